@@ -3,7 +3,7 @@
 use crate::error::ConfigError;
 use crate::key::RequestHead;
 use crate::policy::request_fields::identifies;
-use crate::policy::{CookiePolicy, field_names};
+use crate::policy::{CookiePolicy, contradiction, field_names, shared};
 use http::HeaderName;
 use http::request::Parts;
 use std::fmt;
@@ -151,9 +151,11 @@ impl AnonymousOnlyBuilder {
     /// Builds the layer.
     ///
     /// # Errors
-    /// Returns an error if any option is invalid, or if one cookie is declared both as a credential
-    /// and as harmless. The error [lists all invalid options](ConfigError::all).
-    pub fn build(self) -> Result<AnonymousOnlyLayer, ConfigError> {
+    /// Returns an error if any option is invalid, or if one cookie or field is declared both as a
+    /// credential and as harmless. The error [lists all invalid options](ConfigError::all).
+    pub fn build(mut self) -> Result<AnonymousOnlyLayer, ConfigError> {
+        let fields = shared(&self.rules.credentials, &self.rules.ignored).map(contradiction);
+        self.errors.extend(fields.chain(self.rules.cookies.contradictions()));
         ConfigError::join(self.errors).map_or_else(|| Ok(AnonymousOnlyLayer(Arc::new(self.rules))), Err)
     }
 
@@ -163,7 +165,8 @@ impl AnonymousOnlyBuilder {
     /// `*`.
     pub fn credential_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let cookies = Arc::make_mut(&mut self.rules.cookies);
-        self.errors.extend(cookies.credentials(names.into_iter().map(Into::into)).err());
+        self.errors
+            .extend(cookies.credentials(names.into_iter().map(Into::into)).err().into_iter().flatten());
         self
     }
 
@@ -178,7 +181,7 @@ impl AnonymousOnlyBuilder {
     /// `*`.
     pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let cookies = Arc::make_mut(&mut self.rules.cookies);
-        self.errors.extend(cookies.ignore(names.into_iter().map(Into::into)).err());
+        self.errors.extend(cookies.ignore(names.into_iter().map(Into::into)).err().into_iter().flatten());
         self
     }
 

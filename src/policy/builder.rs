@@ -1,9 +1,12 @@
 //! The builder of a policy, and the options that belong to no other group.
 
+use super::contradictions::{contradiction, shared};
 use super::options::{Policy, Sharing};
 use crate::error::{ConfigError, ConfigErrorKind};
+use crate::key::{KeyPart, KeyPolicy};
 use crate::rules::client::CDN_CACHE_CONTROL;
 use http::HeaderName;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Builds a [`Policy`].
@@ -207,14 +210,19 @@ impl PolicyBuilder {
     /// Builds the policy.
     ///
     /// # Errors
-    /// If an option is invalid. The error [lists all invalid options](ConfigError::all).
-    pub fn build(self) -> Result<Policy, ConfigError> {
+    /// If an option is invalid, or if two options contradict each other. The order of the calls
+    /// makes no difference. The error [lists all invalid options](ConfigError::all).
+    pub fn build(mut self) -> Result<Policy, ConfigError> {
+        let KeyPolicy { ignored, vary_by, .. } = &mut self.policy.key;
+        // A part of the key takes precedence over `ignore_headers`, whichever call came first.
+        ignored.retain(|name| vary_by.iter().all(|part| part.replaced() != Some(name)));
+        self.errors.extend(contradictions(&self.policy));
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)
     }
 
-    /// Keeps the error of an option for `build`.
-    pub(super) fn check(mut self, result: Result<(), ConfigError>) -> Self {
-        self.errors.extend(result.err());
+    /// Keeps the errors of an option for `build`.
+    pub(super) fn check(mut self, result: Result<(), Vec<ConfigError>>) -> Self {
+        self.errors.extend(result.err().into_iter().flatten());
         self
     }
 
@@ -225,6 +233,36 @@ impl PolicyBuilder {
     ) -> Vec<HeaderName> {
         field_names(names, &mut self.errors)
     }
+}
+
+/// Returns an error for each name to which contradictory options apply.
+fn contradictions(policy: &Policy) -> Vec<ConfigError> {
+    let Policy { key, credentials, allowed_unkeyed: allowed, refresh_headers: carried, unstored, .. } =
+        policy;
+    let replaced: Vec<_> = key.vary_by.iter().filter_map(KeyPart::replaced).cloned().collect();
+    let roles: [(&[HeaderName], &[HeaderName]); 9] = [
+        (&key.headers, &key.ignored),
+        (&key.headers, credentials),
+        (&key.ignored, credentials),
+        // Ignored fields are removed from the requests that would carry them.
+        (&key.ignored, allowed),
+        (&key.ignored, carried),
+        (credentials, &replaced),
+        (credentials, allowed),
+        (credentials, carried),
+        // A response with a credential is not stored.
+        (credentials, unstored),
+    ];
+    let secret = key.headers.iter().filter(|name| is_secret(name));
+    let shared = roles.into_iter().flat_map(|(one, other)| shared(one, other));
+    let fields: BTreeSet<_> = secret.chain(shared).map(HeaderName::as_str).collect();
+    fields.into_iter().map(contradiction).chain(policy.cookies.contradictions()).collect()
+}
+
+/// Returns `true` if a field always holds credentials, so that its value must not be a part of the
+/// key.
+pub(super) fn is_secret(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }
 
 /// Returns the valid field names, and adds an error for each invalid one.

@@ -1,8 +1,10 @@
 //! The roles of cookies: which identify a visitor, which enter the key, and which are ignored.
 
+use super::contradictions::{contradiction, shared};
 use crate::error::{ConfigError, ConfigErrorKind};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+use std::collections::BTreeSet;
 
 /// The declared cookies, by name. A `*` at the end of a name matches any ending; keyed names are
 /// exact.
@@ -30,38 +32,33 @@ enum CookieRole {
 pub(crate) struct Personal;
 
 impl CookiePolicy {
-    pub(crate) fn credentials(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
-        extend(&mut self.credentials, names)?;
-        self.is_consistent()
+    pub(crate) fn credentials(
+        &mut self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<(), Vec<ConfigError>> {
+        extend(&mut self.credentials, names)
     }
 
-    pub(crate) fn ignore(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
-        extend(&mut self.ignored, names)?;
-        self.is_consistent()
+    pub(crate) fn ignore(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Vec<ConfigError>> {
+        extend(&mut self.ignored, names)
     }
 
-    /// Fails if one name has two roles. A name may be an exception to a pattern of another role.
-    fn is_consistent(&self) -> Result<(), ConfigError> {
-        let lists = [&self.credentials, &self.ignored, &self.keyed];
-        let all = lists.iter().enumerate().flat_map(|(at, list)| list.iter().map(move |name| (at, name)));
-        for (at, name) in all {
-            if lists[at + 1..].iter().any(|list| list.contains(name)) {
-                return Err(ConfigError::new(ConfigErrorKind::Contradiction, name));
-            }
-        }
-        Ok(())
+    pub(crate) fn key(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Vec<ConfigError>> {
+        let (patterns, exact): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with('*'));
+        let errors =
+            patterns.into_iter().map(|name| ConfigError::new(ConfigErrorKind::InvalidCookieName, name));
+        let mut errors: Vec<_> = errors.collect();
+        errors.extend(extend(&mut self.keyed, exact).err().into_iter().flatten());
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    pub(crate) fn key(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
-        let mut added = Vec::new();
-        extend(&mut added, names)?;
-        if let Some(pattern) = added.iter().find(|name| name.ends_with('*')) {
-            return Err(ConfigError::new(ConfigErrorKind::InvalidCookieName, pattern));
-        }
-        self.keyed.extend(added);
-        self.keyed.sort_unstable();
-        self.keyed.dedup();
-        self.is_consistent()
+    /// Returns an error for each name that has two roles. A name may be an exception to a pattern
+    /// of another role.
+    pub(crate) fn contradictions(&self) -> impl Iterator<Item = ConfigError> {
+        let Self { credentials, ignored, keyed, .. } = self;
+        let roles = [(credentials, ignored), (credentials, keyed), (ignored, keyed)];
+        let names: BTreeSet<_> = roles.into_iter().flat_map(|(one, other)| shared(one, other)).collect();
+        names.into_iter().map(contradiction)
     }
 
     pub(crate) fn ignore_undeclared(&mut self) {
@@ -243,21 +240,27 @@ fn matches(pattern: &str, name: &[u8]) -> bool {
     }
 }
 
+/// Adds names to a sorted list. Returns an error for each invalid name.
 pub(super) fn extend(
     all: &mut Vec<String>,
     names: impl IntoIterator<Item = String>,
-) -> Result<(), ConfigError> {
-    for name in names {
-        let stem = name.strip_suffix('*').unwrap_or(&name);
+) -> Result<(), Vec<ConfigError>> {
+    let is_valid = |name: &String| {
+        let stem = name.strip_suffix('*').unwrap_or(name);
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"=;,\"*".contains(&byte);
-        if stem.is_empty() || !stem.bytes().all(plain) {
-            return Err(ConfigError::new(ConfigErrorKind::InvalidCookieName, name));
-        }
-        all.push(name);
-    }
+        !stem.is_empty() && stem.bytes().all(plain)
+    };
+    let (valid, invalid): (Vec<_>, Vec<_>) = names.into_iter().partition(is_valid);
+    all.extend(valid);
     all.sort_unstable();
     all.dedup();
-    Ok(())
+    match invalid.is_empty() {
+        true => Ok(()),
+        false => Err(invalid
+            .into_iter()
+            .map(|name| ConfigError::new(ConfigErrorKind::InvalidCookieName, name))
+            .collect()),
+    }
 }
 
 #[cfg(test)]
@@ -365,8 +368,8 @@ mod tests {
     #[test]
     fn invalid_names_are_refused() {
         for name in ["", "*", "a b", "a=b", "a;b", "a*b", "caf\u{e9}"] {
-            let error = CookiePolicy::default().ignore([name.to_owned()]).expect_err(name);
-            assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, name));
+            let errors = CookiePolicy::default().ignore([name.to_owned()]).expect_err(name);
+            assert_eq!(errors, [ConfigError::new(ConfigErrorKind::InvalidCookieName, name)]);
         }
         assert!(CookiePolicy::default().key(["lang*".to_owned()]).is_err(), "only whole names can be keyed");
     }

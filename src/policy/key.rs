@@ -35,10 +35,13 @@ impl PolicyBuilder {
     /// A public site may declare `Authorization`. Then clients can't make requests bypass the cache
     /// by a made-up value.
     ///
-    /// The option does not apply to a field that is [keyed](Self::vary_on_headers), or that a
-    /// [part](Self::vary_by_part) of the key replaces.
+    /// The option does not apply to a field that a [part](Self::vary_by_part) of the key replaces.
     ///
-    /// [`build`](Self::build) fails if a name is not a valid field name.
+    /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
+    /// [`vary_on_headers`](Self::vary_on_headers),
+    /// [`credential_headers`](Self::credential_headers),
+    /// [`allow_unkeyed_headers`](Self::allow_unkeyed_headers) or
+    /// [`refresh_headers`](Self::refresh_headers).
     ///
     /// # Example
     /// ```
@@ -51,8 +54,7 @@ impl PolicyBuilder {
     #[doc(alias = "unkeyed input")]
     pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
-        let names = names.into_iter().filter(|name| !self.policy.key.covers(name));
-        self.policy.key.ignored.extend(names.collect::<Vec<_>>());
+        self.policy.key.ignored.extend(names);
         sort(&mut self.policy.key.ignored);
         self
     }
@@ -85,8 +87,9 @@ impl PolicyBuilder {
     /// Adds a [`KeyPart`] to the key, such as a ready-made part or a part that replaces a request
     /// field.
     ///
-    /// The order in which parts are added does not change keys. If the part replaces a field that
-    /// was [ignored](Self::ignore_headers), the field is not ignored any more.
+    /// The order in which parts are added does not change keys. A field that the part replaces is
+    /// not [ignored](Self::ignore_headers). [`build`](Self::build) fails if it is declared as a
+    /// [credential](Self::credential_headers).
     ///
     /// # Example
     /// ```
@@ -98,7 +101,6 @@ impl PolicyBuilder {
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
-        self.policy.key.ignored.retain(|name| part.replaced() != Some(name));
         let at = self.policy.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
         self.policy.key.vary_by.insert(at, part);
         self
@@ -114,7 +116,7 @@ impl PolicyBuilder {
     /// - a field always identifies a visitor: `Cookie`, `Cookie2`, `Authorization` or
     ///   `Proxy-Authorization`. Use [`vary_on_cookies`](Self::vary_on_cookies) or
     ///   [`vary_by_identity`](Self::vary_by_identity) instead;
-    /// - a field was declared before as [ignored](Self::ignore_headers) or as a
+    /// - a field is also declared as [ignored](Self::ignore_headers) or as a
     ///   [credential](Self::credential_headers).
     ///
     /// # Example
@@ -127,14 +129,8 @@ impl PolicyBuilder {
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn vary_on_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        for name in self.field_names(names) {
-            let policy = &self.policy;
-            if is_secret(&name) || policy.credentials.contains(&name) || policy.key.ignored.contains(&name) {
-                self.errors.push(ConfigError::new(ConfigErrorKind::Contradiction, name));
-            } else {
-                self.policy.key.headers.push(name);
-            }
-        }
+        let names = self.field_names(names);
+        self.policy.key.headers.extend(names);
         sort(&mut self.policy.key.headers);
         self
     }
@@ -171,12 +167,12 @@ impl PolicyBuilder {
     ///
     /// `identity` derives an ID from the request, typically from an extension set by an outer
     /// authentication layer. Requests with an ID do not bypass the cache for their credentials or
-    /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
-    /// requests that it identifies bypass this layer, and per-identity entries do not answer them.
-    ///
     /// undeclared cookies: their responses are stored per ID, even if `private`. Clients receive
     /// `Cache-Control: private` unless the response states otherwise. An empty ID, or `None`,
     /// leaves the request anonymous.
+    ///
+    /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
+    /// requests that it identifies bypass this layer, and per-identity entries do not answer them.
     ///
     /// A response to a request with `Authorization` is stored only if it is marked `public`,
     /// `s-maxage`, `must-revalidate` or `private` (RFC 9111 section 3.5).
@@ -282,7 +278,9 @@ impl PolicyBuilder {
     ///
     /// An example is `traceparent`. No response may depend on these fields.
     ///
-    /// [`build`](Self::build) fails if a name is not a valid field name.
+    /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
+    /// [`ignore_headers`](Self::ignore_headers) or
+    /// [`credential_headers`](Self::credential_headers).
     #[doc(alias = "allowlist")]
     pub fn allow_unkeyed_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
@@ -344,10 +342,9 @@ fn is_canonical_host(host: &str) -> bool {
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Returns `true` if a field always holds credentials, so that its value must not be a part of the
-/// key.
-fn is_secret(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
+fn sort(names: &mut Vec<HeaderName>) {
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
 }
 
 #[cfg(test)]
@@ -367,9 +364,4 @@ mod tests {
         let keyed = KeyPart::new("host", |_| None).replacing(forwarded.clone());
         assert!(is_keyed(Policy::app().ignore_headers([&forwarded]).vary_by_part(keyed)));
     }
-}
-
-fn sort(names: &mut Vec<HeaderName>) {
-    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-    names.dedup();
 }

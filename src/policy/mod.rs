@@ -61,6 +61,7 @@
 //! are then not found any more, and expire.
 
 mod builder;
+mod contradictions;
 mod cookies;
 mod etags;
 mod hints;
@@ -79,6 +80,7 @@ mod writes;
 pub use crate::rules::groups::TagField;
 pub use builder::PolicyBuilder;
 pub(crate) use builder::field_names;
+pub(crate) use contradictions::{contradiction, shared};
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;
 pub use options::Policy;

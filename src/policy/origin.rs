@@ -223,7 +223,9 @@ impl PolicyBuilder {
     /// it is repeated once with keyed fields alone, at once or as the next refresh. The second
     /// response decides.
     ///
-    /// [`build`](Self::build) fails if a name is not a valid field name.
+    /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
+    /// [`ignore_headers`](Self::ignore_headers) or
+    /// [`credential_headers`](Self::credential_headers).
     ///
     /// # Example
     /// ```

@@ -16,9 +16,13 @@ impl PolicyBuilder {
     /// option: known credentials, and names with a word such as `auth`, `token`, `session`, `user`
     /// or `cert` or with a final `key`. [`ignore_headers`](Self::ignore_headers) declares a field
     /// harmless. A [keyed](Self::vary_on_headers) field is harmless unless it is a known
-    /// credential, or is declared here.
+    /// credential.
     ///
-    /// [`build`](Self::build) fails if a name is not a valid field name.
+    /// [`build`](Self::build) fails if a name is not a valid field name, is replaced by a
+    /// [part](Self::vary_by_part) of the key, or is also declared by
+    /// [`vary_on_headers`](Self::vary_on_headers), [`ignore_headers`](Self::ignore_headers),
+    /// [`allow_unkeyed_headers`](Self::allow_unkeyed_headers),
+    /// [`refresh_headers`](Self::refresh_headers) or [`unstored_headers`](Self::unstored_headers).
     ///
     /// # Example
     /// ```
@@ -225,7 +229,8 @@ impl PolicyBuilder {
     /// fields are never stored. A field that is named here does not prevent storing, even if its
     /// name is like a credential's.
     ///
-    /// [`build`](Self::build) fails if a name is not a valid field name.
+    /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
+    /// [`credential_headers`](Self::credential_headers).
     ///
     /// # Example
     /// ```

@@ -1,6 +1,7 @@
 //! The parts of a key, and the selection of variants.
 
 mod codings;
+mod contradictions;
 mod forwarded;
 mod parts;
 #[cfg(feature = "axum")]

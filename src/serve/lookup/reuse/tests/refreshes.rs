@@ -35,7 +35,6 @@ async fn only_requests_without_an_identity_start_a_background_refresh() {
             (nominates("range"), false),
             (nominates("cache-control"), false),
             (SampleReuse::new(keys(Policy::app())), true),
-            (SampleReuse::new(keys(Policy::app()).credential_headers([x_token.clone()])), false),
             (asks(Policy::app(), "x-shop-token"), false),
             (asks(Policy::rfc9111(), "x-api-key"), false),
             (asks(keys(Policy::app()), "x-shop-token"), true),
