@@ -93,6 +93,10 @@ impl CacheHints {
 
     /// Adds request fields that select the response among its variants, as `Vary` does, without
     /// naming them to clients.
+    ///
+    /// Unlike the builders of layers, hints have no `build` that could report an invalid name. So
+    /// this method takes parsed names, such as the constants of [`http::header`] or
+    /// [`HeaderName::from_static`].
     pub fn vary(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.vary.extend(names);
         self
