@@ -222,7 +222,8 @@ impl Value<'_> {
     /// Returns a stale value for a follower, if its stale window has not ended.
     fn stale_value<T: DeserializeOwned>(&self, stale: Option<Entry>) -> Option<T> {
         let Some(Entry(EntryKind::Value(value))) = stale else { return None };
-        if self.cache.clock().now() >= value.fresh_until.after(self.window) {
+        // Without a window, a soft invalidation ends the use of the value, as for responses.
+        if self.window.is_zero() || self.cache.clock().now() >= value.fresh_until.after(self.window) {
             return None;
         }
         let old = decoded(&Entry(EntryKind::Value(Arc::clone(&value))))?;

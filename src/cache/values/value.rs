@@ -90,8 +90,8 @@ impl Value<'_> {
     ///
     /// Within this window, [`get_or_set`](Self::get_or_set) returns the stale value to followers,
     /// but not to the leader. A value that a [soft invalidation](crate::Invalidation::soft) made
-    /// stale is used in the same way until its TTL and this window end. [`get`](Self::get) returns
-    /// no stale value.
+    /// stale is used in the same way until its TTL and this window end. Without a window, it is not
+    /// used. [`get`](Self::get) returns no stale value.
     ///
     /// Set the window on every handle to the value. The handle that writes the value makes the
     /// store keep it; the handle that reads the value permits its use.

@@ -525,3 +525,25 @@ async fn long_namespaces_and_keys_take_little_more_memory() -> Result<(), Box<dy
     assert!(store.weight() < 10_000, "{}", store.weight());
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn soft_invalidation_without_a_window_leaves_no_stale_value() -> Result<(), Box<dyn Error>> {
+    for (window, expected) in [(Duration::ZERO, 2), (S, 1)] {
+        for (cache, _) in caches() {
+            let value = || cache.value("k").ttl(60 * S).tags(["t"]).stale_while_revalidate(window);
+            value().set(&1_u8).await?;
+            cache.invalidate(Invalidation::tag("t").soft()).await?;
+            let leader = value();
+            let slow = leader.get_or_set(|| async {
+                tokio::time::sleep(5 * S).await;
+                2_u8
+            });
+            let (new, follower) = tokio::join!(slow, async {
+                tokio::time::sleep(S).await;
+                value().get_or_set(|| async { 3_u8 }).await
+            });
+            assert_eq!((new?, follower?), (2, expected), "{window:?}");
+        }
+    }
+    Ok(())
+}
