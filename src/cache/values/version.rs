@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::policy::Ttl;
 use crate::store::{PutMode, StoreErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Cache {
     /// Moves the value under a key to the next version, and returns the number of that version.
@@ -23,6 +24,8 @@ impl Cache {
     /// - [`StoreErrorKind::Unsupported`] if the key holds a counter of [`incr_or`](Self::incr_or)
     ///   or [`set_counter`](Self::set_counter).
     /// - [`StoreErrorKind::Overflow`] if the version is `u32::MAX`.
+    /// - [`StoreErrorKind::Unavailable`] if the store does not accept the moved value. This handle
+    ///   still finds the value then. A previous value of the next version may be lost.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
@@ -82,8 +85,14 @@ impl Cache {
         // Invalidations of the old name do not concern the copy.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let changing = self.changing(vec![moved.scope()]).await?;
-        moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
+        let is_moved = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
+        // Also without a copy: the put may have removed a previous value of that version.
         changing.done().await?;
+        if !is_moved {
+            let has_expired = moved.lifetime() == Some(Duration::ZERO);
+            let kind = if has_expired { StoreErrorKind::Missing } else { StoreErrorKind::Unavailable };
+            return Err(StoreError::new(kind));
+        }
         from.delete().await?;
         Ok(next.version())
     }

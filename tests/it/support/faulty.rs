@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     CantInvalidateInside,
     /// `put` fails, and so does `compare_and_set` with a response.
     CantPut,
+    /// Accepts no put, as of an entry that is too large: returns `false`.
+    RefusesPut,
     /// Works, but each operation takes effect after 3 ms and answers after 5 ms.
     Slow,
     /// Provides no `Generations`: the cache keeps the invalidations in an entry of the store.
@@ -85,6 +87,13 @@ impl Store for Faulty {
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
         }
         let key = key.to_key();
+        if self.has(Fault::RefusesPut) {
+            // An entry that was there before must be gone.
+            return match mode {
+                PutMode::Always => self.inner.put(key.as_ref(), entry, Some(Duration::ZERO), mode),
+                PutMode::IfAbsent => StoreFuture::ready(Ok(false)),
+            };
+        }
         self.answer(move |inner| inner.put(key.as_ref(), entry, ttl, mode))
     }
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {

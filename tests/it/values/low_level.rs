@@ -547,3 +547,26 @@ async fn soft_invalidation_without_a_window_leaves_no_stale_value() -> Result<()
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn move_that_the_store_refuses_leaves_the_value_unchanged() -> Result<(), Box<dyn Error>> {
+    let store = Faulty::new(memory_store(1 << 20), Fault::RefusesPut);
+    store.on.store(false, Ordering::SeqCst);
+    let cache = Cache::builder(store.clone()).build()?;
+    cache.set("k", "x", 60 * S).await?;
+    let (page, calls) =
+        page(
+            &cache,
+            |cache| async move { cache.get::<String>("k").await.ok().flatten().unwrap_or_default() },
+        );
+    assert!(shares(&page, get("/"), get("/")).await);
+    store.on.store(true, Ordering::SeqCst);
+    assert_eq!(kind(cache.incr_version("k").await), Some(StoreErrorKind::Unavailable));
+    assert_eq!(cache.get::<String>("k").await?.as_deref(), Some("x"));
+    assert_eq!(cache.with_version(2).get::<String>("k").await?, None);
+    assert!(send(&page, get("/")).await.is_hit(), "the page's value is unchanged");
+    assert_eq!(calls.count(), 1);
+    store.on.store(false, Ordering::SeqCst);
+    assert_eq!(cache.incr_version("k").await?, 2);
+    Ok(())
+}
