@@ -179,7 +179,10 @@ impl Cache {
     }
 
     /// Sets the TTL of the value or counter under a key, counted from now, and returns `true` if
-    /// there is one. A TTL of zero removes it. See [`Value::touch`](crate::values::Value::touch).
+    /// there is one. A TTL of zero removes it.
+    ///
+    /// A stale window of the value ends. To keep it, use
+    /// [`Value::touch`](crate::values::Value::touch) on a handle with that window.
     ///
     /// # Errors
     /// If the store fails, or with

@@ -570,3 +570,27 @@ async fn move_that_the_store_refuses_leaves_the_value_unchanged() -> Result<(), 
     assert_eq!(cache.incr_version("k").await?, 2);
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn touch_ends_the_stale_window_unless_the_handle_has_one() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        for (keeps, expected) in [(false, 2), (true, 1)] {
+            let value = || cache.value("k").ttl(10 * S).stale_while_revalidate(10 * S);
+            value().set(&1_u8).await?;
+            assert!(if keeps { value().touch().await? } else { cache.touch("k", 10 * S).await? });
+            hand.advance(12 * S);
+            let leader = value();
+            let slow = leader.get_or_set(|| async {
+                tokio::time::sleep(5 * S).await;
+                2_u8
+            });
+            let (new, follower) = tokio::join!(slow, async {
+                tokio::time::sleep(S).await;
+                value().get_or_set(|| async { 3_u8 }).await
+            });
+            assert_eq!((new?, follower?), (2, expected), "{keeps}");
+            cache.delete("k").await?;
+        }
+    }
+    Ok(())
+}
