@@ -70,7 +70,7 @@ impl Cache {
         self.value(key).get_bytes().await
     }
 
-    /// Stores a value under a key with a TTL, and returns `true` if it is stored. See
+    /// Stores a value under a key with a TTL, and returns `true` if the store accepts it. See
     /// [`Value::set`](crate::values::Value::set).
     ///
     /// The TTL is a [`Duration`](std::time::Duration), an `Option<Duration>` (`None` means forever)
@@ -105,7 +105,8 @@ impl Cache {
         self.value(key).ttl(ttl).set(value).await
     }
 
-    /// Stores bytes under a key without encoding them, and returns `true` if they are stored.
+    /// Stores bytes under a key without encoding them, and returns `true` if the store accepts
+    /// them.
     ///
     /// # Errors
     /// If the store fails. The previous value may be lost.
@@ -121,8 +122,8 @@ impl Cache {
         self.value(key).ttl(ttl).set_bytes(bytes).await
     }
 
-    /// Stores a value atomically if the key has no value, and returns `true` if it is stored. With
-    /// a TTL of zero, it stores nothing and returns `false`.
+    /// Stores a value atomically if the key has no value, and returns `true` if the store accepts
+    /// it. With a TTL of zero, it stores nothing and returns `false`.
     ///
     /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).
     ///

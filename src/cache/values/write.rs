@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Value<'_> {
-    /// Stores the value, and returns `true` if it is stored. Invalidates the dependents of the
-    /// previous value.
+    /// Stores the value, and returns `true` if the store accepts it. Invalidates the dependents of
+    /// the previous value.
     ///
-    /// The value is not stored if its TTL is zero or if it is too large for the store. The previous
-    /// value is removed even then.
+    /// The value is not accepted if its TTL is zero or if it is too large for the store. The
+    /// previous value is removed even then. A store may evict an accepted value at any time;
+    /// [`NullStore`](crate::store::NullStore) accepts every value and keeps none.
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack. Nothing has
@@ -30,9 +31,11 @@ impl Value<'_> {
         Ok(self.write(encoded(value)?, PutMode::Always).await?)
     }
 
-    /// Stores the value atomically if the key has no value, and returns `true` if it is stored.
+    /// Stores the value atomically if the key has no value, and returns `true` if the store accepts
+    /// it.
     ///
-    /// Of concurrent calls, one returns `true`. A stale value counts as absent. With a TTL of zero,
+    /// Of concurrent calls, one returns `true`. Over a [`NullStore`](crate::store::NullStore), no
+    /// key has a value, so each call does. A stale value counts as absent. With a TTL of zero,
     /// nothing is stored.
     ///
     /// # Errors
@@ -47,7 +50,7 @@ impl Value<'_> {
     }
 
     /// Stores bytes without encoding them, for [`get_bytes`](Self::get_bytes), and returns `true`
-    /// if they are stored. Otherwise like [`set`](Self::set).
+    /// if the store accepts them. Otherwise like [`set`](Self::set).
     ///
     /// # Errors
     /// If the store fails. The previous value may be lost.

@@ -16,3 +16,18 @@ async fn null_store_serves_every_page_from_the_origin() {
     assert_eq!(cache.invalidate(Invalidation::all()).await, Delivery::Delivered);
     assert_eq!((calls.count(), cache.store_errors()), (3, 0));
 }
+
+/// An application that uses `add` as a lock must also work in development.
+#[tokio::test]
+async fn null_store_accepts_values_and_finds_none() {
+    let cache = Cache::new(NullStore::new());
+    for _ in 0..2 {
+        assert!(cache.add("lock", &1, None).await.expect("local"));
+        assert!(cache.set("k", &1, None).await.expect("local"));
+        assert!(cache.set_many([("k", 1)], None).await.expect("local").is_empty());
+        assert_eq!(cache.get::<i32>("k").await.expect("local"), None);
+    }
+    assert!(!cache.set("k", &1, std::time::Duration::ZERO).await.expect("local"));
+    let error = cache.incr_version("k").await.expect_err("no value");
+    assert_eq!(error.kind(), tower_response_cache::error::StoreErrorKind::Missing);
+}
