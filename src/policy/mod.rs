@@ -71,6 +71,7 @@ mod options;
 mod origin;
 mod predicates;
 mod preset;
+mod refresh;
 pub(crate) mod request_fields;
 mod sharing;
 mod tags;
