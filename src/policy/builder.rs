@@ -261,7 +261,7 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
 
 /// Returns `true` if a field always holds credentials, so that its value must not be a part of the
 /// key.
-pub(super) fn is_secret(name: &HeaderName) -> bool {
+fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }
 
