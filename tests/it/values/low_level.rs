@@ -532,7 +532,7 @@ async fn soft_invalidation_without_a_window_leaves_no_stale_value() -> Result<()
         for (cache, _) in caches() {
             let value = || cache.value("k").ttl(60 * S).tags(["t"]).stale_while_revalidate(window);
             value().set(&1_u8).await?;
-            cache.invalidate(Invalidation::tag("t").soft()).await?;
+            assert_eq!(cache.invalidate(Invalidation::tag("t").soft()).await, Delivery::Delivered);
             let leader = value();
             let slow = leader.get_or_set(|| async {
                 tokio::time::sleep(5 * S).await;
