@@ -58,7 +58,6 @@ macro_rules! event {
 }
 
 /// Emits an event of level `WARN`, if the feature `tracing` is enabled.
-/// Emits an event of level `WARN`, if the feature `tracing` is enabled.
 #[cfg(feature = "tracing")]
 macro_rules! warning {
     ($($what:tt)*) => { tracing::warn!($($what)*) };

@@ -48,7 +48,8 @@ pin_project! {
         known: Option<Tracker>,
         // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
-        // The request that the body answers, once its recording has ended.
+        // The chain of the request that the body answers. The body is polled in it after the
+        // recording.
         chain: Option<Arc<Chain>>,
     }
 }

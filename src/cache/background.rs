@@ -92,7 +92,7 @@ pub(super) struct Background {
     setbacks: HitForMiss,
     /// The keys whose next refresh carries only keyed fields.
     bare: HitForMiss,
-    /// The keys whose answer was confirmed within the last ten seconds.
+    /// The keys for which a confirmation began within the last ten seconds.
     confirmed: HitForMiss,
     contradictions: Contradictions,
     mismatches: Mismatches,
@@ -180,8 +180,8 @@ impl Background {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns a permit to confirm an answer, if fewer than the limit are in use and none for this
-    /// key was confirmed within ten seconds.
+    /// Returns a permit to confirm an answer, if fewer refreshes and confirmations than the limit
+    /// run and no confirmation for this key began within ten seconds.
     pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.confirmed.get(key, now).is_some() {
             return None;

@@ -68,8 +68,9 @@ impl Cache {
         self.0.background.begin_refresh();
     }
 
-    /// Returns a permit to confirm an answer that is not stored, if fewer than the limit are in use
-    /// and no answer for this key was confirmed within ten seconds.
+    /// Returns a permit to confirm an answer that is not stored, by a request without unkeyed
+    /// fields. Returns `None` if as many refreshes and confirmations run as the limit allows, or if
+    /// a confirmation for this key began within ten seconds.
     pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.confirmation_permit(key, self.clock().now())
     }

@@ -33,7 +33,7 @@ impl UnkeyedFields {
     }
 }
 
-/// The number of keys in each table.
+/// The most keys in each table.
 const MOST: usize = 8192;
 
 /// The time after which an answer to the same unkeyed fields counts as another visitor's, because

@@ -21,13 +21,15 @@ use std::time::Duration;
 ///
 /// ```text
 /// recorded ─┬─ complete ─────────────────► store ─┬─► stored
-///           │                                     └─► superseded, refused or store failure
+///           │                                     └─► superseded, invalidated, no place for the
+///           │                                         variant, or store failure
 ///           ├─ not storable after all ───► give_up: hit-for-miss, handles the outdated response
 ///           ├─ refused by an outer layer ► refused: handles the outdated response
 ///           └─ cut short, no room ───────► not_stored: keeps the outdated response
 /// ```
 ///
-/// Each reason except a refusal is remembered, to explain the next miss of the key.
+/// The `UnstoredAction` of the outdated response decides how it is handled. Each reason except a
+/// refusal by an outer layer is remembered, to explain the next miss of the key.
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
@@ -114,8 +116,8 @@ impl PendingStore {
         cache.last_recordings().remember(key.as_ref(), LastRecording::NotStored(why), now);
     }
 
-    /// Returns the key of the variant under which the outcome is remembered, or `None` if the
-    /// response nominates no fields.
+    /// Returns the variant key of the response, under which its outcome is remembered. Returns
+    /// `None` if the response nominates no fields: the outcome is then remembered under `key`.
     fn outcome_key(&self) -> Option<CacheKey> {
         self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }

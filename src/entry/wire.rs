@@ -43,7 +43,8 @@ impl EntryReader {
         if self.length - rest.len() > rest.len() / SPARE { Bytes::copy_from_slice(&rest) } else { rest }
     }
 
-    /// Returns a slice of the frame, which keeps the frame in memory.
+    /// Reads a length, and returns a slice of that many bytes. The slice keeps the whole frame in
+    /// memory. Returns `None` if fewer bytes remain.
     fn part(&mut self) -> Option<Bytes> {
         let length = self.count(1)?;
         Some(self.bytes.split_to(length))

@@ -99,8 +99,8 @@ impl Chain {
         }
     }
 
-    /// Registers a wait for a leader. Returns `None` if that would deadlock: the leader waits for
-    /// an ancestor of this chain, directly or through others.
+    /// Registers a wait for a leader. Returns `None` if that could deadlock: the leader is an
+    /// ancestor of this chain, or waits for one, directly or through others.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
         // Registered before the search: of two waits that begin at once, at least one sees the

@@ -61,8 +61,8 @@ impl Leader {
         move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
     }
 
-    /// Returns a function that ends the flight, even if the leader is still there or already gone.
-    /// Dropping the function does not end the flight.
+    /// Returns a function that ends the flight, whether the leader still exists or not. Dropping
+    /// the function does not end the flight.
     pub(crate) fn ending(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
         // This second guard exists only inside the call, and must not report an abandoned flight.

@@ -28,7 +28,7 @@ pub(crate) struct Flight<O = Outcome> {
     pub(crate) generation: Generation,
     /// The chain of the request that leads the flight.
     pub(crate) leader: Weak<Chain>,
-    /// The number of consecutive flights that failed before this one, as its leader knows.
+    /// The number of consecutive flights that failed before this one, as far as its leader knows.
     pub(crate) attempt: u32,
     /// The first outcome: `Begun`, or the final one.
     pub(super) outcome: OnceLock<O>,
@@ -63,8 +63,8 @@ impl<O: Clone> Flight<O> {
         (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
-    /// Sets an outcome. The first one may be `Begun`, and the second one is final; later ones are
-    /// ignored.
+    /// Sets the next outcome: `Begun` or the final one, and after `Begun` the final one. Later
+    /// calls have no effect on followers.
     pub(super) fn tell(&self, outcome: O) {
         if let Err(end) = self.outcome.set(outcome) {
             let _ = self.end.set(end);
@@ -72,7 +72,8 @@ impl<O: Clone> Flight<O> {
         self.told.notify_waiters();
     }
 
-    /// Waits until a flight that had begun has ended.
+    /// Waits until a flight that had begun has ended. Call this only after the outcome `Begun`: if
+    /// the first outcome is the final one, the wait may never end.
     pub(crate) async fn ended(&self) {
         loop {
             let mut told = pin!(self.told.notified());

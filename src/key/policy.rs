@@ -221,7 +221,8 @@ fn write_authority(
             return Ok(());
         }
     };
-    // A handler sees both unchanged, so only the canonical form may share a key.
+    // A handler sees the authorities as the client spelled them. Other spellings of the same
+    // authority could get another page, so only the canonical spelling has a key.
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }

@@ -24,7 +24,8 @@ pin_project! {
     /// Waits for the response, and applies the change.
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
-        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
+        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
+        // that inner layers hold; dropping the call first would refuse them.
         edge: Edge,
         #[pin]
         call: F,

@@ -300,7 +300,7 @@ impl Policy {
         }
     }
 
-    /// Returns the lifetime of a status for responses that state none.
+    /// Returns the lifetime of responses with this status that state none themselves.
     pub(crate) fn negative(&self, status: StatusCode) -> Option<Duration> {
         self.negative.iter().rev().find(|(of, _)| *of == status).map(|(_, ttl)| *ttl)
     }

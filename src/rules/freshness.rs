@@ -272,7 +272,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn any_lines_give_values_in_range(
+        fn any_fields_give_ages_and_lifetimes_in_range(
             age in field("age"),
             date in field("date"),
             expires in field("expires"),

@@ -346,7 +346,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_of_other_fields_parse_without_a_panic(keys in field("surrogate-key"), tags in field("cache-tag")) {
+        fn any_surrogate_keys_and_cache_tags_parse_without_a_panic(keys in field("surrogate-key"), tags in field("cache-tag")) {
             for key in surrogate_keys(&keys).into_iter().flatten() {
                 prop_assert!(!key.is_empty() && !key.contains([' ', '\t']));
             }

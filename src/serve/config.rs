@@ -55,7 +55,7 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) personal: PersonalRule,
     /// How requests select variants.
     selection: Arc<VariantSelection>,
-    /// Digests of secret values in keys.
+    /// Computes the digests that replace secret values in keys.
     digests: ValueDigests,
     /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
@@ -69,8 +69,9 @@ impl LayerConfig {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        // A layer must not serve responses that it would not have stored itself. So each option
-        // that affects admission or lifetimes enters the ID.
+        // A layer must not serve a response that its own options would not let these visitors
+        // share. So the options that decide who shares a response enter the ID, as does the TTL of
+        // a per-route cache. Functions of the user can't be compared.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -145,7 +146,7 @@ impl LayerConfig {
         &self.id_alone
     }
 
-    /// Returns the digests that replace values in keys.
+    /// Returns the hasher of secret values in keys.
     pub(in crate::serve) fn digests(&self) -> &ValueDigests {
         &self.digests
     }

@@ -185,7 +185,7 @@ impl CacheStatus {
         Self { ttl: Some(since.saturating_neg()), ..self }
     }
 
-    /// Sets the status that the service answered with.
+    /// Sets `fwd-status`, the status code of the service's response (RFC 9211 section 2.3).
     pub(crate) fn answered(self, status: StatusCode) -> Self {
         Self { forward_status: Some(status), ..self }
     }

@@ -34,7 +34,7 @@ pub(in crate::cache) struct StoreGuard {
     limits: StoreLimits,
     pub(super) breaker: Arc<Breaker>,
     pub(super) undelivered: Undelivered,
-    /// Whether a task delivers.
+    /// Whether a task is delivering the undelivered invalidations.
     pub(super) is_delivering: AtomicBool,
     /// How often the store failed or did not answer in time.
     failures: AtomicU64,

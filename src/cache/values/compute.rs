@@ -89,8 +89,8 @@ impl Value<'_> {
     ///    stored.
     /// 5. If the store fails, the failure is counted, and the value is computed without the store.
     /// 6. A computation that reads its own value, directly or through other values, does not wait
-    ///    for itself: a nested computation makes the value again. The fifth nested computation
-    ///    fails. To include computations and requests in other tasks, use
+    ///    for itself: a nested computation makes the value again. A fifth computation inside four
+    ///    others of the value fails. To include computations and requests in other tasks, use
     ///    [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors
@@ -183,8 +183,8 @@ impl Value<'_> {
                 Err(_) => Some(flight.outcome().await),
             };
             match outcome {
-                // The flight may have begun before an invalidation of a tag or dependency that only
-                // the value names.
+                // The value may have tags and dependencies that this handle does not name. One of
+                // them may have been invalidated since the flight began.
                 Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
                 Some(Computed::Value(value)) => {
                     tracking::inherit(&value);
@@ -199,7 +199,7 @@ impl Value<'_> {
                     };
                 }
                 Some(Computed::Abandoned) => {}
-                // All followers compute at the same time.
+                // The value is not shared, or takes too long: each follower computes it itself.
                 Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
@@ -231,7 +231,8 @@ impl Value<'_> {
         Some(old)
     }
 
-    /// Joins the flight of the value, unless the value was changed after the flight began.
+    /// Joins the flight of the value. If the value was changed after the flight began, leads a new
+    /// flight.
     async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<Computed> {
         let mut outdated: Option<Arc<Flight<Computed>>> = None;
         let leader = Arc::downgrade(chain);
@@ -318,7 +319,8 @@ impl Value<'_> {
             tracking::inherit(&stored);
             self.store(&stored, unreadable.as_ref()).await;
         } else {
-            // The dependencies or the generation before the computation are unknown.
+            // The generation before the computation or a dependency is unknown, or a dependency is
+            // in another namespace.
             tracking::mark_untrackable();
         }
         if let Some(leader) = leader {

@@ -133,10 +133,10 @@ impl Cache {
     }
 }
 
-/// The result of one try to change a number that is not a counter.
+/// The result of one try to change a number that was stored as a value, not as a counter.
 enum Try {
     Counted(i64),
-    /// Another task changed or removed the entry.
+    /// Another task changed or removed the entry, or an unusable entry was removed for a counter.
     Again,
 }
 

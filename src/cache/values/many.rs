@@ -69,7 +69,8 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    ///     /// use tower_response_cache::{Cache, MemoryStore};
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
@@ -130,7 +131,8 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    ///     /// use tower_response_cache::{Cache, MemoryStore, Ttl};
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore, Ttl};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
@@ -203,7 +205,8 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    ///     /// use tower_response_cache::{Cache, MemoryStore};
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));

@@ -6,7 +6,7 @@ use crate::entry::Scope;
 use crate::policy::Ttl;
 use std::time::Duration;
 
-/// The most tries of a change that concurrent changes of other tasks defeat.
+/// The most times that a change is tried while other tasks change the same value.
 pub(super) const TRIES: usize = 64;
 
 /// A handle to one value of the low-level cache, with the TTL, tags and stale window of its next
@@ -93,8 +93,9 @@ impl Value<'_> {
     /// stale is used in the same way until its TTL and this window end. Without a window, it is not
     /// used. [`get`](Self::get) returns no stale value.
     ///
-    /// Set the window on every handle to the value. The handle that writes the value makes the
-    /// store keep it; the handle that reads the value permits its use.
+    /// Set the window on every handle to the value. The window of the handle that writes the value
+    /// decides how long the store keeps it. The window of the handle that reads the value decides
+    /// how long the stale value may be used.
     #[doc(alias = "grace")]
     #[doc(alias = "SWR")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
@@ -116,7 +117,8 @@ impl Value<'_> {
         Scope::value(self.name.as_bytes())
     }
 
-    /// Returns the scopes of the value other than its key: all values, and its tags.
+    /// Returns the scopes that the value shares with other values: that of all values, and those of
+    /// its tags.
     pub(super) fn shared_scopes(&self) -> impl Iterator<Item = Scope> {
         std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
     }

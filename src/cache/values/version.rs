@@ -15,7 +15,7 @@ impl Cache {
     ///
     /// A handle for that version ([`with_version`](Self::with_version)) finds the value afterwards,
     /// and this handle does not. The value keeps its tags, its dependencies and the rest of its
-    /// TTL; its stale window ends. Dependents of the value are invalidated.
+    /// TTL, but loses its stale window. Dependents of the value are invalidated.
     ///
     /// To discard all values at once, use another version or [`clear_values`](Self::clear_values).
     ///

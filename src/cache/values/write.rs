@@ -93,7 +93,8 @@ impl Value<'_> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
-            // The entry that was seen is stale or invalidated, so a new value may replace it.
+            // The entry that was seen is stale, invalidated or, for `get_or_set`, unreadable. So a
+            // new value may replace it.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
         self.cache.within_limit(put).await

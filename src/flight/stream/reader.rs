@@ -38,8 +38,8 @@ pub(crate) struct BodyReader {
     read: u64,
     /// It has returned an error. Nothing follows.
     failed: bool,
-    /// The timer for the slowest reader, and the frame that the slowest reader must reach before it
-    /// fires.
+    /// Present once this reader has waited for the slowest one: a timer, and the number of the
+    /// frame that the slowest reader must reach before the timer fires.
     patience: Option<(Pin<Box<Sleep>>, usize)>,
     /// The registered wait for the body, if the reader belongs to a follower.
     wait: Option<Wait>,
@@ -185,7 +185,7 @@ impl BodyReader {
     fn drive(&self, mut source: BodySource) -> Poll<()> {
         let stream = &self.stream;
         let (woken, waker) = (stream.wakers.woken(), Waker::from(Arc::clone(&stream.wakers)));
-        let mut polling = Polling { stream, ended: false };
+        let mut polling = Polling { stream, has_returned: false };
         let polled = source.as_mut().poll_frame(&mut Context::from_waker(&waker));
         let at_end = source.is_end_stream();
         let arrived = polled.map(Arrived::of);
@@ -196,7 +196,7 @@ impl BodyReader {
             }
         }
         // From here on, the state gets the source back in any case.
-        polling.ended = true;
+        polling.has_returned = true;
         match arrived {
             Poll::Pending => {
                 stream.change(|state| state.put_back(source, stream.wakers.woken() != woken));
@@ -213,12 +213,12 @@ impl BodyReader {
 /// A poll of the source. If it panics, the body has failed, and is never polled again.
 struct Polling<'a> {
     stream: &'a Stream,
-    ended: bool,
+    has_returned: bool,
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.has_returned {
             let error = Arc::new("the body panicked".into());
             self.stream.change(|state| state.finish(BodyEnd::Failed(error)));
         }

@@ -18,8 +18,8 @@ pub(super) struct Readers {
     places: Vec<Cursor>,
     /// The number of readers that are neither cut off nor gone.
     present: usize,
-    /// The number of readers before each frame that is kept and, as the last item, after all of
-    /// them.
+    /// The number of readers at each position: before each frame that is kept, and last, after all
+    /// frames.
     before: VecDeque<usize>,
     /// The number of the first frame that is kept.
     base: usize,
@@ -80,7 +80,7 @@ impl Readers {
         self.places[number] = left;
     }
 
-    /// Cuts off all readers before a frame.
+    /// Cuts off the readers that need this frame next.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         for number in 0..self.places.len() {
             if self.places[number] == Cursor::At(stalled) {
@@ -115,7 +115,7 @@ impl Readers {
         self.base + self.before.len() - 1
     }
 
-    /// Returns the number of the first frame that is there.
+    /// Returns the number of the first frame that is kept.
     pub(super) fn base(&self) -> usize {
         self.base
     }

@@ -198,8 +198,8 @@ impl StreamState {
         None
     }
 
-    /// Releases the reservation for unread frames, and cuts off the slowest readers until these
-    /// frames fit the window.
+    /// If the body is stalled, releases the reservation for unread frames, and cuts off the slowest
+    /// readers until these frames fit the window.
     pub(super) fn release_room(&mut self, now: Instant) {
         if self.stalls_at().is_none_or(|still| now < still) {
             return;

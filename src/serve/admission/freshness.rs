@@ -305,8 +305,8 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 4.3.4: a variant validated together with another response is fresh for as
-    /// long as both allow.
+    /// RFC 9111 section 4.3.4: a 304 may freshen further variants. Each of them stays fresh no
+    /// longer than its own lifetime allows, and no longer than the validated response.
     #[test]
     fn variant_is_fresh_no_longer_than_the_validated_response() {
         let table = [

@@ -45,7 +45,8 @@ mod tests {
     use super::*;
     use crate::rules::groups::TagField;
 
-    /// RFC 9875 section 2: a list of strings. A response is stored only with all its tags.
+    /// RFC 9875 section 2: `Cache-Groups` is a list of strings. If any tag of a response can't be
+    /// used, the response is not stored.
     #[test]
     fn duplicate_tags_of_fields_and_hints_count_once() {
         let many = |count: usize| (0..count).map(|at| format!("t{at:03}")).collect::<Vec<_>>();

@@ -187,8 +187,8 @@ impl<'a> Collapse<'a> {
         };
         match is_usable(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.waiting(wait), reason)),
-            // Another variant. Its nominated fields are known now, so requests for one variant can
-            // collapse.
+            // The arriving response is not the variant for this request. It shows which fields
+            // select variants, so from now on requests for the same variant can collapse.
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::Known(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }

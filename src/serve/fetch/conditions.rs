@@ -88,10 +88,10 @@ mod tests {
         lines.iter().map(line).collect()
     }
 
-    /// RFC 9110 sections 13.1.2 and 13.1.3: these conditions concern a copy of the client. The
-    /// service evaluates all others.
+    /// RFC 9110 sections 13.1.2 and 13.1.3: `If-None-Match` and `If-Modified-Since` concern the
+    /// client's own copy. The service evaluates all other conditions.
     #[test]
-    fn conditions_on_a_client_copy_are_removed() {
+    fn conditions_on_the_clients_copy_are_removed() {
         let table: [(Lines, Lines, Lines); 4] = [
             (&[], &[], &[]),
             (&[("x-a", "1")], &[], &[("x-a", "1")]),

@@ -85,6 +85,8 @@ impl Fetch {
     /// - The same representation: the stored response gets the new fields.
     /// - Another representation: the stored response becomes stale.
     /// - A response that is not storable: the stored response is removed at once.
+    /// - Another status than 200, a response of an inner cache layer, or one that was made from
+    ///   values: nothing changes.
     pub(in crate::serve) fn learn<B>(
         &self,
         known: HeadTarget,

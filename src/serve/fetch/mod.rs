@@ -113,8 +113,8 @@ impl Fetch {
         self.answered(response, known, forwarded, tracker).await
     }
 
-    /// Returns the client's response to an answer of the service. Stores and shares it if it is
-    /// storable.
+    /// Turns an answer of the service into the response for the client. Stores and shares it if it
+    /// is storable.
     async fn answered<B, E>(
         mut self,
         mut response: Response<B>,

@@ -42,7 +42,8 @@ pub(in crate::serve) struct FetchPlan {
     /// The stored entry. It answers the request if the service fails, and is outdated if the
     /// service answers.
     pub(in crate::serve) stored: Option<StoredEntry>,
-    /// Held for the duration of the fetch.
+    /// The permit of a follower after repeated failures, held for the duration of the fetch. It
+    /// limits how many followers call the service at a time.
     pub(in crate::serve) _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -52,7 +53,8 @@ impl FetchPlan {
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // RFC 9110 section 15.4.5: a 304 replaces a 200, so it validates only a stored 200.
+        // RFC 9110 section 15.4.5: a 304 is sent in place of a 200, so it validates only a stored
+        // 200.
         let stale = stored.as_ref().map(|stored| &stored.response);
         let stale = stale.filter(|stale| stale.head().is_revalidatable()).cloned();
         Self { leader: None, generation, reason, has_waited: false, stale, stored, _permit: None }
@@ -64,9 +66,8 @@ impl FetchPlan {
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // The generation is read before the validity. The check then drops a response that was
-        // invalidated while this request waited. A later invalidation makes the fetched response
-        // outdated.
+        // The generation is read first. After an earlier invalidation, the check drops the stored
+        // response. A later invalidation makes the fetched response outdated.
         let generation = state.generation().await;
         let stored = match stored {
             Some(stored) if state.is_valid(&stored.response).await => Some(stored),
@@ -84,7 +85,8 @@ pub(in crate::serve) struct Fetch {
     /// Present in a background refresh: no client waits for its response, so a stale response is no
     /// substitute. Records whether the refresh stored a new response or removed the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// The fetch runs in its own task, in which no tracker of an outer page is visible.
+    /// The fetch runs in its own task. The tracker of a page that includes the response is in
+    /// another task, so `is_tracked` does not see it.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) action: UnstoredAction,

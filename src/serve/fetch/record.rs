@@ -25,7 +25,7 @@ pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
     /// The tag of later hits, present once the body is complete.
     pub(in crate::serve) tag: Tagged,
-    /// The dependencies of a page that includes the response.
+    /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
     /// The forecast of the status, and the status that it first gave.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
@@ -117,8 +117,8 @@ impl Fetch {
     {
         let config = Arc::clone(&self.state.config);
         let response = Arc::new(stored);
-        // Without a tracker, no page inherits the dependencies. If one does even so, `Unknown`
-        // keeps it from being stored.
+        // If reads are not tracked on this thread, no page that includes the response is known.
+        // `Unknown` keeps any such page from being stored.
         let inherited = match self.is_detached || is_tracked() {
             true => AnswerDependencies::from(&*response).and(tracker.peek()),
             false => AnswerDependencies::Unknown,
@@ -155,7 +155,7 @@ impl Fetch {
     }
 
     /// Releases the followers of a response that is not shared. Marks the key as hit-for-miss if
-    /// the next response is likely to be the same.
+    /// the next response probably can't be shared either.
     fn not_shared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
         let cache = &self.state.config.cache;
         let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
@@ -183,8 +183,9 @@ impl Fetch {
     }
 }
 
-/// Stops new requests from joining. Under `Policy::rfc9111`, also releases the current followers
-/// and returns `None` (RFC 9111 section 5.2.2.4).
+/// Stops new requests from joining the flight of a response that is stale on arrival. Under
+/// `Policy::rfc9111`, also releases the current followers and returns `None` (RFC 9111 section
+/// 5.2.2.4).
 fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
     if state.config.policy.followers_accept_stale() {
         leader.close();
@@ -194,8 +195,8 @@ fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
     None
 }
 
-/// Releases the followers of a response that each of them has to validate. Marks the key as
-/// hit-for-miss, so that later requests do not collapse, unless the request is identified.
+/// Releases the followers of a response that each of them has to validate. Unless the request is
+/// identified, marks the key as hit-for-miss, so that later requests do not collapse.
 pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     let cache = &state.config.cache;
     if !state.facts.identified {

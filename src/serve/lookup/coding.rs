@@ -39,8 +39,11 @@ pub(in crate::serve) fn selects(
     is_offered && response.selected_by(request, config.selection())
 }
 
-/// Returns the flight key of requests that may not use a stored response: the key of its variant,
-/// or a key for another coding.
+/// Returns the flight key of a request that may not use this stored response: the variant key of
+/// its look-up, or `None` for the key of the URL.
+///
+/// If the fields of the request exclude the response, and the response is only for requests that
+/// offer its coding, the flight key includes `Accept-Encoding`.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.

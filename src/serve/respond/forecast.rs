@@ -65,8 +65,8 @@ impl Forecast {
         }
     }
 
-    /// Returns the status of the response: `stored` with its TTL, or the reason why the last
-    /// recording of its key was not stored.
+    /// Returns the expected status: `stored` with the TTL, or the reason why the last recording of
+    /// the key was not stored. A transient reason counts only if this recording has ended.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::until));

@@ -136,10 +136,11 @@ impl HeldAdmission {
     }
 }
 
-/// Reads the marks of a response that arrives at a layer. Refuses its held admission if the head
-/// forbids sharing, or has one of the `credentials` that the layer declares.
+/// Reads the marks that inner layers have put on a response. Refuses its held admission if the head
+/// forbids sharing, or has a field that the layer declares in `credentials`.
 ///
-/// Must be called before the layer changes the head.
+/// The head counts as it is at this call. A layer makes changes that inner caches must see before
+/// it, and changes that are only for clients after it.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);
     if !keyed.is_empty() {

@@ -35,7 +35,7 @@ pub(in crate::serve) struct OutgoingHead {
     is_outermost: bool,
     /// The keyed fields, if this layer emits them.
     keyed: Option<KeyedFields>,
-    /// An outer layer is the same cache layer, and emits the keyed fields.
+    /// An outer cache layer has the same ID as this one. It emits the keyed fields itself.
     is_again: bool,
     /// Clients get `Cache-Control` and tags as with stored responses.
     tells: bool,

@@ -32,8 +32,8 @@ use std::sync::Arc;
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// The generation read before the request is forwarded. `still_valid` replaces it by the
-    /// generation before the response's own invalidations.
+    /// The generation before the request is forwarded. After the response, `still_valid` sets it to
+    /// the generation before the invalidations that the response itself causes.
     before: Generation,
     /// The dependencies of the response.
     tracker: Tracker,

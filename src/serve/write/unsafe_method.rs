@@ -151,8 +151,8 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
 /// Returns the invalidation for a write whose response leaves its outcome open.
 fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
-        // A timeout has dropped the handler, which may have written before. Its detached tasks may
-        // still write.
+        // A timeout layer answers 408 and drops the handler, which may have written before. Its
+        // detached tasks may still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
         // The origin may be down: it has written nothing then, and only stale responses are left.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),

@@ -23,7 +23,7 @@ pub(in crate::serve) struct Written {
     pub(in crate::serve) public: WriteTarget,
     /// The target that the handler sees, if it differs.
     seen: Option<WriteTarget>,
-    /// The hosts that forwarded fields name.
+    /// The public host, and the hosts that forwarded fields name.
     forwarded_hosts: Vec<String>,
     /// The prefix that proxies removed from the public path.
     prefix: Option<String>,
@@ -64,8 +64,8 @@ impl Written {
 
     /// Returns the paths of the targets.
     pub(in crate::serve) fn paths(&self) -> Vec<String> {
-        // Without the prefix, because any client may send one. An entry requested through the proxy
-        // has the scope of the path without it, too.
+        // Without the prefix: any client could send one. An entry that was requested through the
+        // proxy has two scopes, of the path with the prefix and of the path without it.
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 
@@ -76,8 +76,8 @@ impl Written {
 
     /// Returns the invalidation of paths.
     ///
-    /// Under RFC 9111, it is limited to the hosts of the targets (section 4.4). An application is
-    /// one site under all its names.
+    /// Under `Sharing::Rfc9111`, it is limited to the hosts of the targets (RFC 9111 section 4.4).
+    /// Under `Sharing::App`, it covers all hosts: an application is one site under all its names.
     pub(in crate::serve) fn of_site(&self, paths: Vec<String>) -> Invalidation {
         match self.sharing {
             Sharing::Rfc9111 => self.on_own_hosts(Invalidation::request_paths(paths)),

@@ -13,8 +13,8 @@ const MOST_IDLE: usize = 16 * 1024;
 const MOST_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, that starts a search for idle ones.
 const GROWTH: usize = 8 << 20;
-/// The fewest requests between two searches for idle namespaces. With many namespaces, a quarter of
-/// their number.
+/// The fewest requests between two searches for idle namespaces. If a quarter of the number of
+/// namespaces is more, that is the interval.
 const LEAST_INTERVAL: usize = 256;
 
 /// The invalidations of each namespace. A namespace is idle while no handle to its table exists.

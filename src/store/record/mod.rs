@@ -186,8 +186,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..TRIES {
-            // Taken before the record is read: a change that changes nothing takes effect at the
-            // read.
+            // Taken before the record is read. If a change leaves the record as it is, nothing is
+            // written, and the change takes effect at that read.
             let waiting = self.changes.waiting();
             let (stored, reading) = self.settled(&[]).await?;
             if let Some(did) = told.get() {

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn exhausted_record_is_malformed() {
+    fn record_with_an_exhausted_generation_is_malformed() {
         for (incarnation, counter) in [
             (7, 1 << 63),
             (7, u64::MAX),

@@ -207,7 +207,7 @@ async fn a_head_updates_the_variant_that_it_selects() {
 /// After a soft invalidation, a page counts as changed. Only a matching validator shows that it has
 /// not.
 #[tokio::test]
-async fn a_head_without_validators_freshens_no_soft_invalidation() {
+async fn only_a_head_with_validators_ends_a_soft_invalidation() {
     for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
         let (cache, hand) = timed();
         let (inner, _) = origin(move |_, call| {

@@ -97,7 +97,7 @@ async fn inside_anonymous_only_layers_identifying_fields_bypass() {
 }
 
 #[tokio::test]
-async fn an_identifying_field_counts_if_a_middle_layer_strips_it() {
+async fn a_stripped_identifying_field_still_prevents_sharing() {
     for outer in [policy(), rfc9111()] {
         for name in IDENTIFYING {
             let cache = memory();

@@ -239,7 +239,7 @@ fn requests_that_exclude_stale_responses() {
 /// MUST NOT generate a stale response if it is prohibited by an explicit in-protocol directive".
 #[test]
 fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
-    // Its whole lifetime ended ten seconds ago.
+    // A response that was fresh for all of its stated lifetime, which ended ten seconds ago.
     let past = |sample: SampleReuse, directives: &str| {
         let lifetime = AGE.as_secs() - 10;
         sample.says(&[("cache-control", &format!("max-age={lifetime}{directives}"))]).stale_for(10)
