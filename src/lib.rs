@@ -45,6 +45,7 @@
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer must be enabled for the time limits.
 //! Outside of one there are no time limits.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// Emits an event of level `DEBUG`, if the feature `tracing` is enabled. Events never contain keys or stored data.
 #[cfg(feature = "tracing")]
