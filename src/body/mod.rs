@@ -47,7 +47,8 @@ pin_project! {
     ///
     /// It is a stored body, or a body of the inner service that streams through, which the cache
     /// may record. The bytes of a stored body are not copied. Its error is the error of the inner
-    /// body, as a [`BoxError`]. Dropping the body early leaves no partial response in the store.
+    /// body, as a [`BoxError`], which is the same type as `tower::BoxError`. Dropping the body early
+    /// leaves no partial response in the store.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,

@@ -17,6 +17,8 @@ impl Cache {
     /// `what` is a path, an [`Invalidation`], an array of these, or a reference to a model of the
     /// application that implements [`Dependents`](crate::invalidation::Dependents).
     ///
+    /// A string is always a path. For a tag, use [`Invalidation::tag`].
+    ///
     /// After this has returned, no request that begins later gets a response that was made before,
     /// even if it comes from a fetch that is still running. A [soft](Invalidation::soft)
     /// invalidation permits stale windows.

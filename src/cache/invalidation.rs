@@ -139,6 +139,8 @@ impl Invalidation {
 
     /// Returns a response extension that invalidates these scopes if the response is a success. See
     /// [`InvalidateOnSuccess`].
+    ///
+    /// It has no effect without a cache layer around the route.
     #[must_use]
     pub fn on_success(self) -> InvalidateOnSuccess {
         InvalidateOnSuccess(self)
@@ -204,7 +206,7 @@ impl Invalidation {
     }
 }
 
-/// Names a path, like [`Invalidation::path`].
+/// Names a path, like [`Invalidation::path`]. For a tag, use [`Invalidation::tag`].
 ///
 /// # Example
 /// ```
@@ -266,7 +268,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 /// An invalidation that takes effect if the response of a handler is a success.
 ///
 /// [`Invalidation::on_success`] creates it. Insert it into the extensions of the response, or call
-/// [`add_to`](Self::add_to). An axum handler can also return it with the response.
+/// [`add_to`](Self::add_to). An axum handler can also return it with the response. Cache layers act
+/// on it: without one around the route, it has no effect.
 ///
 /// # Rules
 /// 1. A success is a response with a 2xx or 3xx status.

@@ -97,6 +97,8 @@ impl Cache {
     /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
     /// scheme, which is part of the key.
     ///
+    /// The future is `Send` for a service that is `Send` and not `Sync`, such as a boxed one.
+    ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the requests in progress are dropped.
     /// Responses that are already stored remain.

@@ -195,6 +195,9 @@ impl PreconditionLayer<ByGet> {
 impl<V> PreconditionLayer<V> {
     /// Answers an unsafe request with 428 if it has no precondition (RFC 6585 section 3).
     ///
+    /// The safe methods need none: GET, HEAD, OPTIONS, TRACE, `PROPFIND`, `REPORT`, `SEARCH` and
+    /// `QUERY`. Neither does CONNECT.
+    ///
     /// A precondition that cannot detect a lost update does not count: `If-None-Match` with tags,
     /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. The value
     /// `*` of `If-Match` counts, although it only requires that the resource exists. So it does not

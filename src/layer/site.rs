@@ -120,6 +120,8 @@ impl SiteCacheLayer {
     }
 
     /// Sets the policy, in place of the policy of the cache.
+    ///
+    /// The options of the two policies are not merged.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }

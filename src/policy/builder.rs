@@ -68,7 +68,8 @@ impl Policy {
     ///
     /// # Requests
     /// - The request directives `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale` and
-    ///   `only-if-cached` are honored (RFC 9111 section 5.2.1).
+    ///   `only-if-cached` are honored (RFC 9111 section 5.2.1). If one occurs twice, the stricter
+    ///   occurrence counts.
     /// - `max-stale` does not apply to a response that became stale before its stated lifetime
     ///   ended, or that states none: it may have been invalidated.
     /// - A request with cookies or credential fields is answered from the cache, unless a field is
@@ -82,6 +83,8 @@ impl Policy {
     /// - Concurrent requests collapse into one fetch and share its response if it is fresh on
     ///   arrival. A response that must be validated before each use is revalidated by each request
     ///   (RFC 9111 section 5.2.2.4).
+    /// - `If-Modified-Since` is compared with `Date` if the stored response has no `Last-Modified`
+    ///   (RFC 9111 section 4.3.2).
     ///
     /// # Responses
     /// - Responses to requests with `Authorization` are shared if they are marked `public`,
@@ -137,8 +140,12 @@ impl PolicyBuilder {
 
     /// Sets the size in bytes above which a body is not stored. The default is 8 MiB.
     ///
-    /// A longer body is forwarded to the client, but not recorded. A body that the store can't hold
-    /// is not recorded either, even below the limit. With zero, only empty bodies are stored.
+    /// A longer body is forwarded to the client, but not recorded. With zero, only empty bodies are
+    /// stored.
+    ///
+    /// A body that the store can't hold is not recorded either, even below the limit. To store
+    /// bodies above 8 MiB in a `MemoryStore`, also raise
+    /// [`largest_entry`](crate::store::MemoryStoreBuilder::largest_entry).
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.policy.max_body_bytes = bytes;
         self

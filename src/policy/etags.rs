@@ -22,10 +22,9 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets whether the tags that the cache generates are strong. Off by default; this option alone
-    /// generates no tags.
+    /// Sets whether the tags that the cache generates are strong. Off by default.
     ///
-    /// It applies to the tags of [`etags`](Self::etags), of
+    /// This option alone generates no tags: turn on [`etags`](Self::etags) as well. It applies to the tags of [`etags`](Self::etags), of
     /// [`client_max_age`](Self::client_max_age) and of
     /// [`CacheHints::client_max_age`](crate::policy::CacheHints::client_max_age).
     ///

@@ -6,6 +6,8 @@ use std::time::Duration;
 impl PolicyBuilder {
     /// Sets the freshness lifetime of a 200 response that states none.
     ///
+    /// It does not apply to other statuses: see [`negative_ttl`](Self::negative_ttl).
+    ///
     /// By default, a response without a lifetime is not stored; zero has the same effect. See
     /// [`Policy`](crate::policy::Policy) for the order of precedence.
     ///

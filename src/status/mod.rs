@@ -18,8 +18,8 @@ use std::time::Duration;
 /// What a cache layer did with a request, as an extension of the response.
 ///
 /// Cache layers add it if
-/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on. The same
-/// facts are in the response's `Cache-Status` field (RFC 9211).
+/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on; it is off by
+/// default, so tests that read the extension need `cache_status(true)`. The same facts are in the response's `Cache-Status` field (RFC 9211).
 ///
 /// # Example
 /// ```

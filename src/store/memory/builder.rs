@@ -39,9 +39,11 @@ pub struct MemoryStoreBuilder {
 impl MemoryStore {
     /// Creates a store with a capacity in bytes.
     ///
+    /// [`builder`](Self::builder) has more options. If the capacity comes from a configuration, use
+    /// its [`build`](MemoryStoreBuilder::build), which returns an error instead of a panic.
+    ///
     /// # Panics
     /// Panics if the capacity is below 64 KiB, which could hold almost no entries.
-    /// [`MemoryStoreBuilder::build`] returns an error instead.
     #[must_use]
     #[track_caller]
     pub fn with_max_bytes(bytes: u64) -> Self {
@@ -73,7 +75,8 @@ impl MemoryStoreBuilder {
 
     /// Sets the most bytes that one entry may take, at most a quarter of the capacity.
     ///
-    /// The default is 8 MiB + 64 KiB, or a quarter of the capacity if that is less.
+    /// The default is 8 MiB + 64 KiB, or a quarter of the capacity if that is less. Larger bodies
+    /// also need a higher [`max_body_bytes`](crate::policy::PolicyBuilder::max_body_bytes).
     pub fn largest_entry(mut self, bytes: u64) -> Self {
         self.largest_entry = Some(bytes);
         self
