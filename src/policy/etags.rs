@@ -24,8 +24,8 @@ impl PolicyBuilder {
 
     /// Sets whether the tags that the cache generates are strong. Off by default.
     ///
-    /// This option alone generates no tags: turn on [`etags`](Self::etags) as well. It applies to the tags of [`etags`](Self::etags), of
-    /// [`client_max_age`](Self::client_max_age) and of
+    /// This option alone generates no tags. It applies to the tags of [`etags`](Self::etags), which
+    /// you turn on as well, of [`client_max_age`](Self::client_max_age) and of
     /// [`CacheHints::client_max_age`](crate::policy::CacheHints::client_max_age).
     ///
     /// A strong tag promises that no outer layer changes the bytes of a response, by compression or

@@ -19,7 +19,8 @@ use std::time::Duration;
 ///
 /// Cache layers add it if
 /// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on; it is off by
-/// default, so tests that read the extension need `cache_status(true)`. The same facts are in the response's `Cache-Status` field (RFC 9211).
+/// default, so tests that read the extension need `cache_status(true)`. The same facts are in the
+/// response's `Cache-Status` field (RFC 9211).
 ///
 /// # Example
 /// ```
