@@ -13,8 +13,8 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 
 /// The pending invalidations of a write.
 ///
-/// Dropping it runs them: if the client left, or the service panicked or failed, the write may
-/// still have been committed.
+/// Dropping this value starts the invalidations that are left: if the client left, or the service
+/// panicked or failed, the write may still have been committed.
 pub(in crate::serve) struct Changed<'a> {
     cache: &'a Cache,
     what: Vec<Invalidation>,

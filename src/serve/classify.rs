@@ -38,7 +38,7 @@ pub(in crate::serve) struct Missed {
 /// A request to forward at once.
 pub(in crate::serve) struct Forward {
     pub(in crate::serve) bypass: Reason,
-    /// Whether to mark the request, so that inner layers know of this one.
+    /// Whether to mark the request, so that inner layers know of this layer.
     pub(in crate::serve) announce: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) mark: bool,
@@ -73,7 +73,7 @@ pub(super) fn classify<B: Body>(
     let outer = request.extensions.get::<OuterContext>();
     if let Some(outer) = outer {
         // Two layers with the same ID share their keys. Each would serve responses that the other
-        // stored, past any layer between them. Only the outer one caches.
+        // one stored, so the layers between them would be skipped. Only the outer one caches.
         if is_within_itself(config, outer) {
             let bypass = Reason::bypass(Detail::SameName);
             return Decision::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
@@ -81,7 +81,8 @@ pub(super) fn classify<B: Body>(
         if outer.is_barred && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Identified));
         }
-        // A layer in between may have removed an undeclared cookie.
+        // A layer in between may have removed a cookie that no layer declares. The cookie may
+        // identify the visitor.
         if !knows_all(&config.policy, outer) && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Cookie));
         }

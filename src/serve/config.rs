@@ -129,7 +129,7 @@ impl LayerConfig {
         &self.selection
     }
 
-    /// Returns the keyed names that clients get in `Vary`.
+    /// Returns the names of the keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) fn emitted(&self) -> &[String] {
         self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
     }

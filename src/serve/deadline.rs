@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The common deadline of all waits of one request. It starts with the first wait.
+/// A deadline that all waits of one request share. The first wait sets it.
 pub(in crate::serve) struct Deadline {
     /// The time from the first wait to the deadline.
     most: Duration,

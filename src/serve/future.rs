@@ -120,8 +120,8 @@ impl Caller {
     }
 }
 
-/// Rewrites the service's response for the client or outer layer, and starts the invalidations that
-/// it asks for.
+/// Rewrites the service's response for the client or outer layer, and starts the invalidation that
+/// the response requests.
 #[inline(always)]
 fn passed_on<B>(
     response: Response<B>,
@@ -144,8 +144,8 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
     if is_noted { AnswerDependencies::noted() } else { AnswerDependencies::Unknown }
 }
 
-/// Forwards a request whose response inner layers may hold back until the outermost layer admits
-/// it.
+/// Forwards a request. Inner layers may hold the admission of the response until the outermost
+/// layer decides on it.
 ///
 /// This is a function of its own, so that [`State::Forward`] stays small.
 pub(in crate::serve) async fn pass_on<S, ReqBody, B>(
@@ -161,7 +161,8 @@ where
     B: Body,
 {
     let mut call = pin!(call);
-    // Declared after the call, and so dropped before it.
+    // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
+    // inner layers hold; dropping the call first would refuse them.
     let mut edge = edge;
     let mut tracker = DependencyGuard(Tracker::of(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
@@ -178,7 +179,8 @@ fn poll_answer<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    // The only exit: each state returns the dependencies that a page made from the answer inherits.
+    // Before it returns the answer, each state passes on the dependencies that a page made from the
+    // answer inherits.
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
             // Polled again after completion. A future may then stay pending forever.

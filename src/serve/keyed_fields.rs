@@ -1,9 +1,9 @@
 //! `Vary` for clients and downstream caches: the request fields that enter the key.
 //!
 //! This crate's layers select no variants by these names. A forwarded response gets them when it
-//! leaves the layer. The head of a stored response has them already, and keeps the `Vary` of the
-//! service beside it. Between layers of this crate, the names travel in an extension; the outermost
-//! cache layer writes the field.
+//! leaves the layer. The head of a stored response has them in its `Vary` already, and keeps the
+//! service's `Vary` separately. Between layers of this crate, the names travel in an extension; the
+//! outermost cache layer writes the field.
 
 use crate::policy::Policy;
 use crate::rules::patch::{distinct, patch_vary};
@@ -11,14 +11,14 @@ use http::header::VARY;
 use http::{HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 
-/// The names of the keyed request fields. In the extensions of a response, these are the names of
-/// inner cache layers.
+/// The names of the keyed request fields. In the extensions of a response, they are the names that
+/// inner cache layers emit.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct KeyedFields(Arc<[String]>);
 
 impl KeyedFields {
-    /// Returns the names that a policy emits, if any. Left out are `Host` and the forwarded fields,
-    /// which enter every key: a downstream cache keys by the target URI itself.
+    /// Returns the names that a policy emits, if any. `Host` and the forwarded fields enter every
+    /// key, but are left out: a downstream cache keys by the target URI itself.
     pub(in crate::serve) fn of(policy: &Policy) -> Option<Self> {
         let mut names: Vec<_> = policy.keyed_fields().map(HeaderName::as_str).map(str::to_owned).collect();
         names.sort_unstable();
@@ -35,8 +35,8 @@ impl KeyedFields {
         response.extensions().get::<Self>().cloned()
     }
 
-    /// Adds names that arrived in the marks field of a response. They may repeat names in its
-    /// extensions.
+    /// Adds names that inner cache layers emit, from the header field that carries the marks of a
+    /// response. The extensions of the response may have the same names.
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {

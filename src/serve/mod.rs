@@ -4,7 +4,7 @@
 //! request
 //!   │ service, classify: inspect the request, write its key, look it up without waiting
 //!   ├─ Hit ───────────────────────────────────────────────► respond
-//!   ├─ Forward (bypass, HEAD, inner layer) ──► service ───► future: pass the response on
+//!   ├─ Forward (bypass, missed HEAD, handled by an inner layer) ──► service ──► future
 //!   ├─ Unsafe ──► write ──► service, invalidate, perhaps store ──► respond
 //!   └─ Miss
 //!        │ collapse: look up, join the flight of the key, wait, look up again
@@ -12,7 +12,7 @@
 //!        ├─ Refresh ──► respond with a stale response, fetch in the background
 //!        ├─ Forward, Refuse, Loop ────────────────────────► service, 504, 508
 //!        └─ Fetch
-//!             │ fetch: forward one form of the request to the service
+//!             │ fetch: forward the request without its unkeyed inputs
 //!             ├─ failure: stale-if-error, timeout
 //!             ├─ 304: revalidate, variants, mismatch
 //!             ├─ HEAD: head_update

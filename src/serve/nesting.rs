@@ -12,14 +12,15 @@ pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bo
     outer.layers.contains(config.id())
 }
 
-/// Returns `true` if this layer's policy declares every cookie that no outer layer has declared.
+/// Returns `true` if this layer's policy declares every cookie of the request that the outer layers
+/// do not declare.
 pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
-/// Marks a request that this layer forwards: adds its ID and, unless `scopes` is empty, the scopes
-/// of the request's targets.
+/// Marks a request that this layer forwards: adds the ID of this layer, whether the request is
+/// identified and, unless `scopes` is empty, the scopes of the request's targets.
 pub(super) fn announce(config: &LayerConfig, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
     let mut mark = match request.get::<OuterContext>() {
         None => OuterContext {

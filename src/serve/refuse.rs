@@ -1,4 +1,4 @@
-//! Answers instead of the service: 504 to `only-if-cached`, 508 to loops.
+//! Responses that a layer gives in place of the service: 504 to `only-if-cached`, 508 to loops.
 
 use super::config::LayerConfig;
 use super::future::ResponseFuture;

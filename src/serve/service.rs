@@ -80,8 +80,8 @@ impl<S> ResponseCache<S> {
     /// Wraps a service in a cache for one route, like a
     /// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer).
     ///
-    /// `ttl` is the freshness lifetime of stored responses. It outranks the lifetime in a
-    /// response's own fields.
+    /// `ttl` is the freshness lifetime of stored 200 responses. It replaces the lifetime that a
+    /// response states, but makes no response fresh that states that it is stale (`max-age=0`).
     pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }
@@ -144,7 +144,7 @@ where
     }
 }
 
-// Separate from `call`, so that a hit does not need stack space for their futures.
+// These methods are separate from `call`, so that a hit needs no stack space for their futures.
 impl<S> ResponseCache<S> {
     /// Forwards a request with an unsafe method, and invalidates afterwards.
     #[inline(never)]
@@ -163,7 +163,8 @@ impl<S> ResponseCache<S> {
         ResponseFuture::slow(write::forward(config, inner, parts, body))
     }
 
-    /// Collapses a request that missed, at once if nothing has to be awaited.
+    /// Collapses a request that missed, and carries out the resulting action. If nothing has to be
+    /// awaited, the action is decided in this call, otherwise in the returned future.
     #[inline(never)]
     fn miss<ReqBody, B>(
         &self,
@@ -183,7 +184,8 @@ impl<S> ResponseCache<S> {
         let Missed { facts, parts, lookup } = missed;
         let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();
-        // Over a local store, most misses are decided at the first poll, and need no boxed future.
+        // Over a local store, the first poll decides most actions, without a boxed future. If the
+        // first poll has to wait, the boxed future below starts over with a new look-up.
         let action = match self.config.cache.is_local() {
             true => pin!(collapse(&state, request.headers(), lookup)).now_or_never(),
             false => None,
@@ -286,8 +288,8 @@ impl<S> ResponseCache<S> {
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let edge = Edge::of(request.extensions_mut());
         announce(config, request.extensions_mut(), identified, &scopes);
-        // The dependencies of a HEAD that missed are unknown: there is no stored response to record
-        // them.
+        // An inner layer that handles the request has noted the dependencies of its response. The
+        // response to a HEAD that missed is not stored, so its dependencies are unknown.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::slow(pass_on(edge, call, outgoing, config, chain, is_noted))
