@@ -1,7 +1,7 @@
 //! The fields of a request that a background request carries.
 //!
 //! A background request is made for later visitors. So it carries no credentials, and only fields
-//! that the key or its purpose needs.
+//! that enter the key or describe the client.
 
 use super::state::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};
@@ -47,8 +47,9 @@ fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName
     is_keyed || (carries == Carries::Known && is_known())
 }
 
-/// Returns the lines of a request that do not enter its key, by their names alone. It does not call
-/// the user's functions, which may compute key parts from such lines.
+/// Returns the lines of a request that a background request with only keyed fields lacks, by their
+/// names alone. Does not call the user's functions, so the result includes lines from which they
+/// compute key parts.
 pub(in crate::serve) fn unkeyed_fields<'a>(
     policy: &'a Policy,
     request: &'a HeaderMap,
@@ -60,7 +61,7 @@ pub(in crate::serve) fn unkeyed_fields<'a>(
 }
 
 /// Turns a request into a background GET: removes the fields that it does not carry, and puts those
-/// back from which key parts are computed.
+/// back from which key parts are computed, except personal ones.
 ///
 /// Returns `false` if that yields no request with the same key. Calls functions of the user.
 pub(in crate::serve) fn anonymize(

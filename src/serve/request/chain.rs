@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// Creates the chain of a request to this layer, as a child of the chain on this thread.
 ///
-/// The request is identified by its key and all its fields: its nominated fields are not known yet.
+/// Two requests count as the same if their keys and all their fields are equal: the nominated
+/// fields are not known yet.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
     let fields = headers.iter().map(|(name, value)| {
         let mut line = Prehashed::default();

@@ -22,12 +22,13 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) range: bool,
     /// It has directives (`Cache-Control` or `Pragma`).
     pub(in crate::serve) directives: bool,
-    /// It identifies the visitor. Inner layers may not see that: a layer in between may remove the
-    /// credential.
+    /// It identifies the visitor. Inner layers may be unable to see that: a layer in between may
+    /// remove the credential.
     pub(in crate::serve) identified: bool,
     /// The visitor's identity is part of its key.
     pub(in crate::serve) personal: bool,
-    /// Only the current representation is an answer.
+    /// Only a new response of the service is an answer: neither a stored response nor one of a
+    /// flight.
     pub(in crate::serve) needs_current: bool,
     /// A layer between the outermost one and this one has added an extension, which may personalize
     /// the response.

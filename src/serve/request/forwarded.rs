@@ -13,10 +13,11 @@ fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -
     request.contains_key(field.name()) && !ignored.contains(field.name())
 }
 
-/// Adds the hosts that forwarded fields name, except ignored fields.
+/// Adds the hosts that the forwarded fields of a request name. Ignored fields do not count.
 ///
 /// Of each field, both the first host and the last one are added: the client used the first, and
-/// the nearest proxy the last.
+/// the nearest proxy the last. If `X-Forwarded-Port` has a port other than 80 and 443, `hosts` then
+/// gets every host without a port a second time, with this port.
 pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
     for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
         // A value that can't be parsed names no host.
@@ -33,7 +34,8 @@ pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, 
     }
 }
 
-/// Adds each host without a port again, with the port that clients use, unless it is 80 or 443.
+/// Adds each host without a port a second time, with `port`: the port that clients use. The default
+/// ports, 80 and 443, add nothing.
 fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     let port = port.and_then(|port| std::str::from_utf8(port).ok()?.parse::<u16>().ok());
     let Some(port) = port.filter(|port| !matches!(port, 80 | 443)) else { return };
@@ -43,9 +45,9 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     hosts.extend(with_port);
 }
 
-/// Returns the prefix that proxies have removed from the request's path, or `None` if there is none
-/// or the policy ignores it. It begins with a slash and does not end with one. The prefixes of
-/// several proxies are joined, the outermost first.
+/// Returns the prefix that proxies have removed from the request's path, or `None` if there is
+/// none, a part of it is malformed, or the policy ignores the field. The prefix begins with a slash
+/// and does not end with one. The prefixes of several proxies are joined, the outermost first.
 pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
     let field = ForwardedField::XForwardedPrefix;
     if !is_read(field, request, ignored) {

@@ -75,9 +75,10 @@ impl<'a> InspectedRequest<'a> {
     ) -> Result<(), Reason> {
         let personal = self.identity.is_some();
         self.facts.personal = personal;
-        // Inner layers may not see the identity.
+        // Inner layers may be unable to see the identity, so they have to learn of it from this
+        // layer.
         self.facts.identified = personal;
-        // If the identity is part of the key, credentials do not bypass the cache.
+        // If the identity is part of the key, credentials are no reason to bypass the cache.
         let app = policy.sharing == Sharing::App && !personal;
         let strict = policy.strips_unkeyed && !personal;
         let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
@@ -155,8 +156,8 @@ impl<'a> InspectedRequest<'a> {
     }
 }
 
-/// Returns `true` if a field, cookie or extension of a request identifies its visitor, under any
-/// preset.
+/// Returns `true` if a field, cookie or extension of a request identifies its visitor. The preset
+/// of the policy does not matter.
 pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());
     let cookies = Cookies { own: &policy.cookies, outer, personal: false };
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_are_not_plain_gets_bypass() {
+    fn requests_other_than_a_plain_get_bypass_the_cache() {
         let table = [
             (("content-length", "1"), Detail::Body),
             (("content-length", "00"), Detail::Body),

@@ -18,7 +18,7 @@ use crate::status::{Detail, Reason};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
-/// Writes the key of a request into a buffer, which is too large to move.
+/// Writes the key of a request into a buffer of the caller: the buffer is too large to move.
 ///
 /// # Errors
 /// Returns the reason for a bypass if the request has no key.
@@ -98,9 +98,9 @@ impl<'a> KeyedInputs<'a> {
         }
     }
 
-    /// Returns `true` if a stripped request would lack an input of this one. If this one were
-    /// forwarded unchanged, its key would not cover the response. Always returns `true` if the
-    /// policy strips unkeyed inputs.
+    /// Returns `true` if [`strip`](Self::strip) would remove or change an input of the request. The
+    /// response to the unchanged request may depend on that input, which the key does not cover.
+    /// Always returns `true` if the policy strips unkeyed inputs.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.strips_unkeyed {
             return true;
@@ -145,8 +145,9 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
 
 /// Gives all requests with one key the same form.
 ///
-/// Adds `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes `Content-Length`
-/// from a GET or HEAD, which has no content: requests with content bypass the cache.
+/// Adds a missing `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes
+/// `Content-Length` from a GET or HEAD, which has no content: requests with content bypass the
+/// cache.
 pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.headers_mut().remove(CONTENT_LENGTH);
@@ -157,7 +158,7 @@ pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     let authority = public_uri((&*request).into()).authority();
     let host = authority.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
     if let Some(host) = host {
-        // A full header section gets no `Host`.
+        // If the header section is full, the request is forwarded without `Host`.
         let _ = request.headers_mut().try_insert(HOST, host);
     }
 }
@@ -173,7 +174,8 @@ fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
         None => uri.path().to_owned(),
     };
     let mut parts = std::mem::take(uri).into_parts();
-    // Pieces of a valid query form a valid query. Otherwise, the URI would lose its path and query.
+    // The conversion can't fail: pieces of a valid query form a valid query. After a failure, the
+    // URI would have no path and query.
     parts.path_and_query = path_and_query.try_into().ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

@@ -29,7 +29,7 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) hosts: Vec<String>,
     /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
-    /// The admissions of responses to the request that inner layers hold.
+    /// The admissions held for the outermost request around this one.
     pub(in crate::serve) holds: Weak<Holds>,
     /// The request and the requests and computations that led to it.
     pub(in crate::serve) chain: Arc<Chain>,

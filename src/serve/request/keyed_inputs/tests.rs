@@ -264,9 +264,10 @@ fn check(
     let (a, b) = (first.decided(&config.policy), second.decided(&config.policy));
     let has_one_key = first.key == second.key;
     if has_one_key {
-        prop_assert_eq!(&a, &b, "one key, and the handler sees another request");
+        prop_assert_eq!(&a, &b, "the keys are equal, but the handler sees different requests");
     }
-    // These fields enter the key as sent, too, but the handler sees another form of them.
+    // A field that the policy keys enters the key as it was sent. If the handler sees such a field
+    // in another form, two requests with different keys can look the same to the handler.
     let is_twice = |name: &HeaderName| meaning(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));
@@ -275,7 +276,7 @@ fn check(
         !keys_twice && names.into_iter().all(|name| seen.is_decided(&config.policy, name))
     };
     if a == b && is_whole(&first) && is_whole(&second) && first.facts.personal == second.facts.personal {
-        prop_assert!(has_one_key, "another key, and the handler sees the same request: {:?}", a);
+        prop_assert!(has_one_key, "the keys differ, but the handler sees equal requests: {:?}", a);
     }
     for name in first.stripped.headers().keys().filter(|_| config.policy.strips_unkeyed) {
         prop_assert!(reaches_handler(&config.policy, name, first.facts), "{name}");

@@ -8,7 +8,7 @@ use crate::serve::config::{LayerConfig, Level};
 use crate::store::NullStore;
 use http::Request;
 
-/// Returns a request for a target with one field, or none if the name is empty.
+/// Returns a request for a target, with one field. If the name is empty, the field is left out.
 fn with_field(target: &str, name: &str, value: &str) -> Request<()> {
     let request = Request::get(target).header("host", "h.example");
     let request = if name.is_empty() { request } else { request.header(name, value) };
