@@ -75,8 +75,8 @@ fn other_flight_key(
     if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
 }
 
-/// Returns the look-up of a request for another variant than the arriving one: a miss, or a bypass
-/// if its key is too long.
+/// Returns the look-up result of a request that does not select the arriving response: a miss of
+/// another variant, or a bypass if the key of that variant is too long.
 pub(in crate::serve) fn other_variant(
     config: &LayerConfig,
     arriving: &StoredResponse,

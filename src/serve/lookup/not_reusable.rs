@@ -13,7 +13,7 @@ pub(in crate::serve) enum NotReusable {
     /// It is another variant, or has a content coding that the request does not offer.
     Fields,
     Invalidated,
-    /// It was softly invalidated: it may be used as a stale response may.
+    /// It was softly invalidated: it may still be used like a stale response.
     SoftlyInvalidated,
     NotFresh,
     /// A directive of the request excludes it. The detail names the directive.

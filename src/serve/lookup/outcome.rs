@@ -15,7 +15,8 @@ pub(in crate::serve) enum Lookup {
     Stale { stored: Arc<StoredResponse>, variant: Option<CacheKey> },
     Miss {
         reason: Reason,
-        /// The key of the variant, if its nominated fields are known.
+        /// The key of the variant that the request selects, if the nominated fields are known. It
+        /// is then also the key of the flight.
         variant: Option<CacheKey>,
         /// A stored response to revalidate (RFC 9111 section 4.3), or to use if the service fails.
         stale: Option<Arc<StoredResponse>>,

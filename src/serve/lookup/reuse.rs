@@ -33,7 +33,7 @@ pub(in crate::serve) struct Reuse<'a> {
 
 impl Reuse<'_> {
     /// Decides whether a stored response answers the request (RFC 9111 section 4). `key` is the key
-    /// of its entry, and `variant` the same key if it is a variant.
+    /// of the response's entry. `variant` is the same key if the response is a variant.
     pub(in crate::serve) async fn evaluate(
         self,
         mut response: Arc<StoredResponse>,
@@ -128,7 +128,8 @@ impl Reuse<'_> {
         Ok(Some(stale))
     }
 
-    /// Returns why a response does not fit this request, invalidations aside.
+    /// Returns why a response does not fit this request, or `None` if it does. Ignores
+    /// invalidations.
     #[inline]
     pub(in crate::serve) fn mismatch(self, response: &StoredResponse) -> Option<NotReusable> {
         // RFC 9111 section 4.1.

@@ -8,8 +8,9 @@ use crate::serve::config::LayerConfig;
 use crate::serve::request::{RequestFacts, is_personal};
 use http::HeaderMap;
 
-/// Returns `true` if a response is stale sooner than its own fields state: by a soft invalidation
-/// or a dependency. Also returns `true` if its fields state no lifetime.
+/// Returns `true` if a response is stale sooner than its own fields state: e.g. by a soft
+/// invalidation, a dependency or a shorter TTL. Also returns `true` if its fields state no
+/// lifetime.
 pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredResponse) -> bool {
     let (head, said) = (response.head(), response.head().said());
     let directives = ResponseDirectives::for_targets(&said, &config.policy.targets);
@@ -29,16 +30,16 @@ pub(in crate::serve) fn may_refresh(
     request: &HeaderMap,
     stored: &StoredResponse,
 ) -> bool {
-    // The response must not vary on a personal field, or be keyed by one. Identified requests are
-    // never refreshed: a refresh drops a cookie or credential, but keeps the extensions that outer
-    // layers have derived from it.
+    // The response must not vary on a personal field, or be keyed by one. An identified request
+    // never starts a refresh: the refresh drops a cookie or credential, but keeps the extensions
+    // that outer layers have derived from it.
     let nominated = stored.head().nominated.iter().map(|field| field.name());
     let varies = nominated.chain(&policy.key.headers).any(|name| is_personal(policy, name));
     let counts = facts.personal
             || facts.authorization
             || facts.identified
             // The response to a refresh may depend on an extension of a layer in between, and no
-            // outer layer would judge it.
+            // outer layer would decide on its admission.
             || facts.is_extended
             || varies
             || policy.identifies_by_field(request);

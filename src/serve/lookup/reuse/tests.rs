@@ -90,7 +90,8 @@ impl SampleReuse {
         self.change(|head| head.fresh_until = head.response_time.after(AGE - seconds(past)))
     }
 
-    /// Makes the response nominate `X-A`, with the value of its request.
+    /// Makes the response nominate `X-A`. `value` is the value of `X-A` in the request that led to
+    /// the response.
     fn nominates(self, value: &str) -> Self {
         let own = Nominated::from_request(&X_A, &headers(&[("x-a", value)]), self.config.selection());
         self.change(|head| head.nominated = [own].into())
@@ -183,7 +184,7 @@ fn mismatch_of_a_request_and_a_response() {
 /// RFC 9111 section 4.4: a response that was invalidated needs "a mandatory validation before" it
 /// can be sent.
 #[test]
-fn refusal_counts_an_invalidation_before_all_but_the_fields() {
+fn invalidation_outranks_all_refusals_but_the_fields() {
     type Sample = fn() -> SampleReuse;
     let (fresh, stale): (Sample, Sample) = (app, || app().stale_for(1));
     let other: Sample = || app().nominates("1");
@@ -267,7 +268,8 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
             (says(", no-cache"), false),
             (says(", no-cache=\"x-b\""), true),
             (says(", stale-if-error=5"), true),
-            // It was cut short, or states no lifetime: it may have been invalidated.
+            // The response is stale sooner than it states, or states no lifetime: it may have been
+            // invalidated.
             (wants("max-stale").stale_for(11), false),
             (rfc().stale_for(10).directs("max-stale"), false),
             (rfc().says(&[("cache-control", "max-age=0")]).stale_for(10).directs("max-stale"), false),

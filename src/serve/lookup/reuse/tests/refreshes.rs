@@ -70,7 +70,8 @@ async fn early_refreshes_by_cost_and_rest_of_the_lifetime() {
         (early(1_000_000, 60).facts(|facts| facts.authorization = true), 0..=0),
         (early(0, 60), 0..=0),
         (early(0, 0), 100..=100),
-        // exp(-1) of the draws.
+        // If the cost equals the rest of the lifetime, a draw leads to a refresh with probability
+        // exp(-1).
         (early(60, 60), 20..=55),
         (early(1, 60), 0..=0),
     ];
