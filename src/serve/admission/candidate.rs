@@ -166,7 +166,8 @@ impl<'a> Candidate<'a> {
             && !headers.contains_key(SET_COOKIE2)
     }
 
-    /// Returns the nominated fields that the key does not cover (RFC 9111 section 4.1).
+    /// Checks the nominated fields, and returns those that the key does not cover (RFC 9111 section
+    /// 4.1).
     fn selecting_fields(&self) -> Result<Selecting, Detail> {
         let (config, exchange, headers) = (self.config, self.exchange, &self.response.headers);
         let Vary::Fields(mut fields) = self.vary.clone() else { return Err(Detail::VaryAny) };
@@ -176,7 +177,7 @@ impl<'a> Candidate<'a> {
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
         let is_coded_for_some = is_coded_for_some(&config.policy, headers, &fields);
-        // Storing it could replace a response that more clients can use, and this client could
+        // Storing the response could replace one that more clients can use, and this client could
         // never reuse it.
         if is_coded_for_some && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
@@ -291,7 +292,8 @@ impl<'a> Candidate<'a> {
         let mut excluded = not_stored(&response.headers, &self.directives, self.shares_cookies);
         excluded.extend_from_slice(&policy.unstored);
         if response.status == StatusCode::TOO_MANY_REQUESTS {
-            // This `Retry-After` counts from the requests of one client (RFC 6585 section 4).
+            // The `Retry-After` of a 429 is for the one client that sent too many requests (RFC
+            // 6585 section 4).
             excluded.push(RETRY_AFTER);
         }
         let mut headers = response.headers.clone();
@@ -303,7 +305,7 @@ impl<'a> Candidate<'a> {
         }
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
-            // A full header map drops the field.
+            // If the header map is full, the field is left out.
             let _ = date::format(self.received.wall).map(|date| headers.try_insert(DATE, date));
         }
         headers_for_storage(&headers, &[])

@@ -64,10 +64,11 @@ pub(super) fn fresh_by_policy_until(
     if until > now { Ok(until) } else { Err(Detail::NotFresh) }
 }
 
-/// Returns the end of freshness of a variant that was validated together with another response.
+/// Returns the end of freshness of a variant after the validation of another response (`like`) with
+/// the same strong entity tag (RFC 9111 section 4.3.4).
 ///
-/// It is no later than the end of freshness of that response, or than the variant's own fields
-/// allow. Returns `None` if the variant has to be validated itself.
+/// The end is no later than that of `like`, and no later than the variant's own lifetime allows.
+/// Returns `None` if the variant has to be validated itself.
 pub(in crate::serve) fn fresh_again_until(
     config: &LayerConfig,
     variant: &StoredResponse,
@@ -330,7 +331,7 @@ mod tests {
             let (mut own, mut like) = (head(), head());
             own.hinted = hinted.map(seconds);
             like.fresh_until = now.after(seconds(like_until));
-            // The age of the validated response counts for its variants.
+            // The age of the validated response also counts for the other variants.
             like.corrected_initial_age = if directives == "max-age=4" { seconds(4) } else { Duration::ZERO };
             let variant = StoredResponse::new(own, bytes::Bytes::new());
             let read = ResponseDirectives::from_headers(&headers);

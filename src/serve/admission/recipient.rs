@@ -6,8 +6,8 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
 };
 
-/// Refuses a response that allows the scripts of one origin, unless `Origin` selects it, and a
-/// response with a nonce.
+/// Refuses a response with a nonce. Also refuses a response that allows the scripts of one origin,
+/// unless `Origin` selects the response (`by_origin`).
 pub(super) fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
     if !by_origin && allows_one_origin(headers) {
         return Err(Detail::Cors);

@@ -22,9 +22,10 @@ pub(in crate::serve) struct Forecast {
     response_time: Moment,
     /// The text of the `key` parameter, if clients get one.
     shown: Option<Arc<str>>,
-    /// The values that the response was made from so far.
+    /// The dependencies of the response so far.
     reads: Option<Dependencies>,
-    /// The recording has ended. Its outcome is known once the response is admitted.
+    /// The recording has ended, so its outcome is known as soon as the response is admitted. Always
+    /// `false` over a remote store, where the outcome comes later.
     has_ended: bool,
 }
 

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 /// An admission that waits for the outermost layer, in the extensions of its response.
 ///
-/// If all its clones are dropped undecided, the response is refused. During a panic, it is
-/// abandoned.
+/// If all its clones are dropped without a decision, the admission is refused, or abandoned during
+/// a panic.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct HeldAdmission {
     decider: Arc<Decider>,
@@ -35,7 +35,7 @@ pub(in crate::serve) struct HeldAdmission {
     personal: bool,
     /// The parts of the head that do not count against the response.
     accepted: AcceptedHead,
-    /// The possible statuses, if the response has one.
+    /// The `Cache-Status` before and after the admission, if the response has a status.
     told: Option<HeldStatus>,
 }
 
@@ -157,8 +157,9 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     }
 }
 
-/// Writes the marks of a response that leaves a layer, and admits its held response if the layer is
-/// the outermost. In any other layer, the present head no longer counts against the response.
+/// Sends a response from a layer. The outermost layer admits the held response. An inner layer
+/// writes the marks for outer layers, and accepts the present head: what the head has now no longer
+/// counts against the response.
 #[inline]
 pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     // Marks and held admissions are extensions.

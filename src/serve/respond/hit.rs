@@ -81,8 +81,8 @@ impl Hit {
         }
     }
 
-    /// Answers the request whose own fetch led to this stored response. The caller adds the status
-    /// and the marks.
+    /// Answers a request with a stored response after the request's own fetch, e.g. after a 304 or
+    /// a failure. The caller adds the status and the marks.
     pub(in crate::serve) fn after_call(
         config: &LayerConfig,
         stored: Arc<StoredResponse>,

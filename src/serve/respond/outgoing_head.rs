@@ -53,7 +53,8 @@ pub(in crate::serve) struct OutgoingHead {
     tags_told: Option<TagFields>,
     /// An inner cache layer has handled the request.
     handled_by_inner: bool,
-    /// The invalidation after the response has failed.
+    /// An invalidation that the response or its request led to is queued: the store has not
+    /// confirmed it.
     is_invalidation_queued: bool,
     /// The clock, read when the response has arrived.
     clock: Clock,
@@ -104,7 +105,7 @@ impl OutgoingHead {
     }
 
     /// Returns the `max-age` for clients. A response that is not stored gets one only if it states
-    /// a lifetime itself, and none that is longer.
+    /// a lifetime itself, and no longer one than that lifetime.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.told.max_age?;
         if self.stored {
@@ -178,7 +179,8 @@ impl OutgoingHead {
         self
     }
 
-    /// Applies the changes to a response of the service, and adds its code to the status.
+    /// Applies the changes to a response of the service, and adds its status code to
+    /// `Cache-Status`.
     pub(in crate::serve) fn apply_to_answer<B>(&mut self, response: &mut Response<B>) {
         self.status = self.status.map(|status| status.answered(response.status()));
         self.apply(response);
@@ -225,7 +227,8 @@ pub(in crate::serve) fn tell_client(headers: &mut HeaderMap, told: ClientCacheCo
         return;
     }
     client::tell(headers, told);
-    // A lifetime that begins now counts from `Date`, too.
+    // The lifetime begins now. Downstream caches count it from `Date`, so `Date` has to be the
+    // present time, too.
     if told.max_age.is_some()
         && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(clock.wall()))
     {

@@ -23,7 +23,8 @@ fn storable() -> SampleExchange {
     app().policy(|policy| policy.default_ttl(seconds(60)))
 }
 
-/// RFC 9111 section 3 before sections 4.1 and 4.2. The marks of the handler come first.
+/// The rules of RFC 9111 section 3 come before those of sections 4.1 and 4.2. The marks of the
+/// handler come before all.
 #[test]
 fn first_failing_step_gives_the_reason() {
     check_order(
@@ -69,7 +70,8 @@ fn first_failing_step_gives_the_reason() {
     );
 }
 
-/// RFC 9111 section 5.2.2.3 before `no-store`. RFC 9111 section 4.1 with a list of allowed fields.
+/// `must-understand` (RFC 9111 section 5.2.2.3) comes before `no-store`. A nominated field that was
+/// stripped from the request (section 4.1) comes before the content coding.
 #[test]
 fn must_understand_and_stripped_fields_have_their_order() {
     check_order(

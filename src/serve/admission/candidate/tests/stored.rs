@@ -65,7 +65,6 @@ fn fields_of_one_exchange_are_not_stored() {
     }
 }
 
-/// The limits of the store and of the policy.
 #[test]
 fn body_limit_is_the_smaller_of_store_and_policy() {
     let largest = 16 << 10;
