@@ -124,8 +124,8 @@ impl Refresh {
         if self.settled.is_settled() {
             return;
         }
-        // If no empty body can be made, the next refresh sends the bare request with a body of its
-        // own.
+        // If no empty body can be made, the next refresh sends the bare request, with the body of
+        // the request that starts that refresh.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::alone(&state, ForwardReason::Stale.into(), stored).await;
         self.attempt(state, plan, inner, bare, body, UnstoredAction::Forget).await;
@@ -150,7 +150,8 @@ impl Refresh {
             // Called in this future, so that a panicking hook fails the refresh alone.
             let policy = &state.config.policy;
             policy.predicates.prepare_refresh(&mut parts);
-            // The hook has changed the key, so the response would be stored for other requests.
+            // If the hook has changed the key, the response would be stored under a key of other
+            // requests.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }
@@ -164,11 +165,13 @@ impl Refresh {
     }
 }
 
-/// Returns the action on the stored response if the response to a visitor's request is not stored.
+/// Returns the action on the stored response, for the case that the response to a visitor's request
+/// is not stored.
 ///
 /// - If the request has only keyed fields, the stored response is removed.
 /// - Otherwise, a background request with only keyed fields decides.
-/// - If no background request can be made, two visitors have to get such a response.
+/// - If no background request can be made, the stored response is removed once a response to a
+///   second visitor is not stored either.
 ///
 /// Calls no function of the user.
 pub(in crate::serve) fn unstored_action<S, ReqBody, B>(

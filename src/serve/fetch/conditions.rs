@@ -35,7 +35,7 @@ pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
     {
         request.remove(&condition);
         if let Some(value) = validator {
-            // A full header map drops the field.
+            // If the header map is full, the field is left out.
             let _ = request.try_insert(condition, value.clone());
         }
     }

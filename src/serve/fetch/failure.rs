@@ -57,8 +57,8 @@ impl Fetch {
 
     /// Answers the client and the followers with a stale response.
     ///
-    /// `failure` is the status code of the service's answer, if there is one. `marks` are the
-    /// restrictions of that answer.
+    /// `failure` is the status code of the service's answer, if there is one. `marks` are the marks
+    /// of that answer that forbid sharing.
     pub(in crate::serve) fn answer_with<B>(
         self,
         stale: Arc<StoredResponse>,
@@ -111,7 +111,7 @@ impl Fetch {
         response
     }
 
-    /// Answers a request whose service timed out with a 504 (RFC 9110 section 15.6.5).
+    /// Returns a 504 after the service has timed out (RFC 9110 section 15.6.5).
     pub(in crate::serve) fn timed_out<B>(self, forwarded: &ForwardedRequest) -> Response<ResponseBody<B>> {
         event!(detail = %Detail::OriginTimeout, "not stored");
         let outgoing = forwarded.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
@@ -119,8 +119,11 @@ impl Fetch {
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
-    /// Returns the stored response that a response with this status replaces. A second call returns
-    /// the action `Keep`.
+    /// Returns the stored response that an answer with this status makes outdated, with the action
+    /// for the case that the answer is not stored. Returns `None` if the answer says nothing about
+    /// other requests.
+    ///
+    /// Only the first call returns this action. A second call returns `Keep`.
     pub(in crate::serve) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
         let facts = self.state.facts;
         // Credentials may have provoked the response, so it predicts nothing for other requests.

@@ -25,8 +25,8 @@ pub(in crate::serve) struct ForwardedRequest {
     /// When the request was forwarded, on the clock that measures freshness.
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) outgoing: OutgoingHead,
-    /// This layer's side of the request. Dropping it in the outermost layer abandons the admissions
-    /// that inner layers hold.
+    /// The role of this layer for the request. In the outermost layer, dropping the role abandons
+    /// the admissions that inner layers hold.
     pub(in crate::serve) edge: Edge,
     /// Whether an outer layer has to admit the response.
     pub(in crate::serve) held: bool,

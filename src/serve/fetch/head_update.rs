@@ -71,7 +71,8 @@ impl Fetch {
         // response.
         let generation = config.cache.generation().await.ok()?;
         let is_valid = matches!(config.cache.validity_of(&stored.response).await, Ok(Validity::Valid));
-        // A stored response with hints or dependencies is not updated: the HEAD may lack them.
+        // A stored response with hints or dependencies is not updated: the response to a HEAD may
+        // lack them.
         let head = stored.response.head();
         let hinted =
             head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();

@@ -9,8 +9,8 @@ use http::response;
 impl Fetch {
     /// Returns the dependencies that a page inherits from a response that is not stored.
     ///
-    /// They are the scopes that the response would have had. An invalidation of the part then also
-    /// invalidates the page.
+    /// They are the scopes that the response would have had. An invalidation of the response then
+    /// also invalidates the page.
     pub(in crate::serve) fn inherited_unstored(
         &self,
         head: &response::Parts,

@@ -13,8 +13,8 @@ impl Fetch {
     /// Answers as if the service had failed: with the stored response within its `stale-if-error`
     /// window, else with a 502.
     ///
-    /// The stored response is then treated as after any other response that is not stored. It is
-    /// not validated again.
+    /// The action on the stored response is then the same as after any other response that is not
+    /// stored. While it stays stored, later requests of clients do not validate it again.
     pub(in crate::serve) async fn mismatched<B>(
         mut self,
         validated: &Extensions,

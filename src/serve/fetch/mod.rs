@@ -156,7 +156,7 @@ impl Fetch {
         }
         let inherited = inherited.and(ahead);
         if let Some(tag) = tag.get() {
-            // A full header map drops the field.
+            // If the header map is full, the field is left out.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
         }
         // Followers read the rest while it arrives.

@@ -35,7 +35,8 @@ impl Fetch {
         }
         let mut conditions = None;
         if self.plan.leader.is_some() || self.plan.stale.is_some() || config.policy.strips_unkeyed {
-            // Followers and later requests have no such copy: they need the complete response.
+            // Followers and later requests may lack this client's copy, so they need the complete
+            // response.
             conditions = facts.has_copy.then(|| take_conditions(request.headers_mut()));
         }
         if let Some(stale) = &self.plan.stale {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// A response on its way to the client.
 pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
-    /// The tag of later hits, present once the body is complete.
+    /// The entity tag that later hits get, present once the body is complete.
     pub(in crate::serve) tag: Tagged,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,

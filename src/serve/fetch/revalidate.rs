@@ -171,8 +171,9 @@ impl Fetch {
 
     /// Handles a 304 whose updated response is not stored.
     ///
-    /// Releases the followers, marks the key as hit-for-miss, and acts on the stored response.
-    /// Rewrites the head for the client as for any other response that is not stored.
+    /// Releases the followers, and acts on the stored response. Marks the key as hit-for-miss if
+    /// the 304 predicts the next response. Rewrites the head for the client as for any other
+    /// response that is not stored.
     fn not_freshened(
         self,
         (handled_by_inner, updates): (bool, bool),
@@ -190,7 +191,8 @@ impl Fetch {
         if of_the_page && self.plan.generation.is_some() && updates {
             config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
         }
-        // The service no longer answers other requests with the stored response.
+        // The updated response may not be stored, so the stored one should no longer answer other
+        // requests.
         if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }

@@ -24,8 +24,8 @@ pub(super) struct Variants<'a> {
 }
 
 impl Variants<'_> {
-    /// Freshens all variants with the strong tag of the validated response
-    /// (RFC 9111 section 4.3.4).
+    /// Freshens all variants with the strong entity tag of the validated response (RFC 9111 section
+    /// 4.3.4).
     pub(super) async fn freshen(
         &self,
         fresh: &StoredResponse,

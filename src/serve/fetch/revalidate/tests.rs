@@ -141,7 +141,7 @@ fn other_hints_survive_until_the_handler_replaces_them() {
 
 /// RFC 9111 section 3.2: "the cache MUST add each header field in the provided response to the
 /// stored response, replacing field values that are already present". A 304 that does not identify
-/// the stored response updates nothing, even if it does not contradict it.
+/// the stored response updates nothing, even if no validator differs.
 #[test]
 fn a_304_updates_origin_fields_but_no_rewritten_fields() {
     let lines = [("cache-control", "max-age=60"), ("content-type", "text/html"), ("x-a", "1")];
