@@ -18,8 +18,8 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
-/// The number of consecutive failed flights after which a follower calls the service itself, a few
-/// at a time.
+/// The number of consecutive failed flights after which followers call the service themselves, a
+/// few at a time.
 const FAILURES: u32 = 2;
 
 /// A request that looks up its response, and joins flights.
@@ -39,7 +39,7 @@ pub(super) struct Collapse<'a> {
 pub(super) enum Progress {
     Done(Action),
     LookAgain,
-    /// Go on with this result of the next look-up.
+    /// Go on with this result in place of another look-up.
     Known(Lookup),
 }
 
@@ -71,7 +71,7 @@ impl<'a> Collapse<'a> {
     }
 
     /// Acts on the result of a look-up. A miss joins the flight of its key, and a follower waits
-    /// for it.
+    /// for the outcome.
     pub(super) async fn round(&mut self, lookup: Lookup) -> Progress {
         let state = self.state;
         if let Lookup::Stale { stored, variant } = lookup {
@@ -106,8 +106,8 @@ impl<'a> Collapse<'a> {
             Some(Outcome::Failed(gate)) => self.after_failed(gate, &flight, reason).await,
             Some(Outcome::Pass) => Progress::fetch_alone(state, reason, stale).await,
             None => {
-                // Later requests must not wait as long. Storing a response makes the cache forget
-                // this.
+                // The key becomes hit-for-miss, so that later requests do not wait as long. Storing
+                // a response ends this state.
                 let cache = &state.config.cache;
                 let (passes, now) = (cache.hit_for_miss(), cache.clock().now());
                 passes.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
@@ -171,7 +171,7 @@ impl<'a> Collapse<'a> {
         let state = self.state;
         let stream = stream.upgrade();
         if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
-            // Its body may never end: neither this request nor a later one waits for it.
+            // The body may never end: neither this request nor a later one waits for it.
             self.outdated = Some(Arc::clone(flight));
             return Progress::LookAgain;
         }
@@ -181,7 +181,8 @@ impl<'a> Collapse<'a> {
             self.deadline.run(unless_holding(state, flight.ended())).await;
             return Progress::LookAgain;
         };
-        // A value that it was made from may have changed: the response can't be shared.
+        // A value that the response was made from has changed, or is still being read: the response
+        // can't be shared.
         let Some(head) = reader.stream().head_so_far() else {
             return Progress::fetch_alone(state, reason, stale).await;
         };
@@ -192,7 +193,8 @@ impl<'a> Collapse<'a> {
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::Known(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
-            // Its tags were invalidated after it began: a new flight replaces this one.
+            // The response was invalidated after its flight began, e.g. by a tag: a new flight
+            // replaces this one.
             Ok(false) if state.is_outdated(&head).await => {
                 self.outdated = Some(Arc::clone(flight));
                 Progress::LookAgain
@@ -225,13 +227,14 @@ impl<'a> Collapse<'a> {
     }
 }
 
-/// Waits for the outcome of a flight. Returns `Pass` if the request holds an admission meanwhile.
+/// Waits for the outcome of a flight. Returns `Pass` if an admission is held meanwhile for the
+/// outermost request around this one.
 async fn outcome_of(state: &RequestState, flight: &Flight) -> Outcome {
     unless_holding(state, flight.outcome()).await.unwrap_or(Outcome::Pass)
 }
 
-/// Awaits a future, and returns `None` if the request holds an admission first: the leader that it
-/// waits for may itself wait for that admission.
+/// Awaits a future. Returns `None` as soon as an admission is held for the outermost request around
+/// this one: the leader that this request waits for may itself wait for that admission.
 async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.held())).await {

@@ -62,7 +62,7 @@ pub(super) async fn lead(
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
 
-/// Answers with a stored response, and plans its background refresh, unless one is under way or
+/// Answers with a stored response. Also plans its background refresh, unless one is under way or
 /// there are too many.
 pub(super) async fn serve_stale(
     state: &RequestState,
@@ -80,7 +80,7 @@ pub(super) async fn serve_stale(
         Ok(Role::Follower(_) | Role::Alone) => return Action::Answer(stored, None),
         Err(StoreUnavailable) => return Action::bypass(Detail::StoreFailed),
     };
-    // Another request may have refreshed it between the look-up and joining.
+    // Another request may have refreshed the response between the look-up and joining.
     let known = match look(state, request).await {
         Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
             leader.stored(Arc::clone(&newer));

@@ -199,7 +199,8 @@ async fn stored_response_answers_a_follower_that_it_fits() {
     }
 }
 
-/// RFC 9111 section 4.1, and an invalidation before the outcome.
+/// A follower gets neither another variant (RFC 9111 section 4.1) nor a response that was
+/// invalidated before the outcome.
 #[tokio::test(start_paused = true)]
 async fn stored_response_that_does_not_fit_is_not_an_answer() {
     let follower = Follower::new(app());

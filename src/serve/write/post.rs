@@ -143,8 +143,8 @@ impl CacheablePost {
         Some(scopes_of(&state.scopes, &state.hosts, &tags))
     }
 
-    /// Returns the POST if no concurrent invalidation affects its response. To be called before the
-    /// response's own invalidations.
+    /// Returns the POST if no concurrent invalidation affects its response. Call it before the
+    /// invalidations that the response causes.
     pub(super) async fn still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
         // The generation is read before the validity. A later invalidation then counts as an
@@ -155,8 +155,8 @@ impl CacheablePost {
         (validity.ok()? == Validity::Valid).then_some(self)
     }
 
-    /// Returns the response, and stores it if the generation advanced by exactly `steps`, the
-    /// number of the response's own invalidations.
+    /// Returns the response, and stores it if the generation advanced by exactly `steps`: the
+    /// number of invalidations that the response caused.
     ///
     /// After any other invalidation, the response may be outdated.
     pub(in crate::serve) async fn admit<B>(

@@ -98,7 +98,8 @@ async fn flight_from_before_an_invalidation_is_replaced() {
         let follower = Follower::new(app());
         let _leader = follower.lead(0).await;
         follower.invalidate(what).await;
-        // A follower gives up at its deadline.
+        // If the flight is not replaced, the follower waits until its deadline, and then fetches
+        // alone.
         assert_eq!(follower.round(missed()).await, expected);
     }
 }
