@@ -33,7 +33,8 @@ impl<'a> Changed<'a> {
     /// Invalidates everything pending. Returns the number of non-empty invalidations, and whether
     /// the store has confirmed all.
     ///
-    /// The write itself has taken place, so the cache delivers a queued invalidation later.
+    /// The write has taken place already. So an invalidation that the store does not confirm is
+    /// queued, and the cache delivers it later.
     ///
     /// # Cancel safety
     /// An invalidation stays pending until it has run, so a dropped future leaves it to `Drop`.

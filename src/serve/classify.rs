@@ -136,7 +136,8 @@ fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<Strin
     let Reuse { config, request, facts, now } = reuse;
     match pin!(lookup(reuse, key)).now_or_never() {
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
-        // A HEAD has no body to store, so the request neither leads a flight nor joins one.
+        // The response to a HEAD has no body to store, so the request neither leads a flight nor
+        // joins one.
         Some(Lookup::Miss { reason, stale: None, .. })
             if facts.head
                 && config.policy.origin_timeout.is_none()

@@ -85,7 +85,7 @@ impl LayerConfig {
         }
         buf.length(policy.response_cookies.len());
         policy.response_cookies.iter().for_each(|name| buf.part(name.as_bytes()));
-        // The unkeyed fields that the handler may see, and the source of identities.
+        // The unkeyed fields that the handler may see, and the name of the visitors' identity.
         let allowed = policy.strips_unkeyed.then_some(&policy.allowed_unkeyed);
         buf.part(format!("{allowed:?}").as_bytes());
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));
@@ -134,7 +134,7 @@ impl LayerConfig {
         self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
     }
 
-    /// Returns the layer ID, with which all its keys begin.
+    /// Returns the ID of the layer, with which all keys of the layer begin.
     #[inline]
     pub(in crate::serve) fn id(&self) -> &LayerId {
         &self.id

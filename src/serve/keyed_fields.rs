@@ -1,9 +1,9 @@
-//! `Vary` for clients and downstream caches: the request fields that enter the key.
+//! `Vary` for clients and downstream caches: the names of the request fields that enter the key.
 //!
-//! This crate's layers select no variants by these names. A forwarded response gets them when it
-//! leaves the layer. The head of a stored response has them in its `Vary` already, and keeps the
-//! service's `Vary` separately. Between layers of this crate, the names travel in an extension; the
-//! outermost cache layer writes the field.
+//! The layers of this crate do not need these names to select variants; other caches do. A
+//! forwarded response gets the names when it leaves the layer. The head of a stored response has
+//! them in its `Vary` already, and keeps the service's `Vary` separately. Between layers of this
+//! crate, the names travel in an extension; the outermost cache layer writes the field.
 
 use crate::policy::Policy;
 use crate::rules::patch::{distinct, patch_vary};

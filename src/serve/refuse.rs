@@ -10,8 +10,8 @@ use http::{Request, StatusCode, Version};
 use std::sync::Arc;
 use tower::Service;
 
-/// Returns `true` if no cache layer may answer the request, as opposed to one left to an inner
-/// layer.
+/// Returns `true` if no cache layer may answer a request with this bypass. After any other bypass,
+/// an inner layer may still answer.
 pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
     use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
     bypass.is_some_and(|why| {

@@ -68,7 +68,8 @@ where
             let now = config.cache.clock().now();
             let key = state.key.as_ref().as_bytes();
             let hit = Hit::new(config, head, (&request).into(), facts, now, Some(reason), key);
-            // The rest of the body may be made from values that are not known yet.
+            // The rest of the body may be made from values that are not known yet, so the
+            // dependencies are unknown.
             let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
             ResponseFuture::slow(std::future::ready(answer))
         }

@@ -117,8 +117,8 @@ impl<'a> Candidate<'a> {
         Ok(Admission { stored, declared, limit, retained, told })
     }
 
-    /// Refuses responses marked by the handler or an inner layer, and responses that issue a
-    /// credential.
+    /// Refuses a response that the handler or an inner layer has marked (`CacheHints::never`,
+    /// `Identified`), or that issues a credential.
     fn check_marks(&self) -> Result<(), Detail> {
         if self.hints.is_some_and(|hints| hints.never) {
             return Err(Detail::Hint);
@@ -194,7 +194,7 @@ impl<'a> Candidate<'a> {
         Ok(Selecting { fields, is_coded_for_some })
     }
 
-    /// Checks that the handler saw every nominated field, and that none is ignored by the key.
+    /// Checks that the handler saw every nominated field, and that the policy ignores none of them.
     fn could_depend_on(&self, fields: &[HeaderName]) -> Result<(), Detail> {
         let (policy, facts) = (&self.config.policy, self.exchange.facts);
         if fields.iter().any(|field| policy.key.ignored.contains(field)) {
@@ -265,7 +265,7 @@ impl<'a> Candidate<'a> {
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let came_stale = came_stale(self.lifetime, initial_age, now);
         match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
-            // Stored with its actual staleness, for revalidation: the response may come from
+            // Stored to be revalidated, as stale as it is: the response may have become stale in
             // another cache.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
             // RFC 5861 section 3.

@@ -14,8 +14,8 @@ pub(in crate::serve) struct Exchange<'a> {
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) asked: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
-    /// Whether a cookie rule exists, of this layer or an outer one. A request with undeclared
-    /// cookies then bypasses the cache.
+    /// Whether this layer or an outer one has a rule for cookies. A request with undeclared cookies
+    /// then bypasses the cache.
     pub(in crate::serve) cookies_declared: bool,
     /// The key of the URL, without a variant.
     pub(in crate::serve) key: KeyRef<'a>,

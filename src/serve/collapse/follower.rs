@@ -116,7 +116,7 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Returns a miss that may join a flight, or the action that any other look-up leads to.
+    /// Returns the miss if it may join a flight, otherwise the action that the look-up leads to.
     fn missed(&self, lookup: Lookup) -> LookupOutcome {
         let state = self.state;
         match lookup {
@@ -131,7 +131,7 @@ impl<'a> Collapse<'a> {
                 LookupOutcome::Done(Action::Refuse)
             }
             Lookup::Bypass(why) => LookupOutcome::Done(Action::bypass(why)),
-            // A HEAD has no body to store, so it leads no flight.
+            // The response to a HEAD has no body to store, so the request leads no flight.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
                 let stored = StoredEntry::found(stale, variant, state);
                 LookupOutcome::Done(Action::Fetch(FetchPlan {

@@ -231,7 +231,7 @@ async fn second_failure_lets_eight_followers_fetch_at_a_time() {
     let leader = follower.lead(1).await;
     let rounds = (0..9).map(|_| async {
         let progress = Collapse::new(&follower.state, &follower.request).round(missed()).await;
-        // The permit is held as long as the progress.
+        // The progress holds the permit, so it is returned, too.
         (name(&progress), tokio::time::Instant::now(), progress)
     });
     let began = tokio::time::Instant::now();

@@ -17,8 +17,8 @@ use tower::Service;
 
 /// Runs a fetch that survives its client's disconnect, and returns its answer.
 ///
-/// The fetch stops `limit` after the disconnect. The task reads the body for the store until
-/// `limit` after the last reader has left.
+/// The fetch stops once `limit` has passed since the disconnect. The task reads the body for the
+/// store until `limit` has passed since the last reader left.
 pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
     fetch: Fetch,
     inner: S,
@@ -62,7 +62,8 @@ where
     }
 }
 
-/// Waits for a fetch. Gives up `limit` after the receiver of its answer is dropped.
+/// Waits for a fetch. Returns `None` once `limit` has passed since the receiver of its answer was
+/// dropped.
 async fn unless_abandoned<T>(
     call: impl Future<Output = T>,
     sender: &mut oneshot::Sender<T>,

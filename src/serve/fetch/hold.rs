@@ -26,7 +26,7 @@ impl Fetch {
         }
         let (state, status) = (&self.state, response.status());
         let told = statuses.and_then(|(held, stored)| {
-            // A revalidation already names the status code of its 304.
+            // The status of a revalidation already has the code of the 304.
             let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
             forwarded.outgoing.told_of(held, stored.answered(status))
         });

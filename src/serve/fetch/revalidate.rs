@@ -44,7 +44,7 @@ impl Fetch {
         let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
         let marks = restrictions(&parts.extensions);
         let handled_by_inner = parts.extensions.remove::<HandledByInner>().is_some();
-        // The held admission of an inner layer, whose response this layer forwards.
+        // An admission that an inner layer holds. This layer passes it on to the outer layers.
         let held_within = parts.extensions.remove::<HeldAdmission>();
         let admission = match self.plan.generation {
             _ if handled_by_inner => Err(Detail::HandledByInner),
@@ -221,8 +221,8 @@ struct Freshened {
 }
 
 impl Freshened {
-    /// Stores the response, freshens its variants, and shares it with followers. Returns `true` if
-    /// it is stored.
+    /// Stores the response, freshens the other variants, and shares the response with followers.
+    /// Returns `true` if the response is stored.
     async fn store(self) -> bool {
         let Self { state, leader, storing, retained, validated, now } = self;
         let config = &state.config;
@@ -270,8 +270,8 @@ fn updating(
     storing
 }
 
-/// Returns `true` if a 304 forbids the present use of the stored response: `no-store`, or `private`
-/// or `no-cache` without field names.
+/// Returns `true` if a 304 forbids the use of the stored response as before: it has `no-store`, or
+/// has `private` or `no-cache` without field names.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All

@@ -78,7 +78,7 @@ impl Variants<'_> {
     }
 }
 
-/// The fields of a 304 that apply to all variants with its tag. Other fields may concern one
+/// The fields of a 304 that apply to all variants with its entity tag. Other fields may concern one
 /// variant only.
 const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
 

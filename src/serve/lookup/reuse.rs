@@ -117,8 +117,8 @@ impl Reuse<'_> {
             Entry(EntryKind::Response(Arc::clone(response))),
             Entry(EntryKind::Response(Arc::clone(&stale))),
         );
-        // The entry must not expire later than before: the index of a variant may expire at the
-        // same time.
+        // The entry must not expire later than before: the index that leads to a variant may expire
+        // at the old time.
         let ttl =
             cache.ttl_until(stale.head().fresh_until.after(retained(&self.config.policy, stale.head())));
         let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);

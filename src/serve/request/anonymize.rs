@@ -34,7 +34,7 @@ pub(in crate::serve) fn is_personal(policy: &Policy, name: &HeaderName) -> bool 
     identifies || meaning.selects() || matches!(meaning, HeaderRole::Directives)
 }
 
-/// Returns `true` if a background request carries a field, unless the field is personal.
+/// Returns `true` if a background request carries a field. The caller excludes personal fields.
 fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName>, carries: Carries) -> bool {
     let is_keyed = policy.is_keyed(name) || nominated.contains(name);
     let is_known = || {

@@ -7,7 +7,8 @@ use http::HeaderMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// Creates the chain of a request to this layer, as a child of the chain on this thread.
+/// Creates the chain of a request to this layer, as a child of the chain that is current on this
+/// thread.
 ///
 /// Two requests count as the same if their keys and all their fields are equal: the nominated
 /// fields are not known yet.

@@ -112,7 +112,7 @@ impl HeldAdmission {
         refusal.or_else(|| self.issued_credential(headers)).or_else(|| self.varies(headers))
     }
 
-    /// Returns the reason for a refusal if the response hands out a credential.
+    /// Returns the reason for a refusal if the response issues a credential.
     fn issued_credential(&self, headers: &HeaderMap) -> Option<Detail> {
         let policy = &self.config.policy;
         policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
@@ -200,8 +200,8 @@ pub(in crate::serve) fn correct_status<B>(response: &mut Response<B>, said: Cach
     }
 }
 
-/// Sends a response from a layer. The outermost one then refuses the admissions that did not come
-/// back to it.
+/// Sends a response from a layer. The outermost one then refuses the admissions whose responses did
+/// not reach it.
 pub(crate) fn leave<B>(response: &mut Response<B>, edge: &mut Edge) {
     send(response, edge.is_outermost());
     edge.refuse_rest();

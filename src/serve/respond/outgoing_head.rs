@@ -37,7 +37,7 @@ pub(in crate::serve) struct OutgoingHead {
     keyed: Option<KeyedFields>,
     /// An outer cache layer has the same ID as this one. It emits the keyed fields itself.
     is_again: bool,
-    /// Clients get `Cache-Control` and tags as with stored responses.
+    /// `Cache-Control` and the tags are rewritten for clients, as in stored responses.
     tells: bool,
     /// The `Cache-Control` that clients get.
     told: ClientCacheControl,

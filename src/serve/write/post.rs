@@ -76,7 +76,8 @@ impl CacheablePost {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
-        // Loop detection distinguishes POSTs with the same target by `Content-Length`.
+        // Loop detection distinguishes POSTs with the same target by `Content-Length`, which
+        // `headers` lacks.
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();

@@ -7,7 +7,8 @@ use http::HeaderValue;
 /// The base of the references in a response.
 #[derive(Debug)]
 pub(in crate::serve) struct Base<'a> {
-    /// `Sharing::App` treats all schemes as one origin, and parses references like browsers do.
+    /// `Sharing::App` treats `http` and `https` as one origin, and parses references like browsers
+    /// do.
     pub(in crate::serve) sharing: Sharing,
     pub(in crate::serve) scheme: Option<&'a str>,
     /// The authorities that name the origin.

@@ -148,7 +148,8 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
     }
 }
 
-/// Returns the invalidation for a write whose response leaves its outcome open.
+/// Returns the invalidation for a write, if the status of its response does not tell whether the
+/// write took place.
 fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
         // A timeout layer answers 408 and drops the handler, which may have written before. Its

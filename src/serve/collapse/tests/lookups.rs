@@ -19,7 +19,7 @@ async fn look_up_with_a_result_needs_no_flight() {
     assert_eq!(follower.round(Lookup::Bypass(Detail::KeyLength)).await, "key-length");
     assert_eq!(follower.round(found).await, "refresh");
     assert_eq!(follower.round(missed()).await, "lead");
-    // RFC 5861 section 3: one request refreshes it, the others are answered.
+    // RFC 5861 section 3: one request refreshes the stale response, the others are answered.
     let _leader = follower.lead(0).await;
     assert_eq!(follower.round(again).await, "answer");
 }

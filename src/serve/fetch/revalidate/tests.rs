@@ -107,7 +107,8 @@ fn targeted_fields_and_unqualified_directives_restrict() {
     assert!(!restricts(&headers(&both), &cdn), "the targeted field alone counts");
 }
 
-/// RFC 5861: the stale windows of the handler, and its other hints.
+/// The stale windows (RFC 5861) and the other hints of the handler stay in force until the handler
+/// gives new ones.
 #[test]
 fn other_hints_survive_until_the_handler_replaces_them() {
     let told = |max_age| ClientCacheControl { max_age: Some(seconds(max_age)), ..Default::default() };

@@ -253,8 +253,8 @@ impl SeenRequest {
     }
 }
 
-/// Checks one pair of requests, and returns whether they have one key. Returns `None` if a request
-/// bypasses the cache.
+/// Checks one pair of requests, and returns whether they have the same key. Returns `None` if a
+/// request bypasses the cache.
 fn check(
     config: &LayerConfig,
     first: Request<()>,

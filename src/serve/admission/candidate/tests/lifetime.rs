@@ -71,9 +71,9 @@ fn identified_request_needs_an_explicit_lifetime() {
     ]);
 }
 
-/// RFC 9111 section 4.2.1: the first match of `s-maxage`, `max-age` and `Expires`. Section 4.2.2: a
-/// heuristic only without them. Section 4.2.3: "corrected_age_value = age_value + response_delay".
-/// RFC 9213 section 2.2: a targeted field first.
+/// RFC 9111 section 4.2.1: the first of `s-maxage`, `max-age` and `Expires` decides. Section 4.2.2:
+/// a heuristic applies only without them. Section 4.2.3: "corrected_age_value = age_value +
+/// response_delay". RFC 9213 section 2.2: a targeted field comes first.
 #[test]
 fn age_reduces_the_lifetime_of_the_fields() {
     let slow = |sample| SampleExchange { delay: seconds(5), ..sample };
