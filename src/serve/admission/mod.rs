@@ -27,8 +27,8 @@ pub(super) fn admit(
     Candidate::new(config, exchange, response).admit()
 }
 
-/// Checks that a body is within the size limit and has the declared length, if its size hint is
-/// exact enough.
+/// Checks the size hint of a body against the size limit and the declared length. A body without an
+/// exact size hint may still turn out too long, or of another length.
 ///
 /// # Errors
 /// Returns `TooLarge` or `ContentLength`.

@@ -87,7 +87,8 @@ impl Fetch {
     /// - Another representation: the stored response becomes stale.
     /// - A response that is not storable: the stored response is removed at once.
     /// - Another status than 200, a response of an inner cache layer, or one that was made from
-    ///   values: nothing changes.
+    ///   values: nothing changes. The same holds for a response without a validator, if the stored
+    ///   response is stale sooner than it states.
     pub(in crate::serve) fn learn<B>(
         &self,
         known: HeadTarget,
@@ -130,7 +131,8 @@ impl Fetch {
         let nominated = |head: &Head| head.nominated.len();
         head.nominate(&before.head().nominated, &forwarded.headers, config.selection());
         if nominated(&head) != nominated(before.head()) {
-            // The variant key depends on other fields now.
+            // The variant key depends on other fields now, so the entry can't be updated under its
+            // key.
             return outdated(key, before);
         }
         head.inherit(before.head());

@@ -28,7 +28,7 @@ impl StoredEntry {
     }
 }
 
-/// A planned fetch.
+/// The plan of a fetch.
 pub(in crate::serve) struct FetchPlan {
     /// Present if other requests may follow this fetch.
     pub(in crate::serve) leader: Option<Leader>,
@@ -60,7 +60,7 @@ impl FetchPlan {
         Self { leader: None, generation, reason, has_waited: false, stale, stored, _permit: None }
     }
 
-    /// Returns a fetch that no other request follows. Its response may still be stored.
+    /// Returns the plan of a fetch that no other request follows. Its response may still be stored.
     pub(in crate::serve) async fn alone(
         state: &RequestState,
         reason: Reason,

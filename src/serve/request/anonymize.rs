@@ -98,7 +98,7 @@ pub(in crate::serve) fn anonymize(
     restore(&removed, &mut has_key)
 }
 
-/// The most computations of key parts in the search for the fields that they need.
+/// The most times that the search for the needed fields computes the key parts.
 const TRIES: usize = 64;
 
 /// Finds the removed fields without which the request has another key. After success, the last call

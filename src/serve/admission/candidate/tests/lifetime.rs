@@ -131,7 +131,7 @@ fn stale_response_is_stored_to_be_revalidated_or_served_stale() {
             says("max-age=5").says("age", "9").hints(CacheHints::new().stale_while_revalidate(seconds(9))),
             Ok((-4, 9, 0)),
         ),
-        // A window of the policy does not count.
+        // The policy's stale window does not make a response storable that is stale on arrival.
         (
             says("max-age=5").says("age", "9").policy(|p| p.stale_while_revalidate(seconds(99))),
             Err(Detail::NotFresh),
