@@ -105,6 +105,7 @@ struct Hand {
     asleep: AtomicU64,
     /// The part of `asleep` that has been measured.
     noticed: Slept,
+    /// The sum of all settings of the wall clock.
     wall_offset: AtomicI64,
 }
 
@@ -149,8 +150,8 @@ pub struct ManualClock(Arc<Hand>);
 /// epoch.
 const MANUAL_START: u64 = 1_767_225_600_000;
 
-/// The smallest monotonic time in milliseconds: 139 years. Events before this process or this
-/// machine started, as other processes report them, still have a moment.
+/// The lowest monotonic time in milliseconds, 139 years. It is not zero, so that events before the
+/// start of this process or machine, which other processes report, also have a moment.
 const MONOTONIC_START: u64 = 1 << 42;
 
 /// Returns the time of the last tick of the kernel, which is at most some milliseconds ago.
@@ -170,8 +171,8 @@ fn system_now() -> Moment {
 
 /// Returns the milliseconds that the machine was suspended since it started.
 ///
-/// Returns `None` if the thread was interrupted between the readings: the result would include its
-/// own pause.
+/// Returns `None` if the thread was interrupted between the readings of the two clocks: the result
+/// would include the interruption.
 #[cfg(target_os = "linux")]
 fn measure_slept() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
@@ -261,12 +262,12 @@ impl WallOffset {
     }
 }
 
-/// Differences of up to this many milliseconds are measurement errors: the monotonic time is that
-/// of the last tick.
+/// Offsets that differ by at most this many milliseconds count as equal: the monotonic time is the
+/// time of the kernel's last tick.
 const TOLERATED: u64 = 250;
 
-/// Returns the last measured offset unless the wall clock was set since. So a moment that a remote
-/// store holds converts to the same moment each time.
+/// Returns the offset of an earlier measurement, or `measured` if the wall clock has been set
+/// since. So a wall-clock time from a remote store converts to the same moment each time.
 fn steady(measured: i64) -> i64 {
     static HELD: AtomicI64 = AtomicI64::new(i64::MIN);
     let held = HELD.load(Ordering::Relaxed);
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_time_of_a_moment_does_not_flicker() {
+    fn the_wall_clock_time_of_a_moment_stays_the_same() {
         let clock = Clock::system();
         let (offset, now) = (clock.wall_offset(), clock.now());
         for _ in 0..10_000 {

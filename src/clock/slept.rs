@@ -16,7 +16,7 @@ const SECONDS: u64 = (1 << SECOND_BITS) - 1;
 /// The longest time that the high bits can hold: 34 years.
 const MOST: u64 = u64::MAX >> SECOND_BITS;
 
-/// Increases of up to this many milliseconds are measurement errors.
+/// Increases of up to this many milliseconds count as measurement errors.
 const TOLERATED: u64 = 10;
 
 impl Slept {
@@ -25,8 +25,8 @@ impl Slept {
         Self(AtomicU64::new(0))
     }
 
-    /// Returns the milliseconds. Calls `measure` if there was no measurement in this second; it
-    /// returns `None` on failure.
+    /// Returns the milliseconds that the machine was suspended. Calls `measure` if there was no
+    /// measurement in this second. A measurement that fails returns `None`.
     #[inline]
     pub(super) fn millis(&self, second: u64, measure: impl FnOnce() -> Option<u64>) -> u64 {
         let held = self.0.load(Ordering::Relaxed);

@@ -79,13 +79,15 @@ impl StoreErrorKind {
 }
 
 impl StoreErrorKind {
-    /// Returns `true` if the store did not do its work, which says something of all its operations.
+    /// Returns `true` if the store could not be reached, refused the operation, or did not answer
+    /// in time. Other operations would probably fail as well, so the error counts for the circuit
+    /// breaker.
     pub(crate) fn is_outage(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut)
     }
 
-    /// Returns `true` if the store itself failed. The other kinds describe the entry, an operation that the store lacks,
-    /// or one that was not sent.
+    /// Returns `true` if the error counts as a failure of the store. The other kinds are about the
+    /// entry, an unsupported operation, or an operation that was not sent.
     pub(crate) fn is_failure(self) -> bool {
         self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion)
     }
@@ -159,8 +161,9 @@ pub enum ConfigErrorKind {
     ZeroLimit,
     /// A time limit is zero, so no operation could ever finish within it.
     ZeroTimeout,
-    /// The option contradicts another option or a default: two directives exclude each other, or two
-    /// rules apply to the same name. For example, `Cookie` cannot be a keyed header field.
+    /// The option contradicts another option or a default: two directives exclude each other, or
+    /// two rules apply to the same name. For example, `Cookie` always counts as a credential, so it
+    /// cannot be a keyed header field.
     Contradiction,
     /// The value is not a valid name of a header field, or a list of names is empty.
     InvalidFieldName,

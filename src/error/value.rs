@@ -12,8 +12,8 @@ pub enum ValueError {
     Unwritable(BoxError),
     /// The store failed. An older value of the same key may be gone.
     Store(StoreError),
-    /// The computation of the value needs the value itself. The fifth nested computation of a value
-    /// fails.
+    /// The computation of the value needs the value itself. A fifth computation inside four others
+    /// of the value fails.
     Loop,
 }
 
