@@ -15,7 +15,7 @@ pub(super) struct Authority<'a> {
 }
 
 impl Authority<'_> {
-    /// Returns `true` if the name is `known`, and the port too if `known` has one.
+    /// Returns `true` if this authority is `known`. If `known` has no port, any port matches.
     pub(super) fn is(&self, known: &str) -> bool {
         let rest = known.as_bytes().strip_prefix(self.name);
         rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
@@ -26,8 +26,8 @@ pub(super) fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
-/// A byte that needs a closer look (RFC 3986 section 3.2.2). A host without such bytes is canonical
-/// and has no port, as most hosts.
+/// A byte that needs a closer look (RFC 3986 section 3.2.2). Most hosts have no such byte: they are
+/// canonical, without a port.
 const NOT_PLAIN: u8 = 1;
 /// A byte that is not valid in a host. The `@` of user information is one, too.
 const REFUSED: u8 = 2;

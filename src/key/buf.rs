@@ -17,7 +17,7 @@ const INLINE: usize = 256;
 /// A key that is written part by part. Each part has a length prefix, so that different parts never
 /// have the same bytes.
 pub(crate) struct KeyBuf {
-    /// The bytes written so far.
+    /// The number of bytes written so far.
     length: usize,
     inline: [u8; INLINE],
     /// All bytes of the key once `inline` is full; empty before.

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 /// A field in which a proxy reports the requested target. Frameworks build URLs from it, or route
 /// by it.
 ///
-/// The number of a variant is its index in [`ALL`](Self::ALL), and its bit in [`ForwardedFields`].
+/// The number of a field is its index in [`ALL`](Self::ALL), and its bit in [`ForwardedFields`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ForwardedField {
     Forwarded,
@@ -149,12 +149,13 @@ impl ForwardedField {
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let uri = Uri::try_from(line.as_bytes()).ok()?;
         let is_absolute = uri.scheme().is_some() && uri.authority().is_some();
-        // User information may be secret, and other forms name no page.
+        // User information may be secret. The other forms of a target, such as `*`, name no page.
         let is_read = uri.path().starts_with('/') && (is_absolute || line.as_bytes().starts_with(b"/"));
         (is_read && (!is_absolute || host_of(&uri).is_some())).then_some(uri)
     }
 
-    /// Returns the canonical hosts that the field names, with `None` for each that can't be read.
+    /// Returns the canonical hosts that the field names, with `None` for each host that can't be
+    /// read. A URL that can't be read names no host.
     pub(crate) fn hosts(self, headers: &HeaderMap) -> Vec<Option<String>> {
         match self {
             Self::XForwardedHost | Self::XHost => {

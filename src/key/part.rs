@@ -67,8 +67,8 @@ impl KeyPart {
     /// Makes the part replace a request field.
     ///
     /// On a fetch, the handler sees the value of the part in this field, or no field for `None`. A
-    /// response that names the field in `Vary` has no variants for it. So all spellings of the
-    /// field with one value share a stored response.
+    /// response that names the field in `Vary` has no variants for it. So all requests for which
+    /// the part has the same value share a stored response, however they spell the field.
     ///
     /// # Example
     /// ```
@@ -91,8 +91,9 @@ impl KeyPart {
     /// `Accept-Language` (RFC 9110 section 12.5.4).
     ///
     /// `offered` are language tags such as `en` or `pt-BR`. Of languages with equal weight, the
-    /// part is the language that the request names first. If the request prefers none of them, the
-    /// part is the first language that it does not exclude, or else the first one.
+    /// part is the language that the request names first. If the request names no offered language,
+    /// the part is the first offered one that the request does not exclude, or else the first
+    /// offered one.
     ///
     /// # Example
     /// ```
@@ -122,8 +123,8 @@ impl KeyPart {
     /// 9110 section 12.5.1).
     ///
     /// `offered` are media types without parameters, such as `text/html`. Of types with equal
-    /// weight, the part is the first offered one. If the request prefers none of them, the part is
-    /// the first type that it does not exclude, or else the first one.
+    /// weight, the part is the first offered one. If the request accepts no offered type, the part
+    /// is the first offered one that the request does not exclude, or else the first offered one.
     ///
     /// # Example
     /// ```

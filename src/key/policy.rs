@@ -23,7 +23,7 @@ pub(crate) struct KeyPolicy {
     pub(crate) headers: Vec<HeaderName>,
     /// Computed parts, sorted.
     pub(crate) vary_by: Vec<KeyPart>,
-    /// The hosts that have keys; an empty list permits all hosts.
+    /// The hosts whose requests have keys; an empty list permits all hosts.
     pub(crate) hosts: Vec<String>,
     /// The fields of `headers` whose values enter as digests.
     pub(crate) secrets: Vec<HeaderName>,
@@ -48,12 +48,13 @@ impl KeyPolicy {
         fingerprint
     }
 
-    /// Returns the request fields that enter the key, or that a part of it replaces.
+    /// Returns the request fields that enter the key, or that a part of the key replaces.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced))
     }
 
-    /// Returns `true` if requests with one key agree in all that the handler sees of this field.
+    /// Returns `true` if the handler sees the same value of this field in all requests with one
+    /// key.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
     }
@@ -212,7 +213,8 @@ fn write_authority(
     let from_uri =
         uri.authority().map(|authority| split(authority.as_str().as_bytes(), scheme)).transpose()?;
     let authority = match (from_uri, from_host) {
-        // RFC 9112 section 3.2.2: both name one target. If they differ, the handler may use either.
+        // RFC 9112 section 3.2.2: the authority of the URI counts, not `Host`. If they differ, the
+        // handler may still use either.
         (Some(a), Some(b)) if !same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),
