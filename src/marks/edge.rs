@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 /// The role of one layer for one request: the outermost layer, or an inner one.
 ///
-/// If the outermost layer drops it without a response, the held admissions are abandoned.
+/// If the outermost layer drops this value before it has the response, the held admissions are
+/// abandoned.
 #[derive(Debug)]
 pub(crate) struct Edge(Option<Arc<Holds>>);
 
 impl Edge {
-    /// Marks a request that enters a layer. Removes a header field that only responses may have.
+    /// Marks a request that enters a layer. Removes the header field of marks, which only responses
+    /// may have.
     pub(crate) fn enter<B>(request: &mut Request<B>) -> Self {
         remove_from_request(request.headers_mut());
         Self::of(request.extensions_mut())
@@ -44,8 +46,8 @@ impl Edge {
         self.0.is_some()
     }
 
-    /// Refuses the admissions that inner layers still hold. Called when their responses did not
-    /// reach this layer.
+    /// Refuses the admissions that inner layers still hold. Called when the response is ready: an
+    /// admission that is still undecided belongs to a response that did not reach this layer.
     pub(crate) fn refuse_rest(&mut self) {
         if let Some(holds) = self.0.take() {
             holds.decide(Verdict::Refused);

@@ -16,8 +16,8 @@ const VARY: &str = "vary=";
 impl Identified {
     /// Marks a response with the extension and with a header field.
     ///
-    /// Use it if a layer outside of this code builds a new response and copies only the header
-    /// fields. The outermost layer of this crate removes the field.
+    /// Use it if an outer layer builds a new response and copies only the header fields. The
+    /// outermost layer of this crate removes the field.
     ///
     /// # Example
     /// ```
@@ -37,9 +37,9 @@ impl CacheHints {
     /// Adds the hints to a response, as [`add_to`](Self::add_to) does, and `never` also as a header
     /// field.
     ///
-    /// Use it if a layer outside of this code builds a new response and copies only the header
-    /// fields. Hints other than `never` are only in the extension. The outermost layer of this
-    /// crate removes the field.
+    /// Use it if an outer layer builds a new response and copies only the header fields. Hints
+    /// other than `never` are only in the extension. The outermost layer of this crate removes the
+    /// field.
     ///
     /// # Example
     /// ```

@@ -10,7 +10,8 @@ use std::sync::{Arc, Weak};
 /// The length in bytes of a [`LayerId`].
 pub(crate) const PREFIX: usize = 16;
 
-/// The place of a layer in the key: a digest of the key parts that are equal for all its requests.
+/// The ID of a layer, which is in each of its keys: a digest of the key parts that are equal for
+/// all its requests.
 pub(crate) type LayerId = [u8; PREFIX];
 
 /// A mark on a request with the knowledge of the outer layers of this crate.
@@ -25,8 +26,8 @@ pub(crate) struct OuterContext {
     /// An outer layer that decides on anonymity identified the visitor, so every inner cache layer
     /// is bypassed.
     pub(crate) is_barred: bool,
-    /// Only a new response from the service is an answer: neither a stored response nor one of a
-    /// flight.
+    /// The request needs a new response of the service: neither a stored response nor the response
+    /// of a flight answers it.
     pub(crate) needs_current: bool,
     /// The cookies that outer layers declare, if one of them decides on anonymity.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
@@ -54,7 +55,7 @@ impl OuterContext {
         (!request.is_empty()).then(|| Arc::new(request.clone()))
     }
 
-    /// Marks a request of this crate that needs a current response.
+    /// Marks a request that a layer of this crate makes itself, and that needs a current response.
     ///
     /// Every inner cache layer forwards it without collapsing. Clients cannot send this mark.
     pub(crate) fn require_current(request: &mut Extensions) {
@@ -121,7 +122,7 @@ impl Holds {
     }
 }
 
-/// Counts the extensions that describe more than the request's route.
+/// Counts the extensions that neither this crate nor an axum router has added.
 fn foreign_extensions(request: &Extensions) -> usize {
     if request.is_empty() {
         return 0;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Verdict {
     Admitted,
     Refused,
-    /// The request was dropped before the outermost layer had the response.
+    /// The request was dropped, or a panic occurred, before the outermost layer had the response.
     Abandoned,
 }
 

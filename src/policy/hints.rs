@@ -51,12 +51,12 @@ impl CacheHints {
         Self::default()
     }
 
-    /// Sets the freshness lifetime of the response in the caches here.
+    /// Sets the freshness lifetime of the response in the cache layers of this crate.
     ///
     /// It overrides the freshness that header fields state, including `no-cache` and `private`, but
-    /// not `no-store`. So a response that is `private` or `max-age=0` for clients can be stored
-    /// here. With zero, the response is not stored. It applies to the statuses that the layer
-    /// stores with an explicit lifetime, and to [further ones](Self::statuses).
+    /// not `no-store`. So a response that is `private` or `max-age=0` for clients can still be
+    /// stored in these layers. With zero, the response is not stored. It applies to the statuses
+    /// that the layer stores with an explicit lifetime, and to [further ones](Self::statuses).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
@@ -103,7 +103,7 @@ impl CacheHints {
     }
 
     /// Sets how long clients and downstream caches may use the response, which may differ from its
-    /// lifetime here.
+    /// [TTL](Self::ttl).
     ///
     /// It applies in every cache layer that the response passes, whether or not it is stored, but
     /// not to a response with `no-store`. See

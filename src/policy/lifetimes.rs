@@ -44,7 +44,7 @@ impl PolicyBuilder {
     }
 
     /// Sets how long clients and downstream caches may use a response, which may differ from its
-    /// lifetime here.
+    /// lifetime in this cache.
     ///
     /// The `Cache-Control` of a stored response is rewritten: `max-age` is replaced, and
     /// `s-maxage`, `stale-while-revalidate`, `stale-if-error` and `Expires` are removed. Zero adds
@@ -60,9 +60,10 @@ impl PolicyBuilder {
     /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
     /// can revalidate their copy.
     ///
-    /// With zero, a page may be fresh here for a year and yet be current in browsers. Once it is
-    /// [invalidated](crate::cache::Cache::invalidate), the next revalidation by a browser returns
-    /// the new page. Responses also do not reveal when the page was last requested.
+    /// With zero, a page may be fresh in this cache for a year and yet be current in browsers. Once
+    /// it is [invalidated](crate::cache::Cache::invalidate), the next revalidation by a browser
+    /// returns the new page. Without `Age`, responses also do not reveal when another visitor's
+    /// request last fetched the page.
     ///
     /// # Example
     /// ```

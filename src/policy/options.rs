@@ -87,7 +87,7 @@ pub struct Policy {
     pub(crate) stale: StaleOverrides,
     pub(crate) origin_timeout: Option<Duration>,
     pub(crate) negative: Vec<(StatusCode, Duration)>,
-    /// The `beta` of XFetch.
+    /// The `beta` of XFetch; `None` turns early refresh off.
     pub(crate) early_refresh: Option<f64>,
     /// The largest share of a lifetime that jitter takes off, from 0 to 1.
     pub(crate) jitter: f64,
@@ -96,7 +96,8 @@ pub struct Policy {
     pub(crate) complete_after_disconnect: Option<Duration>,
     /// Further fields that background refreshes carry.
     pub(crate) refresh_headers: Vec<HeaderName>,
-    /// Extensions of layers in between that do not prevent background refreshes.
+    /// The types of extensions that do not prevent background refreshes, though a layer between the
+    /// outermost one and this one may add them.
     pub(crate) known_extensions: Vec<KnownExtension>,
     /// Whether a write that redirects invalidates the target of the redirect.
     pub(crate) redirects_invalidate: bool,

@@ -150,10 +150,10 @@ impl PolicyBuilder {
 
     /// Sets how long a fetch waits for the head of the response. There is no limit by default.
     ///
-    /// After the limit, the call is cancelled. The client receives the stale response if
-    /// [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit applies
-    /// to requests whose response may be stored, and to the HEAD requests for the same targets.
-    /// Outside of a tokio runtime, there is no limit.
+    /// After the limit, the call of the service is cancelled. The client receives the stale
+    /// response if [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The
+    /// limit applies to requests whose response may be stored, and to the HEAD requests for the
+    /// same targets. Outside of a tokio runtime, there is no limit.
     #[doc(alias = "timeout")]
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
         self.policy.origin_timeout = Some(limit);
@@ -254,7 +254,8 @@ impl PolicyBuilder {
     /// # Loops
     /// A handler, a body or a computation of a value may make requests itself. Such a request does
     /// not wait for a flight that waits for it. It is answered with 508 (`detail=loop`) if two
-    /// identical requests have led to it, or seventeen for its key that differ in their fields.
+    /// identical requests have led to it, or seventeen requests with its key that differ in their
+    /// fields.
     ///
     /// Only requests that have a key are recognized. A handler is not stopped if it endlessly
     /// repeats a request that bypasses the cache: one with a credential or an undeclared cookie,

@@ -37,9 +37,13 @@ pub(crate) enum HeaderRole {
     /// The request has content, `Expect` or `Upgrade`, or overrides its method.
     NotPlain(Detail),
     Range,
+    /// `If-Match`, `If-Unmodified-Since` or `If-Range`.
     Precondition,
+    /// `If-Modified-Since`.
     Validator,
+    /// `If-None-Match`.
     Tag,
+    /// `Cache-Control` or `Pragma`.
     Directives,
 }
 
@@ -105,8 +109,8 @@ const NAMES: [(&str, HeaderRole); 56] = [
     ("x-ms-client-principal-id", HeaderRole::Credential),
 ];
 
-/// For each first byte of a name, a bit set of the lengths of the known names. One look rules out
-/// most names.
+/// For each byte, a bit set of the lengths of the known names that begin with it. One look rules
+/// out most names.
 const LENGTHS: [u32; 256] = {
     let mut lengths = [0; 256];
     let mut at = 0;
@@ -169,7 +173,8 @@ impl HeaderRole {
 
 /// Returns `true` if any field other than `Cookie` identifies a visitor.
 ///
-/// A `keyed` field does so only if it is a known or declared credential.
+/// A field for which `keyed` returns `true` identifies a visitor only if it is a known or declared
+/// credential.
 pub(crate) fn identifies(
     headers: &HeaderMap,
     credentials: &[HeaderName],
@@ -237,8 +242,8 @@ const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-o
 
 /// Returns `true` if a response field issues a credential, by its name.
 ///
-/// A rate limit counter does not, though its name may look like one
-/// (`x-ratelimit-remaining-tokens`). It is not stored.
+/// A rate limit counter issues none, though its name may look like that of a credential
+/// (`x-ratelimit-remaining-tokens`). The counter is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match meaning(name.as_str()) {
@@ -248,7 +253,8 @@ fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
             }
             meaning => meaning.identifies(),
         },
-        // RFC 9111 section 3.1: fields for a proxy are not stored.
+        // RFC 9111 section 3.1: credential fields for a proxy are never stored, so they need not
+        // prevent storing the response.
         Sharing::Rfc9111 => matches!(name.as_str(), "authorization" | "authentication-info"),
     }
 }

@@ -55,7 +55,7 @@ fn identifies_alone(word: &[u8]) -> bool {
 /// Words that identify only at the end of a name. Before other words, they name parts of a site.
 const LAST: [&str; 2] = ["scope", "sub"];
 
-/// Words that identify a visitor together with an identifier, as a next word or run together.
+/// Words that identify a visitor if an identifier follows, as the next word or run together.
 const IDENTIFIED: [&str; 24] = [
     "advertising",
     "anonymous",
