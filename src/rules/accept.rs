@@ -4,7 +4,8 @@ use super::list::{field_elements, trim};
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName};
 
-/// One range of an `Accept` field and its weight in thousandths.
+/// One element of `Accept`, `Accept-Language` or `Accept-Encoding`: its range, and its weight in
+/// thousandths.
 struct Preference<'a> {
     range: &'a [u8],
     weight: u16,
@@ -60,7 +61,7 @@ fn weight_of(
     matching.max_by_key(|&(special, weight, _)| (special, weight)).map(|(_, weight, at)| (weight, at))
 }
 
-/// Returns the index of the highest rank; the first one of several.
+/// Returns the index with the highest rank, or the first of several such indexes.
 fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
     ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
 }
@@ -68,7 +69,8 @@ fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usi
 /// Returns the index of the language that a request prefers (RFC 9110 section 12.5.4, with the
 /// filtering and lookup of RFC 4647 section 3).
 ///
-/// If the request accepts none of them, returns the first language that it does not exclude.
+/// If the request accepts no offered language, returns the first one that it does not exclude, or
+/// else 0.
 pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT_LANGUAGE);
     let ranked = offered.iter().enumerate().filter_map(|(at, tag)| {
@@ -93,9 +95,9 @@ fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
     let tag = tag.as_bytes();
     match range {
         b"*" => Some(0),
-        // `de` matches `de-AT`, but `de` itself is more specific.
+        // The range `de` matches the tag `de-AT`. A longer range is more specific.
         _ if is_prefix(range, tag) => Some(range.len() + 2 - usize::from(range.len() != tag.len())),
-        // `de-AT` falls back to `de`.
+        // The range `de-AT` falls back to the tag `de`.
         _ if is_prefix(tag, range) => Some(1),
         _ => None,
     }
@@ -109,7 +111,8 @@ fn is_prefix(short: &[u8], long: &[u8]) -> bool {
 
 /// Returns the index of the media type that a request prefers (RFC 9110 section 12.5.1).
 ///
-/// If the request accepts none of them, returns the first media type that it does not exclude.
+/// If the request accepts no offered media type, returns the first one that it does not exclude, or
+/// else 0.
 pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT);
     let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {

@@ -120,7 +120,8 @@ impl ResponseDirectives {
     /// recommends the first occurrence, or treating the response as stale.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // The previous directive, if its argument is an unquoted field name.
+        // The previous directive, if it is `private` (`true`) or `no-cache` (`false`) with an
+        // unquoted argument.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
@@ -160,8 +161,8 @@ impl ResponseDirectives {
                     least(&mut directives.stale_while_revalidate, argument);
                 }
                 b"stale-if-error" => least(&mut directives.stale_if_error, argument),
-                // A name behind `private=x-a` may belong to an unquoted list, so the directive
-                // becomes unqualified.
+                // A name behind `private=x-a` may belong to an unquoted list of fields. So the
+                // directive then applies to the whole response.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
                         directives.qualified(is_private).add(None, headers);
@@ -523,7 +524,7 @@ mod tests {
 
     /// RFC 9111 section 3.5.
     #[test]
-    fn directive_permits_only_with_its_own_argument() {
+    fn directive_with_an_invalid_argument_permits_nothing() {
         for (value, expected) in [
             ("must-revalidate", true),
             ("must-revalidate=1", false),

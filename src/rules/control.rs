@@ -163,8 +163,8 @@ impl CacheControl {
     /// Adds an extension directive (RFC 9111 section 5.2.3). The value is quoted if it is not a
     /// token.
     ///
-    /// The layers do not write extension directives to errors, or to personal or `no-store`
-    /// responses, because they may permit something.
+    /// The layers write no extension directive to an error, or to a personalized or `no-store`
+    /// response, because the directive may permit something.
     ///
     /// # Errors
     /// Returns an error if the name is not a token or is the name of another method's directive, or
@@ -300,8 +300,8 @@ impl CacheControl {
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
-    /// Returns the directives for personal responses: without `public`, `s-maxage` and extensions,
-    /// which may permit shared caches something.
+    /// Returns the directives for personalized responses: without `public`, `s-maxage` and
+    /// extensions, which may permit shared caches something.
     pub(crate) fn for_one(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));

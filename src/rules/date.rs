@@ -50,7 +50,7 @@ impl ShortYear {
     /// years after `now`.
     fn within_50_years(&self, now: SystemTime) -> Option<SystemTime> {
         now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| since.as_secs() < YEAR_10000)?;
-        // "Sun, 06 Nov 1994 08:49:37 GMT"
+        // For example `Sun, 06 Nov 1994 08:49:37 GMT`.
         let text = httpdate::fmt_http_date(now);
         let today = Self {
             day: text[5..11].to_owned(),
@@ -190,8 +190,9 @@ mod tests {
         }
     }
 
-    /// RFC 9110 section 5.6.7: "MUST interpret a timestamp that appears to be more than 50 years in the future as
-    /// representing the most recent year in the past that had the same last two digits".
+    /// RFC 9110 section 5.6.7: "MUST interpret a timestamp that appears to be more than 50 years in
+    /// the future as representing the most recent year in the past that had the same last two
+    /// digits".
     #[test]
     fn two_digit_year_is_at_most_fifty_years_ahead() {
         let now = parse(b"Mon, 30 Nov 2026 09:40:16 GMT").expect("a date");

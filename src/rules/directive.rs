@@ -18,7 +18,7 @@ pub(super) enum Argument {
     None,
     Seconds(u64),
     Fields(Vec<String>),
-    /// The argument as it was received.
+    /// Another argument, or one that was not parsed, in the form in which a field contains it.
     Other(String),
 }
 
@@ -86,7 +86,8 @@ pub(super) fn unite(a: Argument, b: Argument) -> Argument {
 
 /// Returns the field names in an argument; `None` if the directive applies to the whole response.
 ///
-/// An unquoted list also applies to the whole response: it would end at its first comma.
+/// With an unquoted list, the directive also applies to the whole response: such a list would end
+/// at its first comma.
 pub(super) fn named(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,

@@ -110,7 +110,8 @@ impl EntityTag {
         }
     }
 
-    /// Removes `ETag` if it is malformed and `is_replaced`, or if any of its lines is `*`.
+    /// Removes `ETag` if any of its lines is `*`. With `is_replaced`, also removes any other
+    /// malformed `ETag`, because a valid tag will replace it.
     ///
     /// A client would send `*` in `If-None-Match`, where it matches any representation (RFC 9110
     /// section 13.1.2).

@@ -21,7 +21,7 @@ pub(crate) fn describes_exchange(name: &str) -> bool {
 /// Names that describe the representation, although their words match.
 const CONTENT: [&str; 1] = ["timing-allow-origin"];
 
-/// Names whose words do not match.
+/// Names that describe the exchange, although their words do not match.
 const EXACT: [&str; 13] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "traceparent",
@@ -40,7 +40,8 @@ const EXACT: [&str; 13] = [
     "ms-cv",
 ];
 
-/// Names behind the prefix `x-` whose words do not match.
+/// Names that begin with `x-` and describe the exchange, although their words do not match. The
+/// prefix is left out.
 const EXACT_X: [&str; 26] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "trace",
@@ -74,7 +75,7 @@ const EXACT_X: [&str; 26] = [
     "timer",
 ];
 
-/// Prefixes behind `x-` of tracing systems with several fields.
+/// Prefixes, after `x-`, of the fields of tracing systems.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
 /// The owner of an identifier, as in `request-id`.
@@ -91,7 +92,7 @@ const LIMIT: u16 = 1 << 5;
 const TIMED: u16 = 1 << 6;
 /// That time, as in `query-time`.
 const TIME: u16 = 1 << 7;
-/// A time zone is not a duration.
+/// The word `zone`. It makes `time` a time zone, which is not a duration.
 const ZONE: u16 = 1 << 8;
 const TIMING: u16 = 1 << 9;
 

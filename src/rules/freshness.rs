@@ -51,7 +51,7 @@ pub(crate) fn stated_lifetime(
 /// Returns the heuristic lifetime of a response that states none (RFC 9111 section 4.2.2): a tenth
 /// of the time since its `Last-Modified`.
 ///
-/// Returns `None` unless its status is heuristically cacheable, or it is `public`.
+/// Returns `None` unless the status is heuristically cacheable, or the response is `public`.
 pub(crate) fn heuristic_lifetime(
     status: StatusCode,
     directives: &ResponseDirectives,
@@ -87,9 +87,9 @@ fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
 /// The time at which a response was received. The wall clock may have been set since its request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
-    /// The wall clock time, as the clock is set now.
+    /// The time that the wall clock shows.
     pub(crate) wall: SystemTime,
-    /// The wall clock time, as the clock was set when the request was sent.
+    /// The time that the wall clock would show if it had not been set since the request was sent.
     unset: SystemTime,
     /// The time since the request was sent (`response_delay`), by a monotonic clock.
     delay: Duration,
@@ -100,7 +100,7 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later reading, which leaves the shorter rest of a lifetime.
+    /// Returns the later of the two times, which leaves the shorter rest of a lifetime.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }
@@ -149,7 +149,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// RFC 9111 section 4.2.2 ("a typical setting of this fraction might be 10 %"), RFC 9110 section 15.1.
+    /// RFC 9111 section 4.2.2 ("a typical setting of this fraction might be 10 %"), RFC 9110
+    /// section 15.1.
     #[test]
     fn heuristic_lifetime_is_a_tenth_of_the_unmodified_time() {
         const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";

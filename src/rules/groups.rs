@@ -16,7 +16,7 @@ const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// [`PolicyBuilder::read_tags_from`](crate::policy::PolicyBuilder::read_tags_from) and
 /// [`PolicyBuilder::emit_tags_in`](crate::policy::PolicyBuilder::emit_tags_in).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Other fields of tags may follow.
+#[non_exhaustive] // Later versions may add tag fields.
 pub enum TagField {
     /// `Cache-Groups` (RFC 9875): a structured list of strings.
     CacheGroups,
@@ -67,8 +67,8 @@ impl TagFields {
         self.write_unless(tags, headers, false);
     }
 
-    /// Does the same as [`write`](Self::write). If `written`, tag fields of this set that are
-    /// present stay unchanged.
+    /// Does the same as [`write`](Self::write). If an inner layer has already `written` the tags,
+    /// fields of this set that are present stay unchanged.
     pub(crate) fn write_unless(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
@@ -90,8 +90,8 @@ impl TagFields {
 
 /// A tag field that cannot be parsed.
 ///
-/// An invalidation ignores it. A response with such a field must not be stored, because its tags
-/// could not invalidate it.
+/// A malformed `Cache-Group-Invalidation` is ignored. A response with another malformed tag field
+/// must not be stored, because an invalidation of its tags would not reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -135,8 +135,8 @@ fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
 
 /// Returns the value of `Cache-Tag`.
 ///
-/// Returns `None` without tags, or if a tag is not visible ASCII with inner spaces and without
-/// commas.
+/// Returns `None` without tags, or if a tag is empty, begins or ends with a space, or contains a
+/// comma or anything but visible ASCII and spaces.
 fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))

@@ -265,7 +265,7 @@ mod tests {
 
     /// RFC 9110 section 15.4.5.
     #[test]
-    fn a_304_has_only_the_fields_that_rfc_9110_lists() {
+    fn a_304_has_only_fields_that_caches_and_browsers_need() {
         let name = |text: &'static str| http::HeaderName::from_static(text);
         for kept in [
             "cache-control",

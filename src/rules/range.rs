@@ -18,12 +18,13 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// Limits against attacks (RFC 9110 section 14.2): with more ranges, or with more bytes than this
-/// multiple of the representation, the answer is the whole representation.
+/// Limits against attacks (RFC 9110 section 14.2). With more ranges, more requested bytes than this
+/// multiple of the representation, or a longer field, the answer is the whole representation.
 const MOST_RANGES: usize = 32;
 const MOST_TIMES: u64 = 2;
 const MOST_FIELD_BYTES: usize = 4 << 10;
-/// In bytes. A shorter gap is included, because the head of another part would be about as long.
+/// The shortest gap that separates two parts, in bytes. The bytes of a shorter gap are sent,
+/// because the head of another part would be about as long.
 const GAP: u64 = 80;
 
 /// Returns the ranges of a request for a representation of `length` bytes.
@@ -31,8 +32,8 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     let Some(mut satisfiable) = fitted(line.as_bytes(), length) else { return Ranges::Whole };
-    // An empty part has no `Content-Range`. An empty representation contains all of the requested
-    // bytes.
+    // An empty part has no valid `Content-Range`. So a range from the start of an empty
+    // representation gets the whole representation.
     if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
         return Ranges::Whole;
     }
@@ -65,7 +66,7 @@ fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
             let count = number(digits(count)?);
-            // An empty suffix starts nowhere.
+            // A suffix of no bytes can't be satisfied, so it begins after every representation.
             Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
         }
         (first, b"") => Some(number(digits(first)?)..length),
@@ -90,7 +91,8 @@ fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0, add)
 }
 
-/// Joins ranges that overlap or have a short gap, at the place of the first one.
+/// Joins ranges that overlap or have a short gap. A joined range is at the place of its first
+/// range.
 fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());

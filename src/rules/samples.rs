@@ -27,7 +27,7 @@ fn line() -> impl Strategy<Value = HeaderValue> {
     vec(any::<u8>(), 0..64).prop_map(|bytes| value(&bytes))
 }
 
-/// Mostly bytes that have a meaning in lists.
+/// A line of bytes, most of which have a meaning in lists.
 fn hostile_line() -> impl Strategy<Value = HeaderValue> {
     let bytes = proptest::sample::select(&b"\",\\=*;: \t09-ax\x80\xff"[..]);
     vec(bytes, 0..64).prop_map(|bytes| value(&bytes))

@@ -23,8 +23,8 @@ pub(crate) struct StaleOverrides {
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Windows {
-    /// Returns the stale windows of a response: each from the first source that sets it, of the
-    /// handler's hints, the response's directives and the layer's own windows.
+    /// Returns the stale windows of a response. Each comes from the first source that sets it: the
+    /// handler's hints (`hinted`), the response's directives, or the layer's policy (`own`).
     ///
     /// Both are zero if the response forbids stale use.
     pub(crate) fn new(hinted: StaleOverrides, directives: &ResponseDirectives, own: StaleOverrides) -> Self {

@@ -20,7 +20,7 @@ pub(crate) struct Storability<'a> {
     pub(crate) hinted: bool,
     /// The response is stored for its own visitor only.
     pub(crate) personal: bool,
-    /// Only RFC 9111 restricts storing: the response's directives decide everything else.
+    /// Only RFC 9111 restricts storing, without the stricter rules of `Policy::app`.
     pub(crate) by_rfc: bool,
     /// `Set-Cookie` does not prevent storing the response.
     pub(crate) shares_cookies: bool,
@@ -47,7 +47,7 @@ pub(crate) enum NotStorable {
 /// Obsolete since RFC 6265, but as private as `Set-Cookie`.
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
-/// Checks whether the exchange permits storing a response.
+/// Returns `Ok` if the response may be stored.
 ///
 /// # Errors
 /// Returns the first reason against storing it.

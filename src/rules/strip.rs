@@ -29,7 +29,8 @@ fn is_of_one(name: &str) -> bool {
     ) || describes_exchange(name)
 }
 
-/// `Connection` must not name fields for all recipients (RFC 9110 section 7.6.1).
+/// Fields for all recipients, which `Connection` must not name (RFC 9110 section 7.6.1). They are
+/// stored even if it does.
 const FOR_ALL: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 

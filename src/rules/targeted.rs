@@ -25,7 +25,8 @@ pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap
 
 /// Returns whether any targeted field contains `no-store`, and whether any contains `private`.
 ///
-/// Malformed fields count, too: in doubt, a response is not shared.
+/// `X-Accel-Expires: 0` counts as `no-store`. Malformed fields count, too: in doubt, a response is
+/// not shared.
 pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
     let (mut no_store, mut private) = (false, false);
     for name in headers.keys().filter(|name| is_targeted(name)) {

@@ -37,7 +37,8 @@ const OF_THE_BODY: [HeaderName; 6] = [
 /// handler sets none.
 pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
-    // They describe the previous exchange. Without `Date`, the updated response was created now.
+    // `Age` and `Date` describe the previous exchange. A response without `Date` counts as created
+    // now.
     headers.remove(AGE);
     headers.remove(DATE);
     let has_tag = EntityTag::line_of_response(validated).is_some();
