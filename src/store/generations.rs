@@ -19,7 +19,8 @@ pub enum Validity {
 }
 
 impl Validity {
-    /// Returns the state for two flags: a hard, and a soft invalidation is newer than the entry.
+    /// Returns the state for two flags: whether a hard invalidation, and whether a soft one, is
+    /// newer than the entry.
     pub(super) fn of((hard, soft): (bool, bool)) -> Self {
         match (hard, soft) {
             (true, _) => Self::Invalid,
@@ -100,11 +101,11 @@ pub enum Strength {
 /// new incarnation.
 ///
 /// ## A counter that goes back
-/// A counter goes back if a replica takes over or a snapshot is restored; the invalidations since
-/// then are lost. The loss is noticed by a process that has seen a later generation, and by a check
-/// of an entry that was made after a lost invalidation; the store then begins a new incarnation. A
-/// lost invalidation goes unnoticed if no running process has seen it and no entry was made after
-/// it.
+/// A counter goes back if a late replica takes over or an older snapshot is restored; the
+/// invalidations that the replica or the snapshot lacks are lost. The loss is noticed by a process
+/// that has seen a later generation, and by a check of an entry that was made after a lost
+/// invalidation; the store then begins a new incarnation. A lost invalidation goes unnoticed if no
+/// running process has seen it and no entry was made after it.
 ///
 /// A counter that went back may be advanced again before any process notices. Therefore each
 /// advance has a random [stamp](Generation::stamp), and the store keeps the stamps of the last
@@ -174,8 +175,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Records that an entry is about to be made from a value, and returns the current generation.
     ///
     /// Call it before reading the value. A store whose counter can go back advances the counter at
-    /// the first call for a value. Otherwise it could go back and lose the dependent unnoticed, and
-    /// a later write of the value would not invalidate it.
+    /// the first call for a value. Otherwise the counter could go back unnoticed to before the
+    /// call, and a later write of the value would not invalidate the dependent.
     fn depend(&self, value: Scope) -> StoreFuture<Generation>;
 
     /// Invalidates the dependents of a value that was just written or removed. If

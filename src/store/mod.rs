@@ -38,8 +38,8 @@
 //! # Caveats
 //! - A [`MemoryStore`] is empty after a restart, and other processes do not see its entries and
 //!   invalidations.
-//! - A program that can write to a shared store decides what the cache answers: its checksums
-//!   detect damage, not intent. Restrict access to the backend.
+//! - A program that can write to a shared store decides what the cache answers: the checksums of
+//!   entries detect damage, not intent. Restrict access to the backend.
 //! - Processes that share a store need synchronized clocks. Freshness is off by their difference.
 //! - Processes that share a store may run different versions of this crate. A version treats
 //!   entries in another version's format as absent. If a later version wrote the invalidations in a

@@ -5,8 +5,8 @@ use crate::entry::Kind;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// A scope counts as invalidated only if its buckets in all rows do. Two scopes rarely share all
-/// four.
+/// The number of rows of buckets. A scope counts as invalidated only if its buckets in all rows do.
+/// Two scopes rarely share all four.
 pub(super) const ROWS: usize = 4;
 /// The number of groups. Scopes of different groups share no bucket.
 pub(super) const GROUPS: usize = 8;

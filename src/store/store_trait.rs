@@ -41,7 +41,7 @@ pub struct InitialCounter {
 }
 
 impl InitialCounter {
-    /// Creates the start of a counter. With a `ttl` of `None`, the counter never expires.
+    /// Creates the initial state of a counter. With a `ttl` of `None`, the counter never expires.
     #[must_use]
     pub const fn new(value: i64, ttl: Option<Duration>) -> Self {
         Self { value, ttl }

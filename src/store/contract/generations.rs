@@ -186,7 +186,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// A restart may lose entries. It may lose invalidations only together with all older entries.
+    /// A restart may lose entries. If it loses invalidations, all older entries must become
+    /// invalid.
     pub(super) async fn a_restart_brings_nothing_back(&self, open: &(dyn Fn() -> S + Send + Sync)) {
         let key = KeyRef::new(b"contract/restart");
         let generations = self.generations("contract/restart");

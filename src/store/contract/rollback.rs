@@ -75,7 +75,7 @@ impl<S: Store> Contract<S> {
         generations.advance(&scopes, Strength::Hard).await;
         let later = generations.current().await;
         self.restore(saved).await;
-        // As another process that has seen nothing.
+        // A new handle stands for another process, which has seen none of this.
         let generations = self.generations("contract/later");
         let after = "a path was invalidated, and the counter went back, in a process that has not seen this";
         let entry = ("an entry made after the invalidation", later, &[][..]);
@@ -91,7 +91,7 @@ impl<S: Store> Contract<S> {
         let saved = self.saved(&namespace).await;
         generations.advance(&scopes, Strength::Hard).await;
         self.restore(saved).await;
-        // As another process that has seen nothing.
+        // A new handle stands for another process, which has seen none of this.
         let other = self.generations(&namespace);
         for number in 0..overtaking {
             other.advance(&[Scope::tag(&number.to_string())], Strength::Hard).await;
@@ -120,7 +120,7 @@ impl<S: Store> Contract<S> {
         generations.advance(&first, Strength::Hard).await;
         let since = generations.current().await;
         self.restore(saved).await;
-        // As another process that has seen nothing.
+        // A new handle stands for another process, which has seen none of this.
         let other = self.generations("contract/overtaken");
         other.advance(&later, Strength::Hard).await;
         let after = "a path was invalidated, the counter went back, and another path was invalidated";

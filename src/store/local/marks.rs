@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// counts as invalidated.
 const BITS: u32 = 15;
 
-/// The counters of the last hard and the last soft invalidation of the scopes that share it.
+/// The counters of the last hard and the last soft invalidation of a scope, or of the scopes that
+/// share a bucket.
 #[derive(Default)]
 pub(super) struct LocalMarks {
     hard: AtomicU64,
     soft: AtomicU64,
 }
 
-/// An exact table of 5,460 scopes.
+/// An exact table of at most 5,460 scopes.
 pub(super) type ExactScopes = Names<LocalMarks, 6>;
 
 /// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones

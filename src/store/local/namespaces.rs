@@ -19,8 +19,10 @@ const LEAST_INTERVAL: usize = 256;
 
 /// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
 ///
-/// Some requests search for idle namespaces and drop the least recently used. The interval between
-/// searches grows with the number of namespaces, so that the cost per request stays constant.
+/// A request is a call of [`request`](Self::request), which asks for a handle. Some requests search
+/// for idle namespaces, and drop the least recently used ones beyond the limits. The interval
+/// between searches grows with the number of namespaces, so that the cost per request stays
+/// constant.
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
     kept: DashMap<Arc<str>, KeptNamespace>,

@@ -59,9 +59,9 @@ impl NamespaceTable {
     /// Raises the marks of the scopes, then the counter. Returns the new counter.
     ///
     /// The order matters. A fetch that reads the new counter began after the write that this
-    /// invalidation follows. A fetch that reads the old counter is caught by the marks. A reader of
-    /// the new counter sees the marks. Growth of the table does not change this, since marks never
-    /// move.
+    /// invalidation follows. The entry of a fetch that reads the old counter is older than the
+    /// marks, so it is invalid. A check that reads the new counter sees the marks. Growth of the
+    /// table does not change this, since marks never move.
     fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.now() + 1;
         for &scope in scopes {

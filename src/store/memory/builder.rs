@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
 const LEAST_CAPACITY: u64 = 64 << 10;
-/// The size of the largest body that policies record by default, plus its head.
+/// The size of the largest body that policies record by default, plus room for its head.
 const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
 
 /// A builder for a [`MemoryStore`].

@@ -20,9 +20,9 @@ use std::time::Duration;
 /// the least used entries. New entries are on probation: a flood of requests for rare pages does
 /// not evict the popular ones.
 ///
-/// Beyond the capacity, each thread keeps replicas of the hottest entries, so that threads that
-/// serve the same page do not slow each other down. A thread has at most 32 replicas of at most 128
-/// KiB. Invalidations take memory beyond the capacity, too: see
+/// Each thread keeps replicas of the hottest entries, so that threads that serve the same page do
+/// not slow each other down. Replicas take memory in addition to the capacity. A thread has at most
+/// 32 replicas of at most 128 KiB. Invalidations take additional memory, too: see
 /// [`LocalGenerations`](crate::store::LocalGenerations).
 ///
 /// # Example

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
 
 const PLACES: usize = 32;
-/// The most bytes of a copy and its source together. After an eviction, only the copy may keep the
-/// source in memory.
+/// The most bytes of a copy and its source together. After the eviction of the source, the copy may
+/// be all that keeps it in memory.
 const LARGEST: u64 = 128 << 10;
 /// The look-ups that make an entry hot. Each look-up of another entry in the same place deducts
 /// one.
@@ -39,12 +39,14 @@ struct ReplicaSlot {
     copy: Option<Replica>,
 }
 
-/// A thread's copy of an entry. It is current while its version is.
+/// A thread's copy of an entry. It is current as long as its `version` is the version of the key in
+/// [`Replicas`].
 struct Replica {
     key: CacheKey,
     slot: StoredSlot,
-    /// The source of the copy. The copy stays current if only a write of another key in its version
-    /// slot raised the version.
+    /// The entry in the table that was copied. If the table still has this entry after the version
+    /// was raised, a write of another key in the same version slot raised it, and the copy gets the
+    /// new version.
     source: Entry,
     version: u64,
 }
@@ -52,7 +54,7 @@ struct Replica {
 /// The identity of a store, and the versions that distinguish current from outdated copies.
 pub(super) struct Replicas {
     store: u64,
-    /// Raised after each write of a key that falls into the slot.
+    /// The version of each slot. A write of any key in the slot raises it.
     versions: Box<[AtomicU64]>,
 }
 
@@ -114,7 +116,8 @@ impl Replicas {
         drop(replaced);
     }
 
-    /// Counts a look-up of an entry in its place. Returns the copy that it replaces.
+    /// Counts a look-up of an entry in its place. Returns the copy that is removed from the place,
+    /// if any.
     fn count(
         &self,
         place: &mut ReplicaSlot,

@@ -28,7 +28,7 @@ impl<'a> WriteTurn<'a> {
     /// Returns the entry, unless it has expired.
     ///
     /// If it is absent or has expired, outdates all copies of it. A thread's copy may have outlived
-    /// the eviction of its entry, and all threads must find the same.
+    /// the eviction of its entry, and all threads must find the same state.
     pub(super) fn live(&mut self) -> Option<&StoredSlot> {
         match self.store.live(self.key, &mut self.seen) {
             Some(slot) => {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The waiting changes of one record.
 ///
 /// Each task that writes the record writes all waiting changes, so that tasks of one process do not
-/// obstruct each other: a task whose write fails has mostly had its change written by another task.
+/// obstruct each other: if the write of a task fails, another task has usually written its change.
 /// No task waits for another one. Each tries until its own change is written, by any task.
 ///
 /// ```text

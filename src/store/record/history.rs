@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn history_contains_its_own_past_and_not_a_forks() {
+    fn history_contains_its_own_past_but_not_a_fork() {
         let first = advanced(&History::new(Generation::new(1, 0)), 3);
         for by in [1, 2, LISTED - 1] {
             let (one, other) = (advanced(&first, by), advanced(&first, by));

@@ -108,8 +108,8 @@ impl RecordGenerations {
     }
 
     async fn look(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
-        // Taken before the read: meanwhile, another task may see a newer record than this reply
-        // has.
+        // The newest history is taken before the read. During the read, another task may see a
+        // newer record than the one that this read returns.
         let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
@@ -261,7 +261,7 @@ impl Generations for RecordGenerations {
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.spawned(move |this| async move {
-            // The record that this changes has the writes of other processes since `since`.
+            // The record that is changed here has the writes by other processes after `since`.
             this.change(move |record| {
                 if !record.is_depended(value) {
                     return Some(since);

@@ -18,7 +18,7 @@ const BITS: u32 = 11;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) history: History,
-    /// The known history of the previous incarnation, from when this one began.
+    /// The history of the previous incarnation, as far as it was known when this one began.
     previous: Option<History>,
     /// The stamp of the last hard invalidation of everything or of all values.
     cleared: u32,
@@ -29,7 +29,8 @@ pub(super) struct Record {
     buckets: Vec<(u16, Bucket)>,
 }
 
-/// The counters of the last hard and the last soft invalidation of the scopes that share it.
+/// The counters of the last hard and the last soft invalidation of a scope, or of the scopes that
+/// share a bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct RecordMarks {
     hard: u64,
@@ -66,8 +67,8 @@ impl RecordMarks {
 }
 
 impl Record {
-    /// Begins an incarnation that is later than `after`. `previous` is the known history of the one
-    /// before.
+    /// Begins an incarnation that is later than `after`. `previous` is the history of the
+    /// incarnation before it, as far as it is known.
     pub(super) fn new(after: Option<u64>, previous: Option<History>) -> Self {
         Self { previous, ..Self::at(Generation::new(new_incarnation(after), 0)) }
     }
@@ -149,8 +150,8 @@ impl Record {
         Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
     }
 
-    /// Records that a value has a dependent. The first dependent of a value advances the record:
-    /// without that, no process would notice if the record went back to before.
+    /// Records that a value has a dependent. The first dependent of a value advances the record.
+    /// Otherwise no process would notice if the record went back to before the dependent.
     pub(super) fn depend(&mut self, value: Scope) {
         match ScopeSlot::of(value) {
             ScopeSlot::Rows { group } if !self.is_depended(value) => {
@@ -414,7 +415,7 @@ mod tests {
         }
         let before = record.clone();
         record.depend(value);
-        assert_eq!(record, before, "it was known");
+        assert_eq!(record, before, "the dependent was known");
     }
 
     #[test]
