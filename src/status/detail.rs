@@ -9,7 +9,7 @@ pub(crate) enum Detail {
     Authorization,
     Body,
     Cookie,
-    /// The name of a known field.
+    /// The name of a known credential field.
     Credential(&'static str),
     Credentials,
     Disabled,

@@ -63,13 +63,13 @@ enum StatusOutcome {
 pub enum ForwardReason {
     /// The layer is configured not to handle this request, or cannot handle it.
     Bypass,
-    /// The method's semantics require it: the method is neither GET nor HEAD.
+    /// The method requires forwarding: it is neither GET nor HEAD.
     Method,
     /// No response is stored for the URI.
     UriMiss,
     /// A response is stored for the URI, but it was selected by other request fields (`Vary`).
     VaryMiss,
-    /// The request's own directives or preconditions require it.
+    /// The request's own directives or preconditions require forwarding.
     Request,
     /// The stored response is stale, or was invalidated.
     Stale,
@@ -259,7 +259,8 @@ impl CacheStatus {
 
     /// Appends this status behind the members of inner caches (RFC 9211 section 2).
     pub(crate) fn write(&self, headers: &mut HeaderMap, key: Option<&str>) {
-        // RFC 9651 section 4.2: one malformed member invalidates the whole list, ours included.
+        // RFC 9651 section 4.2: one malformed member invalidates the whole list, including the
+        // member of this cache.
         if headers.contains_key(CACHE_STATUS) && !is_list(headers) {
             headers.remove(CACHE_STATUS);
         }
@@ -267,8 +268,9 @@ impl CacheStatus {
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
-    /// Replaces this status by another one, in the field and in the extensions. Replaces the last
-    /// equal member: an upstream cache may have written an equal one before this cache.
+    /// Replaces this status by another one, in the field and in the extensions. Of several equal
+    /// members of the field, the last one is replaced: an upstream cache may have written an equal
+    /// member before this cache.
     pub(crate) fn replace<B>(self, response: &mut Response<B>, by: Self, key: Option<&str>) {
         self.replace_in(response.headers_mut(), &by.to_value(key), key);
         if response.extensions().get() == Some(&self) {

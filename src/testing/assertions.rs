@@ -49,7 +49,7 @@ pub fn assert_stored<B>(response: &Response<B>) {
 /// Asserts that a response is not stored, for this reason.
 ///
 /// The reason is a value from the tables of [`CacheStatus`](crate::status::CacheStatus), or the
-/// name of a field that is similar to a credential. See the [rules](crate::testing#rules). A hit
+/// name of a field that is named like a credential. See the [rules](crate::testing#rules). A hit
 /// fails, because its response is in the cache.
 ///
 /// # Panics

@@ -43,8 +43,8 @@
 //! 4. A miss is a response to a request that was forwarded because no stored response could be
 //!    used. These are neither hit nor miss: a bypassed request, a method that no cache layer
 //!    answers, and a response that was shared with another request (`collapsed`).
-//! 5. A response counts as stored if its head permits it. It is in the cache after its body was
-//!    read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
+//! 5. A response counts as stored if its head permits storing it. It is in the cache after its body
+//!    was read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
 //!    returned.
 //! 6. The reason for which a response is not stored is the value of `detail`; without one, `method`
 //!    or `bypass`. The tables of [`CacheStatus`] list all values. The messages of the assertions

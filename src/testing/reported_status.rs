@@ -27,7 +27,8 @@ pub(super) enum NotReported {
     Unreadable(String),
 }
 
-/// The values of `fwd` of a miss. With the others, the layer did not look for a stored response.
+/// The values of `fwd` that count as a miss. With another value, the layer did not look for a
+/// stored response.
 const MISSES: [&str; 4] = ["uri-miss", "vary-miss", "stale", "request"];
 
 /// The detail of a layer that left the request to an inner one. The member of the inner layer

@@ -216,7 +216,7 @@ fn outermost_layer_counts_unless_it_left_the_request() {
     assert_hit(&with_field(&[&format!("Inner; fwd=miss, {hit}"), "Outer; fwd=miss"]));
     assert_hit(&with_field(&[hit, left]));
     assert_not_stored(&with_field(&[left]), "inner-layer");
-    // A malformed member of another cache does not hide the member.
+    // A malformed member of another cache does not hide the member of this one.
     assert_hit(&with_field(&["HIT from (x", hit]));
 }
 
