@@ -105,7 +105,7 @@ struct Hand {
     asleep: AtomicU64,
     /// The part of `asleep` that has been measured.
     noticed: Slept,
-    /// The sum of all settings of the wall clock.
+    /// How far the wall clock has been set forward in all; negative if it has been set back.
     wall_offset: AtomicI64,
 }
 

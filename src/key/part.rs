@@ -13,8 +13,9 @@ type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 /// A part of the key that is computed from the request, such as a tenant, a plan, an experiment or
 /// a negotiated language.
 ///
-/// Add it to a policy by [`vary_by_part`](crate::policy::PolicyBuilder::vary_by_part). The method
-/// needs no part: GET and HEAD share a key, and requests with other methods bypass the cache.
+/// Add it to a policy by [`vary_by_part`](crate::policy::PolicyBuilder::vary_by_part). The request
+/// method needs no part: GET and HEAD share a key, and requests with other methods bypass the
+/// cache.
 ///
 /// # Example
 /// ```

@@ -19,7 +19,8 @@ pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
     /// Fields that do not enter the key and that the handler does not see, sorted.
     pub(crate) ignored: Vec<HeaderName>,
-    /// Fields that enter the key with their unchanged values, sorted.
+    /// Fields that enter the key without normalization, sorted. Long and secret values enter as
+    /// digests.
     pub(crate) headers: Vec<HeaderName>,
     /// Computed parts, sorted.
     pub(crate) vary_by: Vec<KeyPart>,

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The admissions that wait for the response to one request.
+/// The held admissions of one request. An inner cache layer stores a response only after the
+/// outermost layer has decided on it, and holds the admission until then.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     pending: Mutex<Vec<PendingVerdict>>,

@@ -77,7 +77,7 @@ impl Policy {
     /// - If any [cookies are declared](PolicyBuilder::vary_on_cookies), or if there is an outer
     ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer), a request with an
     ///   undeclared cookie bypasses the cache.
-    /// - Fields that override the method bypass the cache, and [forwarded
+    /// - Requests with a field that overrides the method bypass the cache, and [forwarded
     ///   fields](crate::response_cache::SiteCacheLayer#forwarded-fields) are part of the key, as
     ///   under `app`.
     /// - Concurrent requests collapse into one fetch and share its response if it is fresh on
@@ -156,8 +156,8 @@ impl PolicyBuilder {
     ///
     /// A store inside the process evicts a variant that has expired or was invalidated. If there is
     /// none, it evicts the oldest variant that no request has used again. If requests have used all
-    /// of them, the new variant is not stored (`detail=variants`), and each variant must be used
-    /// again to stay. A store outside the process evicts the oldest variant.
+    /// of them, the new variant is not stored (`detail=variants`). The next new variant then evicts
+    /// one that no request has used since. A store outside the process evicts the oldest variant.
     #[doc(alias = "vary")]
     pub fn max_variants(mut self, most: usize) -> Self {
         self.policy.max_variants = most;

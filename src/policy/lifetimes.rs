@@ -62,8 +62,8 @@ impl PolicyBuilder {
     ///
     /// With zero, a page may be fresh in this cache for a year and yet be current in browsers. Once
     /// it is [invalidated](crate::cache::Cache::invalidate), the next revalidation by a browser
-    /// returns the new page. Without `Age`, responses also do not reveal when another visitor's
-    /// request last fetched the page.
+    /// returns the new page. Without `Age`, responses also do not reveal when the page was fetched
+    /// for another visitor.
     ///
     /// # Example
     /// ```

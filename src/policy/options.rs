@@ -19,8 +19,8 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// one.
 ///
 /// # Freshness lifetime
-/// The first of these sources that sets a lifetime decides how long a response is fresh here. A
-/// response for which none does is not stored.
+/// The first of these sources that sets a lifetime decides how long a response is fresh in this
+/// cache. A response is not stored if no source sets a lifetime.
 /// 1. The handler's [`CacheHints`](super::CacheHints).
 /// 2. The TTL of the route ([`RouteCacheLayer::new`](crate::response_cache::RouteCacheLayer::new)),
 ///    for a 200.

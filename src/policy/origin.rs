@@ -63,7 +63,8 @@ impl PolicyBuilder {
     /// The default is zero; the longest window is 30 days. A window that the response or the
     /// handler's hints set takes precedence. This window does not apply to error responses, nor to
     /// responses that are stale on arrival. The directives that forbid
-    /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbid this, too.
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) also forbid a stale response after
+    /// a failure.
     ///
     /// A service fails if it
     /// - returns an error,
@@ -247,8 +248,8 @@ impl PolicyBuilder {
     /// Sets how long a follower waits for the leader's response before it is forwarded itself.
     ///
     /// The default is 10 seconds. The limit is for one request, however many flights it waits for.
-    /// After a timeout, requests for the same key do not wait for ten seconds, or until a response
-    /// is stored (hit-for-miss). Inside a tokio runtime, its timer must be enabled. Outside of one,
+    /// For ten seconds after a timeout, or until a response is stored, requests for the same key do
+    /// not wait (hit-for-miss). Inside a tokio runtime, its timer must be enabled. Outside of one,
     /// there is no limit.
     ///
     /// # Loops

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long this cache holds a response or a value fresh.
+/// How long a response or a value is fresh in this cache.
 ///
 /// Arguments of type `impl Into<Ttl>` also take a [`Duration`] or an `Option<Duration>`; `None` is
 /// [`Ttl::Forever`].
