@@ -124,8 +124,8 @@ mod tests {
         }
     }
 
-    /// RFC 9213 section 2.2. The name makes no difference. Nor does a `Cache-Control` that forbids
-    /// storing the page: caches that know the targeted field ignore it.
+    /// RFC 9213 section 2.2. The name of the field makes no difference. Nor does a `Cache-Control`
+    /// that forbids storing the page: caches that know the targeted field ignore it.
     #[test]
     fn every_targeted_field_that_would_share_a_private_page_is_removed() {
         for name in [

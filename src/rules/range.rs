@@ -97,7 +97,8 @@ fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // The joined range may be near other ranges that the single ones were not near.
+        // A joined range is longer than its parts, so it may be near ranges that none of its parts
+        // was near.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
@@ -124,7 +125,7 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The body and head of a response with several parts (RFC 9110 section 14.6).
+/// The content of a response with several parts, and its `Content-Type` (RFC 9110 section 14.6).
 #[derive(Debug)]
 pub(crate) struct Multipart {
     pub(crate) content_type: HeaderValue,

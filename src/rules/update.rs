@@ -62,8 +62,8 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) 
 pub(crate) enum ValidatorMatch {
     /// The validators match: the 304 updates the stored response.
     Same,
-    /// The validators do not contradict each other, but do not permit an update: compressors weaken
-    /// or remove the strong tag of the 200, but not of the 304.
+    /// The validators do not contradict each other, but do not permit an update. This happens if a
+    /// compressing layer weakens or removes the strong tag of the 200, but not of the 304.
     Weak,
     /// The 304 is for another representation.
     Another,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The reason why a request was not answered from the cache, or why its response was not stored.
+/// The value of `detail`: why a request was not answered from the cache, why its response was not
+/// stored, or how it was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     // The request bypasses the cache.

@@ -242,11 +242,12 @@ impl CacheStatus {
         self.ttl
     }
 
-    /// Returns the `detail` parameter: a specific reason why the request bypassed the cache, or why
-    /// the response is not stored. The tables above list all values.
+    /// Returns the `detail` parameter, which says more about the outcome. For example, it is the
+    /// reason why the request bypassed the cache, or why the response is not stored. The tables
+    /// above list all values.
     ///
-    /// For a field that only its name marks as a credential, it returns `credentials`, although
-    /// `Cache-Status` contains the field's name.
+    /// For a field that only its name marks as a credential, this method returns `credentials`,
+    /// although `Cache-Status` contains the field's name.
     #[must_use]
     pub fn detail_word(&self) -> Option<&'static str> {
         self.detail.map(Detail::as_str)
