@@ -73,8 +73,9 @@ pub enum Strength {
 ///
 /// Entries are not removed when they are invalidated. Each entry carries a [`Generation`], which is
 /// a reading of the counter from before the entry was made. An invalidation advances the counter
-/// and records the new number for its [scopes](Scope). A look-up then compares the two, so the cost
-/// of an invalidation does not depend on the number of entries.
+/// and records the new number for its [scopes](Scope). A look-up compares the generation of an
+/// entry with the numbers of its scopes, so the cost of an invalidation does not depend on the
+/// number of entries.
 ///
 /// Implement this trait only if a backend can do better than the two implementations of this crate:
 /// [`LocalGenerations`](super::LocalGenerations) in a process, and the entry that the cache keeps
@@ -116,9 +117,9 @@ pub enum Strength {
 ///
 /// ## Buckets
 /// An implementation may let scopes share buckets. It then keeps several rows of buckets, and finds
-/// an entry invalid only if its buckets in all rows are newer than the entry. A secret selects the
-/// buckets, so that clients cannot predict which scopes share one. [Wide](Scope::is_wide) scopes
-/// share no bucket with others.
+/// an entry invalid only if the buckets of one of its scopes are newer than the entry in all rows.
+/// A secret selects the buckets, so that clients cannot predict which scopes share one.
+/// [Wide](Scope::is_wide) scopes share no bucket with others.
 ///
 /// # Cancel safety
 /// Dropping the future of [`advance`](Self::advance), [`depend`](Self::depend) or
@@ -159,7 +160,7 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// from.
     ///
     /// [`Scope::EVERYTHING`] is always among the scopes. Each dependency is checked against the
-    /// generation that it carries. The result is the worst of all.
+    /// generation that it carries. The result is the worst of these states.
     fn check(
         &self,
         since: Generation,

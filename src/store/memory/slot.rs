@@ -17,7 +17,7 @@ pub(super) struct StoredSlot {
 pub(super) struct Weight;
 
 /// The approximate bytes that the table itself takes per entry: the slot, its index, and half a
-/// ghost entry.
+/// ghost entry, which remembers the key of an evicted entry.
 pub(super) const SLOT_WEIGHT: u64 = 160;
 
 impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {

@@ -39,7 +39,7 @@ pub(crate) struct RecordGenerations {
     changes: Arc<Changes>,
 }
 
-/// The most attempts at a change with which other processes interfere.
+/// The most times that a read or a change of the record is tried while other processes change it.
 const TRIES: usize = 256;
 
 /// The result of reading the record.
