@@ -356,7 +356,8 @@ mod tests {
         Qualified::Fields(names.iter().copied().map(HeaderName::from_static).collect())
     }
 
-    /// RFC 9111 section 5.2: "case-insensitive", "both token and quoted-string forms".
+    /// RFC 9111 section 5.2: "to be compared case-insensitively", "both token and quoted-string
+    /// syntax".
     #[test]
     fn directives_are_read_in_any_case_and_over_all_lines() {
         let lines = [

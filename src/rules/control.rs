@@ -194,7 +194,8 @@ impl CacheControl {
     /// Returns `true` if the set contains a directive, with any argument. The name is
     /// case-insensitive.
     ///
-    /// `private` and `no-cache` may name fields: see [`get_private_fields`](Self::get_private_fields).
+    /// `private` and `no-cache` may name fields: see
+    /// [`get_private_fields`](Self::get_private_fields).
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|directive| directive.name.eq_ignore_ascii_case(name))

@@ -219,7 +219,8 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 5.3: "especially including the value "0"".
+    /// RFC 9111 section 5.3: "MUST interpret invalid date formats, especially the value "0", as
+    /// representing a time in the past". `parse` leaves that to its callers.
     #[test]
     fn malformed_dates_are_rejected() {
         let cases: [&[u8]; 17] = [

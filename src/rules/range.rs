@@ -180,7 +180,8 @@ mod tests {
         ranges(&headers(&[("range", value)]), length)
     }
 
-    /// RFC 9110 sections 5.6.1.2 (lists), 14.1 (the unit), 14.1.1, 14.1.2, and 15.3.7.2 (coalescing).
+    /// RFC 9110 sections 5.6.1.2 (lists), 14.1 (the unit), 14.1.1, 14.1.2, and 15.3.7.2
+    /// (coalescing).
     #[test]
     fn ranges_are_parsed_limited_and_coalesced() {
         let cases: [(&str, u64, &[Range<u64>]); 14] = [

@@ -80,7 +80,8 @@ mod tests {
 
     type Lines = [(&'static str, &'static str)];
 
-    /// RFC 9111 section 4.3.2: "and the Last-Modified header field is not present … use the stored response's Date".
+    /// RFC 9111 section 4.3.2: "and the Last-Modified header field is not present … use the stored
+    /// response's Date".
     #[test]
     fn date_counts_if_last_modified_is_absent() {
         const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";

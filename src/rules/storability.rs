@@ -168,8 +168,8 @@ mod tests {
         assert_eq!(decide(false, true, 405, &[]), Ok(()));
     }
 
-    /// RFC 9111 section 5.2.2.3: "limits caching of the response to a cache that understands and conforms to the
-    /// requirements for that response's status code".
+    /// RFC 9111 section 5.2.2.3: "limits caching of the response to a cache that understands and
+    /// conforms to the requirements for that response's status code".
     #[test]
     fn must_understand_overrides_no_store_if_the_status_is_known() {
         let both: &Lines = &[("cache-control", "must-understand, no-store, max-age=60")];

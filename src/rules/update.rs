@@ -144,8 +144,9 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 4.3.5: "matching values for any received validator fields (ETag and Last-Modified) and, if the
-    /// HEAD response has a Content-Length header field, the value of Content-Length matches".
+    /// RFC 9111 section 4.3.5: "matching values for any received validator fields (ETag and
+    /// Last-Modified) and, if the HEAD response has a Content-Length header field, the value of
+    /// Content-Length matches".
     #[test]
     fn head_matches_if_its_validators_and_length_match() {
         const DATE: &str = "Sun, 06 Nov 1994 08:48:37 GMT";

@@ -196,7 +196,8 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 4.1: "normalizing both header field values in a way that is known to have identical semantics".
+    /// RFC 9111 section 4.1: "normalizing both header field values in a way that is known to have
+    /// identical semantics".
     #[test]
     fn equivalent_values_of_known_fields_match() {
         let english = Some(&b"en-gb, en;q=0.8, de;q=0.5"[..]);

@@ -69,8 +69,8 @@ impl RecordGenerations {
         KeyRef::new(&self.key)
     }
 
-    /// Reads a record that has passed these generations. If the record is lost, begins a new
-    /// incarnation.
+    /// Reads a record whose history has reached these generations. If the record is lost, begins a
+    /// new incarnation.
     async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
         for _ in 0..TRIES {
             let (stored, record) = match self.settled(passed).await? {
@@ -235,8 +235,8 @@ impl Generations for RecordGenerations {
         let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
         let all: Vec<_> = own.chain(others).collect();
         self.spawned(|this| async move {
-            // The record is read after the entry. It has passed the entry's generations, unless it
-            // went back.
+            // The record is read after the entry. So its history has reached the generations of the
+            // entry, unless the record went back.
             let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
             passed.dedup();
             let record = this.read(&passed).await?;
