@@ -1,6 +1,7 @@
 //! Error types of this crate.
 //!
-//! Each error is an opaque struct with a `kind`. The enums of kinds are `#[non_exhaustive]`.
+//! Each error is an opaque struct. An error with several possible causes has a `kind`, whose enum
+//! is `#[non_exhaustive]`.
 
 mod cache_control;
 mod decode;

@@ -34,7 +34,7 @@ pub(crate) enum HeaderRole {
     /// A forwarded field, which is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
-    /// The request has content, `Expect` or `Upgrade`, or overrides its method.
+    /// Announces content, is `Expect` or `Upgrade`, or overrides the method.
     NotPlain(Detail),
     Range,
     /// `If-Match`, `If-Unmodified-Since` or `If-Range`.
