@@ -72,7 +72,7 @@ impl StoreErrorKind {
             Self::Unsupported => "the store does not support this operation",
             Self::NotANumber => "the stored value is not an integer",
             Self::Missing => "the counter or value does not exist",
-            Self::Overflow => "the result is out of range for the number",
+            Self::Overflow => "the counter or version number would be out of range",
             Self::Contended => "concurrent writers changed the entry on every attempt; try again",
             Self::UnknownVersion => "a later version of this crate wrote the entry; update this process",
         }

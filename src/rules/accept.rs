@@ -307,7 +307,7 @@ mod tests {
 
     /// RFC 9110 sections 8.4.1, 12.4.2 and 12.5.3.
     #[test]
-    fn legacy_coding_names_are_equivalent() {
+    fn every_coding_of_a_response_must_be_accepted_by_name_or_asterisk() {
         let table: [(&[&str], &str, bool); 25] = [
             (&[], "gzip", false),
             (&[], "identity", true),

@@ -293,10 +293,10 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 3.5: a hint sets a lifetime, but does not permit sharing a response to
-    /// `Authorization`.
+    /// RFC 9111 section 3.5: a hint sets a lifetime, but does not permit sharing a private response
+    /// to `Authorization`.
     #[test]
-    fn private_response_to_authorization_is_always_refused() {
+    fn private_response_to_authorization_is_stored_only_for_its_visitor() {
         for by_rfc in [false, true] {
             for directives in
                 ["private", "private, public", "private, s-maxage=60", "private, must-revalidate"]
