@@ -90,7 +90,8 @@ const IDENTIFIERS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial",
 const PERSONAL_NAMES: [&str; 10] =
     ["common", "display", "family", "first", "full", "given", "last", "middle", "nick", "screen"];
 
-/// Other pairs of adjacent words that identify, though neither word does alone.
+/// Other pairs of adjacent words that identify. Apart from `secret`, none of these words identifies
+/// before another word.
 const PAIRS: [(&str, &[&str]); 18] = [
     ("access", &["key"]),
     ("api", &["key"]),
