@@ -19,7 +19,8 @@ const MOST_DRAINS: u32 = 64;
 /// fetches run in the task of their request.
 const MOST_CARRIED: u32 = 1024;
 
-/// The most background writes to a store outside the process that are counted at a time.
+/// The most background writes to a store outside the process that a shutdown waits for. Further
+/// writes take place, too.
 const MOST_WRITES: u32 = 1 << 20;
 
 /// How long the cache remembers that an unkeyed field may have caused the failure of a refresh. The
@@ -71,7 +72,7 @@ impl RefreshStats {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefreshEnd {
-    /// It led to a new response, or removed the old one.
+    /// The refresh led to a new response, or removed the old one.
     Answered,
     Failed,
     /// An unkeyed field may have caused the failure: the next refresh of the key carries only keyed
@@ -85,8 +86,10 @@ pub(super) struct Background {
     refreshes: Arc<Semaphore>,
     carried: Arc<Semaphore>,
     writes: Arc<Semaphore>,
-    /// All of this work, and the writes and warm-ups that other tasks await.
+    /// Counts the work that holds these permits, and the writes and warm-ups that other tasks
+    /// await.
     under_way: Arc<WorkCounter>,
+    /// The number of permits in `refreshes`.
     most: u32,
     /// The keys whose refresh failed within the last ten seconds.
     setbacks: HitForMiss,
@@ -132,8 +135,8 @@ impl Background {
         self.permit_of(&self.carried)
     }
 
-    /// Returns a permit for a background write, for which a shutdown waits. The write takes place
-    /// even beyond the limit.
+    /// Counts a background write until the result is dropped. A shutdown waits for the write,
+    /// unless as many writes as the limit were in progress.
     pub(super) fn begin_write(&self) -> WorkPermit {
         WorkPermit::new(Arc::clone(&self.writes).try_acquire_owned().ok(), &self.under_way)
     }
@@ -148,8 +151,8 @@ impl Background {
         Some(WorkPermit::new(Some(permit), &self.under_way))
     }
 
-    /// Returns a permit for a background refresh, if fewer than the limit are in use and no refresh
-    /// of this key failed within ten seconds.
+    /// Returns a permit for a background refresh, if fewer refreshes and confirmations than the
+    /// limit run and no refresh of this key failed within ten seconds.
     pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.setbacks.get(key, now).is_some() {
             return None;
@@ -210,7 +213,7 @@ impl Background {
     }
 
     /// Records an answer that contradicts a stored response. Returns `true` if it is the second
-    /// one.
+    /// such answer.
     pub(super) fn contradicts(
         &self,
         key: KeyRef<'_>,
@@ -236,7 +239,7 @@ impl Background {
         self.under_way.wait_idle().await;
     }
 
-    /// Waits for the work in progress, and starts no more.
+    /// Waits for the work in progress. Afterwards, only writes get a permit.
     pub(super) async fn shut_down(&self) {
         let all = [(&self.carried, MOST_CARRIED), (&self.refreshes, self.most), (&self.drains, MOST_DRAINS)];
         let mut held = Vec::new();
@@ -244,8 +247,8 @@ impl Background {
             // Fails if another shutdown has closed the semaphore.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
-        // The work above may have started writes. Requests in progress may start more, which are
-        // not awaited.
+        // Last, since the work above may have started writes. Writes that requests start from here
+        // on are not awaited.
         drop(relay_waker(self.writes.acquire_many(MOST_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }

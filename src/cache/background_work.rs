@@ -12,11 +12,11 @@ use std::future::Future;
 use std::pin::pin;
 
 impl Cache {
-    /// Runs work in the background, and returns `true` if it can.
+    /// Runs work in the background. Returns `false` if no task can run it.
     ///
     /// Over a store inside the process, the work runs at once, because all its futures are ready.
-    /// Otherwise it runs in a new task. Outside a tokio runtime, that is impossible: it counts as a
-    /// failure of the store, and this returns `false`.
+    /// Otherwise, the work runs in a new task. Outside a tokio runtime, there is no task, which
+    /// counts as a failure of the store.
     pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             pin!(work).now_or_never();
@@ -27,7 +27,6 @@ impl Cache {
                 work.await;
             });
         } else {
-            // No task can run the work.
             self.0.guard.count_failure();
             return false;
         }
@@ -50,8 +49,8 @@ impl Cache {
         self.0.background.drain_permit()
     }
 
-    /// Returns a permit for a background refresh, if fewer than the limit are in use and no refresh
-    /// of this key failed within ten seconds.
+    /// Returns a permit for a background refresh, if fewer refreshes and confirmations than the
+    /// limit run and no refresh of this key failed within ten seconds.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())
     }
@@ -156,7 +155,7 @@ impl Cache {
     }
 
     /// Records an answer that is not stored and contradicts the stored response that was received
-    /// at `stored`. Returns `true` if it is the second one.
+    /// at `stored`. Returns `true` if it is the second such answer.
     pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
         self.0.background.contradicts(key, stored, fields, self.clock().now())
     }

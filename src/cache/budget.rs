@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The largest recording in bytes that counts as small.
+/// The largest recording in bytes that counts as small. In a small budget, a quarter of the budget
+/// counts instead.
 const SMALL: u64 = 256 << 10;
 
 /// The limit on the bytes of all recordings together, and the recordings that may be ended to make
@@ -76,8 +77,9 @@ impl Budget {
             drop(all);
             next
         });
-        // Set after the bytes are released: until then, other callers search as well. A recording
-        // that begins later cannot stall before `begun`.
+        // Set after the bytes are released. A caller that comes before that searches as well, so it
+        // also finds the room. A recording that begins after `now` cannot be stalled before
+        // `begun`.
         let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }

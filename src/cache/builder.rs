@@ -149,8 +149,8 @@ impl CacheBuilder {
     /// budget is reserved for bodies of up to 256 KiB, so that slow readers of large bodies cannot
     /// use it up.
     ///
-    /// If a recording finds no room, the cache ends all recordings without progress for ten
-    /// seconds. The response of an ended recording is stored only if its body already has the
+    /// If a recording finds no room, the cache ends all recordings that have made no progress for
+    /// ten seconds. The response of an ended recording is stored only if its body already has the
     /// length that `Content-Length` declares. Its client still receives the whole body, with one
     /// exception: if several clients share the body, clients that are more than 256 KiB behind may
     /// be cut off.
@@ -166,7 +166,8 @@ impl CacheBuilder {
     /// After this time, the layers forward the request, and other calls return
     /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). Each read of the store
     /// has this limit. A store that fails or times out too often opens its
-    /// [circuit](crate::cache::CircuitState), and no request waits for it.
+    /// [circuit](crate::cache::CircuitState). While the circuit is open, no request waits for the
+    /// store.
     ///
     /// The limits do not apply to a store inside the process, whose operations complete at once,
     /// nor outside a tokio runtime.

@@ -94,8 +94,8 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` if this stored response was added. A response that replaced it does not
-    /// match.
+    /// Returns `true` if this stored response was added last under the key. A response that
+    /// replaced it has other validators or another date, so it does not count.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }

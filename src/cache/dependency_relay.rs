@@ -4,7 +4,7 @@ use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A read of a value that is not recorded yet.
+/// A read of a value that has begun and is not recorded as a dependency yet.
 ///
 /// No request joins a body with a pending read: the read may have returned a value that was changed
 /// since.
@@ -29,8 +29,8 @@ impl Drop for PendingRead {
 /// Passes the dependencies of a body to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
-    /// The page, and the change counts of the body's and the page's dependencies when they were
-    /// last passed on.
+    /// The page, and the change counts of the body's and of the page's dependencies right after the
+    /// dependencies were last passed on.
     passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// Present while the page waits for a frame.
     waiting: Option<PendingRead>,
@@ -45,8 +45,8 @@ impl DependencyRelay {
         }
     }
 
-    /// Passes the dependencies on if they changed since the last call. A frame without a change
-    /// needs no merge.
+    /// Passes the dependencies on, unless the page has them already: neither they nor the page's
+    /// own have changed since the last call. So most frames need no merge.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

@@ -1,4 +1,5 @@
-//! Writes of responses to the store: under the key of the URL, or under the key of a variant.
+//! Writes of responses to the store: under the key of the URL, or under the key of a variant. A
+//! plain response nominates no fields.
 //!
 //! ```text
 //! plain response, key absent ─────────────────► put if absent ─► Stored
@@ -22,10 +23,10 @@ use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most tries of a write that other writers defeat.
+/// The most times that a write is tried while other writers change the same entry.
 const TRIES: usize = 16;
 
-/// A write of a response to the key that a look-up uses.
+/// A write of one response, under the key of its URL or of its variant.
 pub(super) struct EntryWrite<'a> {
     pub(super) cache: &'a Cache,
     pub(super) key: &'a CacheKey,
@@ -74,7 +75,8 @@ impl EntryWrite<'_> {
         Ok(WriteOutcome::Superseded)
     }
 
-    /// Adds a variant to the index and stores it. Returns `None` if another writer was first.
+    /// Adds the variant to the index, and stores the response under the variant's key. Returns
+    /// `None` if another writer changed either entry first.
     async fn place_variant(
         &self,
         seen: Option<&Entry>,
@@ -84,7 +86,7 @@ impl EntryWrite<'_> {
     ) -> Result<Option<WriteOutcome>, StoreError> {
         let (store, url) = (self.cache.store(), self.key.as_ref());
         // An index never loses a field: a response that nominates fewer fields is stored under all
-        // of them (RFC 9111 section 4.1).
+        // fields of the index (RFC 9111 section 4.1).
         let fields: Vec<HeaderName> =
             response.head().nominated.iter().map(|field| field.name().clone()).collect();
         let widened = index.widened(fields);
@@ -96,7 +98,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Computed once: a previous try of this write may have added the variant itself.
+        // Computed in the first try only: that try may have added the variant itself.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.evicted(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -119,14 +121,15 @@ impl EntryWrite<'_> {
         self.put_over(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants to evict for a new one, or `None` if requests have used each variant
-    /// since the last `None`.
+    /// Returns the variants to evict to make room for a new one. With a local store, returns `None`
+    /// if requests have used every variant since the last `None`: the new one is then not stored.
     ///
-    /// `None` clears all use flags. The next new variant then evicts one that no request has used
-    /// since.
+    /// Before it returns `None`, it clears all use flags. The next new variant then evicts one that
+    /// no request has used since.
     ///
-    /// A local store evicts missing variants first, then unused ones by age. So variants from
-    /// made-up field values evict each other. Other stores evict by age alone.
+    /// With a local store, missing variants are evicted first, then unused ones by age. So variants
+    /// of made-up field values evict each other, and not the ones in use. With other stores, the
+    /// oldest variants are evicted.
     async fn evicted(&self, index: &VaryIndex, variant: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
         let others: Vec<_> = index.variants().iter().filter(|known| *known != variant).cloned().collect();
         let is_known = others.len() < index.variants().len();
@@ -173,14 +176,15 @@ impl EntryWrite<'_> {
         self.cache.within_limit(self.cache.store().remove_many(&keys)).await.map(drop)
     }
 
-    /// Stores the response if the key is absent, and returns `true` if it was.
+    /// Stores the response if the key is absent. Returns `true` if the response is stored.
     async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
         let (entry, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
         self.cache.within_limit(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
-    /// Replaces the stored entry unless it is newer. Returns `None` if another writer was first.
+    /// Replaces the entry that was seen, unless that is a newer response. Returns `None` if another
+    /// writer was first.
     async fn put_over(
         &self,
         key: KeyRef<'_>,
@@ -232,7 +236,8 @@ impl Cache {
         .await
     }
 
-    /// Extends the lifetime of a URL's index, if it ends before one of its variants expires.
+    /// Extends the lifetime of a URL's index to `until`, when one of its variants expires. A longer
+    /// lifetime does not change.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let seen = self.within_limit(self.store().get(url)).await?;

@@ -82,8 +82,8 @@ impl Cache {
         guard.keep(namespace, unguarded_generations, scopes, strength, value);
     }
 
-    /// Queues the removal of values if the result of their write is an error: the store may still
-    /// have the old values.
+    /// Queues the removal of values if their write failed because the store is unavailable, timed
+    /// out or has an open circuit: the store may still have the old values.
     pub(super) fn queue_removals<T>(&self, names: &[Name], result: &Result<T, StoreError>) {
         let Err(error) = result else { return };
         if error.kind().is_outage() || error.kind() == StoreErrorKind::CircuitOpen {
@@ -133,7 +133,8 @@ impl Cache {
         response.was_valid_at(current) || self.is_found_valid(response, current)
     }
 
-    /// Checks the scopes of a response, once per generation.
+    /// Checks the scopes and dependencies of a response. If it is valid, remembers this for the
+    /// current generation.
     fn is_found_valid(&self, response: &StoredResponse, current: Generation) -> bool {
         let valid = matches!(self.check(response).now(), Ok(Ok(Validity::Valid)));
         if valid {
@@ -156,7 +157,7 @@ impl Cache {
     }
 
     /// Returns whether an entry of a generation, with these scopes and dependencies, is still
-    /// valid, by the store and by the undelivered invalidations.
+    /// valid, according to the store and to the undelivered invalidations.
     pub(crate) async fn validity(
         &self,
         since: Generation,
@@ -164,7 +165,8 @@ impl Cache {
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
         let stored = self.within_limit(self.0.generations.check(since, scopes, dependencies)).await?;
-        // After the store: an invalidation may have become undelivered meanwhile.
+        // Checked after the store, since an invalidation may become undelivered during the check
+        // above.
         let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
         Ok(Validity::worst([stored, undelivered].into_iter()))
     }

@@ -42,7 +42,8 @@ pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
-    /// The same without the guard of the store: the delivery of undelivered invalidations has limits of its own.
+    /// The same without the guard of the store, for the delivery of undelivered invalidations,
+    /// which applies the time limit and the circuit itself.
     pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,
@@ -199,8 +200,8 @@ impl Cache {
 
     /// Awaits an operation of the store, and counts its failure.
     ///
-    /// The guard of a store outside the process sets the time limit, and counts. The futures of a
-    /// store inside the process are ready.
+    /// For a store outside the process, its guard has set the time limit and counts the failure. A
+    /// store inside the process has no guard, and its futures are ready.
     pub(crate) async fn within_limit<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {

@@ -180,7 +180,8 @@ impl Invalidation {
             match what {
                 What::Path(path) => {
                     scopes.push(Scope::path(path_of(path)));
-                    // A router decodes its parameters, so `%`, `?` and `#` may be text.
+                    // An application may build the path from decoded parameters of a router. In
+                    // these, `%`, `?` and `#` are text.
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
                 What::RequestPath(path) => scopes.push(Scope::path(path)),

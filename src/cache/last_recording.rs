@@ -12,7 +12,8 @@ pub(crate) enum LastRecording {
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest such lifetime of the last recordings.
+        /// The longest lifetime of this recording and of the recordings directly before it whose
+        /// lifetime was reduced, too.
         longest: Duration,
     },
 }

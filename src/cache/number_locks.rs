@@ -7,12 +7,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-/// Locks that serialize the changes of one number within a process, so that its tasks rarely
-/// contend.
+/// Locks that serialize the changes of one number within a process, so that tasks rarely defeat
+/// each other's compare-and-set.
 ///
 /// Only numbers that were set as values need them: the store increments counters itself. The locks
-/// only save tries: atomicity comes from the store. A task that waits too long for a lock continues
-/// without it.
+/// only avoid failed tries: the compare-and-set makes a change atomic. A task that waits too long
+/// for a lock continues without it.
 #[derive(Debug)]
 pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 

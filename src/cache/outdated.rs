@@ -21,15 +21,16 @@ use std::time::Duration;
 pub(crate) enum UnstoredAction {
     /// Remove it: the answer is the current one for every visitor.
     Forget,
-    /// Keep it: the request may have provoked the answer.
+    /// Keep it: an unkeyed field of the request may have caused the answer.
     Keep,
-    /// Keep it, and start a request without unkeyed fields, which decides. If an outer layer has
-    /// refused the answer, an answer to another visitor decides.
+    /// Keep it, and start a request without unkeyed fields, whose answer decides. If an outer layer
+    /// has refused the answer, an answer to another visitor decides.
     ///
-    /// The mutex keeps bodies `Sync`.
+    /// The mutex makes this variant `Sync`, so that response bodies, which contain it, are `Sync`,
+    /// too.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFields),
-    /// Keep it until an answer to another visitor is not stored either. This is for requests that
-    /// cannot be repeated without unkeyed fields.
+    /// Keep it until an answer to another visitor is not stored either. For requests that cannot be
+    /// repeated without unkeyed fields.
     AwaitAnother(UnkeyedFields),
 }
 

@@ -20,7 +20,7 @@ impl SplitMix64 {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        // As many bits as the fraction of an `f64` holds.
+        // 53 bits, the most that an `f64` holds exactly.
         (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -90,8 +90,9 @@ impl PendingStore {
         }
     }
 
-    /// Stores nothing, because the response turned out not to be storable. The next responses under
-    /// its key are expected to be the same: starts hit-for-miss. Handles the outdated response.
+    /// Stores nothing, because the response turned out not to be storable. Later responses under
+    /// its key are probably not storable either, so the key becomes hit-for-miss. Handles the
+    /// outdated response.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
@@ -179,7 +180,7 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let placed = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => placing.place(&mut response).await,
-            // An invalid response would never be served, but could replace a newer one.
+            // The response was invalidated during the fetch. It could replace a newer one.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };

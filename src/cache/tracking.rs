@@ -25,6 +25,7 @@ thread_local! {
 
 /// The recorder of the reads on this thread.
 enum TrackingSlot {
+    /// No tracker is entered.
     Nobody,
     /// A tracker is entered, and has recorded no read.
     Nothing,
@@ -65,7 +66,8 @@ impl Tracker {
                 match replace_slot(outer) {
                     Some(TrackingSlot::Dependencies(reads)) => self.0.reads = Some(reads),
                     Some(TrackingSlot::Nobody | TrackingSlot::Nothing) => self.0.reads = None,
-                    // Clones of the tracker may share the record.
+                    // The thread ends, so some reads are unknown. Other trackers may share the
+                    // record: it is marked, not dropped.
                     None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
                 }
             }
@@ -201,7 +203,7 @@ pub(crate) fn mark_untrackable() {
 }
 
 /// The dependencies that a page inherits from a response that it is made from. Each exit of the
-/// state machine returns them with its response, and the response future passes them on.
+/// state machine in `serve` returns them with its response, and the response future passes them on.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {

@@ -51,7 +51,7 @@ impl WarmOutcome {
     }
 }
 
-/// The number of responses of a warm-up, by outcome.
+/// The number of requests of a warm-up, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WarmSummary {
     cached: usize,
@@ -60,13 +60,14 @@ pub struct WarmSummary {
 }
 
 impl WarmSummary {
-    /// Returns the number of responses that are stored now.
+    /// Returns the number of responses that were stored already, or whose head permits that they
+    /// are stored (see [`WarmOutcome::is_cached`]).
     #[must_use]
     pub fn cached(&self) -> usize {
         self.cached
     }
 
-    /// Returns the number of responses that are not stored.
+    /// Returns the number of responses that do not count as [`cached`](Self::cached).
     #[must_use]
     pub fn uncached(&self) -> usize {
         self.uncached
