@@ -46,9 +46,9 @@ pin_project! {
     /// The body of a response from a cache layer.
     ///
     /// It is a stored body, or a body of the inner service that streams through, which the cache
-    /// may record. The bytes of a stored body are not copied. Its error is the error of the inner
-    /// body, as a [`BoxError`], which is the same type as `tower::BoxError`. Dropping the body early
-    /// leaves no partial response in the store.
+    /// may record. The bytes of a stored body are not copied. A failure of the inner body is
+    /// returned as a [`BoxError`], which is the same type as `tower::BoxError`. Dropping the body
+    /// early leaves no partial response in the store.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -62,7 +62,7 @@ pin_project! {
         Pieces { pieces: VecDeque<Bytes> },
         Absent,
         Forwarded { #[pin] body: B },
-        // The forwarded body of a request with a key.
+        // A forwarded body that is polled in the chain of its request.
         Chained { body: Pin<Box<B>>, chain: Arc<Chain> },
         // Boxed, since it is large, and hits would pay for its size.
         Recording { recording: Pin<Box<Recording<B>>> },

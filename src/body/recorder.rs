@@ -30,14 +30,17 @@ use std::sync::{Arc, Weak};
 ///                                         otherwise not stored; a follower fetches again
 /// ```
 ///
-/// A complete body with unknown or too many dependencies ends like `Unfit`.
+/// A complete body whose dependencies are unknown, too many or in another namespace ends like
+/// `Unfit`.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     commit: Option<Commit>,
     recorded: Recorded,
     /// The number of bytes recorded, or counted if a shared stream keeps them.
     length: u64,
-    /// The end of a shared recording after [`BodySink::count`] returns `false`.
+    /// How a shared recording ends if it is given up. At first, trailers are the reason, since
+    /// [`BodySink::count`] does not see them. If `count` returns `false`, it has set another
+    /// reason.
     why: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
@@ -131,8 +134,8 @@ impl Recorder {
     ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
         let head = Arc::new(StoredResponse::clone(&commit.storing.response));
-        // The stream has the frames. Spare room is returned, and each frame now reserves its own
-        // bytes.
+        // The stream has the frames. Spare room is returned. From now on, each frame reserves its
+        // own bytes.
         self.recorded = Recorded::Nothing;
         self.reservation.shrink_to(self.length);
         let (declared, budget) = (self.declared, Arc::clone(self.budget()));

@@ -103,7 +103,8 @@ where
         });
     }
 
-    /// Reads ahead up to a number of bytes.
+    /// Reads ahead while the body is ready, until more than `limit` bytes or too many frames are
+    /// ahead.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
         // No frame follows trailers.
         self.while_ready(cx, |recording, bytes| {

@@ -18,7 +18,8 @@ impl Checked {
     const NEVER: u64 = u64::MAX;
 
     pub(super) fn new(head: &Head) -> Self {
-        // No invalidation can have followed its own generation. Its dependencies may be older.
+        // An entry is valid at its own generation, unless it has dependencies. One of these may be
+        // older, and may have been invalidated before.
         let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
         Self(AtomicU64::new(at))
     }

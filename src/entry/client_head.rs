@@ -15,8 +15,8 @@ impl Head {
     /// Rewrites the fields for clients: the client `Cache-Control`, and `vary` as additional
     /// members of `Vary`.
     ///
-    /// A client lifetime counts from when the client gets the response. `Date` then takes the place
-    /// of `Age` as the first field.
+    /// A client lifetime counts from when the client gets the response. So if there is one, `Date`
+    /// takes the place of `Age` as the first field.
     pub(crate) fn tell(&mut self, told: ClientCacheControl, vary: &[String]) {
         if told == ClientCacheControl::default() && vary.is_empty() {
             return;
@@ -69,7 +69,8 @@ impl Head {
         }
     }
 
-    /// Sets `Date` to the time at which the response is sent, if it is the first field.
+    /// Sets `Date` to the time at which the response is sent, if `Date` is the first field. If the
+    /// response is stale, also sets the client lifetime to zero.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(outward) = &self.outward else { return };

@@ -5,7 +5,7 @@
 //!                                                       └── length and checksum cover this ───┘
 //! ```
 //!
-//! Numbers are little-endian. Any change of the format is another version.
+//! Numbers are little-endian. Any change of the format needs another version.
 
 use super::packing::{body_for_storage, packed};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};

@@ -73,7 +73,7 @@ impl Dependencies {
         self.live_until(head.fresh_until);
     }
 
-    /// Adds scopes as of a generation.
+    /// Adds a dependency on each of the scopes, as of a generation.
     pub(crate) fn inherit_scopes(&mut self, scopes: &[Scope], since: Generation) {
         scopes.iter().for_each(|scope| self.inherit(Dependency { value: *scope, since }));
     }
@@ -152,7 +152,7 @@ mod tests {
         let mut reads = Dependencies::default();
         reads.read(at(1, 5));
         reads.inherit(at(2, 9));
-        assert!(!reads.is_fit(Generation::new(1, 5)), "it is remembered");
+        assert!(!reads.is_fit(Generation::new(1, 5)), "the other namespace is remembered");
         assert_eq!(reads.values, [at(1, 5), at(2, 9)]);
         reads.inherit(at(1, 3));
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");

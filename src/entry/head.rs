@@ -31,7 +31,7 @@ pub(crate) struct Head {
     pub(crate) corrected_initial_age: Duration,
     /// The moment at which the response becomes stale.
     pub(crate) fresh_until: Moment,
-    /// The names that invalidate the response.
+    /// The scopes by which the response can be invalidated.
     pub(crate) scopes: Box<[Scope]>,
     /// The values that the response was made from.
     pub(crate) dependencies: Box<[Dependency]>,
@@ -96,8 +96,8 @@ impl Head {
         }
     }
 
-    /// Adds the scopes that the response had before its validation, and takes its dependencies
-    /// over.
+    /// Adds the scopes that the response had before a 304 validated it, and takes over its
+    /// dependencies from before.
     pub(crate) fn inherit(&mut self, before: &Self) {
         let mut places = Places::default();
         let is_new = |scope: &&Scope| places.find(&self.scopes, *scope, |own| own).is_none();

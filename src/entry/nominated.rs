@@ -19,7 +19,7 @@ pub(crate) struct Nominated {
 pub(crate) struct VariantSelection {
     alike: VaryMatch,
     digests: ValueDigests,
-    /// Returns `true` if the values of a field are secret.
+    /// The fields whose values are secret.
     is_secret: SecretFields,
 }
 

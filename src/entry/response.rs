@@ -24,7 +24,8 @@ use std::time::Duration;
 pub(crate) struct StoredResponse {
     checked: Checked,
     body: Bytes,
-    /// Placed after the other fields that a hit reads: its first fields are the rest of them.
+    /// A hit also reads the first fields of the head. They directly follow the fields above, which
+    /// a hit reads, too.
     head: Head,
     /// The weight of the head, cached so that an eviction need not read the entry.
     head_weight: u64,
@@ -143,8 +144,9 @@ impl StoredResponse {
         &self.body
     }
 
-    /// Returns a copy that was validated together with another response: with other fields, and
-    /// fresh until a moment.
+    /// Returns a copy that a 304 for another variant has freshened, too (RFC 9111 section 4.3.4).
+    /// It has the fields `headers`, the times and the generation of `like`, the validated response,
+    /// and is fresh until `until`.
     pub(crate) fn freshened(
         &self,
         headers: HeaderMap,

@@ -35,7 +35,7 @@ use std::net::Ipv6Addr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     high: u64,
-    /// The lowest byte is the type: kind, on a host, wide.
+    /// The lowest byte is the type: the [`Kind`], and the flags [`ON_HOST`] and [`WIDE`].
     low: u64,
 }
 

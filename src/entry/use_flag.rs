@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A flag that is set if a request has used a variant since the flags of its URL were cleared.
 ///
-/// All copies of the variant share the flag. A response without variants has no flag.
+/// All copies of the variant share the flag. A response that is not a variant has no flag.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UseFlag(Option<Arc<AtomicBool>>);
 

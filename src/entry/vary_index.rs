@@ -45,7 +45,7 @@ impl VaryIndex {
     }
 
     /// Returns this index with more fields and no variants, or `None` if it has all of the fields
-    /// already. No look-up by more fields would find the old variants.
+    /// already. Look-ups by more fields have longer keys, so they would not find the old variants.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);

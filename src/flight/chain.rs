@@ -15,11 +15,12 @@ thread_local! {
 /// The most leaders that a search for a cycle of waits visits.
 const HOPS: usize = 16;
 
-/// The most identical ancestors that a request may have.
+/// The most identical ancestors that a request may have: requests with the same key and the same
+/// fields.
 const IDENTICAL: usize = 1;
 
-/// The most ancestors with its key that a request may have. This ends loops that change a field
-/// each time.
+/// The most ancestors with the same key that a request may have. This limit ends loops that change
+/// a field each time.
 const SAME_KEY: usize = 16;
 
 /// The most ancestors that compute the same value. A cycle through identical requests ends at
@@ -171,7 +172,7 @@ mod tests {
         assert!(own.is_none(), "its own handler");
         let a_for_b = of(&a, b"b").wait_for(&Arc::downgrade(&b)).expect("no cycle");
         let b_for_c = of(&of(&b, b"x"), b"c").wait_for(&Arc::downgrade(&c)).expect("no cycle");
-        assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_none(), "a for b for c");
+        assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_none(), "a waits for b, and b for c");
         drop(b_for_c);
         assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_some());
         drop(a_for_b);

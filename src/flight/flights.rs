@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
     Leader(Leader<O>),
     Follower(Arc<Flight<O>>),
-    /// The table is full: the request fetches without a flight.
+    /// There is no flight to join or lead: the table is full, or the store failed while a value was
+    /// looked up. The request or computation runs without a flight.
     Alone,
 }
 
@@ -43,9 +44,9 @@ impl<O: AbandonedOutcome> Flights<O> {
     /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is
     /// `outdated`.
     ///
-    /// `generation` must have been read before this call, so that an invalidation after it makes
-    /// the flight outdated. `attempt` is the number of flights that failed before, and `leader` is
-    /// the chain of the request.
+    /// `generation` must have been read before this call. Any later invalidation then makes the
+    /// flight outdated. `attempt` is the number of flights that failed before, and `leader` is the
+    /// chain of the request.
     pub(crate) fn join(
         &self,
         key: &CacheKey,

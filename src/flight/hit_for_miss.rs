@@ -1,5 +1,5 @@
-//! A bounded memory of keys. It holds hit-for-miss keys, whose requests do not collapse for a
-//! while, and the outcome of the last recording of each key.
+//! A bounded memory of keys. For example, it holds the hit-for-miss keys, whose requests do not
+//! collapse for a while, and the outcome of the last recording of each key.
 
 use crate::clock::Moment;
 use crate::key::{BuildPrehashed, KeyRef};
@@ -23,13 +23,15 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const MOST: usize = 8192;
 
 // A key is represented by its seeded hash alone, so long keys take no memory. If two keys collide,
-// both are hit-for-miss: that costs a collapse, and reveals nothing.
+// they share one item: requests for a key may not collapse, or a status may give the reason of the
+// other key. No response depends on it.
 type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse.
 pub(crate) type HitForMiss = Remembered<HitForMissReason>;
 
-/// A value for each of the latest keys, for a limited time. Old keys are evicted when it is full.
+/// A value for each of the latest keys, for a limited time. If there are too many keys, old ones
+/// are evicted.
 pub(crate) struct Remembered<T> {
     keys: Memory<T>,
     /// How long a key is remembered.

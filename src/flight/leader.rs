@@ -69,8 +69,8 @@ impl Leader {
         move |outcome| Self { flights, key, flight, told: true }.end(outcome)
     }
 
-    /// Ends the flight with a response. It must be in the store already: later requests look it up
-    /// there.
+    /// Ends the flight with a complete response. Call this only after the write to the store: later
+    /// requests do not join the flight, but look the response up in the store.
     pub(crate) fn stored(self, response: Arc<StoredResponse>) {
         self.end(Outcome::Stored(response));
     }

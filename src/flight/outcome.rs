@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 pub(crate) enum Outcome {
     /// The response has begun. A follower that it fits may read its body while it arrives.
     Begun(Weak<Stream>),
-    /// The response is complete and stored. It answers the followers that it fits.
+    /// The response is complete, and the write to the store has ended. It answers the followers
+    /// that it fits, even if it was not stored.
     Stored(Arc<StoredResponse>),
     /// The response may not be shared: every follower calls the service itself, at once.
     Pass,

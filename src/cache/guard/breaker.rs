@@ -1,4 +1,5 @@
-//! The circuit breaker of a store: it stops calls to a store that fails, and lets one at a time find out whether it works again.
+//! The circuit breaker of a store. It stops the calls to a store that fails, and lets one call at a
+//! time test whether the store works again.
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,15 +13,17 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The circuit opens only after this many failures in one window.
 const MIN_FAILURES: u32 = 5;
 
-/// The shortest and the longest time for which an open circuit lets no call through, before the jitter.
+/// The shortest and the longest back-off, without the jitter: the time for which an open circuit
+/// lets no call through.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside the process.
+/// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside
+/// the process. A probe is the one call that tests a failed store.
 ///
 /// ```text
-///             5 failures in 10 s, half of all calls
-///    Closed ────────────────────────────────────────▶ Open ◀──┐
+///           5 failures in 10 s, and half of the calls
+///    Closed ────────────────────────────────────────► Open ◄──┐
 ///       ▲                                              │      │ the probe fails: a longer back-off
 ///       │ the probe succeeds, and no invalidation      │ back-off passed
 ///       │ is undelivered                               ▼      │
@@ -36,18 +39,20 @@ pub enum CircuitState {
     HalfOpen,
 }
 
-/// Who asks for a permit.
+/// The requester of a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requester {
     /// An operation of a request or of the application.
     Operation,
-    /// The delivery of undelivered invalidations. While there are any, it alone tests the store.
+    /// The delivery of undelivered invalidations. While any invalidation is undelivered, only the
+    /// delivery tests the store.
     Delivery,
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// A copy of the state, so that a call of a closed circuit takes no lock before it ends.
+    /// A copy of the state in `inner`. Because of it, a call through a closed circuit takes the
+    /// lock only at its end.
     state: AtomicU8,
     inner: Mutex<Inner>,
 }
@@ -57,7 +62,7 @@ struct Inner {
     state: CircuitState,
     window: Window,
     backoff: ExponentialBackoff,
-    /// An open circuit lets no call through before this.
+    /// The time before which an open circuit lets no call through.
     open_until: Instant,
     is_probing: bool,
 }
@@ -69,7 +74,8 @@ struct Window {
     failures: u32,
 }
 
-/// Permission for one call of the store. Dropped without an outcome, it counts as no call.
+/// Permission for one call of the store. If it is dropped without an outcome, the call is not
+/// counted.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Permit {
@@ -94,7 +100,8 @@ impl Breaker {
         self.lock().state
     }
 
-    /// Returns how long an open circuit lets no call through from now on.
+    /// Returns how long an open circuit lets no call through from now on. In the other states, this
+    /// is zero.
     pub(super) fn remaining_backoff(&self) -> Duration {
         let inner = self.lock();
         match inner.state {
@@ -103,7 +110,7 @@ impl Breaker {
         }
     }
 
-    /// Returns permission for a call, or `None` if the caller has to do without the store.
+    /// Returns permission for a call, or `None` if the circuit refuses the call.
     pub(super) fn acquire(self: &Arc<Self>, caller: Requester, has_undelivered: bool) -> Option<Permit> {
         if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
             return Some(Permit { breaker: Arc::clone(self), is_probe: false });
@@ -122,7 +129,8 @@ impl Breaker {
         Some(Permit { breaker: Arc::clone(self), is_probe: true })
     }
 
-    /// Closes a half-open circuit whose store answers, once all invalidations are delivered.
+    /// Closes a half-open circuit. Call this once all invalidations are delivered: the store has
+    /// answered then.
     pub(super) fn close_if_half_open(&self) {
         self.close(&mut self.lock());
     }
@@ -195,7 +203,8 @@ impl Window {
         Self { began, calls: 0, failures: 0 }
     }
 
-    /// Counts a call, and returns `true` if half of the window's calls have failed, and enough of them.
+    /// Counts a call. Returns `true` if [`MIN_FAILURES`] calls of the window have failed, and at
+    /// least half of its calls.
     fn count(&mut self, now: Instant, has_failed: bool) -> bool {
         if now.saturating_duration_since(self.began) >= WINDOW {
             *self = Self::new(now);
@@ -206,7 +215,8 @@ impl Window {
     }
 }
 
-/// Returns growing times to wait between tries, each with a jitter so that processes do not try in step.
+/// Returns growing pauses between tries. A random jitter keeps processes from trying at the same
+/// time.
 pub(super) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()

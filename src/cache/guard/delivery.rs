@@ -28,8 +28,9 @@ use tokio::runtime::Handle;
 pub enum Delivery {
     /// The store has confirmed the invalidation: it counts in every process that uses the store.
     Delivered,
-    /// The store has failed or was too slow. The invalidation counts in this process, which sends it again until the store
-    /// confirms it. Other processes may serve the old responses until then. A process that ends loses what is queued.
+    /// The store has failed or was too slow. The invalidation counts in this process, which sends
+    /// it again until the store confirms it. Until then, other processes may serve the old
+    /// responses. If this process ends first, the invalidation is lost.
     Queued,
 }
 
@@ -41,14 +42,16 @@ impl Delivery {
     }
 }
 
-/// A task that delivers. Its end, by any way, lets another one begin.
+/// A task that delivers the undelivered invalidations. When it ends, for any reason, another task
+/// may begin.
 struct DeliveryTask {
     guard: Weak<StoreGuard>,
     is_ended: bool,
 }
 
 impl StoreGuard {
-    /// Begins to deliver in a task, unless a task does or there is no tokio runtime. The next operation tries again.
+    /// Starts a delivery task, unless one is running. Outside a tokio runtime, nothing starts, and
+    /// the next operation tries again.
     pub(super) fn start_delivery(self: &Arc<Self>) {
         if self.is_delivering.load(Ordering::Acquire) {
             return;
@@ -61,7 +64,7 @@ impl StoreGuard {
         runtime.spawn(task.run());
     }
 
-    /// Delivers the batch that has waited longest. Returns `false` if that failed or is not possible now.
+    /// Delivers the next batch. Returns `false` if the delivery fails or the circuit refuses it.
     async fn deliver_next(&self) -> bool {
         let Some(batch) = self.undelivered.next() else { return true };
         let Some(permit) = self.breaker.acquire(Requester::Delivery, true) else { return false };
@@ -102,7 +105,8 @@ impl StoreGuard {
 }
 
 impl DeliveryTask {
-    /// Delivers until nothing waits, with growing pauses after failures. Ends with the cache.
+    /// Delivers until no invalidation is undelivered, with growing pauses after failures. Ends
+    /// early if the cache is dropped.
     async fn run(mut self) {
         let mut pauses = backoff();
         let mut pause = pauses.next().unwrap_or_default();
@@ -121,7 +125,8 @@ impl DeliveryTask {
         }
     }
 
-    /// Lets another task begin. Returns `false` if something was added meanwhile and no other task has begun.
+    /// Lets another task begin. Returns `false` if this task must go on: an invalidation was queued
+    /// meanwhile, and no other task has begun.
     fn has_ended(&mut self, guard: &StoreGuard) -> bool {
         guard.is_delivering.store(false, Ordering::SeqCst);
         self.is_ended = !guard.has_undelivered() || guard.is_delivering.swap(true, Ordering::SeqCst);
@@ -131,7 +136,8 @@ impl DeliveryTask {
 
 impl Drop for DeliveryTask {
     fn drop(&mut self) {
-        // The runtime may be shutting down, so no other task begins here. The next operation begins one.
+        // The runtime may be shutting down, so no other task starts here. The next operation starts
+        // one.
         if let (false, Some(guard)) = (self.is_ended, self.guard.upgrade()) {
             guard.is_delivering.store(false, Ordering::SeqCst);
         }

@@ -1,14 +1,14 @@
-//! What stands between a cache and a store outside the process: time limits, a circuit breaker, and the invalidations that
-//! the store has not confirmed.
+//! The guard between a cache and a store outside the process: time limits, a circuit breaker, and
+//! the queue of invalidations that the store has not confirmed.
 //!
 //! ```text
-//! operation ──▶ circuit closed? ──▶ store, within the time limit ──▶ result
+//! operation ──► circuit closed? ──► store, within the time limit ──► result
 //!                  │ no                  │ failure, time-out
 //!                  ▼                     ▼
 //!             CircuitOpen           counted by the circuit
 //!
-//! invalidation without confirmation ──▶ undelivered ──▶ retried by a task until the store confirms it
-//!                                           └─ every look-up of this process honors it meanwhile
+//! invalidation without confirmation ──► undelivered ──► a task retries it until the store confirms
+//!                                           └─ look-ups of this process respect it until then
 //! ```
 
 mod breaker;
@@ -27,7 +27,7 @@ use self::store::GuardedStore;
 use crate::store::{Generations, Store};
 use std::sync::Arc;
 
-/// Returns the store behind its guard. A store inside the process needs none.
+/// Returns the store with its guard. A store inside the process needs no guard.
 pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     match guard.is_local() {
         true => Arc::clone(guard.unguarded()),
@@ -35,7 +35,8 @@ pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     }
 }
 
-/// Returns the generations of a namespace behind the guard of their store. Those of a store inside the process need none.
+/// Returns the generations of a namespace with the guard of their store. A store inside the process
+/// needs no guard.
 pub(super) fn guarded_generations(
     guard: &Arc<StoreGuard>,
     generations: &Arc<dyn Generations>,

@@ -26,7 +26,7 @@ pub(in crate::cache) enum Operation {
     Invalidation,
 }
 
-/// What the handles of one cache share about its store.
+/// The guard of a cache's store, shared by all handles of the cache.
 #[derive(Debug)]
 pub(in crate::cache) struct StoreGuard {
     /// The store itself, without the guard.
@@ -70,7 +70,8 @@ impl StoreGuard {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Counts a failure of a store inside the process, which has no circuit.
+    /// Counts a failure without a permit: of a store inside the process, which has no circuit, or
+    /// of work that no task can run.
     pub(in crate::cache) fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -79,18 +80,19 @@ impl StoreGuard {
         self.limits
     }
 
-    /// Returns the number of undelivered invalidations.
+    /// Returns the number of scopes whose invalidation is undelivered.
     pub(in crate::cache) fn undelivered(&self) -> usize {
         self.undelivered.count()
     }
 
-    /// Returns `true` if any invalidation is undelivered. Entries are then checked against these, too.
+    /// Returns `true` if any invalidation is undelivered. Entries are then also checked against the
+    /// undelivered invalidations.
     #[inline]
     pub(in crate::cache) fn has_undelivered(&self) -> bool {
         self.undelivered.is_any()
     }
 
-    /// Returns what the undelivered invalidations say of an entry.
+    /// Returns the validity of an entry according to the undelivered invalidations.
     pub(in crate::cache) fn validity(
         &self,
         namespace: &str,
@@ -103,8 +105,8 @@ impl StoreGuard {
         }
     }
 
-    /// Keeps an invalidation that the store has not confirmed. It counts in this process from now on, and is delivered as soon as
-    /// the store answers. `value` names a value to remove.
+    /// Queues an invalidation that the store has not confirmed. It counts in this process from now
+    /// on, and is delivered as soon as the store answers. `value` is the name of a value to remove.
     pub(in crate::cache) fn keep(
         self: &Arc<Self>,
         namespace: &str,
@@ -117,7 +119,7 @@ impl StoreGuard {
         self.start_delivery();
     }
 
-    /// Runs one operation of the store: within its limit, and not at all if the circuit refuses it.
+    /// Runs one operation of the store within its time limit, unless the circuit refuses it.
     pub(super) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         operation: Operation,
@@ -156,7 +158,8 @@ impl StoreGuard {
         }
     }
 
-    /// Waits for the store no longer than the limit. Outside of a tokio runtime there is no timer, and no limit.
+    /// Waits for the store no longer than the limit of the operation. Outside a tokio runtime,
+    /// there is no timer, so there is no limit.
     pub(super) async fn with_timeout<T>(
         &self,
         operation: Operation,

@@ -1,4 +1,5 @@
-//! Invalidations that a store has not confirmed: kept to be delivered, and honored in this process until they are.
+//! Invalidations that a store has not confirmed. They are kept for delivery. Until then, every
+//! look-up of this process respects them.
 
 use crate::cache::values::Name;
 use crate::entry::{Dependency, Scope};
@@ -8,16 +9,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most scopes that wait, over all namespaces. Past it, each namespace waits for the invalidation of everything in it.
+/// The most undelivered scopes, over all namespaces. Beyond this number, an invalidation of
+/// everything in a namespace replaces the scopes of the namespace.
 const MAX_SCOPES: usize = 16_384;
 
-/// The most namespaces that wait.
+/// The most namespaces with undelivered scopes.
 const MAX_NAMESPACES: usize = 16_384;
 
 /// The undelivered invalidations of all namespaces of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Undelivered {
-    /// Whether anything waits: one load decides for a healthy store.
+    /// Whether any scope is undelivered. With a healthy store, a look-up reads only this flag.
     is_any: AtomicBool,
     count: AtomicUsize,
     table: Mutex<Table>,
@@ -26,13 +28,15 @@ pub(crate) struct Undelivered {
 #[derive(Debug, Default)]
 struct Table {
     namespaces: HashMap<String, Pending>,
-    /// The namespaces in the order in which their first invalidation failed.
+    /// The namespaces in the order of their delivery. A namespace whose delivery fails moves to the
+    /// end.
     order: VecDeque<String>,
     /// The number of scopes in all namespaces.
     total: usize,
-    /// Numbers the calls of [`Undelivered::add`].
+    /// The number of the last call of [`Undelivered::add`].
     last_number: u64,
-    /// Whether an invalidation had no room. Until all others are delivered, this process trusts no entry.
+    /// Whether an invalidation was lost, since there were too many namespaces. Until all others are
+    /// delivered, every entry counts as invalid in this process.
     has_overflowed: bool,
 }
 
@@ -46,7 +50,8 @@ struct Mark {
     strength: Strength,
     /// The number of the last call that named the scope.
     number: u64,
-    /// The value to remove: a counter has no generation that the scope could invalidate.
+    /// The value to remove, if any. The scope alone is not enough: a counter has no generation, so
+    /// no invalidation of the scope applies to it.
     value: Option<Name>,
 }
 
@@ -61,18 +66,19 @@ pub(super) struct Batch {
 }
 
 impl Undelivered {
-    /// Returns `true` if any invalidation waits.
+    /// Returns `true` if any scope is undelivered.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
         self.is_any.load(Ordering::Acquire)
     }
 
-    /// Returns the number of scopes that wait.
+    /// Returns the number of undelivered scopes.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Adds scopes of a namespace, with the value to remove if there is one. A hard invalidation outranks a soft one.
+    /// Adds scopes of a namespace, with the value to remove if there is one. If a scope is
+    /// invalidated both hard and soft, hard counts.
     pub(super) fn add(
         &self,
         namespace: &str,
@@ -108,7 +114,8 @@ impl Undelivered {
         self.count.store(table.total, Ordering::Relaxed);
     }
 
-    /// Returns what the undelivered invalidations of a namespace say of an entry with these scopes and dependencies.
+    /// Returns the validity of an entry with these scopes and dependencies, according to the
+    /// undelivered invalidations of its namespace.
     pub(crate) fn validity(
         &self,
         namespace: &str,
@@ -129,7 +136,7 @@ impl Undelivered {
         }))
     }
 
-    /// Returns what waits for the namespace that has waited longest.
+    /// Returns the undelivered invalidations of the namespace that is next in the order.
     pub(super) fn next(&self) -> Option<Batch> {
         let table = self.lock();
         let namespace = table.order.front()?;
@@ -148,7 +155,7 @@ impl Undelivered {
         })
     }
 
-    /// Removes a delivered batch. What was added again during the delivery goes on waiting.
+    /// Removes a delivered batch. Scopes that were added again during the delivery stay.
     pub(super) fn delivered(&self, batch: &Batch) {
         let mut table = self.lock();
         let Some(pending) = table.namespaces.get_mut(&batch.namespace) else { return };
@@ -170,7 +177,8 @@ impl Undelivered {
         }
     }
 
-    /// Moves the namespace that has waited longest behind all others, so that one that fails holds none of them up.
+    /// Moves the next namespace to the end of the order, so that its failures do not delay the
+    /// others.
     pub(super) fn postpone(&self) {
         self.lock().order.rotate_left(1);
     }
@@ -181,7 +189,7 @@ impl Undelivered {
 }
 
 impl Table {
-    /// Merges the scopes of every namespace into everything.
+    /// Replaces the scopes of each namespace by one hard invalidation of everything in it.
     fn merge(&mut self, number: u64) {
         for pending in self.namespaces.values_mut() {
             pending.add(&[Scope::EVERYTHING], Strength::Hard, number, None);
@@ -196,7 +204,8 @@ impl Pending {
             marks.get(&Scope::EVERYTHING).is_some_and(|mark| mark.strength == Strength::Hard)
         };
         let names_all = strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING);
-        // Everything includes every other scope, and the counters, whose keys it changes.
+        // An invalidation of everything includes every other scope. It also includes the counters,
+        // since it changes their keys.
         if names_all || has_all(&self.scopes) {
             self.scopes.clear();
             self.scopes.insert(Scope::EVERYTHING, Mark { strength: Strength::Hard, number, value: None });

@@ -7,10 +7,11 @@
 //! join ─┬─ leader ─► load ─┬─ live ─────────────────────────► share and return the value
 //!       │                  └─ no usable value ──────────────► compute, store, end the flight
 //!       ├─ follower ─┬─ stale value in its window ──────────► return the stale value
-//!       │            ├─ cycle of waits, ten seconds ────────► compute alone
+//!       │            ├─ waiting could deadlock ─────────────► compute alone
 //!       │            └─ wait ─┬─ valid value ───────────────► return the value
 //!       │                     ├─ failed ────────────────────► return the leader's error
-//!       │                     ├─ not shared, other type ────► compute alone
+//!       │                     ├─ not shared, other type,
+//!       │                     │  or ten seconds have passed ► compute alone
 //!       │                     └─ abandoned, invalid value ──► find
 //!       └─ too many flights, or the store failed ───────────► compute alone
 //! ```
@@ -44,7 +45,7 @@ impl Computing {
     }
 }
 
-/// The result of `acquire`: the value, or the duty to compute it.
+/// The result of `acquire`: the value, or a computation that the caller must run.
 enum ComputeRole<T> {
     Have(T),
     Compute(Computing),
@@ -205,7 +206,7 @@ impl Value<'_> {
         }
     }
 
-    /// Looks up the value.
+    /// Looks up the value, and makes it a dependency of the page or value that is being made.
     async fn find<T: DeserializeOwned>(&self) -> Result<T, NoValue> {
         match self.cache.read(&self.name).await {
             Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
@@ -270,8 +271,8 @@ impl Value<'_> {
         ComputeRole::Compute(Computing { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. Its key does not change when the value's key in the
-    /// store does.
+    /// Creates the chain of a computation. Its key contains a fixed generation instead of the
+    /// current one, so that a loop is recognized even if all values are invalidated meanwhile.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }

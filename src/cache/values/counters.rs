@@ -57,8 +57,8 @@ impl Cache {
     /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
     /// - [`StoreErrorKind::Overflow`] if the sum is out of the range of `i64`. The number does not
     ///   change.
-    /// - [`StoreErrorKind::Contended`] if other tasks changed a number that is not a counter in
-    ///   each of 64 tries.
+    /// - [`StoreErrorKind::Contended`] if the number is not a counter, and other tasks changed it
+    ///   in each of 64 tries.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
@@ -169,7 +169,7 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Replaces a number that is not a counter by the sum, with the rest of its TTL.
+    /// Replaces a number that was stored as a value by the sum, with the rest of its TTL.
     async fn count(&self, seen: &ValueSnapshot, value: &StoredValue, delta: i64) -> Result<Try, StoreError> {
         let not_a_number = || StoreError::new(StoreErrorKind::NotANumber);
         let overflow = || StoreError::new(StoreErrorKind::Overflow);
@@ -194,8 +194,8 @@ impl Value<'_> {
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
         if cache.within_limit(put).await? {
             changing.done().await?;
-            // Dependents of the sum inherit the tags of the number. `done` has noted the write by
-            // now.
+            // A page that is made from the sum inherits the tags of the number. This comes after
+            // `done`, which records the write as a dependency.
             tracking::inherit(&new);
             return Ok(Try::Counted(sum));
         }

@@ -44,7 +44,7 @@ impl Name {
 /// Returns the key of a value in the store.
 ///
 /// The key contains the generation of the last invalidation of everything or of all values.
-/// Counters have no generation, so a new key is what invalidates them.
+/// Counters have no generation, so only a change of their keys invalidates them.
 pub(crate) fn value_key(namespace: &str, name: &Name, cleared: Generation) -> CacheKey {
     let mut buf = KeyBuf::new();
     buf.part(b"tower-response-cache value");

@@ -74,6 +74,7 @@ impl Value<'_> {
     pub async fn contains(&self) -> Result<bool, StoreError> {
         let seen = match self.cache.read(&self.name).await {
             Ok(seen) => seen,
+            // Perhaps only the dependency could not be registered. The page is not stored then.
             Err(_) => self.cache.load(&self.name).await?,
         };
         Ok(seen.state == ValueState::Live)

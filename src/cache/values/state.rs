@@ -26,7 +26,8 @@ pub(super) struct ValueSnapshot {
 /// any state          ── the store drops the entry ─────────────────────► Missing
 /// ```
 ///
-/// A counter is always `Live`: only the store knows its expiry, and then the entry is missing.
+/// A counter is always `Live`: only the store knows when it expires, and the entry is missing from
+/// then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueState {
     Live,
@@ -47,7 +48,7 @@ impl Cache {
     /// Returns the key of a value in the store.
     ///
     /// The key contains the generation of the last invalidation of everything or of all values.
-    /// Counters have no generation, so a new key is what invalidates them.
+    /// Counters have no generation, so only a change of their keys invalidates them.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
         Ok(self.value_key_since(name, cleared))
@@ -115,8 +116,8 @@ impl Cache {
         Ok(seen)
     }
 
-    /// Registers that something is about to be made from a value, so that a later write invalidates
-    /// it.
+    /// Registers that a page or value is about to be made from the value of a scope. A later write
+    /// of that value then invalidates the dependent. Returns the current generation.
     pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
         let since = self.within_limit(self.0.generations.depend(scope)).await;
         since.inspect_err(|_| tracking::mark_untrackable())

@@ -123,7 +123,8 @@ impl Value<'_> {
         std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
     }
 
-    /// Returns how long the store keeps the value: its TTL and its stale window.
+    /// Returns how long the store keeps the value: its TTL and its stale window, or `None` if the
+    /// value does not expire.
     pub(super) fn kept(&self) -> Option<Duration> {
         self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }

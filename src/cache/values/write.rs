@@ -88,7 +88,8 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Replaces the entry that was seen, and returns `true` if no other write came first.
+    /// Replaces the entry that was seen. Returns `false` if another write came first, or if the new
+    /// entry is too large for the store.
     pub(super) async fn replace(&self, seen: &ValueSnapshot, entry: Entry) -> Result<bool, StoreError> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
         let put = match &seen.entry {

@@ -42,7 +42,7 @@ impl Cache {
 }
 
 impl WriteGuard {
-    /// Invalidates the dependents of the values.
+    /// Invalidates the dependents of the values. If the store fails, the invalidation is queued.
     pub(super) async fn done(mut self) -> Result<(), StoreError> {
         while let Some(scope) = self.scopes.last().copied() {
             let cache = &self.cache;

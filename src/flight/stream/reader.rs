@@ -152,8 +152,8 @@ impl BodyReader {
 
     /// Waits for the slowest reader, and cuts it off if it makes too little progress.
     ///
-    /// It must get past half of the window's frames within [`STALL_TIMEOUT`]. Outside a tokio
-    /// runtime there is no such limit.
+    /// The slowest reader must get past half of the window's frames within [`STALL_TIMEOUT`].
+    /// Outside a tokio runtime there is no such limit.
     fn wait_for_the_slowest(
         &mut self,
         slowest: Option<usize>,

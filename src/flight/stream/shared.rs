@@ -44,8 +44,9 @@ impl Stream {
         lock(&self.state).readers.present() <= 1
     }
 
-    /// Returns the head with the dependencies of the response so far. Returns `None` if the
-    /// response can't be shared for them: one was invalidated, or a read is still pending.
+    /// Returns the head with the dependencies of the response so far. Returns `None` if they
+    /// prevent sharing: a read is still pending, or the dependencies are unknown, too many, or in
+    /// another namespace.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
         let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
             return Some(Arc::clone(&self.head));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// A recording: decides whether a body may be stored, and stores it.
 ///
-/// It ends with one of `store`, `fail` and `give_up`.
+/// It ends with one of `store`, `fail` and `give_up`, or is dropped if the body is cut short.
 pub(crate) trait BodySink: Send {
     /// Counts data to record. Returns `false` if the recording must end.
     fn count(&mut self, data: &Bytes) -> bool;
@@ -23,11 +23,12 @@ pub(crate) trait BodySink: Send {
     /// way.
     fn drain_permit(&self) -> Option<WorkPermit>;
     /// Stores the whole body. Returns the reservation in the memory budget, to be held while
-    /// readers need the recorded frames, or `None` if the frames now count as the store's.
+    /// readers need the recorded frames, or `None` if the frames now count toward the store's
+    /// capacity.
     fn store(self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>>;
     /// Ends the recording of a body that has failed.
     fn fail(self: Box<Self>);
-    /// Ends a recording that can't be stored. Returns the reservation in the memory budget, to be
-    /// held while readers need the recorded frames.
+    /// Ends the recording of a body that can't be stored. Returns the reservation in the memory
+    /// budget, to be held while readers need the recorded frames.
     fn give_up(self: Box<Self>) -> Box<dyn Send>;
 }

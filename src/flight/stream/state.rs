@@ -95,8 +95,8 @@ impl StreamState {
         }
     }
 
-    /// Takes the source back after a pending poll. If it was woken during that poll, wakes the
-    /// readers that waited for the result.
+    /// Takes the source back after a pending poll. If the source's waker was woken during that
+    /// poll, wakes the readers that waited for the result.
     pub(super) fn put_back(&mut self, source: BodySource, is_woken: bool) {
         (self.source, self.polling) = (Some(source), false);
         self.deferred.wakes |= std::mem::take(&mut self.awaited) && is_woken;
