@@ -31,7 +31,8 @@ impl Commit {
     }
 
     pub(super) fn store(self, body: Bytes) {
-        // The write may finish late. Its generation keeps it from undoing a later invalidation.
+        // The write may finish late. A later invalidation still applies, since the response carries
+        // the generation from before the fetch.
         self.cache.clone().spawn_or_run(self.write(body));
     }
 

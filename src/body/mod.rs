@@ -306,7 +306,8 @@ where
                 let frame = Pin::new(reader).poll_frame(cx);
                 if is_tracked() {
                     relay.set_waiting(frame.is_pending());
-                    // Another reader may have polled the body to here, in its own task.
+                    // Another reader may have polled the body up to this frame. The tracker then
+                    // has the dependencies, which this task has not seen.
                     match tracker {
                         Some(tracker) => relay.pass_on(tracker),
                         None if frame.is_ready() => mark_untrackable(),
@@ -344,7 +345,7 @@ where
 }
 
 impl<B> Default for ResponseBody<B> {
-    /// Returns an empty body, for responses of outer layers.
+    /// Returns an empty body, for responses that an outer layer makes itself.
     fn default() -> Self {
         Self::stored(Bytes::new())
     }

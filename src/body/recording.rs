@@ -96,7 +96,7 @@ where
         self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
 
-    /// Reads ahead while the recording goes on.
+    /// Reads ahead while the body is ready and recorded, within limits.
     pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.while_ready(cx, |recording, bytes| {
             recording.is_recording() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
@@ -135,7 +135,8 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // The server detects and reports a length that contradicts the declared one.
+        // If the length contradicts the declared one, the body does not state its end, so that the
+        // server detects and reports the error.
         let length = self.ahead_bytes();
         let consistent = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().consistent = consistent;

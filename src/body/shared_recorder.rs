@@ -7,8 +7,8 @@ use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The recorder of a body, shared with the budget. The budget can end it while its client does not
-/// read.
+/// The recorder of a body, shared with the budget. The budget can end the recording while the
+/// client of the body does not read.
 ///
 /// ```text
 /// Recorder ──end()──> Unsent ──┐

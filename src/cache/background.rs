@@ -54,9 +54,9 @@ impl RefreshStats {
     /// Returns the number of refreshes that left the old response unchanged, since the cache was
     /// built.
     ///
-    /// The service failed, panicked or timed out, or its response does not apply to the page. The
-    /// cache does not refresh the page for ten seconds after a failure, unless an unkeyed field may
-    /// have caused it.
+    /// The service failed, panicked or timed out, or its response neither replaced nor removed the
+    /// old one. The cache does not refresh the page for ten seconds after a failure, unless an
+    /// unkeyed field may have caused it.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed

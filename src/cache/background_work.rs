@@ -15,8 +15,8 @@ impl Cache {
     /// Runs work in the background. Returns `false` if no task can run it.
     ///
     /// Over a store inside the process, the work runs at once, because all its futures are ready.
-    /// Otherwise, the work runs in a new task. Outside a tokio runtime, there is no task, which
-    /// counts as a failure of the store.
+    /// Otherwise, the work runs in a new task. Outside a tokio runtime, it cannot run, which counts
+    /// as a failure of the store.
     pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             pin!(work).now_or_never();
@@ -84,7 +84,7 @@ impl Cache {
         self.0.background.refreshed(key, end, self.clock().now());
     }
 
-    /// Returns the number of background refreshes: running, answered and failed
+    /// Returns the number of background refreshes that are running, have succeeded and have failed
     /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {

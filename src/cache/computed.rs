@@ -12,7 +12,7 @@ pub(super) enum Computed {
     /// The value is neither stored nor shared with followers, because its dependencies are unknown
     /// or in another namespace.
     Unkept,
-    /// The error of the computation, and its dependencies up to then.
+    /// The error of the computation, and the dependencies that it had read before the error.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// The leader was dropped or panicked.
     Abandoned,

@@ -44,7 +44,8 @@ pub(crate) struct PendingStore {
     pub(crate) retained: Duration,
     /// The response that this one replaces, and its handling if this one is not stored.
     pub(crate) outdated: Option<Outdated>,
-    /// Set once this leads to a new response or removes the old one, for a background refresh.
+    /// The flag of a background refresh, set once the refresh leads to a new response or removes
+    /// the old one.
     pub(crate) settled: Option<RefreshOutcome>,
     /// The earliest expiry of the dependencies of the head.
     pub(crate) known_until: Moment,
@@ -180,7 +181,8 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let placed = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => placing.place(&mut response).await,
-            // The response was invalidated during the fetch. It could replace a newer one.
+            // The response was invalidated during the fetch. If it were stored, it could replace a
+            // newer one.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };

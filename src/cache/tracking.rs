@@ -213,7 +213,7 @@ pub(crate) enum AnswerDependencies {
 }
 
 impl AnswerDependencies {
-    /// No dependencies beyond the ones that the service recorded while it ran.
+    /// Returns no dependencies. The ones that the service read while it ran are recorded already.
     pub(crate) fn noted() -> Self {
         Self::Known(None)
     }

@@ -50,7 +50,7 @@ impl Head {
         headers
     }
 
-    /// Returns `true` if clients get another lifetime, or `private`.
+    /// Returns `true` if clients get a lifetime of their own, or `private`.
     pub(crate) fn is_told(&self) -> bool {
         self.outward.as_ref().is_some_and(|outward| outward.told != ClientCacheControl::default())
     }

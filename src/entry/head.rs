@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// The parts of a stored response that are known before its body.
 ///
-/// The order of the fields matters: a hit reads the first ones, which share cache lines. With many
-/// entries, none of them is in the processor's cache.
+/// The order of the fields matters: a hit reads the first ones, which share few cache lines. If
+/// there are many entries, each of these lines has to be loaded from main memory.
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct Head {
@@ -37,7 +37,6 @@ pub(crate) struct Head {
     pub(crate) dependencies: Box<[Dependency]>,
     /// The freshness lifetime that the handler hinted, which outranks the header fields.
     pub(crate) hinted: Option<Duration>,
-    /// The stale windows.
     pub(crate) windows: Windows,
     /// The handler's overrides of the stale windows.
     pub(crate) hinted_windows: StaleOverrides,

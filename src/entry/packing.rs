@@ -29,7 +29,7 @@ pub(super) fn packed(
     let names = 1 + headers.keys().filter(|name| is_other(name)).count();
     let mut packed = HeaderMap::with_capacity((names + ROOM).min(MOST_FIELDS));
     for (name, value) in packed_lines(|| std::iter::once((first, was)).chain(others())) {
-        // A full header section is copied without the field.
+        // If the header section is full, the copy lacks the field.
         let _ = packed.try_append(copy_name(name), value);
     }
     without_spare_room(&packed)

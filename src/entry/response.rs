@@ -24,8 +24,8 @@ use std::time::Duration;
 pub(crate) struct StoredResponse {
     checked: Checked,
     body: Bytes,
-    /// A hit also reads the first fields of the head. They directly follow the fields above, which
-    /// a hit reads, too.
+    /// A hit reads the fields above and the first fields of the head, so these are neighbors in
+    /// memory.
     head: Head,
     /// The weight of the head, cached so that an eviction need not read the entry.
     head_weight: u64,
@@ -138,7 +138,6 @@ impl StoredResponse {
         is_fit
     }
 
-    /// Returns the body.
     #[must_use]
     pub(crate) fn body(&self) -> &Bytes {
         &self.body
@@ -218,7 +217,6 @@ impl StoredResponse {
         }
     }
 
-    /// Returns the status.
     #[must_use]
     pub(crate) fn status(&self) -> StatusCode {
         self.head.parts.status

@@ -39,9 +39,10 @@ pub struct Scope {
     low: u64,
 }
 
-/// A value that an entry was made from, and the generation of its read or write.
+/// A value, or another cached part, that an entry was made from, and the generation of its read or
+/// write.
 ///
-/// The entry is the dependent of the value: an invalidation of the value's scope after the
+/// The entry is the dependent of the value or part: an invalidation of its scope after the
 /// generation applies to the entry, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dependency {

@@ -42,13 +42,11 @@ impl StoredValue {
         }
     }
 
-    /// Returns the bytes.
     #[must_use]
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Returns the encoding.
     #[must_use]
     pub(crate) fn encoding(&self) -> Encoding {
         self.encoding

@@ -40,7 +40,7 @@ pub(crate) struct Chain {
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
-/// A registered wait, which the search for cycles sees. It ends when it is dropped.
+/// A registered wait, which the search for cycles sees until this guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Wait {
     waiting: Option<Arc<Chain>>,

@@ -45,8 +45,8 @@ impl<O: AbandonedOutcome> Flights<O> {
     /// `outdated`.
     ///
     /// `generation` must have been read before this call. Any later invalidation then makes the
-    /// flight outdated. `attempt` is the number of flights that failed before, and `leader` is the
-    /// chain of the request.
+    /// flight outdated. `attempt` is the number of consecutive flights of the key that failed
+    /// before, and `leader` is the chain of the request.
     pub(crate) fn join(
         &self,
         key: &CacheKey,

@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 ///            └──────────┘
 /// ```
 ///
-/// Once it has begun, followers may read the body while it arrives. A request may join the flight
-/// until it ends, its leader closes it, or another flight replaces it. A flight is replaced if it
-/// is stalled, or began before an invalidation. A closed or replaced flight still has its
-/// followers.
+/// Once the response has begun, followers may read its body while it arrives. A request may join
+/// the flight until the flight ends, is closed by its leader, or is replaced by another one. A
+/// flight is replaced if it is stalled, or began before an invalidation. A closed or replaced
+/// flight still has its followers.
 #[derive(Debug)]
 pub(crate) struct Flight<O = Outcome> {
     /// The generation that was current before the call began.

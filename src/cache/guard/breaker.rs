@@ -170,7 +170,7 @@ impl Breaker {
 }
 
 impl Permit {
-    /// Ends the call, which the store answered.
+    /// Ends a call that the store answered.
     pub(super) fn succeeded(self, has_undelivered: bool) {
         let mut inner = self.breaker.lock();
         inner.window.count(Instant::now(), false);
@@ -179,7 +179,7 @@ impl Permit {
         }
     }
 
-    /// Ends the call, which the store failed or did not answer in time.
+    /// Ends a call that the store failed or did not answer in time.
     pub(super) fn failed(self) {
         let now = Instant::now();
         let mut inner = self.breaker.lock();

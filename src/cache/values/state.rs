@@ -31,7 +31,7 @@ pub(super) struct ValueSnapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueState {
     Live,
-    /// Only for followers, within the stale window.
+    /// The entry may be used only by followers, within the stale window.
     Stale,
     Invalidated,
     Missing,

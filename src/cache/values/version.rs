@@ -86,7 +86,7 @@ impl Cache {
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let changing = self.changing(vec![moved.scope()]).await?;
         let is_moved = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
-        // Also without a copy: the put may have removed a previous value of that version.
+        // Also if no copy was stored: the put may have removed a previous value of that version.
         changing.done().await?;
         if !is_moved {
             let has_expired = moved.lifetime() == Some(Duration::ZERO);

@@ -9,9 +9,9 @@
 //! - Any reader polls the source, with a waker that wakes all readers. If that reader is dropped,
 //!   the others still get the wake-up.
 //! - During the recording, all frames are kept, and further readers may join.
-//! - After it, a frame is dropped once all readers have it. If the recording was given up, the
-//!   frames must fit a bounded window. While the window is full, the slowest readers are cut off if
-//!   they make too little progress.
+//! - After the recording, a frame is dropped once all readers have read it. If the recording was
+//!   given up, the frames must fit a bounded window. While the window is full, the slowest readers
+//!   are cut off if they make too little progress.
 //! - No foreign code runs under the lock: not the source, a waker, a store or the drop of a buffer.
 
 mod deferred;

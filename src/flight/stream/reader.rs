@@ -32,11 +32,11 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     stream: Arc<Stream>,
-    /// Its index among the readers. Free for another reader after the drop.
+    /// The index of this reader. Another reader may get it after this one is dropped.
     number: usize,
-    /// The number of bytes it has read.
+    /// The number of bytes that this reader has read.
     read: u64,
-    /// It has returned an error. Nothing follows.
+    /// The reader has returned an error, so nothing follows.
     failed: bool,
     /// Present once this reader has waited for the slowest one: a timer, and the number of the
     /// frame that the slowest reader must reach before the timer fires.
@@ -98,7 +98,6 @@ impl Stream {
 }
 
 impl BodyReader {
-    /// Returns the stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }

@@ -23,7 +23,7 @@ pub(super) struct StreamState {
     pub(super) awaited: bool,
     /// The frames that the recording or a reader still needs.
     pub(super) frames: VecDeque<BodyItem>,
-    /// The bytes in the data frames, with [`FRAME_COST`] for each of them.
+    /// The bytes in the data frames, plus [`FRAME_COST`] for each data frame.
     pub(super) bytes: usize,
     pub(super) end: Option<BodyEnd>,
     /// The recording, until it ends.
@@ -47,7 +47,7 @@ pub(super) enum Found {
     Frame(BodyItem),
     End(BodyEnd),
     CutOff,
-    /// No frame is there: the reader registers its waker, and looks again.
+    /// The reader has all frames so far: it registers its waker, and looks again.
     Nothing,
     /// The reader polls the source.
     Source(BodySource),
