@@ -171,8 +171,8 @@ impl Recorder {
         self.reservation.fits_alone(bytes.max(rest))
     }
 
-    /// Returns a function that makes room for more bytes, if that is possible at all. It must be
-    /// called without a lock.
+    /// Returns a function that makes room for more bytes, if that is possible at all. The caller
+    /// must not hold a lock when it calls that function.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
         self.fits_alone(bytes).then_some(move || budget.make_room())

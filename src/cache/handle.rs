@@ -42,8 +42,8 @@ pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
-    /// The same without the guard of the store, for the delivery of undelivered invalidations,
-    /// which applies the time limit and the circuit itself.
+    /// The generations without the guard of the store. The delivery of undelivered invalidations
+    /// uses them, and applies the time limit and the circuit itself.
     pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,

@@ -172,7 +172,7 @@ impl PendingStore {
         } = self;
         let now = cache.clock().now();
         // The stale window counts from now at the earliest: a response that is stale on arrival is
-        // kept for it, too.
+        // kept for its stale window, too.
         let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());

@@ -247,8 +247,8 @@ impl From<&StoredResponse> for AnswerDependencies {
     }
 }
 
-/// Records that a value was written. If `since` is `None`, another writer may have replaced it, so
-/// the dependencies are unknown.
+/// Records that a value was written. If `since` is `None`, another writer may have replaced the
+/// value, so the dependencies are unknown.
 pub(super) fn wrote(value: Scope, since: Option<Generation>) {
     match (current(), since) {
         (Some(reads), Some(since)) => lock(&reads).wrote(Dependency { value, since }),

@@ -477,7 +477,7 @@ mod tests {
         Entry::decode(frame, &Clock::manual().0).expect_err("refused").kind()
     }
 
-    /// A response that uses every field.
+    /// A response that uses most fields of a head.
     fn sample(clock: &Clock) -> Entry {
         let mut headers = HeaderMap::new();
         for (name, value) in [("cache-control", "max-age=60"), ("expires", "0"), ("etag", "\"a\"")] {

@@ -55,7 +55,7 @@ impl Dependencies {
         }
     }
 
-    /// Records a write of a value. It replaces earlier reads of the value.
+    /// Records a write of a value. The write replaces earlier reads and writes of the value.
     pub(crate) fn wrote(&mut self, value: Dependency) {
         match self.known(value) {
             Some(known) => {

@@ -1,9 +1,9 @@
 //! Request collapsing (single-flight): concurrent requests for one key share one call of the
 //! service.
 //!
-//! A request that misses joins the flight of its key. The first one is the leader: it calls the
-//! service in its own task, as if there were no cache. The others are followers: they wait for the
-//! outcome of the flight. If the leader is dropped for any reason, its guard releases the
+//! A request that misses joins the flight of its key. The first request is the leader: it calls the
+//! service in its own task, as if there were no cache. Later requests are followers: they wait for
+//! the outcome of the flight. If the leader is dropped for any reason, its guard releases the
 //! followers.
 //!
 //! | module | content |

@@ -163,7 +163,8 @@ impl Value<'_> {
             }
             let computing = Computing::alone(chain);
             let Some(key) = key else { return Ok(ComputeRole::Compute(computing)) };
-            // From here on, a write or removal of the value advances the generation.
+            // From here on, a write or removal of the value advances the generation, so that the
+            // checks below notice it.
             let Ok(since) = self.cache.depend(self.scope()).await else {
                 return Ok(ComputeRole::Compute(computing));
             };

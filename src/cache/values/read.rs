@@ -117,7 +117,7 @@ impl Value<'_> {
                         ..StoredValue::clone(value)
                     })))
                 }
-                // Only the store knows when a counter expires.
+                // A counter does not contain its expiry, so the store sets the new TTL, if it can.
                 other => match cache.within_limit(cache.store().touch(key.as_ref(), lifetime)).await {
                     Err(error) if error.kind() == StoreErrorKind::Unsupported => other.clone(),
                     touched => return touched,

@@ -103,7 +103,7 @@ impl StreamState {
     }
 
     /// Takes the source back with the result of a poll. With `at_end`, the body ends at once: a
-    /// server does not poll a body again that reports its end.
+    /// server does not poll a body again after it has reported its end.
     pub(super) fn arrived(&mut self, source: BodySource, arrived: Arrived, at_end: bool) {
         (self.source, self.polling, self.awaited) = (Some(source), false, false);
         self.moved = Instant::now();
