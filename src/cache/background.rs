@@ -1,5 +1,5 @@
-//! Background work that continues after the response to its request: bounded, counted, and awaited
-//! by a shutdown.
+//! Background work, which continues after the response to the request that started it. It is
+//! bounded and counted, and a shutdown awaits it.
 
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;

@@ -127,7 +127,7 @@ impl StoredResponse {
     /// Adds dependencies, and limits the freshness to their lifetimes. Returns `false` if the
     /// response is not storable with them.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
-        // Merges them with the dependencies from before a validation, without duplicates.
+        // Merges the new dependencies with the ones from before a validation, without duplicates.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));
         self.head.fresh_until = self.head.fresh_until.min(all.until());
