@@ -77,9 +77,9 @@ impl Budget {
             drop(all);
             next
         });
-        // Set after the bytes are released. A caller that comes before that searches as well, so it
-        // also finds the room. A recording that begins after `now` cannot be stalled before
-        // `begun`.
+        // Set after the bytes are released. Until then, the earlier value lets other callers search
+        // as well, so that they also find the room. A recording that begins after `now` cannot be
+        // stalled before `begun`.
         let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
