@@ -55,7 +55,7 @@ macro_rules! event {
 
 #[cfg(not(feature = "tracing"))]
 macro_rules! event {
-    ($($what:tt)*) => {};
+    ($($what:tt)*) => {{}};
 }
 
 /// Emits an event of level `WARN`, if the feature `tracing` is enabled.
@@ -66,7 +66,7 @@ macro_rules! warning {
 
 #[cfg(not(feature = "tracing"))]
 macro_rules! warning {
-    ($($what:tt)*) => {};
+    ($($what:tt)*) => {{}};
 }
 
 pub mod anonymous_only;
