@@ -63,11 +63,11 @@ impl IntoResponseParts for Identified {
 /// }
 ///
 /// async fn save(cache: Cache, Path(slug): Path<String>) {
-///     let _ = cache.invalidate(Invalidation::path(format!("/flavours/{slug}"))).await;
+///     let _ = cache.invalidate(Invalidation::path(format!("/flavors/{slug}"))).await;
 /// }
 ///
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-/// let app: Router = Router::new().route("/api/flavours/{slug}", put(save)).with_state(Shop { cache });
+/// let app: Router = Router::new().route("/api/flavors/{slug}", put(save)).with_state(Shop { cache });
 /// ```
 impl<S> FromRequestParts<S> for Cache
 where

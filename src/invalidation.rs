@@ -7,8 +7,8 @@
 //!
 //! # futures::executor::block_on(async {
 //! # let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-//! let _ = cache.invalidate("/flavours").await;
-//! let _ = cache.invalidate(Invalidation::subtree("/flavours").and(Invalidation::tag("prices"))).await;
+//! let _ = cache.invalidate("/flavors").await;
+//! let _ = cache.invalidate(Invalidation::subtree("/flavors").and(Invalidation::tag("prices"))).await;
 //! let _ = cache.invalidate(Invalidation::tag("news").soft()).await;
 //! # Ok::<_, tower_response_cache::error::StoreError>(())
 //! # }).unwrap();

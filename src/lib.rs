@@ -16,7 +16,7 @@
 //!    [invalidation](Cache::invalidate) is never served to a request that began after it, unless the invalidation is
 //!    [soft](Invalidation::soft). One call invalidates every query, host and variant of a path, a subtree or a tag, at
 //!    every layer, in the same time for one page or a million.
-//! 3. **Concurrent misses call the handler once.** If that call is cancelled, fails or panics, no request hangs.
+//! 3. **Concurrent misses call the handler once.** If that call is canceled, fails or panics, no request hangs.
 //! 4. **The first byte is never held back.** A body streams to its client while it is recorded, and a hit copies no body.
 //! 5. **A broken store never breaks the site.** Requests are forwarded, within a time limit.
 //!

@@ -21,10 +21,10 @@
 //! let service = layer.layer(save);
 //!
 //! for (tag, status) in [("\"v6\"", 412), ("\"v7\"", 200)] {
-//!     let request = Request::put("/flavours/vanilla").header("if-match", tag).body(String::new())?;
+//!     let request = Request::put("/flavors/vanilla").header("if-match", tag).body(String::new())?;
 //!     assert_eq!(service.clone().oneshot(request).await?.status(), status);
 //! }
-//! let unconditional = Request::put("/flavours/vanilla").body(String::new())?;
+//! let unconditional = Request::put("/flavors/vanilla").body(String::new())?;
 //! assert_eq!(service.oneshot(unconditional).await?.status(), 428);
 //! # Ok(()) }
 //! ```

@@ -10,7 +10,7 @@
 //! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 //! let service = PurgeService::with_secret(&cache, "a-long-random-secret")?;
 //!
-//! let request = Request::post("/?path=/flavours/vanilla&tag=flavours")
+//! let request = Request::post("/?path=/flavors/vanilla&tag=flavors")
 //!     .header("authorization", "Bearer a-long-random-secret")
 //!     .body(())?;
 //! assert_eq!(service.clone().oneshot(request).await?.status(), 204);

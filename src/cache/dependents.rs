@@ -11,20 +11,20 @@
 /// use tower_response_cache::{Cache, MemoryStore};
 /// use tower_response_cache::invalidation::Dependents;
 ///
-/// struct Flavour { id: u64, slug: String }
+/// struct Flavor { id: u64, slug: String }
 ///
-/// impl Dependents for Flavour {
+/// impl Dependents for Flavor {
 ///     fn paths(&self) -> Vec<String> {
-///         vec![format!("/flavours/{}", self.slug), "/".to_owned()]
+///         vec![format!("/flavors/{}", self.slug), "/".to_owned()]
 ///     }
 ///     fn tags(&self) -> Vec<String> {
-///         vec![format!("flavour:{}", self.id)]
+///         vec![format!("flavor:{}", self.id)]
 ///     }
 /// }
 ///
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-/// let vanilla = Flavour { id: 7, slug: "vanilla".to_owned() };
+/// let vanilla = Flavor { id: 7, slug: "vanilla".to_owned() };
 /// let _ = cache.invalidate(&vanilla).await;
 /// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();

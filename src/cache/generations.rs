@@ -39,7 +39,7 @@ impl Cache {
     /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
     /// # futures::executor::block_on(async {
     /// # let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
-    /// let delivery = cache.invalidate(["/", "/flavours/vanilla"]).await;
+    /// let delivery = cache.invalidate(["/", "/flavors/vanilla"]).await;
     /// assert!(delivery.is_delivered());
     /// assert!(cache.invalidate(Invalidation::all()).await.is_delivered());
     /// # });

@@ -29,7 +29,7 @@ use std::time::Duration;
 ///
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20));
-/// let _ = cache.invalidate(Invalidation::path("/flavours/vanilla")).await;
+/// let _ = cache.invalidate(Invalidation::path("/flavors/vanilla")).await;
 /// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```

@@ -12,11 +12,11 @@ use http::uri::Authority;
 /// ```
 /// use tower_response_cache::Invalidation;
 ///
-/// let one = Invalidation::path("/flavours/vanilla");
+/// let one = Invalidation::path("/flavors/vanilla");
 /// let here = Invalidation::path("/").host("shop.example");
-/// let some = Invalidation::from(["flavours", "flavour:7"].map(Invalidation::tag)).soft();
-/// let all_below = Invalidation::subtree("/flavours");
-/// let several = Invalidation::path("/").and(Invalidation::tag("flavours"));
+/// let some = Invalidation::from(["flavors", "flavor:7"].map(Invalidation::tag)).soft();
+/// let all_below = Invalidation::subtree("/flavors");
+/// let several = Invalidation::path("/").and(Invalidation::tag("flavors"));
 /// # let _ = (one, here, some, all_below, several);
 /// ```
 #[doc(alias = "ban")]
@@ -72,7 +72,7 @@ impl Invalidation {
         Self::of(once.into_iter().map(What::RequestPath))
     }
 
-    /// Names a path with one query, such as `/flavours?page=2`.
+    /// Names a path with one query, such as `/flavors?page=2`.
     ///
     /// - A path names every host, and a full URL the host in it.
     /// - The parameters may be in any order.
@@ -90,7 +90,7 @@ impl Invalidation {
 
     /// Names a path and all paths below it, segment by segment.
     ///
-    /// `/shop` includes `/shop/flavours`, but not `/shops`. `/` includes all paths. Only the first
+    /// `/shop` includes `/shop/flavors`, but not `/shops`. `/` includes all paths. Only the first
     /// 32 segments of a path count. Like a [`path`](Self::path), the path may be percent-encoded or
     /// decoded.
     pub fn subtree(path: impl Into<String>) -> Self {
@@ -214,7 +214,7 @@ impl Invalidation {
 /// # use tower_response_cache::{Cache, MemoryStore};
 /// # use tower_response_cache::error::StoreError;
 /// # async fn run(cache: Cache) -> Result<(), StoreError> {
-/// let _ = cache.invalidate("/flavours").await;
+/// let _ = cache.invalidate("/flavors").await;
 /// # Ok(()) }
 /// ```
 impl From<&str> for Invalidation {
@@ -246,8 +246,8 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
 /// # use tower_response_cache::{Cache, Invalidation};
 /// # use tower_response_cache::error::StoreError;
 /// # async fn run(cache: Cache) -> Result<(), StoreError> {
-/// let _ = cache.invalidate(["/flavours", "/flavours/mint"]).await;
-/// let _ = cache.invalidate(["flavours", "front"].map(Invalidation::tag)).await;
+/// let _ = cache.invalidate(["/flavors", "/flavors/mint"]).await;
+/// let _ = cache.invalidate(["flavors", "front"].map(Invalidation::tag)).await;
 /// # Ok(()) }
 /// ```
 impl<I: Into<Self>, const N: usize> From<[I; N]> for Invalidation {
@@ -284,7 +284,7 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 /// use tower_response_cache::Invalidation;
 ///
 /// let mut response = http::Response::new("saved");
-/// response.extensions_mut().insert(Invalidation::tag("flavours").on_success());
+/// response.extensions_mut().insert(Invalidation::tag("flavors").on_success());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidateOnSuccess(pub(crate) Invalidation);

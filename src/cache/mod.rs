@@ -14,7 +14,7 @@
 //!
 //! let layer = SiteCacheLayer::new(&cache); // Caches the responses of the service that it wraps.
 //! cache.set("rate", &1.08, minute).await?; // Caches a value of the application.
-//! let _ = cache.invalidate("/flavours/vanilla").await; // Invalidates the responses of a path.
+//! let _ = cache.invalidate("/flavors/vanilla").await; // Invalidates the responses of a path.
 //! # let _ = layer;
 //! # Ok(()) }
 //! ```

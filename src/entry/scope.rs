@@ -24,8 +24,8 @@ use std::net::Ipv6Addr;
 /// ```
 /// use tower_response_cache::store::Scope;
 ///
-/// let page = Scope::path("/flavours");
-/// assert_ne!(page, Scope::subtree("/flavours"));
+/// let page = Scope::path("/flavors");
+/// assert_ne!(page, Scope::subtree("/flavors"));
 /// assert_eq!(Scope::from_bytes(page.to_bytes()), Some(page));
 /// assert!(Scope::subtree("/").is_wide());
 /// ```
@@ -502,17 +502,17 @@ mod tests {
     #[test]
     fn target_is_only_in_the_subtrees_of_its_segments() {
         let target = Scope::of_target("/shop/fl%61vours/1", Some("x=1"), Some("shop.example"));
-        for within in ["", "/", "/shop", "/shop/", "/shop/flavours", "/shop/flavours/1"] {
+        for within in ["", "/", "/shop", "/shop/", "/shop/flavors", "/shop/flavors/1"] {
             let subtree = Scope::subtree(within);
             assert!(
                 target.contains(&subtree) && target.contains(&subtree.on_host("Shop.Example")),
                 "{within}"
             );
         }
-        for other in ["/sh", "/shop/flavour", "/flavours", "/shop/flavours/1/x"] {
+        for other in ["/sh", "/shop/flavor", "/flavors", "/shop/flavors/1/x"] {
             assert!(!target.contains(&Scope::subtree(other)), "{other}");
         }
-        for named in [Scope::path("/shop/flavours/1"), Scope::uri("/shop/flavours/1", Some("x=1"))] {
+        for named in [Scope::path("/shop/flavors/1"), Scope::uri("/shop/flavors/1", Some("x=1"))] {
             assert!(target.contains(&named) && target.contains(&named.on_host("shop.example")));
             assert!(!target.contains(&named.on_host("other.example")));
         }

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 /// The guard of a flight's leader, the request that calls the service for all followers.
 ///
-/// If the guard is dropped without an outcome, the leader was cancelled or, if the thread is
-/// unwinding, has panicked. The followers then get [`AbandonedOutcome::abandoned`].
+/// If it is dropped without an outcome, the leader was canceled or, if the thread is unwinding,
+/// has panicked. The followers then get [`AbandonedOutcome::abandoned`].
 #[derive(Debug)]
 pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,

@@ -70,7 +70,7 @@ use std::time::{Duration, SystemTime};
 ///         Some(EntityTag::strong(format!("v{version}")))
 ///     })
 ///     .require_precondition();
-/// let app: Router = Router::new().route("/flavours/{slug}", get(show).put(save).layer(layer));
+/// let app: Router = Router::new().route("/flavors/{slug}", get(show).put(save).layer(layer));
 /// # }
 /// ```
 ///
@@ -182,7 +182,7 @@ impl PreconditionLayer<ByGet> {
     /// # async fn save() {}
     /// let layer = PreconditionLayer::by_get().require_precondition();
     /// let vanilla = layer.layer(get(show).put(save));
-    /// let app: Router = Router::new().route_service("/flavours/vanilla", vanilla);
+    /// let app: Router = Router::new().route_service("/flavors/vanilla", vanilla);
     /// # }
     /// ```
     ///

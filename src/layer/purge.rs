@@ -33,10 +33,10 @@ const MOST_TARGETS: usize = 256;
 ///
 /// | parameter | target |
 /// |---|---|
-/// | `path=/flavours/vanilla` | [`Invalidation::path`] |
+/// | `path=/flavors/vanilla` | [`Invalidation::path`] |
 /// | `uri=/a?x=1` | [`Invalidation::uri`] |
 /// | `subtree=/shop` | [`Invalidation::subtree`] |
-/// | `tag=flavours` | [`Invalidation::tag`] |
+/// | `tag=flavors` | [`Invalidation::tag`] |
 /// | `all=true` | [`Invalidation::all`], without other targets |
 /// | `soft=true` | [`Invalidation::soft`], for all targets of the request |
 /// | `host=shop.example` | [`Invalidation::host`], for all targets of the request |
@@ -79,7 +79,7 @@ const MOST_TARGETS: usize = 256;
 ///     .layer(SiteCacheLayer::new(&cache));
 ///
 /// // For another listener, on the loopback address:
-/// // curl -X POST -H 'Authorization: Bearer 5bW0q…' 'http://127.0.0.1:8001/purge?path=/&tag=flavours'
+/// // curl -X POST -H 'Authorization: Bearer 5bW0q…' 'http://127.0.0.1:8001/purge?path=/&tag=flavors'
 /// # let secret = "5bW0q";
 /// let internal: Router = Router::new().route_service("/purge", PurgeService::with_secret(&cache, secret)?);
 /// # let _ = (site, internal);

@@ -28,7 +28,7 @@ use std::time::Duration;
 /// use axum::response::IntoResponse;
 /// use tower_response_cache::{CacheHints, Ttl};
 ///
-/// async fn flavour() -> impl IntoResponse {
+/// async fn flavor() -> impl IntoResponse {
 ///     (CacheHints::new().ttl(Ttl::Forever), "all about vanilla")
 /// }
 /// # }
@@ -80,7 +80,7 @@ impl CacheHints {
     /// ```
     /// use tower_response_cache::CacheHints;
     ///
-    /// let hints = CacheHints::new().tags(["flavours", "flavour:7"]);
+    /// let hints = CacheHints::new().tags(["flavors", "flavor:7"]);
     /// # let _ = hints;
     /// ```
     #[doc(alias = "surrogate key")]

@@ -151,10 +151,10 @@ impl PolicyBuilder {
 
     /// Sets how long a fetch waits for the head of the response. There is no limit by default.
     ///
-    /// After the limit, the call of the service is cancelled. The client receives the stale
-    /// response if [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The
-    /// limit applies to requests whose response may be stored, and to the HEAD requests for the
-    /// same targets. Outside of a tokio runtime, there is no limit.
+    /// After the limit, the call is canceled. The client receives the stale response if
+    /// [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit applies
+    /// to requests whose response may be stored, and to the HEAD requests for the same targets.
+    /// Outside of a tokio runtime, there is no limit.
     #[doc(alias = "timeout")]
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
         self.policy.origin_timeout = Some(limit);
@@ -164,7 +164,7 @@ impl PolicyBuilder {
     /// Completes a fetch after its client has disconnected, for `limit` at most, and stores the
     /// response.
     ///
-    /// By default, a fetch is cancelled with its request, and a follower starts over. With this
+    /// By default, a fetch is canceled with its request, and a follower starts over. With this
     /// option, a fetch that followers may wait for runs in a separate task on the user's tokio
     /// runtime. If the client disconnects before the head, the service has `limit` to return the
     /// head, and then `limit` to complete the body. If it disconnects during the body, the service
@@ -173,7 +173,7 @@ impl PolicyBuilder {
     /// Under an outer layer of this crate, the response is not stored if the client disconnects
     /// before the head.
     ///
-    /// At most 1,024 fetches run in separate tasks at a time; further ones are cancelled with their
+    /// At most 1,024 fetches run in separate tasks at a time; further ones are canceled with their
     /// requests.
     ///
     /// Use it only if the service needs nothing of the task of its request, such as task-locals of

@@ -133,7 +133,7 @@ pub enum Strength {
 /// let generations = LocalGenerations::new().namespace("shop");
 /// // Read the generation first, then make the entry.
 /// let since = generations.current().await?;
-/// let scopes = [Scope::path("/flavours"), Scope::tag("menu")];
+/// let scopes = [Scope::path("/flavors"), Scope::tag("menu")];
 /// assert_eq!(generations.check(since, &scopes, &[]).await?, Validity::Valid);
 ///
 /// generations.advance(&[Scope::tag("menu")], Strength::Soft).await?;

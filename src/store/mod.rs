@@ -10,7 +10,7 @@
 //!
 //! # futures::executor::block_on(async {
 //! let store = MemoryStore::builder().max_bytes(64 << 20).build()?; // bytes
-//! let (key, ttl) = (KeyRef::new(b"flavours"), Some(Duration::from_secs(60)));
+//! let (key, ttl) = (KeyRef::new(b"flavors"), Some(Duration::from_secs(60)));
 //! assert!(store.put(key, Entry::raw("vanilla"), ttl, PutMode::IfAbsent).await?);
 //! assert!(!store.put(key, Entry::raw("mint"), ttl, PutMode::IfAbsent).await?);
 //! assert_eq!(store.get(key).await?, Some(Entry::raw("vanilla")));

@@ -164,7 +164,7 @@ impl InitialCounter {
 /// let lookups = Arc::new(AtomicU64::new(0));
 /// let inner = MemoryStore::with_max_bytes(1 << 20);
 /// let store = Counted { inner, lookups: Arc::clone(&lookups) };
-/// store.get(KeyRef::new(b"flavours")).await?;
+/// store.get(KeyRef::new(b"flavors")).await?;
 /// assert_eq!(lookups.load(Ordering::Relaxed), 1);
 /// let cache = Cache::new(store);
 /// # let _ = cache;

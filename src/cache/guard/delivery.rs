@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 ///
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
-/// assert_eq!(cache.invalidate("/flavours").await, Delivery::Delivered);
+/// assert_eq!(cache.invalidate("/flavors").await, Delivery::Delivered);
 /// # });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

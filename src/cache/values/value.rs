@@ -22,9 +22,9 @@ pub(super) const TRIES: usize = 64;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-/// let top = cache.value("top-10").ttl(Duration::from_secs(60)).tags(["flavours"]);
+/// let top = cache.value("top-10").ttl(Duration::from_secs(60)).tags(["flavors"]);
 /// top.set(&["vanilla", "pistachio"]).await?;
-/// let _ = cache.invalidate(Invalidation::tag("flavours")).await;
+/// let _ = cache.invalidate(Invalidation::tag("flavors")).await;
 /// assert_eq!(top.get::<Vec<String>>().await?, None);
 /// # Ok(())
 /// # }

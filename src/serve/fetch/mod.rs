@@ -68,7 +68,7 @@ impl Fetch {
             // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
-            // Declared after the call, so that it is dropped before. A cancelled or timed-out fetch
+            // Declared after the call, so that it is dropped before. A canceled or timed-out fetch
             // then abandons the admissions that inner layers hold. Dropping the call first would
             // refuse them.
             let edge = std::mem::replace(&mut forwarded.edge, Edge::inner());

@@ -38,7 +38,7 @@ use std::sync::Arc;
 /// # futures::executor::block_on(async {
 /// let generations = LocalGenerations::new().namespace("shop");
 /// let before = generations.current().await?;
-/// let page = Scope::path("/flavours");
+/// let page = Scope::path("/flavors");
 /// generations.advance(&[page], Strength::Hard).await?;
 /// assert_eq!(generations.check(before, &[page], &[]).await?, Validity::Invalid);
 /// # Ok::<_, tower_response_cache::error::StoreError>(())
