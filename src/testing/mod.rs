@@ -68,7 +68,7 @@ mod reported_status;
 pub use crate::store::contract;
 pub use assertions::{assert_hit, assert_miss, assert_not_stored, assert_stored};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheBuilder};
 use crate::clock::{Clock, ManualClock};
 use crate::policy::Policy;
 use crate::store::MemoryStore;
@@ -79,7 +79,8 @@ const CAPACITY: u64 = 64 << 20;
 ///
 /// The clock stands still until the test advances it. The store has the same clock, and a capacity
 /// of 64 MiB. Cache and store have fixed seeds, so every run is the same. Layers without another
-/// policy get [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status).
+/// policy get [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status). To
+/// set other options, use [`memory_cache_with`].
 ///
 /// # Example
 /// ```
@@ -97,15 +98,38 @@ const CAPACITY: u64 = 64 << 20;
 /// ```
 #[must_use]
 pub fn memory_cache() -> (Cache, ManualClock) {
-    let (clock, hand) = Clock::manual();
-    (fixed_cache(clock), hand)
+    memory_cache_with(|builder| builder)
 }
 
-fn fixed_cache(clock: Clock) -> Cache {
+/// Creates an in-memory cache with a manual clock and other options, such as the policy of the
+/// application.
+///
+/// `configure` gets the builder of [`memory_cache`], and sets options in place of its own. The
+/// assertions need a policy with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do
+/// not set the clock: the test could not move it by the returned [`ManualClock`].
+///
+/// # Panics
+/// Panics if an option is invalid.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::testing::memory_cache_with;
+/// use tower_response_cache::{Policy, SiteCacheLayer};
+///
+/// let policy = Policy::app().default_ttl(Duration::from_secs(60)).cache_status(true).build()?;
+/// let (cache, clock) = memory_cache_with(|builder| builder.policy(policy));
+/// let layer = SiteCacheLayer::new(&cache); // With this policy.
+/// # let _ = (clock, layer);
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
+/// ```
+#[must_use]
+pub fn memory_cache_with(configure: impl FnOnce(CacheBuilder) -> CacheBuilder) -> (Cache, ManualClock) {
+    let (clock, hand) = Clock::manual();
     let store = MemoryStore::builder().max_bytes(CAPACITY).clock(clock.clone()).seed(1).build();
     let policy = Policy::app().cache_status(true).build().expect("valid options");
-    let cache = Cache::builder(store.expect("a valid capacity")).clock(clock).seed(1).policy(policy).build();
-    cache.expect("valid options")
+    let builder = Cache::builder(store.expect("a valid capacity")).clock(clock).seed(1).policy(policy);
+    (configure(builder).build().expect("valid options"), hand)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::testing::{
-    assert_hit, assert_miss, assert_not_stored, assert_stored, memory_cache,
+    assert_hit, assert_miss, assert_not_stored, assert_stored, memory_cache, memory_cache_with,
 };
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
@@ -52,6 +52,19 @@ async fn assertions_read_extensions_and_fields_of_stacks() {
         assert_miss(&ask(get("/")).await);
         assert_eq!(calls.count(), 7);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_cache_with_applies_options_and_keeps_its_clock() {
+    let policy = Policy::app().default_ttl(MINUTE).cache_status(true).build().expect("a policy");
+    let (cache, clock) = memory_cache_with(|builder| builder.namespace("shop").policy(policy));
+    assert_eq!(cache.namespace(), "shop");
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = SiteCacheLayer::new(&cache).layer(inner).boxed_clone();
+    assert_stored(&ask(&stack, get("/"), true).await);
+    assert_hit(&ask(&stack, get("/"), true).await);
+    clock.advance(MINUTE);
+    assert_miss(&ask(&stack, get("/"), true).await);
 }
 
 #[tokio::test(start_paused = true)]
