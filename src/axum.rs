@@ -38,6 +38,13 @@ impl IntoResponseParts for InvalidateOnSuccess {
     }
 }
 
+/// Creates an empty response with the invalidation.
+impl IntoResponse for InvalidateOnSuccess {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
 /// Adds the mark to a response, as [`Identified::add_to_response`] does.
 impl IntoResponseParts for Identified {
     type Error = Infallible;
@@ -49,8 +56,11 @@ impl IntoResponseParts for Identified {
     }
 }
 
-/// Lets a handler take the cache as an argument, if the state of its router is a [`Cache`] or
-/// contains one.
+/// Lets a handler take the cache as an argument, if the state of its router is a [`Cache`]
+/// (`with_state(cache)`) or contains one.
+///
+/// If it contains one, the state implements `FromRef`. axum's derive of `FromRef` needs its feature
+/// `macros`.
 ///
 /// # Example
 /// ```
@@ -78,5 +88,25 @@ where
 
     async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Infallible> {
         Ok(Self::from_ref(state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Invalidation;
+
+    #[test]
+    fn hints_and_invalidations_are_responses_and_parts_of_responses() {
+        let invalidation = || Invalidation::path("/flavors").on_success();
+        for response in [invalidation().into_response(), (invalidation(), "saved").into_response()] {
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.extensions().get(), Some(&invalidation()));
+        }
+        let hints = || CacheHints::new().tags(["flavors"]);
+        for response in [hints().into_response(), (hints(), "page").into_response()] {
+            assert_eq!(response.status(), 200);
+            assert!(response.extensions().get::<CacheHints>().is_some());
+        }
     }
 }
