@@ -9,7 +9,7 @@ impl PolicyBuilder {
     /// It does not apply to other statuses: see [`negative_ttl`](Self::negative_ttl).
     ///
     /// By default, a response without a lifetime is not stored; zero has the same effect. See
-    /// [`Policy`](crate::policy::Policy) for the order of precedence.
+    /// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) for the order of precedence.
     ///
     /// # Example
     /// ```
@@ -27,12 +27,12 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets the longest heuristic freshness lifetime of a response that states none (RFC 9111
-    /// section 4.2.2).
+    /// Allows a guessed (heuristic) freshness lifetime for responses that state none, and limits it
+    /// to `most` (RFC 9111 section 4.2.2).
     ///
-    /// The lifetime is a tenth of the time since `Last-Modified`, and never more than `most`; zero
-    /// turns heuristics off. They are off by default, and limited to a day under
-    /// [`rfc9111`](crate::policy::Policy::rfc9111).
+    /// The guess is a tenth of the time since `Last-Modified`. Heuristics are off under
+    /// [`app`](crate::policy::Policy::app), and limited to a day under
+    /// [`rfc9111`](crate::policy::Policy::rfc9111). Zero turns them off.
     ///
     /// A heuristic applies to a response with `Last-Modified` if its status is heuristically
     /// cacheable (RFC 9110 section 15.1), or if it is marked `public`. The policy must also store

@@ -45,8 +45,9 @@
 //! 3. Fields and cookies that are declared harmless are removed from fetches, so that no stored
 //!    response depends on them. Other unkeyed fields reach the handler, unless
 //!    [`PolicyBuilder::strip_unkeyed_inputs`] is set.
-//! 4. The first source that sets a lifetime decides how long a response is fresh; see [`Policy`]
-//!    for the order. [`CacheHints`], set by the handler, come first.
+//! 4. The first source that sets a lifetime decides how long a response is fresh.
+//!    [`CacheHints`], set by the handler, come first; see
+//!    [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) for the others.
 //! 5. Neither options nor hints admit a response with `no-store`.
 //! 6. The header fields that clients receive are separate options:
 //!    [`PolicyBuilder::client_max_age`], [`PolicyBuilder::emit_vary`],

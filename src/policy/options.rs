@@ -19,16 +19,10 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// one.
 ///
 /// # Freshness lifetime
-/// The first of these sources that sets a lifetime decides how long a response is fresh in this
-/// cache. A response is not stored if no source sets a lifetime.
-/// 1. The handler's [`CacheHints`](super::CacheHints).
-/// 2. The TTL of the route ([`RouteCacheLayer::new`](crate::response_cache::RouteCacheLayer::new)),
-///    for a 200.
-/// 3. A [targeted field](super::PolicyBuilder::targeted_fields) (RFC 9213).
-/// 4. `s-maxage`, then `max-age`, then `Expires` (RFC 9111 section 4.2.1).
-/// 5. The [`negative_ttl`](super::PolicyBuilder::negative_ttl) of the status.
-/// 6. The [`default_ttl`](super::PolicyBuilder::default_ttl), for a 200.
-/// 7. A [heuristic](super::PolicyBuilder::heuristic_freshness) (RFC 9111 section 4.2.2).
+/// The first source that sets a lifetime decides how long a response is fresh here.
+/// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) lists the sources in their order of
+/// precedence, from the handler's hints to a heuristic. A response for which none sets a lifetime
+/// is not stored.
 ///
 /// Only hints override a response that forbids its reuse by `no-cache`, `private`, `max-age=0`, or
 /// an `Expires` that has passed or can't be read. [Per-identity
