@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 ///   `*-Cache-Control`, `Surrogate-Control`, `Edge-Control` and `X-Accel-Expires`.
 ///
 /// The layer does not remove a response that is already stored, and does not make requests bypass a
-/// cache.
+/// cache, so ignored cookies are still removed from its requests.
 ///
 /// # Where the layer belongs
 /// Place it inside every cache layer. A cache layer inside this one may store the response, unless

@@ -74,6 +74,9 @@ pub struct RouteCacheLayer(Arc<LayerConfig>);
 impl RouteCacheLayer {
     /// Creates a layer with the [policy of the cache](crate::cache::CacheBuilder::policy).
     ///
+    /// A layer without a policy follows the policy of the [`Cache`], not of an outer layer. If a
+    /// site has both layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
+    ///
     /// The TTL may be a `Duration`, an `Option<Duration>` (`None` is [`Ttl::Forever`]), or a
     /// [`Ttl`].
     pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
@@ -90,7 +93,11 @@ impl RouteCacheLayer {
     /// Sets whether the layer caches. The default is `true`.
     ///
     /// A disabled layer forwards all requests and stores nothing (`detail=disabled`). Unsafe
-    /// requests still invalidate, and inner layers still see the marks of this layer.
+    /// requests still invalidate. Other cache layers treat the layer as if it were enabled:
+    /// - An inner layer does not answer a request in which this layer saw a credential, even if a
+    ///   layer in between has removed it.
+    /// - An outer layer does not store the response. To let an outer layer cache the route, remove
+    ///   this layer.
     ///
     /// The type of the service does not depend on this option, so an application can set it from
     /// its configuration.

@@ -17,11 +17,15 @@ use tower::Layer;
 ///
 /// # Where the layer belongs
 /// Place it outside all layers whose work a hit should save, and inside all layers that must see
-/// every request. A typical order, from the outside in: tracing, authentication, compression, this
-/// layer, the router.
+/// every request. A typical order, from the outside in: tracing, layers that refuse requests,
+/// compression, this layer, sessions, the router.
 ///
-/// - **Authentication** belongs outside. An authentication layer inside the cache does not run for
-///   hits, so every client would receive the stored pages behind it.
+/// - **A layer that refuses requests** belongs outside, unless it decides by credentials or
+///   undeclared cookies: such requests bypass the cache, so a session's guard may stand inside,
+///   next to its session layer. If it decides by anything else, every client would receive the stored
+///   pages behind it, because an inner layer does not run for hits. With [`vary_by_identity`] or
+///   [`Policy::rfc9111`], requests with credentials or cookies may be hits, so it always belongs
+///   outside.
 /// - **A layer that removes credentials** from requests hides from this layer that pages differ by
 ///   user. If such a layer is outside this one, set [`vary_by_identity`], or place an
 ///   [`AnonymousOnlyLayer`] outside the layer that removes them.
@@ -121,7 +125,9 @@ impl SiteCacheLayer {
 
     /// Sets the policy, in place of the policy of the cache.
     ///
-    /// The options of the two policies are not merged.
+    /// It applies to this layer only, and the options of the two policies are not merged. A layer
+    /// without a policy follows the policy of the [`Cache`], not of an outer layer. If a site has
+    /// both layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }
@@ -129,7 +135,11 @@ impl SiteCacheLayer {
     /// Sets whether the layer caches. The default is `true`.
     ///
     /// A disabled layer forwards all requests and stores nothing (`detail=disabled`). Unsafe
-    /// requests still invalidate, and inner layers still see the marks of this layer.
+    /// requests still invalidate. Other cache layers treat the layer as if it were enabled:
+    /// - An inner layer does not answer a request in which this layer saw a credential, even if a
+    ///   layer in between has removed it.
+    /// - An outer layer does not store the response. To let an outer layer cache the responses,
+    ///   remove this layer.
     ///
     /// The type of the service does not depend on this option, so an application can set it from
     /// its configuration.

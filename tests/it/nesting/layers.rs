@@ -322,6 +322,19 @@ async fn layers_without_a_policy_use_the_policy_of_their_cache() {
     assert_eq!(hits, [false, true, false, true]);
 }
 
+#[tokio::test]
+async fn an_outer_layer_leaves_a_route_to_a_disabled_layer() {
+    let cache = memory();
+    let policy = policy().build().expect("a policy");
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
+    let route = RouteCacheLayer::new(&cache, Duration::from_secs(60)).policy(policy.clone()).enabled(false);
+    let site = SiteCacheLayer::new(&cache).policy(policy).layer(route.layer(inner)).boxed_clone();
+    for text in ["1", "2"] {
+        assert_eq!(send(&site, get("/")).await.text(), text);
+    }
+    assert_eq!(calls.count(), 2);
+}
+
 /// A layer in between removes the credential and selects the page of its user.
 #[tokio::test]
 async fn a_disabled_layer_reports_credentials_to_inner_layers() {
