@@ -79,6 +79,9 @@ impl Value<'_> {
     /// `value` is a plain value, a closure, a future, or a closure that returns a future: see
     /// [`IntoValue`].
     ///
+    /// A `Result` is a value like any other: an `Err` is stored, too. If the computation can fail,
+    /// use [`try_get_or_set`](Self::try_get_or_set).
+    ///
     /// # Rules
     /// 1. Of concurrent calls in this process, the leader computes the value, and the followers
     ///    wait for up to ten seconds. Outside a tokio runtime, they wait without a limit.

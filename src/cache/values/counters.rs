@@ -49,8 +49,9 @@ impl Cache {
     /// newtype of an integer counts as well. [`get`](Self::get) reads the number as any integer
     /// type that can hold it.
     ///
-    /// If the number was set, added or computed, its dependents are invalidated; it keeps its tags
-    /// and dependencies, and its stale window ends. A change of a counter invalidates nothing.
+    /// If the number was set, added or computed, its dependents are invalidated. The number keeps
+    /// its tags and dependencies and loses its stale window. A change of a counter invalidates
+    /// nothing.
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no number.
@@ -76,7 +77,7 @@ impl Cache {
     /// assert_eq!(cache.incr("visits", 2).await?, 3);
     /// cache.set("stock", &10_u8, Duration::from_secs(60)).await?;
     /// assert_eq!(cache.decr("stock", 1).await?, 9);
-    /// assert_eq!(cache.get::<Option<u16>>("stock").await?, Some(Some(9)));
+    /// assert_eq!(cache.get::<u16>("stock").await?, Some(9));
     /// # Ok(())
     /// # }
     /// ```

@@ -48,6 +48,8 @@ pub struct Fragment<'a> {
 impl Cache {
     /// Returns a handle to a fragment with a name. The methods of [`Fragment`] set its inputs, its
     /// TTL and its tags, and render or delete it.
+    ///
+    /// Fragments and values with one name are separate.
     pub fn fragment(&self, name: impl AsRef<[u8]>) -> Fragment<'_> {
         Fragment {
             name: name.as_ref().to_vec(),
@@ -84,6 +86,9 @@ impl<'a> Fragment<'a> {
     }
 
     /// Returns the fragment. If it is absent, renders and stores it. See [`Value::get_or_set`].
+    ///
+    /// A `Result` is a value like any other: an `Err` is stored, too. If rendering can fail, use
+    /// [`try_get_or_render`](Self::try_get_or_render).
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the fragment can't be written as MessagePack.

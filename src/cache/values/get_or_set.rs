@@ -17,6 +17,9 @@ impl Cache {
     /// [`IntoValue`]. Of concurrent calls in this process, one computes: see
     /// [`Value::get_or_set`](crate::values::Value::get_or_set).
     ///
+    /// A `Result` is a value like any other: an `Err` is stored, too. If the computation can fail,
+    /// use [`try_get_or_set`](Self::try_get_or_set).
+    ///
     /// A plain value counts as computed when the call begins, although its data may be older than
     /// an invalidation. Prefer a closure that reads the data.
     ///
