@@ -76,7 +76,7 @@ pub enum ForwardReason {
 }
 
 impl ForwardReason {
-    /// Returns the token for the `fwd` parameter.
+    /// Returns the token of the `fwd` parameter, such as `uri-miss`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
