@@ -148,8 +148,8 @@ impl Invalidation {
 
     /// Adds the scopes of another invalidation.
     ///
-    /// All scopes are invalidated at once. If one of the two invalidations is hard, the result is
-    /// hard.
+    /// All scopes are invalidated at once. The result is soft only if both are; otherwise all
+    /// scopes are invalidated hard.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.targets.extend(other.targets);
@@ -269,8 +269,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 /// An invalidation that takes effect if the response of a handler is a success.
 ///
 /// [`Invalidation::on_success`] creates it. Insert it into the extensions of the response, or call
-/// [`add_to`](Self::add_to). An axum handler can also return it with the response. Cache layers act
-/// on it: without one around the route, it has no effect.
+/// [`add_to`](Self::add_to). An axum handler can also return it, alone or with the response. Cache
+/// layers act on it: without one around the route, it has no effect.
 ///
 /// # Rules
 /// 1. A success is a response with a 2xx or 3xx status.

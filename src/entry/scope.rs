@@ -179,7 +179,11 @@ impl Scope {
         Self::hash(Kind::Tag, tag.as_bytes())
     }
 
-    /// Returns the scope of a [value](crate::values), by its key.
+    /// Returns the scope of a [value](crate::values), by its internal name.
+    ///
+    /// For implementors of [`Store`](crate::store::Store): the name is not the key that an
+    /// application passes to [`Cache::get`](crate::Cache::get). Applications use
+    /// [`Cache::delete`](crate::Cache::delete).
     #[must_use]
     pub fn value(key: &[u8]) -> Self {
         Self::hash(Kind::Value, key)

@@ -1,7 +1,9 @@
 //! Error types of this crate.
 //!
-//! Each error is an opaque struct. An error with several possible causes has a `kind`, whose enum
-//! is `#[non_exhaustive]`.
+//! Each error here is an opaque struct. [`StoreError`], [`ConfigError`] and [`DecodeError`] have a
+//! `kind`, an enum that is `#[non_exhaustive]`. The errors of values,
+//! [`ValueError`](crate::values::ValueError) and [`ComputeError`](crate::values::ComputeError), are
+//! enums in [`values`](crate::values).
 
 mod cache_control;
 mod decode;

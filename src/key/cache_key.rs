@@ -10,9 +10,9 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A borrowed key with its hash, as passed to the methods of [`Store`](crate::store::Store).
 ///
-/// The parts of a key are length-prefixed, so different sets of parts have different bytes. The
-/// hash is seeded per process. A store outside the process must name a key by a digest of [its
-/// bytes](Self::as_bytes).
+/// The parts of a key are length-prefixed, so different sets of parts have different bytes.
+/// [`process_hash`](Self::process_hash) differs in each process. So a store outside the process
+/// names a key by a digest of [its bytes](Self::as_bytes).
 ///
 /// # Example
 /// ```

@@ -16,18 +16,18 @@ use tower::{Layer, Service};
 /// Use it if a response depends on request fields and its handler does not list them. It
 /// corresponds to Django's `vary_on_headers` and `vary_on_cookie`.
 ///
-/// The layer adds each name once. The comparison ignores case. If `Vary` or the added names contain
-/// `*`, the result is `*` alone.
+/// A name that `Vary` already has, in upper or lower case, is not added again. If `Vary` or the
+/// added names contain `*`, the result is `*` alone.
 ///
-/// A cache layer emits the request fields in its key, so they need no `AddVaryLayer`.
+/// A cache layer itself names its keyed fields in `Vary`, so they need no `AddVaryLayer`.
 ///
 /// # Where the layer belongs
 /// Place it inside a cache layer, around the layers and handlers whose response depends on the
 /// fields.
 ///
 /// Outside a cache layer, the names are for clients only, with one exception. If another layer of
-/// this crate is outside both, and the names include `Cookie`, a credential field or `*`, the cache
-/// layer does not store the response.
+/// this crate is outside the cache layer and outside this layer, and the names include `Cookie`, a
+/// credential field or `*`, the cache layer does not store the response.
 ///
 /// # Example
 /// ```

@@ -112,7 +112,8 @@ impl AnonymousOnlyLayer {
 
     /// Creates a layer that identifies requests by credential fields and one session cookie.
     ///
-    /// A `*` at the end of the name matches any ending.
+    /// A `*` at the end of the name matches any ending. For more options, use
+    /// [`builder`](Self::builder).
     ///
     /// # Errors
     /// Returns an error if the name is not a valid cookie name, or if nothing precedes a `*`.

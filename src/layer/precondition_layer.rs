@@ -129,7 +129,7 @@ impl PreconditionLayer {
     /// resource does not exist.
     ///
     /// It runs for each GET and HEAD, and for each write with a precondition. Fractions of a second
-    /// are ignored.
+    /// are ignored. If both functions are set, the resource exists if either returns a value.
     pub fn last_modified<F, Fut>(mut self, find: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,

@@ -111,9 +111,9 @@ impl PolicyBuilder {
     /// Use it for fields that every page depends on, whether or not the page's `Vary` names them.
     /// An example is `HX-Request`.
     ///
-    /// [`build`](Self::build) fails if
-    /// - a name is not a valid field name,
-    /// - a field always identifies a visitor: `Cookie`, `Cookie2`, `Authorization` or
+    /// [`build`](Self::build) fails, in any order of the calls, if
+    /// - a name is not a valid field name;
+    /// - a field is one that always identifies a visitor: `Cookie`, `Cookie2`, `Authorization` or
     ///   `Proxy-Authorization`. Use [`vary_on_cookies`](Self::vary_on_cookies) or
     ///   [`vary_by_identity`](Self::vary_by_identity) instead;
     /// - a field is also declared as [ignored](Self::ignore_headers) or as a

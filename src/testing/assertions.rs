@@ -24,8 +24,9 @@ pub fn assert_hit<B>(response: &Response<B>) {
 /// See the [rules](crate::testing#rules).
 ///
 /// # Panics
-/// Panics otherwise, also for a bypassed or collapsed request. The message reports how the cache
-/// handled the request, and why.
+/// Panics if the response is not a miss. An expired or invalidated entry counts as a miss; a
+/// bypassed or collapsed request does not. The message reports how the cache handled the request,
+/// and why.
 #[track_caller]
 pub fn assert_miss<B>(response: &Response<B>) {
     if let Err(message) = check_miss(response) {
