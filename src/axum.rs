@@ -95,17 +95,23 @@ where
 mod tests {
     use super::*;
     use crate::Invalidation;
+    use http::StatusCode;
 
     #[test]
     fn hints_and_invalidations_are_responses_and_parts_of_responses() {
         let invalidation = || Invalidation::path("/flavors").on_success();
-        for response in [invalidation().into_response(), (invalidation(), "saved").into_response()] {
-            assert_eq!(response.status(), 200);
+        let responses = [
+            (invalidation().into_response(), StatusCode::OK),
+            ((invalidation(), "saved").into_response(), StatusCode::OK),
+            ((invalidation(), StatusCode::NO_CONTENT).into_response(), StatusCode::NO_CONTENT),
+            ((StatusCode::CREATED, invalidation()).into_response(), StatusCode::CREATED),
+        ];
+        for (response, status) in responses {
+            assert_eq!(response.status(), status);
             assert_eq!(response.extensions().get(), Some(&invalidation()));
         }
         let hints = || CacheHints::new().tags(["flavors"]);
         for response in [hints().into_response(), (hints(), "page").into_response()] {
-            assert_eq!(response.status(), 200);
             assert!(response.extensions().get::<CacheHints>().is_some());
         }
     }
