@@ -250,8 +250,12 @@ impl AnonymousOnlyBuilder {
     /// them. If there are several, they run one after the other until one returns `true`.
     ///
     /// With this option, a session cookie can be [ignored](Self::ignore_cookies) for visitors who
-    /// are not logged in. The cookie is then removed from fetches. So place the session layer
-    /// inside the cache layer: an outer session layer would already have read the cookie.
+    /// are not logged in. The cookie is then removed from fetches. So return `true` also for a
+    /// session that holds anything that a page shows, such as a cart or a token. Place the session
+    /// layer inside the cache layer: an outer session layer would already have read the cookie.
+    ///
+    /// [Sessions](crate::docs::sessions#a-session-cookie-for-every-visitor) has a predicate for
+    /// tower-sessions.
     ///
     /// # Example
     /// ```
