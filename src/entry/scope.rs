@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn target_is_only_in_the_subtrees_of_its_segments() {
-        let target = Scope::of_target("/shop/fl%61vours/1", Some("x=1"), Some("shop.example"));
+        let target = Scope::of_target("/shop/fl%61vors/1", Some("x=1"), Some("shop.example"));
         for within in ["", "/", "/shop", "/shop/", "/shop/flavors", "/shop/flavors/1"] {
             let subtree = Scope::subtree(within);
             assert!(
