@@ -1,9 +1,8 @@
 //! Error types of this crate.
 //!
 //! Each error here is an opaque struct. [`StoreError`], [`ConfigError`] and [`DecodeError`] have a
-//! `kind`, an enum that is `#[non_exhaustive]`. The errors of values,
-//! [`ValueError`](crate::values::ValueError) and [`ComputeError`](crate::values::ComputeError), are
-//! enums in [`values`](crate::values).
+//! `kind`, an enum that is `#[non_exhaustive]`. The errors of values are enums in
+//! [`values`](crate::values): [`ValueError`] and [`ComputeError`](crate::values::ComputeError).
 
 mod cache_control;
 mod decode;
