@@ -137,9 +137,9 @@ fn down(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::temp_dir().join(format!("custom-store-{}.sqlite", std::process::id()));
-    let ((clock, hand), path) = (Clock::manual(), file.clone());
+    let ((clock, manual), path) = (Clock::manual(), file.clone());
     let open = move || SqliteStore::open(&path, clock.clone()).expect("a folder to write to");
-    Contract::new(open()).time(move |by| hand.advance(by)).restart(open).verify().await;
+    Contract::new(open()).time(move |by| manual.advance(by)).restart(open).verify().await;
     println!("The store keeps the contract.");
     for what in ["first", "second, after a restart"] {
         let cache = Cache::new(SqliteStore::open(&file, Clock::system())?);

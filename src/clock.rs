@@ -93,33 +93,34 @@ pub struct Clock(ClockSource);
 enum ClockSource {
     #[default]
     System,
-    Manual(Arc<Hand>),
+    Manual(Arc<SimulatedClocks>),
 }
 
 /// The clocks of a simulated machine, in milliseconds.
 #[derive(Debug, Default)]
-struct Hand {
+struct SimulatedClocks {
     /// The time that the machine was running.
     elapsed: AtomicU64,
     /// The time that the machine was suspended.
-    asleep: AtomicU64,
-    /// The part of `asleep` that has been measured.
-    noticed: Slept,
+    suspended: AtomicU64,
+    /// The part of `suspended` that has been measured.
+    measured_sleep: Slept,
     /// How far the wall clock has been set forward in all; negative if it has been set back.
     wall_offset: AtomicI64,
 }
 
-impl Hand {
+impl SimulatedClocks {
     fn now(&self) -> Moment {
         let elapsed = self.elapsed.load(Ordering::SeqCst);
-        let slept = self.noticed.millis(elapsed / 1000, || Some(self.asleep.load(Ordering::SeqCst)));
+        let slept =
+            self.measured_sleep.millis(elapsed / 1000, || Some(self.suspended.load(Ordering::SeqCst)));
         Moment(MONOTONIC_START.saturating_add(elapsed).saturating_add(slept))
     }
 
     fn wall(&self) -> SystemTime {
         let millis = MANUAL_START
             .saturating_add(self.elapsed.load(Ordering::SeqCst))
-            .saturating_add(self.asleep.load(Ordering::SeqCst))
+            .saturating_add(self.suspended.load(Ordering::SeqCst))
             .saturating_add_signed(self.wall_offset.load(Ordering::SeqCst));
         SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
     }
@@ -144,7 +145,7 @@ impl Hand {
 /// assert_eq!(clock.wall().duration_since(wall).expect("later"), Duration::from_secs(7201));
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<Hand>);
+pub struct ManualClock(Arc<SimulatedClocks>);
 
 /// The first wall-clock time of a manual clock: 2026-01-01 00:00:00 UTC, in milliseconds since the
 /// epoch.
@@ -203,8 +204,8 @@ impl Clock {
     /// Returns a clock that stands still, and the handle that moves it.
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
-        let hand = Arc::new(Hand::default());
-        (Self(ClockSource::Manual(Arc::clone(&hand))), ManualClock(hand))
+        let manual = Arc::new(SimulatedClocks::default());
+        (Self(ClockSource::Manual(Arc::clone(&manual))), ManualClock(manual))
     }
 
     /// Returns the monotonic time, for ages and lifetimes.
@@ -213,7 +214,7 @@ impl Clock {
     pub fn now(&self) -> Moment {
         match &self.0 {
             ClockSource::System => system_now(),
-            ClockSource::Manual(hand) => hand.now(),
+            ClockSource::Manual(manual) => manual.now(),
         }
     }
 
@@ -222,7 +223,7 @@ impl Clock {
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
             ClockSource::System => SystemTime::now(),
-            ClockSource::Manual(hand) => hand.wall(),
+            ClockSource::Manual(manual) => manual.wall(),
         }
     }
 
@@ -233,7 +234,7 @@ impl Clock {
         let wall = signed(u64::try_from(wall).unwrap_or(u64::MAX));
         let measured = wall.saturating_sub(signed(self.now().0));
         WallOffset(match &self.0 {
-            ClockSource::System => steady(measured),
+            ClockSource::System => steady_offset(measured),
             ClockSource::Manual(_) => measured,
         })
     }
@@ -264,18 +265,18 @@ impl WallOffset {
 
 /// Offsets that differ by at most this many milliseconds count as equal: the monotonic time is the
 /// time of the kernel's last tick.
-const TOLERATED: u64 = 250;
+const MAX_JITTER_MILLIS: u64 = 250;
 
 /// Returns the offset of an earlier measurement, or `measured` if the wall clock has been set
 /// since. So a wall-clock time from a remote store converts to the same moment each time.
-fn steady(measured: i64) -> i64 {
-    static HELD: AtomicI64 = AtomicI64::new(i64::MIN);
-    let held = HELD.load(Ordering::Relaxed);
-    if held.abs_diff(measured) <= TOLERATED {
-        return held;
+fn steady_offset(measured: i64) -> i64 {
+    static LAST_OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
+    let last = LAST_OFFSET.load(Ordering::Relaxed);
+    if last.abs_diff(measured) <= MAX_JITTER_MILLIS {
+        return last;
     }
     // The first thread that measures a new offset decides for all.
-    match HELD.compare_exchange(held, measured, Ordering::Relaxed, Ordering::Relaxed) {
+    match LAST_OFFSET.compare_exchange(last, measured, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => measured,
         Err(other) => other,
     }
@@ -294,7 +295,7 @@ impl ManualClock {
     /// [`advance`](Self::advance) with a second afterwards.
     pub fn sleep(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.asleep.fetch_add(millis, Ordering::SeqCst);
+        self.0.suspended.fetch_add(millis, Ordering::SeqCst);
     }
 
     /// Sets only the wall clock back, as an administrator or NTP may do.
@@ -316,21 +317,21 @@ mod tests {
 
     #[test]
     fn setting_the_wall_clock_back_does_not_move_the_monotonic_time() {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let (now, wall) = (clock.now(), clock.wall());
-        hand.set_wall_back(Duration::from_secs(3600));
+        manual.set_wall_back(Duration::from_secs(3600));
         assert_eq!(clock.now(), now);
         assert_eq!(wall.duration_since(clock.wall()).expect("later"), Duration::from_secs(3600));
     }
 
     #[test]
     fn time_asleep_counts_from_the_next_second_awake() {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let (now, wall) = (clock.now(), clock.wall());
-        hand.sleep(Duration::from_secs(3600));
-        hand.advance(Duration::from_millis(999));
+        manual.sleep(Duration::from_secs(3600));
+        manual.advance(Duration::from_millis(999));
         assert_eq!(clock.now().since(now), Duration::from_millis(999));
-        hand.advance(Duration::from_millis(1));
+        manual.advance(Duration::from_millis(1));
         assert_eq!(clock.now().since(now), Duration::from_secs(3601));
         assert_eq!(clock.wall().duration_since(wall).expect("later"), Duration::from_secs(3601));
     }
@@ -358,11 +359,11 @@ mod tests {
     #[test]
     fn a_moment_has_the_same_wall_clock_time_in_another_process() {
         let (here, _) = Clock::manual();
-        let (there, hand) = Clock::manual();
-        hand.advance(Duration::from_secs(1000));
+        let (there, manual) = Clock::manual();
+        manual.advance(Duration::from_secs(1000));
         let hour = Duration::from_secs(3600);
         // The other process began a thousand seconds earlier; both wall clocks agree.
-        hand.set_wall_back(Duration::from_secs(1000));
+        manual.set_wall_back(Duration::from_secs(1000));
         let (here, now) = (here.wall_offset(), here.now());
         let seen = |moment| there.wall_offset().moment(here.wall_millis(moment));
         assert_eq!(seen(now), there.now());

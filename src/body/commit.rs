@@ -9,7 +9,7 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) cache: Cache,
-    pub(crate) storing: PendingStore,
+    pub(crate) pending_store: PendingStore,
     /// The leader of the flight, if followers may be waiting.
     pub(crate) leader: Option<Leader>,
     /// The verdict of the outer layer that must still admit the response, if any.
@@ -20,13 +20,13 @@ impl Commit {
     /// Releases the followers without a response. No response is stored.
     pub(super) fn pass(self) {
         if let Some(leader) = self.leader {
-            leader.pass();
+            leader.end_unshared();
         }
     }
 
     pub(super) fn failed(self) {
         if let Some(leader) = self.leader {
-            leader.failed();
+            leader.end_failed();
         }
     }
 
@@ -37,9 +37,9 @@ impl Commit {
     }
 
     async fn write(self, body: Bytes) {
-        let (response, _) = self.storing.store(&self.cache, body).await;
+        let (response, _) = self.pending_store.store(&self.cache, body).await;
         if let Some(leader) = self.leader {
-            leader.stored(response);
+            leader.end_stored(response);
         }
     }
 }

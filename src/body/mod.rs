@@ -26,7 +26,7 @@ use source::RecordingSource;
 pub(crate) use commit::Commit;
 pub(crate) use empty::empty;
 pub(crate) use recorder::Recorder;
-pub(crate) use tag::Tagged;
+pub(crate) use tag::GeneratedTag;
 
 use crate::cache::{DependencyRelay, Tracker, is_tracked, mark_untrackable};
 use crate::entry::Dependencies;
@@ -72,7 +72,7 @@ pin_project! {
 }
 
 /// The result of reading a body ahead.
-pub(crate) enum Peeked<B> {
+pub(crate) enum PeekedBody<B> {
     /// The whole body.
     Complete(Vec<Bytes>),
     /// A body that may have more frames. It begins with the frames that were read.
@@ -80,7 +80,7 @@ pub(crate) enum Peeked<B> {
 }
 
 /// The longest time for which a body is read only for the store.
-const LONGEST_DRAIN: Duration = Duration::from_secs(30);
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(30);
 
 impl<B> ResponseBody<B> {
     pub(crate) fn stored(data: Bytes) -> Self {
@@ -130,18 +130,18 @@ where
     /// Reads the ready frames of a body, up to a limit in bytes. It never waits.
     ///
     /// The result is complete only if the body has the `declared` length and no trailers.
-    pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> Peeked<B> {
+    pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> PeekedBody<B> {
         if body.size_hint().lower() > limit {
-            return Peeked::Begun(Self::forwarded(body));
+            return PeekedBody::Begun(Self::forwarded(body));
         }
         let mut begun = Box::pin(Recording::new(body, declared, None));
         begun.as_mut().peek(limit, cx);
         if begun.is_whole() {
-            let ahead = begun.as_mut().project().ahead;
+            let ahead = begun.as_mut().project().frames_ahead;
             let frames = std::iter::from_fn(|| ahead.pop());
-            return Peeked::Complete(frames.filter_map(|frame| frame.into_data().ok()).collect());
+            return PeekedBody::Complete(frames.filter_map(|frame| frame.into_data().ok()).collect());
         }
-        Peeked::Begun(Self { inner: Inner::Recording { recording: begun } })
+        PeekedBody::Begun(Self { inner: Inner::Recording { recording: begun } })
     }
 
     /// Returns a body that records `body` while it streams.
@@ -163,8 +163,9 @@ where
         let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);
         let reads = recording.reads();
-        if recording.is_whole() && recording.ahead.len() <= 1 {
-            let data = recording.as_mut().project().ahead.pop().and_then(|frame| frame.into_data().ok());
+        if recording.is_whole() && recording.frames_ahead.len() <= 1 {
+            let data =
+                recording.as_mut().project().frames_ahead.pop().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
         } else {
             recording.as_mut().use_stored_bytes();
@@ -184,7 +185,9 @@ where
     /// Does nothing if no followers may be waiting or no frames may follow.
     pub(crate) fn share(self) -> Self {
         let Inner::Recording { mut recording } = self.inner else { return self };
-        if !recording.goes_on() || !recording.recorder.as_ref().is_some_and(SharedRecorder::has_leader) {
+        if !recording.may_have_more_frames()
+            || !recording.recorder.as_ref().is_some_and(SharedRecorder::has_leader)
+        {
             return Self { inner: Inner::Recording { recording } };
         }
         let this = recording.as_mut().project();
@@ -193,7 +196,7 @@ where
             return Self { inner: Inner::Recording { recording } };
         };
         *this.recorder = None;
-        let begun = std::mem::take(this.ahead);
+        let begun = std::mem::take(this.frames_ahead);
         let tracker = recorder.tracker.share();
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
@@ -205,7 +208,7 @@ where
         }
     }
 
-    /// Finishes a recording in a new task, without a client, for at most [`LONGEST_DRAIN`].
+    /// Finishes a recording in a new task, without a client, for at most [`MAX_DRAIN_TIME`].
     ///
     /// Drops a body that is not recorded. Returns a recorded body if there is no tokio runtime, or
     /// if too many recordings are finished this way already.
@@ -216,7 +219,7 @@ where
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
                     return Err(Self { inner: Inner::Recording { recording } });
                 };
-                runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+                runtime.spawn(tokio::time::timeout(MAX_DRAIN_TIME, async move {
                     let _permit = permit;
                     drain(recording).await;
                 }));
@@ -228,9 +231,9 @@ where
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
                     return Err(Self { inner: Inner::Shared { reader, tracker, relay } });
                 };
-                runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+                runtime.spawn(tokio::time::timeout(MAX_DRAIN_TIME, async move {
                     let _permit = permit;
-                    reader.read_while_kept().await;
+                    reader.read_while_recorded().await;
                 }));
                 Ok(())
             }
@@ -256,7 +259,7 @@ where
     pub(crate) async fn drain(self) {
         match self.inner {
             Inner::Recording { recording } => drain(recording).await,
-            Inner::Shared { reader, .. } => reader.read_while_kept().await,
+            Inner::Shared { reader, .. } => reader.read_while_recorded().await,
             _ => {}
         }
     }
@@ -268,7 +271,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    *recording.as_mut().project().ahead = Frames::default();
+    *recording.as_mut().project().frames_ahead = Frames::default();
     while recording.is_recording() {
         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
         // An always ready body must not keep a time limit from firing.

@@ -1,10 +1,10 @@
 //! The recorder of a body. It copies the body while it streams, within limits, and commits it only
 //! on a clean end.
 
-mod keep;
+mod sink;
 
 use super::commit::Commit;
-use super::tag::Tagged;
+use super::tag::GeneratedTag;
 use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
@@ -31,24 +31,24 @@ use std::sync::{Arc, Weak};
 /// ```
 ///
 /// A complete body whose dependencies are unknown, too many or in another namespace ends like
-/// `Unfit`.
+/// `NotStorable`.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     commit: Option<Commit>,
-    recorded: Recorded,
+    recorded: RecordedBytes,
     /// The number of bytes recorded, or counted if a shared stream keeps them.
     length: u64,
     /// How a shared recording ends if it is given up. At first, trailers are the reason, since
     /// [`BodySink::count`] does not see them. If `count` returns `false`, it has set another
     /// reason.
-    why: RecordingEnd,
+    end_reason: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
     reservation: Reservation,
     /// The digest for a generated `ETag`, if the body gets one.
     digest: Option<(Sha256, Comparison)>,
     /// The generated tag, set once the body is complete.
-    tag: Tagged,
+    tag: GeneratedTag,
     /// The dependencies that the body reads while it is made.
     pub(super) tracker: Tracker,
 }
@@ -62,9 +62,9 @@ pub(super) enum RecordingEnd {
     Failed,
     /// The body is too large, longer than declared, or has trailers. It streams on without
     /// recording.
-    Unfit(Detail),
+    NotStorable(Detail),
     /// Other recordings use up the budget now. The body streams on without recording.
-    NoRoomNow,
+    NoRoom,
     /// An outer layer has refused the response. The body streams on without recording.
     Refused,
 }
@@ -80,7 +80,7 @@ pub(super) struct EndedRecording {
 }
 
 #[derive(Debug)]
-enum Recorded {
+enum RecordedBytes {
     Nothing,
     /// One frame. It is copied only if it would keep a larger buffer in memory.
     One(Bytes),
@@ -101,10 +101,10 @@ impl Recorder {
     ) -> Self {
         let reservation = commit.cache.reservation();
         let digest = tag.map(|comparison| (Sha256::new(), comparison));
-        let (commit, recorded, why) =
-            (Some(commit), Recorded::Nothing, RecordingEnd::Unfit(Detail::Trailers));
-        let tag = Tagged::default();
-        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tag, tracker }
+        let (commit, recorded, end_reason) =
+            (Some(commit), RecordedBytes::Nothing, RecordingEnd::NotStorable(Detail::Trailers));
+        let tag = GeneratedTag::default();
+        Self { commit, recorded, length: 0, end_reason, declared, limit, reservation, digest, tag, tracker }
     }
 
     /// Returns a permit to read the body only for the store, if one is left.
@@ -133,13 +133,13 @@ impl Recorder {
         source: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
     ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
-        let head = Arc::new(StoredResponse::clone(&commit.storing.response));
+        let head = Arc::new(StoredResponse::clone(&commit.pending_store.response));
         // The stream has the frames. Spare room is returned. From now on, each frame reserves its
         // own bytes.
-        self.recorded = Recorded::Nothing;
+        self.recorded = RecordedBytes::Nothing;
         self.reservation.shrink_to(self.length);
         let (declared, budget) = (self.declared, Arc::clone(self.budget()));
-        let begin = commit.leader.as_ref().map(Leader::announcement);
+        let begin = commit.leader.as_ref().map(Leader::announcer);
         let verdict = commit.verdict.clone();
         let reader = Stream::begin(head, declared, begun, source, Box::new(self));
         let stream: Weak<dyn BudgetedRecording> = Arc::<Stream>::downgrade(reader.stream());
@@ -160,29 +160,29 @@ impl Recorder {
     }
 
     /// Returns a handle to the tag, which is set once the body is complete.
-    pub(crate) fn tag(&self) -> Tagged {
+    pub(crate) fn tag(&self) -> GeneratedTag {
         self.tag.clone()
     }
 
     /// Returns `true` if the budget, without other recordings, could hold this many more bytes, or
     /// the rest of the declared length if that is more.
-    fn fits_alone(&self, bytes: u64) -> bool {
+    fn fits_empty_budget(&self, bytes: u64) -> bool {
         let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
-        self.reservation.fits_alone(bytes.max(rest))
+        self.reservation.fits_empty_budget(bytes.max(rest))
     }
 
     /// Returns a function that makes room for more bytes, if that is possible at all. The caller
     /// must not hold a lock when it calls that function.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
-        self.fits_alone(bytes).then_some(move || budget.make_room())
+        self.fits_empty_budget(bytes).then_some(move || budget.make_room())
     }
 
     fn len(&self) -> u64 {
         self.length
     }
 
-    fn most(&self) -> u64 {
+    fn max_length(&self) -> u64 {
         self.limit.min(self.declared.unwrap_or(u64::MAX))
     }
 
@@ -193,44 +193,44 @@ impl Recorder {
         }
         let length = data.len() as u64;
         let total = self.len() + length;
-        let most = self.most();
-        if total > most {
-            return (data, Some(self.excess(total)));
+        let max_length = self.max_length();
+        if total > max_length {
+            return (data, Some(self.excess_reason(total)));
         }
         if data.is_empty() {
             return (data, None);
         }
         // Doubles the capacity, up to the limit or the declared length.
-        let capacity = (2 * total).min(most);
+        let capacity = (2 * total).min(max_length);
         let (held, needed) = match &self.recorded {
-            Recorded::Nothing => (0, length),
-            Recorded::One(first) => (first.len() as u64, capacity),
-            Recorded::Many(bytes) if total <= bytes.capacity() as u64 => (0, 0),
-            Recorded::Many(bytes) => (bytes.capacity() as u64, capacity),
+            RecordedBytes::Nothing => (0, length),
+            RecordedBytes::One(first) => (first.len() as u64, capacity),
+            RecordedBytes::Many(bytes) if total <= bytes.capacity() as u64 => (0, 0),
+            RecordedBytes::Many(bytes) => (bytes.capacity() as u64, capacity),
         };
         if !self.reservation.grow(needed - held) {
-            return (data, Some(RecordingEnd::NoRoomNow));
+            return (data, Some(RecordingEnd::NoRoom));
         }
         if let Some((digest, _)) = &mut self.digest {
             digest.update(&data);
         }
-        let (recorded, sent) = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
-            Recorded::Nothing => {
-                let (kept, sent) = body_for_storage(data);
-                (Recorded::One(kept), sent)
+        let (recorded, sent) = match std::mem::replace(&mut self.recorded, RecordedBytes::Nothing) {
+            RecordedBytes::Nothing => {
+                let (stored, sent) = body_for_storage(data);
+                (RecordedBytes::One(stored), sent)
             }
-            Recorded::One(first) => {
+            RecordedBytes::One(first) => {
                 let mut bytes = Vec::with_capacity(capacity as usize);
                 bytes.extend_from_slice(&first);
                 bytes.extend_from_slice(&data);
-                (Recorded::Many(bytes), data)
+                (RecordedBytes::Many(bytes), data)
             }
-            Recorded::Many(mut bytes) => {
+            RecordedBytes::Many(mut bytes) => {
                 if needed > 0 {
                     bytes.reserve_exact(capacity as usize - bytes.len());
                 }
                 bytes.extend_from_slice(&data);
-                (Recorded::Many(bytes), data)
+                (RecordedBytes::Many(bytes), data)
             }
         };
         self.recorded = recorded;
@@ -239,9 +239,9 @@ impl Recorder {
     }
 
     /// Returns the reason why a body of this length is not storable.
-    fn excess(&self, length: u64) -> RecordingEnd {
+    fn excess_reason(&self, length: u64) -> RecordingEnd {
         let is_declared = self.declared.is_none_or(|declared| length <= declared);
-        RecordingEnd::Unfit(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
+        RecordingEnd::NotStorable(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
     }
 
     fn is_refused(&self) -> bool {
@@ -251,7 +251,7 @@ impl Recorder {
 
     /// Ends a stalled recording. Stores the body if it has its declared length.
     pub(super) fn end_stalled(self) {
-        let how = if self.is_whole() { RecordingEnd::Clean } else { RecordingEnd::NoRoomNow };
+        let how = if self.is_whole() { RecordingEnd::Clean } else { RecordingEnd::NoRoom };
         drop(self.end(how));
     }
 
@@ -263,15 +263,15 @@ impl Recorder {
         } else if let Some(mut commit) = self.commit.take() {
             match how {
                 RecordingEnd::Failed => {
-                    commit.storing.not_stored(&commit.cache, Detail::CutShort);
+                    commit.pending_store.record_not_stored(&commit.cache, Detail::CutShort);
                     commit.failed();
                 }
-                RecordingEnd::Unfit(why) => {
-                    commit.storing.give_up(&commit.cache, why);
+                RecordingEnd::NotStorable(why) => {
+                    commit.pending_store.give_up(&commit.cache, why);
                     commit.pass();
                 }
-                RecordingEnd::NoRoomNow => {
-                    commit.storing.not_stored(&commit.cache, Detail::NoRoom);
+                RecordingEnd::NoRoom => {
+                    commit.pending_store.record_not_stored(&commit.cache, Detail::NoRoom);
                     commit.pass();
                 }
                 RecordingEnd::Refused | RecordingEnd::Clean => commit.pass(),
@@ -282,10 +282,10 @@ impl Recorder {
 
     /// Takes the recorded bytes.
     fn body(&mut self) -> Bytes {
-        match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
-            Recorded::Nothing => Bytes::new(),
-            Recorded::One(bytes) => bytes,
-            Recorded::Many(mut bytes) => {
+        match std::mem::replace(&mut self.recorded, RecordedBytes::Nothing) {
+            RecordedBytes::Nothing => Bytes::new(),
+            RecordedBytes::One(bytes) => bytes,
+            RecordedBytes::Many(mut bytes) => {
                 bytes.shrink_to_fit();
                 Bytes::from(bytes)
             }
@@ -299,21 +299,21 @@ impl Recorder {
         let Some(mut commit) = self.commit.take() else { return unstored(reservation) };
         // RFC 9112 section 8: a body without its declared length is incomplete.
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
-            commit.storing.not_stored(&commit.cache, Detail::ContentLength);
+            commit.pending_store.record_not_stored(&commit.cache, Detail::ContentLength);
             commit.failed();
             return unstored(reservation);
         }
         let tag = self
             .digest
             .take()
-            .map(|(digest, comparison)| EntityTag::generated(&digest.finalize().into(), comparison));
-        tag.iter().for_each(|tag| commit.storing.tag(tag));
-        if !commit.storing.made_from(self.tracker.peek()) {
-            commit.storing.give_up(&commit.cache, Detail::Dependencies);
+            .map(|(digest, comparison)| EntityTag::from_sha256(&digest.finalize().into(), comparison));
+        tag.iter().for_each(|tag| commit.pending_store.set_etag(tag));
+        if !commit.pending_store.add_dependencies(self.tracker.peek()) {
+            commit.pending_store.give_up(&commit.cache, Detail::Dependencies);
             commit.pass();
             return unstored(reservation);
         }
-        commit.storing.settle();
+        commit.pending_store.settle_refresh();
         if let Some(tag) = tag {
             self.tag.set(tag);
         }
@@ -328,7 +328,7 @@ impl Recorder {
                 match verdict {
                     Verdict::Admitted => commit.store(body),
                     Verdict::Refused => {
-                        commit.storing.refused(&commit.cache);
+                        commit.pending_store.handle_refusal(&commit.cache);
                         commit.pass();
                     }
                     // Dropping the leader makes a follower fetch again.
@@ -350,7 +350,7 @@ impl Drop for Recorder {
             let body = self.body();
             drop(self.finish(body));
         } else if let Some(commit) = &self.commit {
-            commit.storing.not_stored(&commit.cache, Detail::CutShort);
+            commit.pending_store.record_not_stored(&commit.cache, Detail::CutShort);
         }
     }
 }

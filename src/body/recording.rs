@@ -26,7 +26,7 @@ pin_project! {
     /// A body, the frames of it that were read ahead, and its recorder until the recording ends.
     pub(super) struct Recording<B> {
         // Frames that were ready before the head was sent.
-        pub(super) ahead: Frames,
+        pub(super) frames_ahead: Frames,
         #[pin]
         body: B,
         // The value of `Content-Length`.
@@ -34,18 +34,18 @@ pin_project! {
         pub(super) recorder: Option<SharedRecorder>,
         ended: bool,
         // `false` if the body was read to its end and does not have the declared length.
-        consistent: bool,
+        has_declared_length: bool,
         // The error of the body while it was read ahead. The reader gets it after the frames ahead.
         error: Option<BoxError>,
         // The stored bytes of the complete body, until its client reads.
         stored: Option<Bytes>,
         // The ended recorder. It holds its share of the budget until the frames read ahead are
         // sent.
-        held: Option<SharedRecorder>,
+        ended_recorder: Option<SharedRecorder>,
         // The dependencies of the body while a shared stream records it.
         pub(super) tracker: Option<Tracker>,
         // The dependencies that the recorder knew at its end.
-        known: Option<Tracker>,
+        ended_tracker: Option<Tracker>,
         // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
         // The chain of the request that the body answers. The body is polled in it after the
@@ -56,10 +56,10 @@ pin_project! {
 
 /// The most bytes that are read ahead while a body is ready. A body that is ready at once is then
 /// stored at once, even if its client reads slowly.
-const AHEAD_BYTES: u64 = 256 << 10;
-const AHEAD_FRAMES: usize = 64;
+const MAX_AHEAD_BYTES: u64 = 256 << 10;
+const MAX_AHEAD_FRAMES: usize = 64;
 /// The most frames that `peek` reads, including empty ones.
-const PEEKED_FRAMES: usize = 256;
+const MAX_PEEKED_FRAMES: usize = 256;
 
 impl<B> Recording<B>
 where
@@ -67,39 +67,44 @@ where
     B::Error: Into<BoxError>,
 {
     pub(super) fn new(body: B, declared: Option<u64>, recorder: Option<Recorder>) -> Self {
-        let ahead = Frames::default();
+        let frames_ahead = Frames::default();
         let chain = recorder.as_ref().and_then(|recorder| recorder.tracker.chain());
         Self {
-            ahead,
+            frames_ahead,
             body,
             declared,
             recorder: recorder.map(SharedRecorder::new),
             ended: false,
-            consistent: true,
+            has_declared_length: true,
             error: None,
             stored: None,
-            held: None,
+            ended_recorder: None,
             tracker: None,
-            known: None,
+            ended_tracker: None,
             relay: DependencyRelay::default(),
             chain,
         }
     }
 
     fn ahead_bytes(&self) -> u64 {
-        self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
+        self.frames_ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
     }
 
     /// Returns `true` if the whole body was read ahead, and has the declared length and no
     /// trailers.
     pub(super) fn is_whole(&self) -> bool {
-        self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
+        self.ended
+            && self.has_declared_length
+            && self.error.is_none()
+            && self.frames_ahead.iter().all(Frame::is_data)
     }
 
     /// Reads ahead while the body is ready and recorded, within limits.
     pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
-        self.while_ready(cx, |recording, bytes| {
-            recording.is_recording() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
+        self.read_while_ready(cx, |recording, bytes| {
+            recording.is_recording()
+                && bytes < MAX_AHEAD_BYTES
+                && recording.frames_ahead.len() < MAX_AHEAD_FRAMES
         });
     }
 
@@ -107,26 +112,31 @@ where
     /// ahead.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
         // No frame follows trailers.
-        self.while_ready(cx, |recording, bytes| {
+        self.read_while_ready(cx, |recording, bytes| {
             bytes <= limit
-                && recording.ahead.len() < PEEKED_FRAMES
-                && recording.ahead.last().is_none_or(Frame::is_data)
+                && recording.frames_ahead.len() < MAX_PEEKED_FRAMES
+                && recording.frames_ahead.last().is_none_or(Frame::is_data)
         });
     }
 
-    fn while_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>, goes_on: impl Fn(&Self, u64) -> bool) {
+    fn read_while_ready(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        continues: impl Fn(&Self, u64) -> bool,
+    ) {
         if self.body.is_end_stream() {
             self.as_mut().end();
         }
         let mut bytes = 0;
-        while !self.ended && goes_on(&self, bytes) {
+        while !self.ended && continues(&self, bytes) {
             match self.as_mut().poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                    let ahead = self.as_mut().project().ahead;
+                    let frames_ahead = self.as_mut().project().frames_ahead;
                     // Each of many frames may be a small slice of a large buffer.
-                    let compacts = !ahead.is_empty();
-                    ahead.push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
+                    let compacts = !frames_ahead.is_empty();
+                    frames_ahead
+                        .push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     *self.as_mut().project().error = Some(error);
@@ -138,8 +148,8 @@ where
         // If the length contradicts the declared one, the body does not state its end, so that the
         // server detects and reports the error.
         let length = self.ahead_bytes();
-        let consistent = !self.ended || self.declared.is_none_or(|declared| declared == length);
-        *self.project().consistent = consistent;
+        let has_declared_length = !self.ended || self.declared.is_none_or(|declared| declared == length);
+        *self.project().has_declared_length = has_declared_length;
     }
 
     pub(super) fn poll_body(
@@ -148,7 +158,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.recorder.is_some() && !self.is_recording() {
             // The budget has ended the recording.
-            self.as_mut().end_recording(RecordingEnd::NoRoomNow);
+            self.as_mut().end_recording(RecordingEnd::NoRoom);
         }
         let this = self.as_mut().project();
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
@@ -179,7 +189,7 @@ where
             Ok(data) => Frame::data(self.as_mut().record(data)),
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
-                self.as_mut().end_recording(RecordingEnd::Unfit(Detail::Trailers));
+                self.as_mut().end_recording(RecordingEnd::NotStorable(Detail::Trailers));
                 trailers
             }
         };
@@ -208,9 +218,9 @@ where
     fn end_recording(self: Pin<&mut Self>, how: RecordingEnd) {
         let this = self.project();
         if let Some(mut recorder) = this.recorder.take() {
-            *this.known = recorder.tracker.known();
+            *this.ended_tracker = recorder.tracker.share_if_read();
             *this.stored = recorder.end(how);
-            *this.held = Some(recorder);
+            *this.ended_recorder = Some(recorder);
         }
     }
 
@@ -221,17 +231,18 @@ where
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
-        let is_ahead =
-            |body: &mut Bytes| body.len() as u64 == ahead_bytes && this.ahead.iter().all(Frame::is_data);
+        let is_ahead = |body: &mut Bytes| {
+            body.len() as u64 == ahead_bytes && this.frames_ahead.iter().all(Frame::is_data)
+        };
         if let Some(body) = this.stored.take_if(is_ahead) {
-            *this.ahead = Frames::one(body);
+            *this.frames_ahead = Frames::one(body);
         }
     }
 
     /// Registers the recorders that still hold bytes of the budget.
     pub(super) fn register(self: Pin<&mut Self>) {
         let this = self.project();
-        for recorder in [this.recorder, this.held].into_iter().flatten() {
+        for recorder in [this.recorder, this.ended_recorder].into_iter().flatten() {
             recorder.register();
         }
     }
@@ -244,12 +255,12 @@ where
     /// Returns the dependencies of the body so far.
     pub(super) fn reads(&self) -> Option<Dependencies> {
         let recorder = self.recorder.as_ref().map(|recorder| &recorder.tracker);
-        recorder.or(self.tracker.as_ref()).or(self.known.as_ref())?.peek()
+        recorder.or(self.tracker.as_ref()).or(self.ended_tracker.as_ref())?.peek()
     }
 
     /// Returns `true` if more frames may follow.
-    pub(super) fn goes_on(&self) -> bool {
-        !self.ended && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
+    pub(super) fn may_have_more_frames(&self) -> bool {
+        !self.ended && self.error.is_none() && self.frames_ahead.iter().all(Frame::is_data)
     }
 
     /// Returns `true` if the body is known to be at its end.
@@ -262,7 +273,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.as_mut().project();
-        let frame = match this.ahead.pop() {
+        let frame = match this.frames_ahead.pop() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None if *this.ended => Poll::Ready(this.error.take().map(Err)),
             None => self.as_mut().poll_body(cx),
@@ -271,23 +282,26 @@ where
         if is_tracked() {
             this.relay.set_waiting(frame.is_pending());
             let tracker = this.recorder.as_ref().map(|recorder| &recorder.tracker);
-            tracker.or(this.known.as_ref()).into_iter().for_each(|tracker| this.relay.pass_on(tracker));
+            tracker
+                .or(this.ended_tracker.as_ref())
+                .into_iter()
+                .for_each(|tracker| this.relay.pass_on(tracker));
         }
         this.stored.take();
-        if this.ahead.is_empty() {
-            this.held.take();
+        if this.frames_ahead.is_empty() {
+            this.ended_recorder.take();
         }
         frame
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty() && self.ended && self.consistent && self.error.is_none()
+        self.frames_ahead.is_empty() && self.ended && self.has_declared_length && self.error.is_none()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let ahead = self.ahead_bytes();
         if self.ended && self.error.is_none() {
-            return if self.consistent { SizeHint::with_exact(ahead) } else { SizeHint::new() };
+            return if self.has_declared_length { SizeHint::with_exact(ahead) } else { SizeHint::new() };
         }
         let rest = self.body.size_hint();
         let mut hint = SizeHint::new();

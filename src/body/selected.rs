@@ -25,13 +25,13 @@ impl<B> ResponseBody<B> {
             Selection::Failed => {
                 // RFC 9110 section 15.5.13.
                 parts.status = StatusCode::PRECONDITION_FAILED;
-                parts.headers = of_an_error(&parts.headers);
+                parts.headers = error_headers(&parts.headers);
                 Self::default()
             }
             Selection::Unsatisfiable => {
                 // RFC 9110 section 15.5.17.
                 parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
-                parts.headers = of_an_error(&parts.headers);
+                parts.headers = error_headers(&parts.headers);
                 insert(&mut parts.headers, &CONTENT_RANGE, unsatisfied_range(length));
                 Self::default()
             }
@@ -69,15 +69,15 @@ impl<B> ResponseBody<B> {
 }
 
 /// Returns the fields of an error response to one request. No cache may store it as the page.
-fn of_an_error(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = not_modified(headers);
+fn error_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut headers_of_error = not_modified(headers);
     let is_targeted = |name: &&http::HeaderName| name.as_str().ends_with("-cache-control");
-    let targeted: Vec<_> = kept.keys().filter(is_targeted).cloned().collect();
+    let targeted: Vec<_> = headers_of_error.keys().filter(is_targeted).cloned().collect();
     for name in [EXPIRES, AGE].into_iter().chain(targeted) {
-        kept.remove(name);
+        headers_of_error.remove(name);
     }
-    insert(&mut kept, &CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    kept
+    insert(&mut headers_of_error, &CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers_of_error
 }
 
 /// Inserts a field. A full header section stays without it.

@@ -25,24 +25,27 @@ pub(super) struct SharedRecorder {
 struct RecorderSlot(Mutex<SlotState>);
 
 struct SlotState {
-    what: ReservationOwner,
+    owner: ReservationOwner,
     /// The time of the last recorded frame.
-    moved: Instant,
+    last_progress: Instant,
 }
 
 /// The owner of the reserved bytes.
 enum ReservationOwner {
     Recorder(Box<Recorder>),
     /// The reservation of an ended recording. Some of its frames may not be sent yet.
-    Unsent(Arc<Reservation>),
+    UnsentFrames(Arc<Reservation>),
     Nothing,
 }
 
 impl SharedRecorder {
     pub(super) fn new(mut recorder: Recorder) -> Self {
         let tracker = std::mem::take(&mut recorder.tracker);
-        let held = SlotState { what: ReservationOwner::Recorder(Box::new(recorder)), moved: Instant::now() };
-        Self { slot: Arc::new(RecorderSlot(Mutex::new(held))), tracker, is_registered: false }
+        let state = SlotState {
+            owner: ReservationOwner::Recorder(Box::new(recorder)),
+            last_progress: Instant::now(),
+        };
+        Self { slot: Arc::new(RecorderSlot(Mutex::new(state))), tracker, is_registered: false }
     }
 
     /// Registers the recording with the budget, which may end it from now on.
@@ -50,12 +53,12 @@ impl SharedRecorder {
         if self.is_registered {
             return;
         }
-        let budget = match &mut self.slot.lock().what {
+        let budget = match &mut self.slot.lock().owner {
             ReservationOwner::Recorder(recorder) => {
                 recorder.tracker = self.tracker.share();
                 Arc::clone(recorder.budget())
             }
-            ReservationOwner::Unsent(reservation) => Arc::clone(reservation.budget()),
+            ReservationOwner::UnsentFrames(reservation) => Arc::clone(reservation.budget()),
             ReservationOwner::Nothing => return,
         };
         let slot: Weak<RecorderSlot> = Arc::downgrade(&self.slot);
@@ -65,34 +68,34 @@ impl SharedRecorder {
 
     /// Returns `true` while the recording goes on.
     pub(super) fn is_recording(&self) -> bool {
-        matches!(self.slot.lock().what, ReservationOwner::Recorder(_))
+        matches!(self.slot.lock().owner, ReservationOwner::Recorder(_))
     }
 
     /// Returns `true` if followers may be waiting.
     pub(super) fn has_leader(&self) -> bool {
-        self.look(Recorder::has_leader).unwrap_or(false)
+        self.with_recorder(Recorder::has_leader).unwrap_or(false)
     }
 
     /// Returns a permit to read the body only for the store, if one is left.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
-        self.look(Recorder::drain_permit).flatten()
+        self.with_recorder(Recorder::drain_permit).flatten()
     }
 
-    fn look<T>(&self, at: impl FnOnce(&Recorder) -> T) -> Option<T> {
-        match &self.slot.lock().what {
+    fn with_recorder<T>(&self, at: impl FnOnce(&Recorder) -> T) -> Option<T> {
+        match &self.slot.lock().owner {
             ReservationOwner::Recorder(recorder) => Some(at(recorder)),
-            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => None,
+            ReservationOwner::UnsentFrames(_) | ReservationOwner::Nothing => None,
         }
     }
 
     /// Records a frame. Returns the frame for sending, and the reason if the recording must end.
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         let (data, end, make_room) = match &mut *self.slot.lock() {
-            SlotState { what: ReservationOwner::Recorder(recorder), moved } => {
+            SlotState { owner: ReservationOwner::Recorder(recorder), last_progress } => {
                 // Set first, so that the budget does not end this recording.
-                *moved = Instant::now();
+                *last_progress = Instant::now();
                 let (data, end) = recorder.push(data);
-                let lacks_room = end == Some(RecordingEnd::NoRoomNow);
+                let lacks_room = end == Some(RecordingEnd::NoRoom);
                 let make_room = lacks_room.then(|| recorder.room_maker(data.len() as u64)).flatten();
                 (data, end, make_room)
             }
@@ -100,16 +103,16 @@ impl SharedRecorder {
         };
         let Some(make_room) = make_room else { return (data, end) };
         make_room();
-        match &mut self.slot.lock().what {
+        match &mut self.slot.lock().owner {
             ReservationOwner::Recorder(recorder) => recorder.push(data),
-            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => (data, None),
+            ReservationOwner::UnsentFrames(_) | ReservationOwner::Nothing => (data, None),
         }
     }
 
     /// Ends the recording. Returns the complete body if it is stored or will be.
     pub(super) fn end(&mut self, how: RecordingEnd) -> Option<Bytes> {
         let ended = self.take()?.end(how);
-        self.slot.lock().what = ReservationOwner::Unsent(ended.reservation);
+        self.slot.lock().owner = ReservationOwner::UnsentFrames(ended.reservation);
         ended.body
     }
 
@@ -120,7 +123,7 @@ impl SharedRecorder {
                 recorder.tracker = std::mem::take(&mut self.tracker);
                 Some(*recorder)
             }
-            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => None,
+            ReservationOwner::UnsentFrames(_) | ReservationOwner::Nothing => None,
         }
     }
 }
@@ -141,22 +144,22 @@ impl RecorderSlot {
     }
 
     fn take(&self) -> ReservationOwner {
-        std::mem::replace(&mut self.lock().what, ReservationOwner::Nothing)
+        std::mem::replace(&mut self.lock().owner, ReservationOwner::Nothing)
     }
 }
 
 impl BudgetedRecording for RecorderSlot {
     fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
-        let what = {
-            let mut held = self.lock();
-            let still = held.moved + STALL_TIMEOUT;
-            match held.what {
+        let owner = {
+            let mut state = self.lock();
+            let stalls_at = state.last_progress + STALL_TIMEOUT;
+            match state.owner {
                 ReservationOwner::Nothing => return None,
-                _ if now < still => return Some(still),
-                _ => std::mem::replace(&mut held.what, ReservationOwner::Nothing),
+                _ if now < stalls_at => return Some(stalls_at),
+                _ => std::mem::replace(&mut state.owner, ReservationOwner::Nothing),
             }
         };
-        if let ReservationOwner::Recorder(recorder) = what {
+        if let ReservationOwner::Recorder(recorder) = owner {
             recorder.end_stalled();
         }
         None

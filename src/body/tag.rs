@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 /// The entity tag of a body, set once the body is complete.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tagged(Arc<OnceLock<EntityTag>>);
+pub(crate) struct GeneratedTag(Arc<OnceLock<EntityTag>>);
 
-impl Tagged {
+impl GeneratedTag {
     pub(super) fn set(&self, tag: EntityTag) {
         // A recording ends once.
         let _ = self.0.set(tag);

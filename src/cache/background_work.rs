@@ -1,7 +1,7 @@
 //! Background work of the cache: how it starts, how it is counted, and how a shutdown waits for it.
 
 use super::background::{RefreshEnd, RefreshStats};
-use super::contradictions::UnkeyedFields;
+use super::contradictions::UnkeyedFieldsDigest;
 use super::handle::Cache;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -57,9 +57,9 @@ impl Cache {
 
     /// Returns a permit to continue a fetch after its client disconnects, if there is a runtime and
     /// fewer than the limit are in use.
-    pub(crate) fn carry_permit(&self) -> Option<WorkPermit> {
+    pub(crate) fn detach_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
-        self.0.background.carry_permit()
+        self.0.background.detach_permit()
     }
 
     /// Counts the start of a refresh.
@@ -75,20 +75,20 @@ impl Cache {
     }
 
     /// Returns `true` if the next refresh of a key carries only keyed fields.
-    pub(crate) fn is_bare_next(&self, key: KeyRef<'_>) -> bool {
-        self.0.background.is_bare_next(key, self.clock().now())
+    pub(crate) fn is_keyed_only_next(&self, key: KeyRef<'_>) -> bool {
+        self.0.background.is_keyed_only_next(key, self.clock().now())
     }
 
     /// Counts the end of a refresh.
-    pub(crate) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd) {
-        self.0.background.refreshed(key, end, self.clock().now());
+    pub(crate) fn end_refresh(&self, key: KeyRef<'_>, end: RefreshEnd) {
+        self.0.background.end_refresh(key, end, self.clock().now());
     }
 
     /// Returns the number of background refreshes that are running, have succeeded and have failed
     /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {
-        self.0.background.counts()
+        self.0.background.stats()
     }
 
     /// Waits until no write and no background work is in progress. It neither stops nor forbids any
@@ -156,8 +156,13 @@ impl Cache {
 
     /// Records an answer that is not stored and contradicts the stored response that was received
     /// at `stored`. Returns `true` if it is the second such answer.
-    pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
-        self.0.background.contradicts(key, stored, fields, self.clock().now())
+    pub(crate) fn add_contradiction(
+        &self,
+        key: KeyRef<'_>,
+        stored: Moment,
+        fields: UnkeyedFieldsDigest,
+    ) -> bool {
+        self.0.background.add_contradiction(key, stored, fields, self.clock().now())
     }
 
     /// Records that a 304 did not match a stored response.

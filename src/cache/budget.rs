@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The largest recording in bytes that counts as small. In a small budget, a quarter of the budget
 /// counts instead.
-const SMALL: u64 = 256 << 10;
+const SMALL_BYTES: u64 = 256 << 10;
 
 /// The limit on the bytes of all recordings together, and the recordings that may be ended to make
 /// room.
@@ -115,7 +115,7 @@ impl Reservation {
 
     /// Reserves more bytes. Returns `false` if they exceed the limit.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let within = |used| self.sum_with(used, bytes);
+        let within = |used| self.sum_within_limit(used, bytes);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
         self.bytes += if taken { bytes } else { 0 };
         taken
@@ -123,21 +123,21 @@ impl Reservation {
 
     /// Returns `true` if this many more bytes fit into the budget now.
     pub(crate) fn can_grow(&self, bytes: u64) -> bool {
-        self.sum_with(self.budget.used(), bytes).is_some()
+        self.sum_within_limit(self.budget.used(), bytes).is_some()
     }
 
     /// Returns `true` if this many more bytes would fit if there were no other recording.
-    pub(crate) fn fits_alone(&self, bytes: u64) -> bool {
-        self.sum_with(self.bytes, bytes).is_some()
+    pub(crate) fn fits_empty_budget(&self, bytes: u64) -> bool {
+        self.sum_within_limit(self.bytes, bytes).is_some()
     }
 
     /// Returns `used` plus `bytes`, or `None` if the sum exceeds the limit.
     ///
     /// Large recordings leave a quarter of the budget to small ones. So clients that read large
     /// bodies slowly do not prevent the storage of pages.
-    fn sum_with(&self, used: u64, bytes: u64) -> Option<u64> {
+    fn sum_within_limit(&self, used: u64, bytes: u64) -> Option<u64> {
         let limit = self.budget.limit;
-        let large = self.bytes.saturating_add(bytes) > SMALL.min(limit / 4);
+        let large = self.bytes.saturating_add(bytes) > SMALL_BYTES.min(limit / 4);
         let limit = if large { limit - limit / 4 } else { limit };
         used.checked_add(bytes).filter(|sum| *sum <= limit)
     }
@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn large_recordings_leave_room_for_small_ones() {
-        let budget = Budget::new(4 * SMALL);
+        let budget = Budget::new(4 * SMALL_BYTES);
         let mut large = Reservation::new(&budget);
-        assert!(large.grow(3 * SMALL) && !large.grow(1));
+        assert!(large.grow(3 * SMALL_BYTES) && !large.grow(1));
         let mut small = Reservation::new(&budget);
-        assert!(small.grow(SMALL) && !small.grow(1));
+        assert!(small.grow(SMALL_BYTES) && !small.grow(1));
     }
 }

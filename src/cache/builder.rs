@@ -9,7 +9,7 @@ use super::namespaces::Namespaces;
 use super::split_mix64::SplitMix64;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::flight::{Flights, Remembered};
+use crate::flight::{Flights, RecentKeys};
 use crate::key::KeyRef;
 use crate::policy::{Policy, Ttl};
 use crate::store::Store;
@@ -86,10 +86,10 @@ impl Cache {
             guard,
             flights: Flights::new(builder.max_flights),
             hit_for_miss: Arc::default(),
-            last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
+            last_recordings: Arc::new(RecentKeys::with_ttl(LastRecording::TTL)),
             recording: Budget::new(builder.recording_bytes),
             background: Arc::new(Background::new(builder.max_refreshes)),
-            dice: Arc::new(SplitMix64::new(builder.seed)),
+            random: Arc::new(SplitMix64::new(builder.seed)),
             value_ttl: builder.value_ttl,
             key_function: builder.key_function,
             key_secret: builder.key_secret,

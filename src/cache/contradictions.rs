@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// A digest of the unkeyed fields of a request. It is valid only within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UnkeyedFields(u64);
+pub(crate) struct UnkeyedFieldsDigest(u64);
 
-impl UnkeyedFields {
+impl UnkeyedFieldsDigest {
     /// Creates the digest of some field lines. Fields that differ in each request of one visitor,
     /// such as a request ID, do not count.
     pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
@@ -34,18 +34,18 @@ impl UnkeyedFields {
 }
 
 /// The most keys in each table.
-const MOST: usize = 8192;
+const CAPACITY: usize = 8192;
 
 /// The time after which an answer to the same unkeyed fields counts as another visitor's, because
 /// all visitors may send the same fields.
-const SAME_FIELDS: Duration = Duration::from_secs(60);
+const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
 /// The first answer that contradicts a stored response.
 #[derive(Debug, Clone, Copy)]
 struct Contradiction {
     /// The time at which the stored response was received. It identifies that response.
     stored: Moment,
-    fields: UnkeyedFields,
+    fields: UnkeyedFieldsDigest,
     at: Moment,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPr
 impl Default for Contradictions {
     fn default() -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
-        Self(Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle))
+        Self(Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle))
     }
 }
 
@@ -65,13 +65,19 @@ impl Contradictions {
     ///
     /// The second one must answer a request with other unkeyed fields, or come a minute after the
     /// first.
-    pub(super) fn add(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields, now: Moment) -> bool {
+    pub(super) fn add(
+        &self,
+        key: KeyRef<'_>,
+        stored: Moment,
+        fields: UnkeyedFieldsDigest,
+        now: Moment,
+    ) -> bool {
         let first = self.0.get(&key.process_hash()).filter(|first| first.stored == stored);
         let Some(first) = first else {
             self.0.insert(key.process_hash(), Contradiction { stored, fields, at: now });
             return false;
         };
-        first.fields != fields || now >= first.at.after(SAME_FIELDS)
+        first.fields != fields || now >= first.at.after(SAME_FIELDS_WAIT)
     }
 }
 
@@ -85,7 +91,7 @@ pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
 impl Default for Mismatches {
     fn default() -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
-        Self(Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle))
+        Self(Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle))
     }
 }
 
@@ -117,12 +123,12 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 
-    fn fields(lines: &[(&'static str, &'static str)]) -> UnkeyedFields {
+    fn fields(lines: &[(&'static str, &'static str)]) -> UnkeyedFieldsDigest {
         let lines: Vec<_> = lines
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        UnkeyedFields::of(lines.iter().map(|(name, value)| (name, value)))
+        UnkeyedFieldsDigest::of(lines.iter().map(|(name, value)| (name, value)))
     }
 
     #[test]
@@ -139,13 +145,13 @@ mod tests {
         let (now, one, two) =
             (crate::clock::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));
         assert!(!all.add(key, now, one, now) && !all.add(key, now, one, now) && all.add(key, now, two, now));
-        assert!(all.add(key, now, one, now.after(SAME_FIELDS)));
+        assert!(all.add(key, now, one, now.after(SAME_FIELDS_WAIT)));
         let newer = now.after(Duration::from_secs(1));
         assert!(!all.add(key, newer, two, now) && all.add(key, newer, one, now));
         for number in 0..50_000_u32 {
             all.add(KeyRef::new(&number.to_le_bytes()), now, one, now);
         }
-        assert!(all.0.len() <= 2 * MOST, "{}", all.0.len());
+        assert!(all.0.len() <= 2 * CAPACITY, "{}", all.0.len());
     }
 
     #[test]
@@ -167,6 +173,6 @@ mod tests {
         for number in 0..50_000_u32 {
             all.add(KeyRef::new(&number.to_le_bytes()), &one);
         }
-        assert!(all.0.len() <= 2 * MOST, "{}", all.0.len());
+        assert!(all.0.len() <= 2 * CAPACITY, "{}", all.0.len());
     }
 }

@@ -15,14 +15,14 @@ impl PendingRead {
     /// Starts a read, if reads are tracked on this thread.
     pub(crate) fn begin() -> Option<Self> {
         let reads = current()?;
-        lock(&reads).begin();
+        lock(&reads).begin_read();
         Some(Self(reads))
     }
 }
 
 impl Drop for PendingRead {
     fn drop(&mut self) {
-        lock(&self.0).end();
+        lock(&self.0).end_read();
     }
 }
 
@@ -31,7 +31,7 @@ impl Drop for PendingRead {
 pub(crate) struct DependencyRelay {
     /// The page, and the change counts of the body's and of the page's dependencies right after the
     /// dependencies were last passed on.
-    passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
+    last_passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// Present while the page waits for a frame.
     waiting: Option<PendingRead>,
 }
@@ -54,10 +54,10 @@ impl DependencyRelay {
             return;
         }
         let Some(page) = current() else { return };
-        let is_told = |(known, told, after): &(Weak<_>, u64, u64)| {
-            *told == changes && known.as_ptr() == Arc::as_ptr(&page) && *after == lock(&page).changes()
+        let is_passed = |(seen, passed, after): &(Weak<_>, u64, u64)| {
+            *passed == changes && seen.as_ptr() == Arc::as_ptr(&page) && *after == lock(&page).changes()
         };
-        if self.passed.as_ref().is_some_and(is_told) {
+        if self.last_passed.as_ref().is_some_and(is_passed) {
             return;
         }
         let reads = lock(own).clone();
@@ -66,6 +66,6 @@ impl DependencyRelay {
             page.merge(&reads);
             page.changes()
         };
-        self.passed = Some((Arc::downgrade(&page), changes, after));
+        self.last_passed = Some((Arc::downgrade(&page), changes, after));
     }
 }

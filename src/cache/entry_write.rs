@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The most times that a write is tried while other writers change the same entry.
-const TRIES: usize = 16;
+const MAX_ATTEMPTS: usize = 16;
 
 /// A write of one response, under the key of its URL or of its variant.
 pub(super) struct EntryWrite<'a> {
@@ -49,27 +49,27 @@ pub(super) enum WriteOutcome {
 }
 
 impl EntryWrite<'_> {
-    pub(super) async fn place(&self, response: &mut Arc<StoredResponse>) -> Result<WriteOutcome, StoreError> {
+    pub(super) async fn run(&self, response: &mut Arc<StoredResponse>) -> Result<WriteOutcome, StoreError> {
         let key = self.key.as_ref();
         let is_plain = response.head().nominated.is_empty();
-        if is_plain && self.put_first(key, response).await? {
+        if is_plain && self.put_if_absent(key, response).await? {
             return Ok(WriteOutcome::Stored);
         }
         let mut is_known = None;
-        for _ in 0..TRIES {
-            let seen = self.cache.within_limit(self.cache.store().get(key)).await?;
-            let placed = match &seen {
+        for _ in 0..MAX_ATTEMPTS {
+            let seen = self.cache.await_counted(self.cache.store().get(key)).await?;
+            let outcome = match &seen {
                 Some(Entry(EntryKind::Index(index))) => {
-                    self.place_variant(seen.as_ref(), index, response, &mut is_known).await?
+                    self.write_variant(seen.as_ref(), index, response, &mut is_known).await?
                 }
-                _ if is_plain => self.put_over(key, seen.as_ref(), response).await?,
+                _ if is_plain => self.replace_older(key, seen.as_ref(), response).await?,
                 _ => {
                     let index = VaryIndex::new(Vec::new(), self.expires);
-                    self.place_variant(seen.as_ref(), &index, response, &mut is_known).await?
+                    self.write_variant(seen.as_ref(), &index, response, &mut is_known).await?
                 }
             };
-            if let Some(placed) = placed {
-                return Ok(placed);
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
             }
         }
         Ok(WriteOutcome::Superseded)
@@ -77,7 +77,7 @@ impl EntryWrite<'_> {
 
     /// Adds the variant to the index, and stores the response under the variant's key. Returns
     /// `None` if another writer changed either entry first.
-    async fn place_variant(
+    async fn write_variant(
         &self,
         seen: Option<&Entry>,
         index: &VaryIndex,
@@ -100,7 +100,7 @@ impl EntryWrite<'_> {
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
         // Computed in the first try only: that try may have added the variant itself.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
-        let Some(mut evicted) = self.evicted(index, variant).await? else {
+        let Some(mut evicted) = self.variants_to_evict(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
         };
         let new = index.with_variant(variant, &evicted, self.expires);
@@ -114,11 +114,11 @@ impl EntryWrite<'_> {
             true if is_known => response.note_use(),
             true => {}
         }
-        if self.put_first(buf.key(), response).await? {
+        if self.put_if_absent(buf.key(), response).await? {
             return Ok(Some(WriteOutcome::Stored));
         }
-        let seen = self.cache.within_limit(store.get(buf.key())).await?;
-        self.put_over(buf.key(), seen.as_ref(), response).await
+        let seen = self.cache.await_counted(store.get(buf.key())).await?;
+        self.replace_older(buf.key(), seen.as_ref(), response).await
     }
 
     /// Returns the variants to evict to make room for a new one. With a local store, returns `None`
@@ -130,7 +130,11 @@ impl EntryWrite<'_> {
     /// With a local store, missing variants are evicted first, then unused ones by age. So variants
     /// of made-up field values evict each other, and not the ones in use. With other stores, the
     /// oldest variants are evicted.
-    async fn evicted(&self, index: &VaryIndex, variant: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
+    async fn variants_to_evict(
+        &self,
+        index: &VaryIndex,
+        variant: &[u8],
+    ) -> Result<Option<Vec<Bytes>>, StoreError> {
         let others: Vec<_> = index.variants().iter().filter(|known| *known != variant).cloned().collect();
         let is_known = others.len() < index.variants().len();
         let excess = (others.len() + 1).saturating_sub(self.max_variants.max(1));
@@ -160,7 +164,7 @@ impl EntryWrite<'_> {
     /// Returns a variant of the URL if it is stored and was not invalidated.
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
-        let found = self.cache.within_limit(self.cache.store().get(key.as_ref())).await?;
+        let found = self.cache.await_counted(self.cache.store().get(key.as_ref())).await?;
         let Some(Entry(EntryKind::Response(response))) = found else { return Ok(None) };
         let is_valid = self.cache.validity_of(&response).await? != Validity::Invalid;
         Ok(is_valid.then_some(response))
@@ -173,19 +177,23 @@ impl EntryWrite<'_> {
         let keys: Vec<_> =
             variants.iter().map(|variant| VaryIndex::variant_key(self.key.as_ref(), variant)).collect();
         let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        self.cache.within_limit(self.cache.store().remove_many(&keys)).await.map(drop)
+        self.cache.await_counted(self.cache.store().remove_many(&keys)).await.map(drop)
     }
 
     /// Stores the response if the key is absent. Returns `true` if the response is stored.
-    async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
+    async fn put_if_absent(
+        &self,
+        key: KeyRef<'_>,
+        response: &Arc<StoredResponse>,
+    ) -> Result<bool, StoreError> {
         let (entry, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
-        self.cache.within_limit(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
+        self.cache.await_counted(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
     /// Replaces the entry that was seen, unless that is a newer response. Returns `None` if another
     /// writer was first.
-    async fn put_over(
+    async fn replace_older(
         &self,
         key: KeyRef<'_>,
         seen: Option<&Entry>,
@@ -199,16 +207,16 @@ impl EntryWrite<'_> {
         let (new, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
         let put = self.cache.store().compare_and_set(key, seen, new, ttl);
-        Ok(self.cache.within_limit(put).await?.then_some(WriteOutcome::Stored))
+        Ok(self.cache.await_counted(put).await?.then_some(WriteOutcome::Stored))
     }
 
     /// Returns `true` if a stored response is valid and answers a later request than the new one.
     ///
     /// The clocks of machines may differ: a request time in the future does not count.
     async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
-        let asked_at = stored.head().asked_at();
-        Ok(asked_at > new.head().asked_at()
-            && asked_at <= self.cache.clock().now()
+        let requested_at = stored.head().requested_at();
+        Ok(requested_at > new.head().requested_at()
+            && requested_at <= self.cache.clock().now()
             && self.cache.validity_of(stored).await? == Validity::Valid)
     }
 }
@@ -226,8 +234,8 @@ impl Cache {
         seen: Option<&Entry>,
         index: VaryIndex,
     ) -> Result<bool, StoreError> {
-        let ttl = self.ttl_until(index.until());
-        self.within_limit(self.store().compare_and_set(
+        let ttl = self.ttl_until(index.expires());
+        self.await_counted(self.store().compare_and_set(
             url,
             seen,
             Entry(EntryKind::Index(Arc::new(index))),
@@ -239,8 +247,8 @@ impl Cache {
     /// Extends the lifetime of a URL's index to `until`, when one of its variants expires. A longer
     /// lifetime does not change.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
-        for _ in 0..TRIES {
-            let seen = self.within_limit(self.store().get(url)).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            let seen = self.await_counted(self.store().get(url)).await?;
             let Some(Entry(EntryKind::Index(index))) = &seen else { return Ok(()) };
             let Some(extended) = index.extended(until) else { return Ok(()) };
             if self.put_index(url, seen.as_ref(), extended).await? {

@@ -64,8 +64,8 @@ impl Cache {
     /// Invalidates scopes. If the store does not confirm that, the invalidation is queued.
     pub(super) async fn advance(&self, scopes: Vec<Scope>, strength: Strength) -> Delivery {
         let advance = self.0.generations.advance(&scopes, strength);
-        let mut unconfirmed = Unconfirmed { cache: self, scopes, strength };
-        let result = self.within_limit(advance).await;
+        let mut unconfirmed = UnconfirmedScopes { cache: self, scopes, strength };
+        let result = self.await_counted(advance).await;
         match &result {
             Ok(()) => unconfirmed.scopes.clear(),
             Err(_) => log_failure(&result),
@@ -120,7 +120,7 @@ impl Cache {
     }
 
     pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
-        self.within_limit(self.0.generations.current()).await
+        self.await_counted(self.0.generations.current()).await
     }
 
     /// Returns `true` if a stored response is known to be valid without waiting for the store.
@@ -130,12 +130,12 @@ impl Cache {
             return false;
         }
         let Ok(Ok(current)) = self.0.generations.current().now() else { return false };
-        response.was_valid_at(current) || self.is_found_valid(response, current)
+        response.was_valid_at(current) || self.check_now(response, current)
     }
 
     /// Checks the scopes and dependencies of a response. If it is valid, remembers this for the
     /// current generation.
-    fn is_found_valid(&self, response: &StoredResponse, current: Generation) -> bool {
+    fn check_now(&self, response: &StoredResponse, current: Generation) -> bool {
         let valid = matches!(self.check(response).now(), Ok(Ok(Validity::Valid)));
         if valid {
             response.note_valid_at(current);
@@ -164,7 +164,7 @@ impl Cache {
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
-        let stored = self.within_limit(self.0.generations.check(since, scopes, dependencies)).await?;
+        let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
         // Checked after the store, since an invalidation may become undelivered during the check
         // above.
         let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
@@ -173,13 +173,13 @@ impl Cache {
 }
 
 /// Scopes whose invalidation the store has not confirmed. Dropping it queues their invalidation.
-struct Unconfirmed<'a> {
+struct UnconfirmedScopes<'a> {
     cache: &'a Cache,
     scopes: Vec<Scope>,
     strength: Strength,
 }
 
-impl Drop for Unconfirmed<'_> {
+impl Drop for UnconfirmedScopes<'_> {
     fn drop(&mut self) {
         if !self.scopes.is_empty() {
             self.cache.queue_invalidation(&self.scopes, self.strength, None);

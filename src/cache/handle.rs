@@ -2,7 +2,7 @@
 
 use super::background::Background;
 use super::budget::{Budget, Reservation};
-use super::computed::Computed;
+use super::compute_outcome::ComputeOutcome;
 use super::guard::{CircuitState, StoreGuard, guarded_generations};
 use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
@@ -10,7 +10,7 @@ use super::number_locks::NumberLocks;
 use super::split_mix64::SplitMix64;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
-use crate::flight::{Flights, HitForMiss, Remembered};
+use crate::flight::{Flights, HitForMiss, RecentKeys};
 use crate::key::ValueDigests;
 use crate::policy::Policy;
 use crate::store::{Generations, Store, StoreFuture};
@@ -52,15 +52,15 @@ pub(super) struct CacheInner {
     pub(super) guard: Arc<StoreGuard>,
     pub(super) flights: Flights,
     pub(super) hit_for_miss: Arc<HitForMiss>,
-    pub(super) last_recordings: Arc<Remembered<LastRecording>>,
+    pub(super) last_recordings: Arc<RecentKeys<LastRecording>>,
     pub(super) recording: Arc<Budget>,
     pub(super) background: Arc<Background>,
-    pub(super) dice: Arc<SplitMix64>,
+    pub(super) random: Arc<SplitMix64>,
     pub(super) value_ttl: Option<Duration>,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) key_secret: Arc<[u8]>,
     pub(super) policy: Arc<Policy>,
-    pub(super) computations: Flights<Computed>,
+    pub(super) computations: Flights<ComputeOutcome>,
     pub(super) number_locks: Arc<NumberLocks>,
 }
 
@@ -75,7 +75,7 @@ impl Cache {
 
     /// Draws a number from [0, 1).
     pub(crate) fn draw(&self) -> f64 {
-        self.0.dice.draw()
+        self.0.random.draw()
     }
 
     /// Returns a handle to the same cache in another namespace.
@@ -186,7 +186,7 @@ impl Cache {
     }
 
     /// Returns the outcomes of the last recordings, by key.
-    pub(crate) fn last_recordings(&self) -> &Remembered<LastRecording> {
+    pub(crate) fn last_recordings(&self) -> &RecentKeys<LastRecording> {
         &self.0.last_recordings
     }
 
@@ -202,7 +202,7 @@ impl Cache {
     ///
     /// For a store outside the process, its guard has set the time limit and counts the failure. A
     /// store inside the process has no guard, and its futures are ready.
-    pub(crate) async fn within_limit<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+    pub(crate) async fn await_counted<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {
             self.0.guard.count_failure();

@@ -31,12 +31,12 @@ pub struct Invalidation {
 /// One scope to invalidate, on one host or on all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InvalidationTarget {
-    what: What,
+    kind: TargetKind,
     host: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+enum TargetKind {
     Path(String),
     /// The path of a request, or of a reference in a response. It is percent-encoded.
     RequestPath(String),
@@ -58,7 +58,7 @@ impl Invalidation {
     /// With feature `axum`, the path also names responses whose handler sees it. If a proxy has
     /// removed a prefix (`X-Forwarded-Prefix`), the path with the prefix names the response, too.
     pub fn path(path: impl Into<String>) -> Self {
-        Self::of([What::Path(path.into())])
+        Self::of([TargetKind::Path(path.into())])
     }
 
     /// Names paths of requests, each once. They are percent-encoded, and have no other reading.
@@ -69,7 +69,7 @@ impl Invalidation {
                 once.push(path);
             }
         }
-        Self::of(once.into_iter().map(What::RequestPath))
+        Self::of(once.into_iter().map(TargetKind::RequestPath))
     }
 
     /// Names a path with one query, such as `/flavors?page=2`.
@@ -85,7 +85,7 @@ impl Invalidation {
     /// - The query is the one in the key. Omit the parameters that a layer ignores
     ///   ([`QueryKey`](crate::key::QueryKey)).
     pub fn uri(uri: impl Into<String>) -> Self {
-        Self::of([What::Uri(uri.into())])
+        Self::of([TargetKind::Uri(uri.into())])
     }
 
     /// Names a path and all paths below it, segment by segment.
@@ -94,7 +94,7 @@ impl Invalidation {
     /// 32 segments of a path count. Like a [`path`](Self::path), the path may be percent-encoded or
     /// decoded.
     pub fn subtree(path: impl Into<String>) -> Self {
-        Self::of([What::Subtree(path.into())])
+        Self::of([TargetKind::Subtree(path.into())])
     }
 
     /// Names a tag: all responses and values that have it.
@@ -104,13 +104,13 @@ impl Invalidation {
     /// are case-sensitive.
     #[doc(alias = "surrogate key")]
     pub fn tag(tag: impl Into<String>) -> Self {
-        Self::of([What::Tag(tag.into())])
+        Self::of([TargetKind::Tag(tag.into())])
     }
 
     /// Names all pages, values and counters in the namespace of the cache. Other namespaces of the
     /// store are not affected.
     pub fn all() -> Self {
-        Self::of([What::All])
+        Self::of([TargetKind::All])
     }
 
     /// Restricts the scopes named so far to one host.
@@ -157,8 +157,8 @@ impl Invalidation {
         self
     }
 
-    fn of(all: impl IntoIterator<Item = What>) -> Self {
-        let targets = all.into_iter().map(|what| InvalidationTarget { what, host: None }).collect();
+    fn of(all: impl IntoIterator<Item = TargetKind>) -> Self {
+        let targets = all.into_iter().map(|kind| InvalidationTarget { kind, host: None }).collect();
         Self { targets, soft: false }
     }
 
@@ -174,29 +174,29 @@ impl Invalidation {
     /// Returns the scopes. One target may have several scopes, one for each reading of its path.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
-        for InvalidationTarget { what, host } in &self.targets {
+        for InvalidationTarget { kind, host } in &self.targets {
             let first = scopes.len();
             let mut named = None;
-            match what {
-                What::Path(path) => {
+            match kind {
+                TargetKind::Path(path) => {
                     scopes.push(Scope::path(path_of(path)));
                     // An application may build the path from decoded parameters of a router. In
                     // these, `%`, `?` and `#` are text.
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
-                What::RequestPath(path) => scopes.push(Scope::path(path)),
-                What::Uri(uri) => {
+                TargetKind::RequestPath(path) => scopes.push(Scope::path(path)),
+                TargetKind::Uri(uri) => {
                     scopes.extend(uri_scopes(uri));
                     named = host_of(uri);
                 }
-                What::Subtree(path) => {
+                TargetKind::Subtree(path) => {
                     scopes.push(Scope::subtree(path_of(path)));
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(path)));
                 }
-                What::Tag(tag) => scopes.push(Scope::tag(tag)),
+                TargetKind::Tag(tag) => scopes.push(Scope::tag(tag)),
                 // The root subtree of a host contains every path on it.
-                What::All if host.is_some() => scopes.push(Scope::subtree("/")),
-                What::All => scopes.push(Scope::EVERYTHING),
+                TargetKind::All if host.is_some() => scopes.push(Scope::subtree("/")),
+                TargetKind::All => scopes.push(Scope::EVERYTHING),
             }
             let host = host.as_deref().or(named);
             if let Some(host) = host {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The most namespaces whose newest generation the handles of a cache share.
-const MOST: usize = 1024;
+const MAX_NAMESPACES: usize = 1024;
 
 /// The generations of the namespaces of one store.
 pub(super) struct Namespaces {
@@ -16,7 +16,7 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, records: Quick::new(MOST) }
+        Self { store, records: Quick::new(MAX_NAMESPACES) }
     }
 
     /// Returns the generations of a namespace, which all handles share.

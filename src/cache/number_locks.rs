@@ -27,10 +27,10 @@ impl Default for NumberLocks {
 
 impl NumberLocks {
     /// Locks the number of a key. Returns `None` after `limit`, or at once if there is no timer.
-    pub(super) async fn turn(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
+    pub(super) async fn lock(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
         let lock = &self.0[key.process_hash() as usize % LOCKS];
         match lock.try_lock() {
-            Ok(turn) => Some(turn),
+            Ok(guard) => Some(guard),
             // Without a timer, the wait could be endless.
             Err(_) if Handle::try_current().is_err() => None,
             Err(_) => timeout(limit, relay_waker(lock.lock())).await.ok(),

@@ -31,10 +31,10 @@ mod tests {
 
     #[test]
     fn draws_are_spread_evenly_and_repeat_from_the_same_seed() {
-        let (dice, again) = (SplitMix64::new(7), SplitMix64::new(7));
+        let (random, again) = (SplitMix64::new(7), SplitMix64::new(7));
         let mut tenths = [0_u32; 10];
         for _ in 0..100_000 {
-            let drawn = dice.draw();
+            let drawn = random.draw();
             assert!(drawn.to_bits() == again.draw().to_bits() && (0.0..1.0).contains(&drawn));
             tenths[(drawn * 10.0) as usize] += 1;
         }

@@ -3,7 +3,7 @@
 use super::entry_write::{EntryWrite, WriteOutcome};
 use super::handle::Cache;
 use super::last_recording::LastRecording;
-use super::outdated::Outdated;
+use super::outdated_response::OutdatedResponse;
 use crate::clock::Moment;
 use crate::entry::{Dependencies, StoredResponse, VariantSelection};
 use crate::flight::HitForMissReason;
@@ -41,14 +41,14 @@ pub(crate) struct PendingStore {
     /// The rules that distinguish variants.
     pub(crate) selection: Arc<VariantSelection>,
     /// How long the store keeps the response after it becomes stale.
-    pub(crate) retained: Duration,
+    pub(crate) retention: Duration,
     /// The response that this one replaces, and its handling if this one is not stored.
-    pub(crate) outdated: Option<Outdated>,
+    pub(crate) outdated: Option<OutdatedResponse>,
     /// The flag of a background refresh, set once the refresh leads to a new response or removes
     /// the old one.
-    pub(crate) settled: Option<RefreshOutcome>,
+    pub(crate) refresh_outcome: Option<RefreshOutcome>,
     /// The earliest expiry of the dependencies of the head.
-    pub(crate) known_until: Moment,
+    pub(crate) head_fresh_until: Moment,
     /// The end of the freshness lifetime, if dependencies of the body reduced it.
     shortened_lifetime: Option<Moment>,
 }
@@ -75,7 +75,7 @@ impl PendingStore {
         request: HeaderMap,
         selection: Arc<VariantSelection>,
         max_variants: usize,
-        retained: Duration,
+        retention: Duration,
     ) -> Self {
         Self {
             key,
@@ -83,10 +83,10 @@ impl PendingStore {
             request,
             max_variants,
             selection,
-            retained,
+            retention,
             outdated: None,
-            settled: None,
-            known_until: Moment::NEVER,
+            refresh_outcome: None,
+            head_fresh_until: Moment::NEVER,
             shortened_lifetime: None,
         }
     }
@@ -95,23 +95,23 @@ impl PendingStore {
     /// its key are probably not storable either, so the key becomes hit-for-miss. Handles the
     /// outdated response.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
-        self.not_stored(cache, why);
+        self.record_not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
-        if self.outdated.take().is_some_and(|outdated| outdated.not_stored(cache)) {
-            self.settle();
+        if self.outdated.take().is_some_and(|outdated| outdated.handle_not_stored(cache)) {
+            self.settle_refresh();
         }
     }
 
     /// Stores nothing, because an outer layer has refused the response. Handles the outdated
     /// response.
-    pub(crate) fn refused(&mut self, cache: &Cache) {
+    pub(crate) fn handle_refusal(&mut self, cache: &Cache) {
         if let Some(outdated) = self.outdated.take() {
-            outdated.refused(cache);
+            outdated.handle_refusal(cache);
         }
     }
 
     /// Remembers why the response is not stored, for the status of the next response under its key.
-    pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
+    pub(crate) fn record_not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
         let (own, now) = (self.outcome_key(), cache.clock().now());
         let key = own.as_ref().unwrap_or(&self.key);
@@ -126,10 +126,10 @@ impl PendingStore {
 
     /// Adds the dependencies of the body. Returns `false` if the response cannot be stored with
     /// them.
-    pub(crate) fn made_from(&mut self, reads: Option<Dependencies>) -> bool {
+    pub(crate) fn add_dependencies(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
-        let before = response.head().fresh_until.min(self.known_until);
+        let before = response.head().fresh_until.min(self.head_fresh_until);
         let can_depend = response.depend_on(&reads);
         let until = response.head().fresh_until;
         self.shortened_lifetime = (until < before).then_some(until);
@@ -137,12 +137,12 @@ impl PendingStore {
     }
 
     /// Records that the refresh has led to a new response or removed the old one.
-    pub(crate) fn settle(&self) {
-        self.settled.iter().for_each(RefreshOutcome::settle);
+    pub(crate) fn settle_refresh(&self) {
+        self.refresh_outcome.iter().for_each(RefreshOutcome::settle);
     }
 
     /// Sets the entity tag of the response. Call this before the response is shared.
-    pub(crate) fn tag(&mut self, tag: &EntityTag) {
+    pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
         if let Some(response) = Arc::get_mut(&mut self.response) {
             response.set_etag(tag);
         }
@@ -168,49 +168,49 @@ impl PendingStore {
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
         let outcome_key = self.outcome_key();
         let Self {
-            key, mut response, request, max_variants, selection, retained, shortened_lifetime, ..
+            key, mut response, request, max_variants, selection, retention, shortened_lifetime, ..
         } = self;
         let now = cache.clock().now();
         // The stale window counts from now at the earliest: a response that is stale on arrival is
         // kept for its stale window, too.
-        let expires = response.head().fresh_until.max(now).after(retained);
+        let expires = response.head().fresh_until.max(now).after(retention);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());
         }
-        let placing =
+        let write =
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
-        let placed = match cache.validity_of(&response).await {
-            Ok(Validity::Valid) => placing.place(&mut response).await,
+        let outcome = match cache.validity_of(&response).await {
+            Ok(Validity::Valid) => write.run(&mut response).await,
             // The response was invalidated during the fetch. If it were stored, it could replace a
             // newer one.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };
-        let noted = outcome_key.as_ref().unwrap_or(&key).as_ref();
+        let remembered_key = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
         // `within_limit` has counted a failure of the store.
-        let why = match placed {
+        let why = match outcome {
             Ok(WriteOutcome::Stored) => None,
             Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),
             Ok(WriteOutcome::Refused(why)) => Some(why),
             Err(_) => Some(Detail::StoreFailed),
         };
         if let Some(why) = why {
-            last.remember(noted, LastRecording::NotStored(why), now);
+            last.remember(remembered_key, LastRecording::NotStored(why), now);
             event!(status = response.status().as_u16(), detail = %why, "not stored");
             return (response, false);
         }
         match shortened_lifetime {
             Some(until) => {
                 let lifetime = until.since(response.head().response_time);
-                let before = match last.get(noted, now) {
+                let before = match last.get(remembered_key, now) {
                     Some(LastRecording::ShortenedLifetime { longest, .. }) => longest,
                     _ => Duration::ZERO,
                 };
                 let longest = lifetime.max(before);
-                last.remember(noted, LastRecording::ShortenedLifetime { until, longest }, now);
+                last.remember(remembered_key, LastRecording::ShortenedLifetime { until, longest }, now);
             }
-            None => last.forget(noted),
+            None => last.forget(remembered_key),
         }
         event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
         (response, true)

@@ -20,15 +20,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 thread_local! {
-    static SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Nobody) };
+    static TRACKING_SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Untracked) };
 }
 
 /// The recorder of the reads on this thread.
 enum TrackingSlot {
     /// No tracker is entered.
-    Nobody,
+    Untracked,
     /// A tracker is entered, and has recorded no read.
-    Nothing,
+    Empty,
     Dependencies(Arc<Mutex<Dependencies>>),
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// Returns a tracker that shares the record of the page or value that is being made on this
     /// thread, if there is one.
-    pub(crate) fn of_caller() -> Option<Self> {
+    pub(crate) fn of_current() -> Option<Self> {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }
 
     /// Creates a tracker for the handler of a request, or for a computation.
-    pub(crate) fn of(chain: &Arc<Chain>) -> Self {
+    pub(crate) fn for_chain(chain: &Arc<Chain>) -> Self {
         Self { reads: None, chain: Some(Arc::clone(chain)) }
     }
 
@@ -62,19 +62,19 @@ impl Tracker {
         struct EnteredTracker<'a>(&'a mut Tracker, TrackingSlot);
         impl Drop for EnteredTracker<'_> {
             fn drop(&mut self) {
-                let outer = std::mem::replace(&mut self.1, TrackingSlot::Nobody);
+                let outer = std::mem::replace(&mut self.1, TrackingSlot::Untracked);
                 match replace_slot(outer) {
                     Some(TrackingSlot::Dependencies(reads)) => self.0.reads = Some(reads),
-                    Some(TrackingSlot::Nobody | TrackingSlot::Nothing) => self.0.reads = None,
+                    Some(TrackingSlot::Untracked | TrackingSlot::Empty) => self.0.reads = None,
                     // The thread ends, so some reads are unknown. Other trackers may share the
                     // record: it is marked, not dropped.
-                    None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
+                    None => lock(self.0.reads.get_or_insert_default()).mark_untrackable(),
                 }
             }
         }
         let chain = self.chain.clone();
-        let own = self.reads.clone().map_or(TrackingSlot::Nothing, TrackingSlot::Dependencies);
-        let outer = replace_slot(own).unwrap_or(TrackingSlot::Nobody);
+        let own = self.reads.clone().map_or(TrackingSlot::Empty, TrackingSlot::Dependencies);
+        let outer = replace_slot(own).unwrap_or(TrackingSlot::Untracked);
         let _entered = EnteredTracker(self, outer);
         match chain {
             Some(chain) => chain.enter(work),
@@ -94,7 +94,7 @@ impl Tracker {
     }
 
     /// Returns another tracker with the same record, or `None` if nothing was read.
-    pub(crate) fn known(&self) -> Option<Self> {
+    pub(crate) fn share_if_read(&self) -> Option<Self> {
         self.reads.clone().map(|reads| Self { reads: Some(reads), chain: self.chain.clone() })
     }
 
@@ -105,8 +105,8 @@ impl Tracker {
 
     /// Returns `true` if all dependencies recorded up to now are known and in the namespace of
     /// `own`.
-    pub(crate) fn is_fit(&self, own: Generation) -> bool {
-        self.reads.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
+    pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
+        self.reads.as_ref().is_none_or(|reads| lock(reads).is_trackable_in(own))
     }
 
     /// Adds the recorded dependencies to the page or value that is being made on this thread.
@@ -141,15 +141,15 @@ pub(super) fn lock(reads: &Mutex<Dependencies>) -> std::sync::MutexGuard<'_, Dep
 /// Replaces the slot of this thread. Returns `None` while the thread ends: its thread-local values
 /// are destroyed, so its reads are unknown.
 fn replace_slot(new: TrackingSlot) -> Option<TrackingSlot> {
-    SLOT.try_with(|slot| slot.replace(new)).ok()
+    TRACKING_SLOT.try_with(|slot| slot.replace(new)).ok()
 }
 
 /// Returns the record of the page or value that is being made on this thread.
 pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
-    let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
-        TrackingSlot::Nobody => None,
+    let current = TRACKING_SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
+        TrackingSlot::Untracked => None,
         TrackingSlot::Dependencies(reads) => Some(Arc::clone(reads)),
-        slot @ TrackingSlot::Nothing => {
+        slot @ TrackingSlot::Empty => {
             let reads = Arc::default();
             *slot = TrackingSlot::Dependencies(Arc::clone(&reads));
             Some(reads)
@@ -161,13 +161,13 @@ pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
 /// Returns `true` if reads on this thread are recorded.
 #[inline]
 pub(crate) fn is_tracked() -> bool {
-    SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Nobody)).unwrap_or(false)
+    TRACKING_SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Untracked)).unwrap_or(false)
 }
 
 /// Records that a value was read, or found missing, as of a generation.
-pub(super) fn read(value: Scope, since: Generation) {
+pub(super) fn record_read(value: Scope, since: Generation) {
     if let Some(reads) = current() {
-        lock(&reads).read(Dependency { value, since });
+        lock(&reads).record_read(Dependency { value, since });
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn inherit(value: &StoredValue) {
     let since = value.generation;
     let own = value.scopes.iter().filter_map(|scope| Some(Dependency { value: *scope, since: since? }));
     own.chain(value.dependencies.iter().copied()).for_each(|each| reads.inherit(each));
-    reads.live_until(value.fresh_until);
+    reads.limit_freshness(value.fresh_until);
 }
 
 /// Records a stored response that a page or value is made from.
@@ -198,7 +198,7 @@ pub(crate) fn merge(other: &Dependencies) {
 /// Records that the dependencies are unknown, so that the page or value is not stored.
 pub(crate) fn mark_untrackable() {
     if let Some(reads) = current() {
-        lock(&reads).set_unfit();
+        lock(&reads).mark_untrackable();
     }
 }
 
@@ -214,12 +214,12 @@ pub(crate) enum AnswerDependencies {
 
 impl AnswerDependencies {
     /// Returns no dependencies. The ones that the service read while it ran are recorded already.
-    pub(crate) fn noted() -> Self {
+    pub(crate) fn none_added() -> Self {
         Self::Known(None)
     }
 
     /// Adds dependencies that were recorded elsewhere.
-    pub(crate) fn and(mut self, reads: Option<Dependencies>) -> Self {
+    pub(crate) fn with(mut self, reads: Option<Dependencies>) -> Self {
         match (&mut self, reads) {
             (Self::Known(Some(known)), Some(reads)) => known.merge(&reads),
             (Self::Known(known @ None), reads) => *known = reads,
@@ -249,9 +249,9 @@ impl From<&StoredResponse> for AnswerDependencies {
 
 /// Records that a value was written. If `since` is `None`, another writer may have replaced the
 /// value, so the dependencies are unknown.
-pub(super) fn wrote(value: Scope, since: Option<Generation>) {
+pub(super) fn record_write(value: Scope, since: Option<Generation>) {
     match (current(), since) {
-        (Some(reads), Some(since)) => lock(&reads).wrote(Dependency { value, since }),
+        (Some(reads), Some(since)) => lock(&reads).record_write(Dependency { value, since }),
         (_, Some(_)) => {}
         (_, None) => mark_untrackable(),
     }
@@ -296,7 +296,7 @@ pin_project! {
 /// # }
 /// ```
 pub fn propagate_dependencies<F: Future>(work: F) -> WithDependencies<F> {
-    WithDependencies { work, tracker: Tracker::of_caller() }
+    WithDependencies { work, tracker: Tracker::of_current() }
 }
 
 impl<F: Future> Future for WithDependencies<F> {
@@ -330,7 +330,7 @@ mod tests {
     fn nested_tracker_keeps_its_reads_from_the_outer_one() {
         let (mut outer, mut inner) = (Tracker::default(), Tracker::default());
         outer.enter(|| {
-            inner.enter(|| read(VALUE, at(1)));
+            inner.enter(|| record_read(VALUE, at(1)));
             assert!(is_tracked());
         });
         assert!(!is_tracked());
@@ -349,18 +349,22 @@ mod tests {
     #[test]
     fn first_read_and_last_write_of_a_value_count() {
         let mut tracker = Tracker::default();
-        tracker.enter(|| (read(VALUE, at(1)), read(VALUE, at(2))));
+        tracker.enter(|| (record_read(VALUE, at(1)), record_read(VALUE, at(2))));
         assert_eq!(since(&mut tracker), [1]);
-        tracker.enter(|| (read(VALUE, at(1)), wrote(VALUE, Some(at(3))), read(VALUE, at(4))));
+        tracker.enter(|| {
+            (record_read(VALUE, at(1)), record_write(VALUE, Some(at(3))), record_read(VALUE, at(4)))
+        });
         assert_eq!(since(&mut tracker), [3]);
-        tracker.enter(|| wrote(VALUE, None));
-        assert!(tracker.take().is_some_and(|reads| reads.is_unfit));
+        tracker.enter(|| record_write(VALUE, None));
+        assert!(tracker.take().is_some_and(|reads| reads.is_untrackable));
     }
 
     #[test]
     fn more_than_1024_dependencies_are_unfit() {
         let mut tracker = Tracker::default();
-        tracker.enter(|| (0..=1024_u64).for_each(|number| read(Scope::value(&number.to_le_bytes()), at(1))));
-        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 1024));
+        tracker.enter(|| {
+            (0..=1024_u64).for_each(|number| record_read(Scope::value(&number.to_le_bytes()), at(1)))
+        });
+        assert!(tracker.take().is_some_and(|reads| reads.is_untrackable && reads.values.len() == 1024));
     }
 }

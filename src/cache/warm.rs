@@ -81,7 +81,7 @@ impl WarmSummary {
 }
 
 /// The number of requests that [`Cache::warm`] sends at a time.
-const AT_A_TIME: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 impl Cache {
     /// Sends requests through a service with cache layers, so that their responses are stored
@@ -147,7 +147,7 @@ impl Cache {
         B::Error: Into<BoxError>,
     {
         let requests = uris.into_iter().map(as_http_1);
-        self.warm_with(service, requests, AT_A_TIME, |_| {}).await
+        self.warm_with(service, requests, MAX_CONCURRENT, |_| {}).await
     }
 
     /// Sends requests through a service with cache layers, and reports each outcome when it is

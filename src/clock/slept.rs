@@ -11,13 +11,13 @@ pub(super) struct Slept(AtomicU64);
 
 /// 2^24 seconds are 194 days. A measurement is skipped if the last one was exactly that long ago.
 const SECOND_BITS: u32 = 24;
-const SECONDS: u64 = (1 << SECOND_BITS) - 1;
+const MAX_SECONDS: u64 = (1 << SECOND_BITS) - 1;
 
 /// The longest time that the high bits can hold: 34 years.
-const MOST: u64 = u64::MAX >> SECOND_BITS;
+const MAX_MILLIS: u64 = u64::MAX >> SECOND_BITS;
 
 /// Increases of up to this many milliseconds count as measurement errors.
-const TOLERATED: u64 = 10;
+const TOLERATED_MILLIS: u64 = 10;
 
 impl Slept {
     #[cfg(target_os = "linux")]
@@ -30,7 +30,7 @@ impl Slept {
     #[inline]
     pub(super) fn millis(&self, second: u64, measure: impl FnOnce() -> Option<u64>) -> u64 {
         let held = self.0.load(Ordering::Relaxed);
-        if held & SECONDS == second & SECONDS {
+        if held & MAX_SECONDS == second & MAX_SECONDS {
             return held >> SECOND_BITS;
         }
         self.update(held, second, measure())
@@ -40,9 +40,9 @@ impl Slept {
     fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
         let before = held >> SECOND_BITS;
         // A failed measurement leaves the second unchanged, so the next reading measures again.
-        let Some(measured) = measured.map(|measured| measured.min(MOST)) else { return before };
-        let slept = if measured > before + TOLERATED { measured } else { before };
-        let new = slept << SECOND_BITS | (second & SECONDS);
+        let Some(measured) = measured.map(|measured| measured.min(MAX_MILLIS)) else { return before };
+        let slept = if measured > before + TOLERATED_MILLIS { measured } else { before };
+        let new = slept << SECOND_BITS | (second & MAX_SECONDS);
         match self.0.compare_exchange(held, new, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => slept,
             Err(other) => other >> SECOND_BITS,
@@ -52,7 +52,7 @@ impl Slept {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, SECONDS, Slept};
+    use super::{MAX_MILLIS, MAX_SECONDS, Slept};
     use std::cell::Cell;
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
             assert_eq!(slept.millis(second, || found), 5000, "{found:?}");
         }
         assert_eq!(slept.millis(5, || None), 5000);
-        assert_eq!(slept.millis(6, || Some(u64::MAX)), MOST);
-        assert_eq!(slept.millis(SECONDS + 7, || None), MOST, "in any second");
+        assert_eq!(slept.millis(6, || Some(u64::MAX)), MAX_MILLIS);
+        assert_eq!(slept.millis(MAX_SECONDS + 7, || None), MAX_MILLIS, "in any second");
     }
 }

@@ -1,7 +1,7 @@
 //! Stored heads whose header fields are rewritten for clients.
 
 use super::head::Head;
-use super::packing::packed;
+use super::packing::pack;
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
 use crate::clock::{Clock, Moment};
 use crate::rules::client::{self, ClientCacheControl};
@@ -17,33 +17,33 @@ impl Head {
     ///
     /// A client lifetime counts from when the client gets the response. So if there is one, `Date`
     /// takes the place of `Age` as the first field.
-    pub(crate) fn tell(&mut self, told: ClientCacheControl, vary: &[String]) {
-        if told == ClientCacheControl::default() && vary.is_empty() {
+    pub(crate) fn rewrite_for_clients(&mut self, client_control: ClientCacheControl, vary: &[String]) {
+        if client_control == ClientCacheControl::default() && vary.is_empty() {
             return;
         }
         let headers = &self.parts.headers;
         let lines = headers.iter().filter(|(name, _)| is_rewritten(name));
-        let said: Vec<_> = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut outward = headers.clone();
-        if told != ClientCacheControl::default() {
-            client::tell(&mut outward, told);
+        let original: Vec<_> = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut rewritten = headers.clone();
+        if client_control != ClientCacheControl::default() {
+            client::rewrite(&mut rewritten, client_control);
         }
         if !vary.is_empty() {
-            patch_vary(&mut outward, vary);
+            patch_vary(&mut rewritten, vary);
         }
-        self.outward = Some(Box::new(RewrittenHeaders::new(told, &said)));
-        self.parts.headers = packed(&outward, &[], HeaderName::clone, &self.first());
+        self.rewritten = Some(Box::new(RewrittenHeaders::new(client_control, &original)));
+        self.parts.headers = pack(&rewritten, &[], HeaderName::clone, &self.first_field());
     }
 
     /// Returns the stored fields as the origin sent them.
-    pub(crate) fn said(&self) -> HeaderMap {
+    pub(crate) fn original_headers(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
-        let Some(outward) = &self.outward else { return headers };
-        let rewritten: Vec<_> = headers.keys().filter(|name| is_rewritten(name)).cloned().collect();
-        for name in rewritten {
+        let Some(rewritten) = &self.rewritten else { return headers };
+        let rewritten_names: Vec<_> = headers.keys().filter(|name| is_rewritten(name)).cloned().collect();
+        for name in rewritten_names {
             headers.remove(name);
         }
-        for (name, value) in &outward.said {
+        for (name, value) in &rewritten.original {
             // Cannot fail: the section had room for these lines before.
             let _ = headers.try_append(name, value.clone());
         }
@@ -51,20 +51,22 @@ impl Head {
     }
 
     /// Returns `true` if clients get a lifetime of their own, or `private`.
-    pub(crate) fn is_told(&self) -> bool {
-        self.outward.as_ref().is_some_and(|outward| outward.told != ClientCacheControl::default())
+    pub(crate) fn has_client_control(&self) -> bool {
+        self.rewritten
+            .as_ref()
+            .is_some_and(|rewritten| rewritten.client_control != ClientCacheControl::default())
     }
 
     /// Returns the origin's `Vary` lines of a rewritten head.
-    pub(crate) fn vary_said(&self) -> impl Iterator<Item = &HeaderValue> {
-        let said = self.outward.iter().flat_map(|outward| &outward.said);
-        said.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
+    pub(crate) fn original_vary(&self) -> impl Iterator<Item = &HeaderValue> {
+        let original = self.rewritten.iter().flat_map(|rewritten| &rewritten.original);
+        original.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
     }
 
     /// Returns the name of the first field of the header section, whose value a hit sets.
-    pub(super) fn first(&self) -> HeaderName {
-        match &self.outward {
-            Some(outward) if outward.told.max_age.is_some() => DATE,
+    pub(super) fn first_field(&self) -> HeaderName {
+        match &self.rewritten {
+            Some(rewritten) if rewritten.client_control.max_age.is_some() => DATE,
             _ => AGE,
         }
     }
@@ -73,7 +75,7 @@ impl Head {
     /// response is stale, also sets the client lifetime to zero.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
-        let Some(outward) = &self.outward else { return };
+        let Some(rewritten) = &self.rewritten else { return };
         if let Some((name, value)) = parts.headers.iter_mut().next()
             && *name == DATE
             && let Some(date) = date::format(clock.wall())
@@ -81,10 +83,12 @@ impl Head {
             *value = date;
         }
         // A response that is stale here must not stay in clients for another lifetime.
-        if now >= self.fresh_until && outward.told.max_age.is_some_and(|told| !told.is_zero()) {
-            client::tell(
+        if now >= self.fresh_until
+            && rewritten.client_control.max_age.is_some_and(|max_age| !max_age.is_zero())
+        {
+            client::rewrite(
                 &mut parts.headers,
-                ClientCacheControl { max_age: Some(Duration::ZERO), ..outward.told },
+                ClientCacheControl { max_age: Some(Duration::ZERO), ..rewritten.client_control },
             );
         }
     }

@@ -7,17 +7,17 @@
 //!
 //! Numbers are little-endian. Any change of the format needs another version.
 
-use super::packing::{body_for_storage, packed};
+use super::packing::{body_for_storage, pack};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
 use super::wire::{EntryReader, Wire, Writer, record};
 use super::{
-    Dependency, Encoding, Entry, EntryKind, Generation, Head, Nominated, Scope, StoredResponse, StoredValue,
-    VaryIndex,
+    Dependency, Encoding, Entry, EntryKind, Generation, Head, NominatedField, Scope, StoredResponse,
+    StoredValue, VaryIndex,
 };
 use crate::clock::{Clock, Moment};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::rules::client::ClientCacheControl;
-use crate::rules::freshness::LONGEST;
+use crate::rules::freshness::MAX_LIFETIME;
 use crate::rules::stale::{StaleOverrides, Windows};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -189,12 +189,12 @@ record! {
     }
     Generation { incarnation: u64, counter: u64, stamp: u32 }
     Dependency { value: Scope, since: Generation }
-    VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes>, until: Moment }
-    Nominated { name: HeaderName, original: Option<Bytes>, is_digest: bool }
+    VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes>, expires: Moment }
+    NominatedField { name: HeaderName, original: Option<Bytes>, is_digest: bool }
     Windows { while_revalidate: Duration, if_error: Duration }
     StaleOverrides { while_revalidate: Option<Duration>, if_error: Option<Duration> }
     ClientCacheControl { max_age: Option<Duration>, private: bool }
-    RewrittenHeaders { told: ClientCacheControl, said: Vec<(HeaderName, HeaderValue)> }
+    RewrittenHeaders { client_control: ClientCacheControl, original: Vec<(HeaderName, HeaderValue)> }
 }
 
 impl Wire for Scope {
@@ -244,12 +244,12 @@ impl Wire for Head {
             response_time,
             corrected_initial_age,
             fresh_until,
-            hinted,
+            hinted_ttl,
             windows,
             hinted_windows,
             cost,
-            is_coded_for_some,
-            outward,
+            requires_coding,
+            rewritten,
         } = self;
         parts.status.write(to);
         parts.headers.write(to);
@@ -260,12 +260,12 @@ impl Wire for Head {
         response_time.write(to);
         corrected_initial_age.write(to);
         fresh_until.write(to);
-        hinted.write(to);
+        hinted_ttl.write(to);
         windows.write(to);
         hinted_windows.write(to);
         cost.write(to);
-        is_coded_for_some.write(to);
-        outward.write(to);
+        requires_coding.write(to);
+        rewritten.write(to);
     }
 
     fn read(from: &mut EntryReader) -> Option<Self> {
@@ -277,21 +277,22 @@ impl Wire for Head {
         let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
         (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
         // Later additions to the age must not overflow. No encoded head has a larger one.
-        head.corrected_initial_age = Duration::read(from).filter(|age| *age <= LONGEST)?;
+        head.corrected_initial_age = Duration::read(from).filter(|age| *age <= MAX_LIFETIME)?;
         head.fresh_until = Wire::read(from)?;
-        head.hinted = Wire::read(from)?;
+        head.hinted_ttl = Wire::read(from)?;
         head.windows = Wire::read(from)?;
         head.hinted_windows = Wire::read(from)?;
         head.cost = Wire::read(from)?;
-        head.is_coded_for_some = Wire::read(from)?;
-        let outward: Option<Box<RewrittenHeaders>> = Wire::read(from)?;
-        head.outward = outward.map(|outward| Box::new(RewrittenHeaders::new(outward.told, &outward.said)));
-        let said = head.outward.iter().flat_map(|outward| &outward.said);
-        if !said.map(|(name, _)| name).all(is_rewritten) {
+        head.requires_coding = Wire::read(from)?;
+        let rewritten: Option<Box<RewrittenHeaders>> = Wire::read(from)?;
+        head.rewritten = rewritten
+            .map(|rewritten| Box::new(RewrittenHeaders::new(rewritten.client_control, &rewritten.original)));
+        let original = head.rewritten.iter().flat_map(|rewritten| &rewritten.original);
+        if !original.map(|(name, _)| name).all(is_rewritten) {
             return None;
         }
         // Untrusted lines may be in any order. A hit expects `Age` or `Date` first.
-        head.parts.headers = packed(&headers, &[], HeaderName::clone, &head.first());
+        head.parts.headers = pack(&headers, &[], HeaderName::clone, &head.first_field());
         Some(head)
     }
 }
@@ -299,7 +300,7 @@ impl Wire for Head {
 #[cfg(test)]
 mod tests {
     use super::super::headers_for_storage;
-    use super::super::wire::MOST_LINES;
+    use super::super::wire::MAX_LINES;
     use super::*;
     use crate::clock::ManualClock;
     use crate::entry::{SecretFields, VariantSelection};
@@ -314,7 +315,7 @@ mod tests {
     /// Values of `x-a` are secret.
     fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-a", declared: Vec::new() };
-        VariantSelection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
+        VariantSelection::new(VaryMatch::Exact, ValueDigests::default(), is_secret)
     }
 
     /// A moment after `start`, or never.
@@ -380,14 +381,14 @@ mod tests {
         })
     }
 
-    fn made_from() -> impl Strategy<Value = (Box<[Scope]>, Box<[Dependency]>)> {
+    fn scopes_and_dependencies() -> impl Strategy<Value = (Box<[Scope]>, Box<[Dependency]>)> {
         let scopes = vec(scope(), 0..10);
         let dependency = (scope(), generation()).prop_map(|(value, since)| Dependency::new(value, since));
         (scopes, vec(dependency, 0..5))
             .prop_map(|(scopes, dependencies)| (scopes.into(), dependencies.into()))
     }
 
-    fn told() -> impl Strategy<Value = ClientCacheControl> {
+    fn client_control() -> impl Strategy<Value = ClientCacheControl> {
         (proptest::option::of(duration()), any::<bool>())
             .prop_map(|(max_age, private)| ClientCacheControl { max_age, private })
     }
@@ -396,24 +397,24 @@ mod tests {
         fn head(start: Moment)(
             (status, headers, request) in (100..1000_u16, headers(), headers()),
             nominated in vec(name(), 0..4),
-            (scopes, dependencies) in made_from(),
+            (scopes, dependencies) in scopes_and_dependencies(),
             generation in generation(),
             (response_time, fresh_until) in (moment(start), moment(start)),
-            (age, cost) in (0..=LONGEST.as_secs(), duration()),
+            (age, cost) in (0..=MAX_LIFETIME.as_secs(), duration()),
             hinted in proptest::option::of(duration()),
             (while_revalidate, if_error) in (duration(), duration()),
             (wanted, other) in (proptest::option::of(duration()), proptest::option::of(duration())),
-            told in told(),
+            client_control in client_control(),
         ) -> Head {
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = headers_for_storage(&headers, &[]);
             let mut head = Head::new(status, headers, generation, response_time);
-            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request, &selection())).collect();
+            head.nominated = nominated.iter().map(|name| NominatedField::from_request(name, &request, &selection())).collect();
             (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
-            (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
+            (head.corrected_initial_age, head.cost, head.hinted_ttl) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
             head.hinted_windows = StaleOverrides { while_revalidate: wanted, if_error: other };
-            head.tell(told, &[]);
+            head.rewrite_for_clients(client_control, &[]);
             head
         }
     }
@@ -423,25 +424,26 @@ mod tests {
         let response = (head(start), body())
             .prop_map(|(head, body)| Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, body)))));
         let index =
-            (vec(name(), 0..5), vec(body(), 0..5), moment(start)).prop_map(|(fields, variants, until)| {
-                Entry(EntryKind::Index(Arc::new(VaryIndex { fields, variants, until })))
+            (vec(name(), 0..5), vec(body(), 0..5), moment(start)).prop_map(|(fields, variants, expires)| {
+                Entry(EntryKind::Index(Arc::new(VaryIndex { fields, variants, expires })))
             });
         let encoding = proptest::sample::select(&[Encoding::Raw, Encoding::MessagePack][..]);
-        let value = (body(), encoding, proptest::option::of(generation()), made_from(), moment(start))
-            .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {
-                let about = ValueHeader { encoding, generation, scopes, dependencies, fresh_until };
-                Entry(EntryKind::Value(Arc::new(about.value(bytes))))
-            });
+        let value =
+            (body(), encoding, proptest::option::of(generation()), scopes_and_dependencies(), moment(start))
+                .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {
+                    let about = ValueHeader { encoding, generation, scopes, dependencies, fresh_until };
+                    Entry(EntryKind::Value(Arc::new(about.value(bytes))))
+                });
         prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::counter)]
     }
 
     /// A running clock, and an entry with times before and after now.
     fn clock_and_entry() -> impl Strategy<Value = (Clock, ManualClock, Entry)> {
         (0..1_u64 << 40).prop_flat_map(|millis| {
-            let (clock, hand) = Clock::manual();
+            let (clock, manual) = Clock::manual();
             let start = clock.now();
-            hand.advance(Duration::from_millis(millis));
-            any_entry(start).prop_map(move |entry| (clock.clone(), hand.clone(), entry))
+            manual.advance(Duration::from_millis(millis));
+            any_entry(start).prop_map(move |entry| (clock.clone(), manual.clone(), entry))
         })
     }
 
@@ -486,14 +488,17 @@ mod tests {
         let now = clock.now();
         let mut head =
             Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(7, 3), now);
-        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers, &selection())].into();
+        head.nominated = [NominatedField::from_request(&CACHE_CONTROL, &headers, &selection())].into();
         head.scopes = [Scope::path("/"), Scope::tag("t")].into();
         head.dependencies = [Dependency { value: Scope::value(b"v"), since: Generation::new(7, 2) }].into();
         head.corrected_initial_age = 5 * SECOND;
         head.fresh_until = now.after(60 * SECOND);
-        head.hinted = Some(60 * SECOND);
+        head.hinted_ttl = Some(60 * SECOND);
         head.windows.if_error = 600 * SECOND;
-        head.tell(ClientCacheControl { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()]);
+        head.rewrite_for_clients(
+            ClientCacheControl { max_age: Some(10 * SECOND), private: true },
+            &["accept".to_owned()],
+        );
         Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body")))))
     }
 
@@ -501,18 +506,18 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn decoded_entry_equals_the_encoded_one_and_answers_alike((clock, hand, entry) in clock_and_entry()) {
+        fn decoded_entry_equals_the_encoded_one_and_answers_alike((clock, manual, entry) in clock_and_entry()) {
             let frame = entry.encode(&clock);
             let decoded = Entry::decode(frame.clone(), &clock).expect("decoded");
             prop_assert_eq!(&decoded, &entry);
             prop_assert_eq!(&decoded.encode(&clock), &frame, "the bytes are the same each time");
             if let (Entry(EntryKind::Response(a)), Entry(EntryKind::Response(b))) = (&entry, &decoded) {
-                let rest = |head: &Head| (head.hinted, head.windows, head.hinted_windows, head.cost);
+                let rest = |head: &Head| (head.hinted_ttl, head.windows, head.hinted_windows, head.cost);
                 prop_assert_eq!(rest(a.head()), rest(b.head()));
-                let (said, again) = (a.head().said(), b.head().said());
-                prop_assert_eq!(lines(&said), lines(&again));
+                let (original, again) = (a.head().original_headers(), b.head().original_headers());
+                prop_assert_eq!(lines(&original), lines(&again));
                 prop_assert_eq!(a.weight(), b.weight());
-                hand.advance(SECOND);
+                manual.advance(SECOND);
                 for (a, b) in hits(a, &clock).iter().zip(&hits(b, &clock)) {
                     prop_assert_eq!(a.status, b.status);
                     prop_assert_eq!(lines(&a.headers), lines(&b.headers));
@@ -530,7 +535,7 @@ mod tests {
         /// The checksum has no secret, so a forged frame must be harmless when it is served.
         #[test]
         fn forged_frame_is_refused_or_served_without_a_panic(
-            (clock, hand, entry) in clock_and_entry(),
+            (clock, manual, entry) in clock_and_entry(),
             changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
         ) {
             let mut payload = entry.encode(&clock)[HEAD..].to_vec();
@@ -538,28 +543,30 @@ mod tests {
                 let at = at.index(payload.len());
                 payload[at] = byte;
             }
-            hand.advance(SECOND);
+            manual.advance(SECOND);
             let Ok(decoded) = Entry::decode(sealed(&payload), &clock) else { return Ok(()) };
             let _ = (decoded.weight(), decoded.replica() == decoded, decoded.encode(&clock));
             if let Entry(EntryKind::Response(response)) = decoded {
                 let now = clock.now();
-                let _ = (hits(&response, &clock), response.head().said(), response.current_age(now));
+                let _ = (hits(&response, &clock), response.head().original_headers(), response.current_age(now));
                 let _ = (response.is_fresh(now), response.serves_on_errors(now));
-                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, &[]);
+                let _ = response.freshened(response.head().original_headers(), response.head(), clock.now(), response.head().windows, &[]);
             }
         }
     }
 
     #[test]
     fn decoded_head_begins_with_age_or_date() {
-        let (clock, hand) = Clock::manual();
-        let told = sample(&clock);
-        let mut head = response(&told).head().clone();
-        head.parts.headers = headers_for_storage(&head.said(), &[]);
-        head.outward = None;
+        let (clock, manual) = Clock::manual();
+        let rewritten_entry = sample(&clock);
+        let mut head = response(&rewritten_entry).head().clone();
+        head.parts.headers = headers_for_storage(&head.original_headers(), &[]);
+        head.rewritten = None;
         let plain = Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::new()))));
-        hand.advance(7 * SECOND);
-        for (entry, first, value) in [(plain, AGE, "12"), (told, DATE, "Thu, 01 Jan 2026 00:00:07 GMT")] {
+        manual.advance(7 * SECOND);
+        for (entry, first, value) in
+            [(plain, AGE, "12"), (rewritten_entry, DATE, "Thu, 01 Jan 2026 00:00:07 GMT")]
+        {
             let decoded = Entry::decode(entry.encode(&clock), &clock).expect("decoded");
             let headers = response(&decoded).parts_at(clock.now(), &clock).headers;
             assert_eq!(lines(&headers)[0], (&first, value.as_bytes(), false));
@@ -576,9 +583,9 @@ mod tests {
         let frame = entry.encode(&here);
         // The other process began later or long before. Both wall clocks show the same time.
         for uptime in [0, 19, 20, 21, 1_000_000] {
-            let (there, hand) = Clock::manual();
-            hand.advance(Duration::from_secs(uptime));
-            hand.set_wall_back(Duration::from_secs(uptime) + earlier - 20 * SECOND);
+            let (there, manual) = Clock::manual();
+            manual.advance(Duration::from_secs(uptime));
+            manual.set_wall_back(Duration::from_secs(uptime) + earlier - 20 * SECOND);
             let decoded = Entry::decode(frame.clone(), &there).expect("decoded");
             let (decoded, now) = (response(&decoded), there.now());
             assert_eq!(decoded.current_age(now), 25 * SECOND, "{uptime}");
@@ -626,16 +633,16 @@ mod tests {
             change(&mut head);
             Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::new())))).encode(&clock)
         };
-        let said = |head: &mut Head| {
-            let outward = head.outward.as_mut().expect("told");
-            outward.said.push((ETAG, HeaderValue::from_static("\"a\"")));
+        let original = |head: &mut Head| {
+            let rewritten = head.rewritten.as_mut().expect("told");
+            rewritten.original.push((ETAG, HeaderValue::from_static("\"a\"")));
         };
         let lines = |head: &mut Head| {
-            for _ in 0..=MOST_LINES {
+            for _ in 0..=MAX_LINES {
                 head.parts.headers.append("x-a", HeaderValue::from_static(""));
             }
         };
-        let changes = [said, lines, |head: &mut Head| head.corrected_initial_age = LONGEST + SECOND];
+        let changes = [original, lines, |head: &mut Head| head.corrected_initial_age = MAX_LIFETIME + SECOND];
         for (at, change) in changes.into_iter().enumerate() {
             assert_eq!(refused(written(change)), DecodeErrorKind::Malformed, "{at}");
         }

@@ -2,44 +2,44 @@
 
 use super::{Dependency, Generation, Head, Scope};
 use crate::clock::Moment;
-use crate::rules::places::Places;
+use crate::rules::position_index::PositionIndex;
 
 /// The most dependencies of an entry. An entry with more is not stored.
-const MOST: usize = 1024;
+const MAX_DEPENDENCIES: usize = 1024;
 
 /// The entries that a response or value was made from, collected while it is made.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dependencies {
     pub(crate) values: Vec<Dependency>,
-    places: Places<(Scope, u64)>,
+    positions: PositionIndex<(Scope, u64)>,
     /// The moment at which the first dependency expires; `None` if none does.
-    until: Option<Moment>,
+    fresh_until: Option<Moment>,
     /// The number of changes so far.
     changes: u64,
     /// The number of reads that have begun and are not recorded yet.
     pending: usize,
     /// `true` if there are too many dependencies, or unknown ones.
-    pub(crate) is_unfit: bool,
+    pub(crate) is_untrackable: bool,
 }
 
 impl Dependencies {
     /// Returns the moment at which the first dependency expires.
-    pub(crate) fn until(&self) -> Moment {
-        self.until.unwrap_or(Moment::NEVER)
+    pub(crate) fn fresh_until(&self) -> Moment {
+        self.fresh_until.unwrap_or(Moment::NEVER)
     }
 
     /// Begins a read.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin_read(&mut self) {
         self.pending += 1;
     }
 
     /// Ends a read.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end_read(&mut self) {
         self.pending = self.pending.saturating_sub(1);
     }
 
     /// Returns `true` if a read is not recorded yet.
-    pub(crate) fn is_pending(&self) -> bool {
+    pub(crate) fn has_pending_read(&self) -> bool {
         self.pending > 0
     }
 
@@ -49,15 +49,15 @@ impl Dependencies {
     }
 
     /// Records a read of a value. Only the first read of a value counts.
-    pub(crate) fn read(&mut self, value: Dependency) {
-        if self.known(value).is_none() {
+    pub(crate) fn record_read(&mut self, value: Dependency) {
+        if self.find(value).is_none() {
             self.push(value);
         }
     }
 
     /// Records a write of a value. The write replaces earlier reads and writes of the value.
-    pub(crate) fn wrote(&mut self, value: Dependency) {
-        match self.known(value) {
+    pub(crate) fn record_write(&mut self, value: Dependency) {
+        match self.find(value) {
             Some(known) => {
                 *known = value;
                 self.changes += 1;
@@ -70,7 +70,7 @@ impl Dependencies {
     pub(crate) fn inherit_head(&mut self, head: &Head) {
         self.inherit_scopes(&head.scopes, head.generation);
         head.dependencies.iter().for_each(|each| self.inherit(*each));
-        self.live_until(head.fresh_until);
+        self.limit_freshness(head.fresh_until);
     }
 
     /// Adds a dependency on each of the scopes, as of a generation.
@@ -79,39 +79,39 @@ impl Dependencies {
     }
 
     /// Limits the lifetime to a moment.
-    pub(crate) fn live_until(&mut self, moment: Moment) {
-        let until = Some(self.until().min(moment));
-        self.changes += u64::from(until != self.until);
-        self.until = until;
+    pub(crate) fn limit_freshness(&mut self, moment: Moment) {
+        let fresh_until = Some(self.fresh_until().min(moment));
+        self.changes += u64::from(fresh_until != self.fresh_until);
+        self.fresh_until = fresh_until;
     }
 
     /// Adds the dependencies of a part of this page or value.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.values.iter().for_each(|value| self.inherit(*value));
-        self.live_until(other.until());
-        if other.is_unfit {
-            self.set_unfit();
+        self.limit_freshness(other.fresh_until());
+        if other.is_untrackable {
+            self.mark_untrackable();
         }
     }
 
     /// Returns `true` if all dependencies are known and belong to this namespace. Invalidations of
     /// another namespace would not reach the entry.
-    pub(crate) fn is_fit(&self, own: Generation) -> bool {
+    pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
-        !self.is_unfit && self.values.iter().all(is_own)
+        !self.is_untrackable && self.values.iter().all(is_own)
     }
 
     /// Returns the recorded dependency on the same value of the same namespace. Equal names of two
     /// namespaces have equal scopes, but different incarnations.
-    fn known(&mut self, value: Dependency) -> Option<&mut Dependency> {
+    fn find(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
-        let at = self.places.find(&self.values, &key_of(&value), key_of)?;
+        let at = self.positions.find(&self.values, &key_of(&value), key_of)?;
         self.values.get_mut(at)
     }
 
     fn push(&mut self, value: Dependency) {
-        if self.values.len() >= MOST {
-            self.set_unfit();
+        if self.values.len() >= MAX_DEPENDENCIES {
+            self.mark_untrackable();
         } else {
             self.values.push(value);
             self.changes += 1;
@@ -119,14 +119,14 @@ impl Dependencies {
     }
 
     /// Records that some dependencies are unknown.
-    pub(crate) fn set_unfit(&mut self) {
-        self.changes += u64::from(!self.is_unfit);
-        self.is_unfit = true;
+    pub(crate) fn mark_untrackable(&mut self) {
+        self.changes += u64::from(!self.is_untrackable);
+        self.is_untrackable = true;
     }
 
     /// Adds a dependency of a part. The older of two generations counts.
     pub(crate) fn inherit(&mut self, value: Dependency) {
-        match self.known(value) {
+        match self.find(value) {
             Some(known) if known.since.counter() > value.since.counter() => {
                 *known = value;
                 self.changes += 1;
@@ -150,16 +150,16 @@ mod tests {
     #[test]
     fn equal_values_of_two_namespaces_are_distinct() {
         let mut reads = Dependencies::default();
-        reads.read(at(1, 5));
+        reads.record_read(at(1, 5));
         reads.inherit(at(2, 9));
-        assert!(!reads.is_fit(Generation::new(1, 5)), "the other namespace is remembered");
+        assert!(!reads.is_trackable_in(Generation::new(1, 5)), "the other namespace is remembered");
         assert_eq!(reads.values, [at(1, 5), at(2, 9)]);
         reads.inherit(at(1, 3));
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
     }
 
     /// A model of [`Dependencies`] that finds each value by a linear search. The flag is
-    /// `is_unfit`.
+    /// `is_untrackable`.
     #[derive(Default)]
     struct Model(Vec<Dependency>, bool);
 
@@ -168,7 +168,7 @@ mod tests {
             let is_same = |known: &&mut Dependency| {
                 (known.value, known.since.incarnation()) == (value.value, value.since.incarnation())
             };
-            let is_full = self.0.len() >= MOST;
+            let is_full = self.0.len() >= MAX_DEPENDENCIES;
             match self.0.iter_mut().find(is_same) {
                 Some(known) if replaces(*known) => *known = value,
                 Some(_) => {}
@@ -191,11 +191,11 @@ mod tests {
                 let value = Dependency { value: Scope::value(&name.to_le_bytes()), since };
                 match kind {
                     0 => {
-                        reads.read(value);
+                        reads.record_read(value);
                         model.note(value, |_| false);
                     }
                     1 => {
-                        reads.wrote(value);
+                        reads.record_write(value);
                         model.note(value, |_| true);
                     }
                     _ => {
@@ -204,7 +204,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert_eq!((reads.values, reads.is_unfit), (model.0, model.1));
+            prop_assert_eq!((reads.values, reads.is_untrackable), (model.0, model.1));
         }
     }
 
@@ -212,12 +212,12 @@ mod tests {
     #[test]
     fn many_parts_with_many_values_merge_in_linear_time() {
         let mut part = Dependencies::default();
-        (0..MOST as u64).for_each(|name| {
+        (0..MAX_DEPENDENCIES as u64).for_each(|name| {
             let since = Generation::new(1, name);
-            part.read(Dependency { value: Scope::value(&name.to_le_bytes()), since });
+            part.record_read(Dependency { value: Scope::value(&name.to_le_bytes()), since });
         });
         let mut page = Dependencies::default();
         (0..10_000).for_each(|_| page.merge(&part));
-        assert!(page.values == part.values && !page.is_unfit);
+        assert!(page.values == part.values && !page.is_untrackable);
     }
 }

@@ -2,9 +2,9 @@
 //! reuse.
 
 use super::rewritten_headers::RewrittenHeaders;
-use super::{Dependency, Generation, Nominated, Scope, VariantSelection, weight};
+use super::{Dependency, Generation, NominatedField, Scope, VariantSelection, weight};
 use crate::clock::Moment;
-use crate::rules::places::Places;
+use crate::rules::position_index::PositionIndex;
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{StaleOverrides, Windows};
 use http::response::Parts;
@@ -22,7 +22,7 @@ pub(crate) struct Head {
     /// hit sets it without a search.
     pub(super) parts: Parts,
     /// The nominated fields with their values in the original request (RFC 9111 section 4.1).
-    pub(crate) nominated: Box<[Nominated]>,
+    pub(crate) nominated: Box<[NominatedField]>,
     /// The generation from before the request was forwarded.
     pub(crate) generation: Generation,
     /// `response_time` of RFC 9111 section 4.2.3.
@@ -36,7 +36,7 @@ pub(crate) struct Head {
     /// The values that the response was made from.
     pub(crate) dependencies: Box<[Dependency]>,
     /// The freshness lifetime that the handler hinted, which outranks the header fields.
-    pub(crate) hinted: Option<Duration>,
+    pub(crate) hinted_ttl: Option<Duration>,
     pub(crate) windows: Windows,
     /// The handler's overrides of the stale windows.
     pub(crate) hinted_windows: StaleOverrides,
@@ -44,9 +44,9 @@ pub(crate) struct Head {
     pub(crate) cost: Duration,
     /// `true` if a request must offer the content coding, since neither `Vary` nor the key covers
     /// `Accept-Encoding`.
-    pub(crate) is_coded_for_some: bool,
+    pub(crate) requires_coding: bool,
     /// The header lines that are rewritten for clients, if any.
-    pub(crate) outward: Option<Box<RewrittenHeaders>>,
+    pub(crate) rewritten: Option<Box<RewrittenHeaders>>,
 }
 
 impl Head {
@@ -68,28 +68,29 @@ impl Head {
             response_time,
             corrected_initial_age: Duration::ZERO,
             fresh_until: response_time,
-            hinted: None,
+            hinted_ttl: None,
             windows: Windows::default(),
             hinted_windows: StaleOverrides::default(),
             cost: Duration::ZERO,
-            is_coded_for_some: false,
-            outward: None,
+            requires_coding: false,
+            rewritten: None,
         }
     }
 
     /// Adds the fields that another response nominated, with their values in `request`.
     pub(crate) fn nominate(
         &mut self,
-        others: &[Nominated],
+        others: &[NominatedField],
         request: &HeaderMap,
         selection: &VariantSelection,
     ) {
-        let mut places = Places::default();
-        let is_new =
-            |other: &&Nominated| places.find(&self.nominated, other.name(), Nominated::name).is_none();
+        let mut positions = PositionIndex::default();
+        let is_new = |other: &&NominatedField| {
+            positions.find(&self.nominated, other.name(), NominatedField::name).is_none()
+        };
         let more = others.iter().filter(is_new);
         let more: Vec<_> =
-            more.map(|other| Nominated::from_request(other.name(), request, selection)).collect();
+            more.map(|other| NominatedField::from_request(other.name(), request, selection)).collect();
         if !more.is_empty() {
             self.nominated = std::mem::take(&mut self.nominated).into_vec().into_iter().chain(more).collect();
         }
@@ -98,15 +99,15 @@ impl Head {
     /// Adds the scopes that the response had before a 304 validated it, and takes over its
     /// dependencies from before.
     pub(crate) fn inherit(&mut self, before: &Self) {
-        let mut places = Places::default();
-        let is_new = |scope: &&Scope| places.find(&self.scopes, *scope, |own| own).is_none();
+        let mut positions = PositionIndex::default();
+        let is_new = |scope: &&Scope| positions.find(&self.scopes, *scope, |own| own).is_none();
         let more: Vec<_> = before.scopes.iter().filter(is_new).copied().collect();
         self.scopes = self.scopes.iter().copied().chain(more).collect();
         self.dependencies = before.dependencies.clone();
     }
 
     /// Returns the moment at which the request for this response began.
-    pub(crate) fn asked_at(&self) -> Moment {
+    pub(crate) fn requested_at(&self) -> Moment {
         self.response_time.before(self.cost)
     }
 
@@ -116,24 +117,24 @@ impl Head {
     }
 
     /// Returns `true` if the stored response caches the head of its 304.
-    pub(super) fn has_304(&self) -> bool {
+    pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }
 
     /// Returns the memory use of the head in bytes, including the head of its 304.
     pub(crate) fn weight(&self) -> u64 {
         let headers = &self.parts.headers;
-        let not_modified = match self.has_304() {
+        let not_modified = match self.caches_304() {
             true => size_of::<Parts>() + weight::section_of_304(headers),
             false => 0,
         };
         // The weight of a field excludes the reference counts of its name and value.
         let shared = 2 * weight::SHARED as u64;
         let nominated: u64 = self.nominated.iter().map(|field| field.weight() + shared).sum();
-        let outward = self.outward.as_ref().map_or(0, |outward| outward.weight());
+        let rewritten = self.rewritten.as_ref().map_or(0, |rewritten| rewritten.weight());
         let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
         let own = size_of::<Self>() + weight::section(headers);
-        (own + not_modified + outward + named) as u64 + nominated
+        (own + not_modified + rewritten + named) as u64 + nominated
     }
 }
 
@@ -153,11 +154,11 @@ impl PartialEq for Head {
             && self.nominated == other.nominated
             && self.scopes == other.scopes
             && self.dependencies == other.dependencies
-            && self.outward == other.outward
-            && self.hinted == other.hinted
+            && self.rewritten == other.rewritten
+            && self.hinted_ttl == other.hinted_ttl
             && self.windows == other.windows
             && self.hinted_windows == other.hinted_windows
             && self.cost == other.cost
-            && self.is_coded_for_some == other.is_coded_for_some
+            && self.requires_coding == other.requires_coding
     }
 }

@@ -1,13 +1,13 @@
 //! The entries of a store: stored responses, indexes of a URL's variants, values and counters.
 
 mod age;
-mod checked;
 mod client_head;
 mod codec;
 mod dependencies;
 mod form;
 mod generation;
 mod head;
+mod last_valid_generation;
 mod nominated;
 mod packing;
 mod response;
@@ -22,7 +22,7 @@ mod wire;
 pub(crate) use dependencies::Dependencies;
 pub use generation::Generation;
 pub(crate) use head::Head;
-pub(crate) use nominated::{Nominated, SecretFields, VariantSelection};
+pub(crate) use nominated::{NominatedField, SecretFields, VariantSelection};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub(crate) use response::StoredResponse;
 pub use scope::{Dependency, Scope};
@@ -99,7 +99,7 @@ impl Entry {
     }
 
     /// Returns `true` if two entries share one allocation, and `false` for counters.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn shares_allocation(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (EntryKind::Response(a), EntryKind::Response(b)) => Arc::ptr_eq(a, b),
             (EntryKind::Index(a), EntryKind::Index(b)) => Arc::ptr_eq(a, b),

@@ -1,13 +1,13 @@
 //! Nominated fields: the request fields that select a variant (RFC 9111 section 4.1).
 
-use crate::key::{CacheKey, KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
+use crate::key::{CacheKey, KeyBuf, KeyRef, MAX_PLAIN_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, VaryMatch};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 /// A request field that a response nominated in `Vary`, with the original request's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Nominated {
+pub(crate) struct NominatedField {
     pub(super) name: HeaderName,
     pub(super) original: Option<Bytes>,
     /// `true` if `original` is a digest, because the value is secret or long.
@@ -17,7 +17,7 @@ pub(crate) struct Nominated {
 /// The rules that distinguish the variants of a URL.
 #[derive(Debug, Clone)]
 pub(crate) struct VariantSelection {
-    alike: VaryMatch,
+    vary_match: VaryMatch,
     digests: ValueDigests,
     /// The fields whose values are secret.
     is_secret: SecretFields,
@@ -31,8 +31,8 @@ pub(crate) struct SecretFields {
 }
 
 impl VariantSelection {
-    pub(crate) fn new(alike: VaryMatch, digests: ValueDigests, is_secret: SecretFields) -> Self {
-        Self { alike, digests, is_secret }
+    pub(crate) fn new(vary_match: VaryMatch, digests: ValueDigests, is_secret: SecretFields) -> Self {
+        Self { vary_match, digests, is_secret }
     }
 
     fn is_secret(&self, name: &HeaderName) -> bool {
@@ -41,7 +41,7 @@ impl VariantSelection {
 
     /// Returns `true` if a digest replaces the value, because it is secret or long.
     fn uses_digest(&self, name: &HeaderName, value: &[u8]) -> bool {
-        value.len() > LONGEST_VALUE || self.is_secret(name)
+        value.len() > MAX_PLAIN_VALUE || self.is_secret(name)
     }
 
     fn digest(&self, name: &HeaderName, value: &[u8]) -> ValueDigest {
@@ -59,7 +59,7 @@ impl VariantSelection {
         buf.raw(key.as_bytes());
         for name in fields {
             buf.part(name.as_str().as_bytes());
-            let value = vary::presented(presented, name, self.alike);
+            let value = vary::field_value(presented, name, self.vary_match);
             match value.as_deref() {
                 Some(value) if self.uses_digest(name, value) => buf.digest(&self.digest(name, value)),
                 value => buf.optional(value),
@@ -72,7 +72,7 @@ impl VariantSelection {
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,
-        nominated: &[Nominated],
+        nominated: &[NominatedField],
         request: &HeaderMap,
     ) -> Option<CacheKey> {
         if nominated.is_empty() {
@@ -92,10 +92,10 @@ impl VariantSelection {
     }
 }
 
-impl Nominated {
+impl NominatedField {
     /// Creates a nominated field with the value in the request that the response answers.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &VariantSelection) -> Self {
-        let value = vary::presented(request, name, selection.alike);
+        let value = vary::field_value(request, name, selection.vary_match);
         let is_digest = selection.uses_digest(name, value.as_deref().unwrap_or_default());
         let original = value.map(|value| match is_digest {
             true => Bytes::copy_from_slice(&selection.digest(name, &value)),
@@ -109,14 +109,14 @@ impl Nominated {
     #[inline]
     pub(crate) fn matches(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         match self.is_digest {
-            false => vary::matches(presented, &self.name, self.original.as_deref(), selection.alike),
+            false => vary::matches(presented, &self.name, self.original.as_deref(), selection.vary_match),
             true => self.matches_digest(presented, selection),
         }
     }
 
     #[inline(never)]
     fn matches_digest(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
-        let value = vary::presented(presented, &self.name, selection.alike);
+        let value = vary::field_value(presented, &self.name, selection.vary_match);
         let digest = value.map(|value| selection.digest(&self.name, &value));
         digest.as_ref().map(ValueDigest::as_slice) == self.original.as_deref()
     }
@@ -140,7 +140,7 @@ mod tests {
     /// Values of `x-secret` are secret.
     fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-secret", declared: Vec::new() };
-        VariantSelection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
+        VariantSelection::new(VaryMatch::Exact, ValueDigests::default(), is_secret)
     }
 
     fn written(name: &'static str, value: Option<&[u8]>) -> Vec<u8> {
@@ -155,12 +155,12 @@ mod tests {
 
     #[test]
     fn long_values_enter_the_key_as_a_digest() {
-        for length in [0, 1, LONGEST_VALUE, LONGEST_VALUE + 1, 60_000] {
+        for length in [0, 1, MAX_PLAIN_VALUE, MAX_PLAIN_VALUE + 1, 60_000] {
             let value = vec![b'v'; length];
             let key = written("x-a", Some(&value));
-            assert!(key.len() <= 4 + 3 + 4 + LONGEST_VALUE, "{length}: {}", key.len());
-            let in_clear = key.ends_with(&value) && length <= LONGEST_VALUE;
-            assert_eq!(in_clear, length <= LONGEST_VALUE, "{length}");
+            assert!(key.len() <= 4 + 3 + 4 + MAX_PLAIN_VALUE, "{length}: {}", key.len());
+            let in_clear = key.ends_with(&value) && length <= MAX_PLAIN_VALUE;
+            assert_eq!(in_clear, length <= MAX_PLAIN_VALUE, "{length}");
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
                 selection().write_key(&mut buf, KeyRef::new(b"k"), std::slice::from_ref(&name), headers);
                 buf.as_bytes().to_vec()
             };
-            let stored = Nominated::from_request(&name, &one, &selection());
+            let stored = NominatedField::from_request(&name, &one, &selection());
             prop_assert!(stored.weight() < 300);
             prop_assert!(stored.matches(&one, &selection()));
             prop_assert_eq!(stored.matches(&other, &selection()), one == other);

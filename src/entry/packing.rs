@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Copies a header section without the excluded fields. The copy has no spare room, except in its
 /// index for the fields that a cache adds.
 pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
-    packed(headers, excluded, HeaderName::clone, &AGE)
+    pack(headers, excluded, HeaderName::clone, &AGE)
 }
 
 /// Copies a header section without spare room. The field `first` comes first, and a hit sets its
 /// value. Other lines of `Age` are dropped.
-pub(super) fn packed(
+pub(super) fn pack(
     headers: &HeaderMap,
     excluded: &[HeaderName],
     copy_name: impl Fn(&HeaderName) -> HeaderName,
@@ -27,12 +27,12 @@ pub(super) fn packed(
     let is_other = |name: &HeaderName| *name != AGE && name != first && !is_excluded(name);
     let others = || headers.iter().filter(|(name, _)| is_other(name));
     let names = 1 + headers.keys().filter(|name| is_other(name)).count();
-    let mut packed = HeaderMap::with_capacity((names + ROOM).min(MOST_FIELDS));
-    for (name, value) in packed_lines(|| std::iter::once((first, was)).chain(others())) {
+    let mut copy = HeaderMap::with_capacity((names + SPARE_FIELDS).min(MAX_FIELDS));
+    for (name, value) in pack_lines(|| std::iter::once((first, was)).chain(others())) {
         // If the header section is full, the copy lacks the field.
-        let _ = packed.try_append(copy_name(name), value);
+        let _ = copy.try_append(copy_name(name), value);
     }
-    without_spare_room(&packed)
+    without_spare_room(&copy)
 }
 
 /// Returns a copy that shares names and values. A clone of a header map has no room for further
@@ -42,7 +42,7 @@ pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Copies the values of lines into one buffer with one reference count.
-pub(super) fn packed_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderValue)>>(
+pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderValue)>>(
     lines: impl Fn() -> Lines,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> {
     let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
@@ -59,13 +59,13 @@ pub(super) fn packed_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a Heade
 
 /// The number of fields for which the index has spare room, so that it does not grow when a hit
 /// adds fields to a copy.
-const ROOM: usize = 2;
+const SPARE_FIELDS: usize = 2;
 
 /// The most fields that room is reserved for, since a header map has a maximum size.
-const MOST_FIELDS: usize = 1 << 12;
+const MAX_FIELDS: usize = 1 << 12;
 
 /// Returns a copy of a name that shares no reference count with it.
-pub(super) fn own_name(name: &HeaderName) -> HeaderName {
+pub(super) fn unshared_name(name: &HeaderName) -> HeaderName {
     HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }
 
@@ -82,8 +82,8 @@ pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     if buffer.capacity() - buffer.len() > buffer.len() / SPARE {
         buffer.shrink_to_fit();
     }
-    let kept = Bytes::from(buffer);
-    (kept.clone(), kept)
+    let stored = Bytes::from(buffer);
+    (stored.clone(), stored)
 }
 
 /// A kept buffer may have one spare byte per this many bytes in use.
@@ -100,7 +100,7 @@ mod tests {
         headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
         headers.append("link", HeaderValue::from_static(""));
         headers.append("link", HeaderValue::from_static("<b>"));
-        let mut copy = packed(&headers, &[], own_name, &AGE);
+        let mut copy = pack(&headers, &[], unshared_name, &AGE);
         assert_eq!(copy.remove(AGE), Some(HeaderValue::from_static("0")));
         assert_eq!(copy, headers);
         let lines: Vec<_> = copy.get_all("link").iter().collect();
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn frame_that_fills_its_buffer_is_not_copied() {
-        let (kept, sent) = body_for_storage(Bytes::from(vec![7; 4096]));
-        assert_eq!(kept.as_ptr(), sent.as_ptr());
+        let (stored, sent) = body_for_storage(Bytes::from(vec![7; 4096]));
+        assert_eq!(stored.as_ptr(), sent.as_ptr());
     }
 
     #[test]
@@ -135,10 +135,10 @@ mod tests {
                 large.split_off(range.start)
             };
             drop(large);
-            let (kept, sent) = body_for_storage(slice);
-            assert_eq!(kept, sent);
+            let (stored, sent) = body_for_storage(slice);
+            assert_eq!(stored, sent);
             drop(sent);
-            assert!(Vec::from(kept).capacity() <= 64 + 64 / SPARE, "{range:?}");
+            assert!(Vec::from(stored).capacity() <= 64 + 64 / SPARE, "{range:?}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A stored response, with everything precomputed that a hit needs.
 
 use super::age::age_value;
-use super::checked::Checked;
 use super::head::Head;
-use super::packing::{own_name, packed, without_spare_room};
+use super::last_valid_generation::LastValidGeneration;
+use super::packing::{pack, unshared_name, without_spare_room};
 use super::use_flag::UseFlag;
 use super::{Dependencies, Generation, VariantSelection, weight};
 use crate::clock::{Clock, Moment};
@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct StoredResponse {
-    checked: Checked,
+    last_valid: LastValidGeneration,
     body: Bytes,
     /// A hit reads the fields above and the first fields of the head, so these are neighbors in
     /// memory.
@@ -33,7 +33,7 @@ pub(crate) struct StoredResponse {
     etag: Option<HeaderValue>,
     /// The head of its 304, made at first use. Only responses with a validator keep it.
     not_modified: OnceLock<Box<Parts>>,
-    used: UseFlag,
+    use_flag: UseFlag,
 }
 
 impl PartialEq for StoredResponse {
@@ -44,11 +44,11 @@ impl PartialEq for StoredResponse {
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        let head_weight = weight_of(&head);
-        let etag = tag_of(&head.parts.headers);
-        let checked = Checked::new(&head);
-        let (not_modified, used) = (OnceLock::new(), UseFlag::default());
-        Self { head, body, head_weight, etag, not_modified, checked, used }
+        let head_weight = head_weight(&head);
+        let etag = valid_etag(&head.parts.headers);
+        let last_valid = LastValidGeneration::new(&head);
+        let (not_modified, use_flag) = (OnceLock::new(), UseFlag::default());
+        Self { head, body, head_weight, etag, not_modified, last_valid, use_flag }
     }
 
     pub(crate) fn into_head(self) -> Head {
@@ -57,31 +57,31 @@ impl StoredResponse {
 
     /// Creates the response that replaces this one. Both share a use flag.
     pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
-        Self { used: self.used.clone(), ..Self::new(head, body) }
+        Self { use_flag: self.use_flag.clone(), ..Self::new(head, body) }
     }
 
     /// Makes the response a variant with a new use flag.
     pub(crate) fn set_variant(&mut self, is_used: bool) {
-        self.used = UseFlag::of_variant(is_used);
+        self.use_flag = UseFlag::of_variant(is_used);
     }
 
     pub(crate) fn is_variant(&self) -> bool {
-        self.used.is_of_variant()
+        self.use_flag.is_of_variant()
     }
 
     /// Sets the use flag of this variant.
     #[inline]
     pub(crate) fn note_use(&self) {
-        self.used.set();
+        self.use_flag.set();
     }
 
     pub(crate) fn clear_use(&self) {
-        self.used.clear();
+        self.use_flag.clear();
     }
 
     /// Returns `true` if a request has used this variant since the flag was cleared.
     pub(crate) fn is_used(&self) -> bool {
-        self.used.is_set()
+        self.use_flag.is_set()
     }
 
     /// Sets the entity tag of a response without one.
@@ -89,9 +89,9 @@ impl StoredResponse {
         let mut headers = self.head.parts.headers.clone();
         // A full header section gets no tag.
         let _ = headers.try_insert(ETAG, tag.to_value());
-        self.head.parts.headers = packed(&headers, &[], HeaderName::clone, &self.head.first());
-        self.head_weight = weight_of(&self.head);
-        self.etag = tag_of(&self.head.parts.headers);
+        self.head.parts.headers = pack(&headers, &[], HeaderName::clone, &self.head.first_field());
+        self.head_weight = head_weight(&self.head);
+        self.etag = valid_etag(&self.head.parts.headers);
     }
 
     /// Sets the complete body.
@@ -106,12 +106,12 @@ impl StoredResponse {
     /// Returns `true` if the response was found valid when this generation was current.
     #[inline]
     pub(crate) fn was_valid_at(&self, current: Generation) -> bool {
-        self.head.generation.incarnation() == current.incarnation() && self.checked.is_at(current)
+        self.head.generation.incarnation() == current.incarnation() && self.last_valid.is_at(current)
     }
 
     /// Records that the response was found valid after this generation was read.
     pub(crate) fn note_valid_at(&self, read: Generation) {
-        self.checked.set(read);
+        self.last_valid.set(read);
     }
 
     /// Returns a stale copy as of a generation that follows a soft invalidation. It keeps its stale
@@ -130,11 +130,11 @@ impl StoredResponse {
         // Merges the new dependencies with the ones from before a validation, without duplicates.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));
-        self.head.fresh_until = self.head.fresh_until.min(all.until());
-        let is_fit = all.is_fit(self.head.generation);
+        self.head.fresh_until = self.head.fresh_until.min(all.fresh_until());
+        let is_fit = all.is_trackable_in(self.head.generation);
         self.head.dependencies = all.values.into();
-        self.head_weight = weight_of(&self.head);
-        self.checked = Checked::new(&self.head);
+        self.head_weight = head_weight(&self.head);
+        self.last_valid = LastValidGeneration::new(&self.head);
         is_fit
     }
 
@@ -144,24 +144,25 @@ impl StoredResponse {
     }
 
     /// Returns a copy that a 304 for another variant has freshened, too (RFC 9111 section 4.3.4).
-    /// It has the fields `headers`, the times and the generation of `like`, the validated response,
+    /// It has the fields `headers`, the times and the generation of `validated`, the validated response,
     /// and is fresh until `until`.
     pub(crate) fn freshened(
         &self,
         headers: HeaderMap,
-        like: &Head,
+        validated: &Head,
         until: Moment,
         windows: Windows,
         vary: &[String],
     ) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
-        let told = head.outward.take().map(|outward| outward.told).unwrap_or_default();
-        head.tell(told, vary);
-        head.generation = like.generation;
-        head.response_time = like.response_time;
-        head.cost = like.cost;
-        head.corrected_initial_age = like.corrected_initial_age;
+        let client_control =
+            head.rewritten.take().map(|rewritten| rewritten.client_control).unwrap_or_default();
+        head.rewrite_for_clients(client_control, vary);
+        head.generation = validated.generation;
+        head.response_time = validated.response_time;
+        head.cost = validated.cost;
+        head.corrected_initial_age = validated.corrected_initial_age;
         head.fresh_until = until;
         head.windows = windows;
         self.successor(head, self.body.clone())
@@ -183,7 +184,7 @@ impl StoredResponse {
     pub(crate) fn not_modified_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = match self.not_modified.get() {
             Some(parts) => Parts::clone(parts),
-            None => self.first_not_modified(),
+            None => self.build_not_modified(),
         };
         self.set_age(&mut parts, now, clock);
         parts
@@ -191,11 +192,11 @@ impl StoredResponse {
 
     /// Creates the head of the 304, and caches it if the weight includes it.
     #[cold]
-    fn first_not_modified(&self) -> Parts {
+    fn build_not_modified(&self) -> Parts {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers = without_spare_room(&not_modified(&self.head.parts.headers));
-        if self.head.has_304() {
+        if self.head.caches_304() {
             // If another thread was faster, its head is the same.
             let _ = self.not_modified.set(Box::new(parts.clone()));
         }
@@ -204,7 +205,7 @@ impl StoredResponse {
 
     /// Returns `true` if this tag in `If-None-Match` matches the response.
     #[inline]
-    pub(crate) fn has_tag(&self, sent: &HeaderValue) -> bool {
+    pub(crate) fn matches_etag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
     }
 
@@ -234,15 +235,15 @@ impl StoredResponse {
 
     /// Returns `true` within the stale window while revalidating (RFC 5861 section 3).
     pub(crate) fn serves_while_revalidating(&self, now: Moment) -> bool {
-        self.is_within(self.head.windows.while_revalidate, now)
+        self.is_in_window(self.head.windows.while_revalidate, now)
     }
 
     /// Returns `true` within the stale window on error (RFC 5861 section 4).
     pub(crate) fn serves_on_errors(&self, now: Moment) -> bool {
-        self.is_within(self.head.windows.if_error, now)
+        self.is_in_window(self.head.windows.if_error, now)
     }
 
-    fn is_within(&self, window: Duration, now: Moment) -> bool {
+    fn is_in_window(&self, window: Duration, now: Moment) -> bool {
         !window.is_zero() && now < self.head.fresh_until.after(window)
     }
 
@@ -280,18 +281,18 @@ impl StoredResponse {
     /// Returns a copy with separate reference counts. The bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
-        head.parts.headers = packed(&self.head.parts.headers, &[], own_name, &head.first());
+        head.parts.headers = pack(&self.head.parts.headers, &[], unshared_name, &head.first_field());
         self.successor(head, Bytes::from_owner(self.body.clone()))
     }
 }
 
 /// Returns the weight of a response without the bytes of its body.
-fn weight_of(head: &Head) -> u64 {
+fn head_weight(head: &Head) -> u64 {
     let rest = weight::ARC + size_of::<StoredResponse>() - size_of::<Head>() + weight::SHARED;
     head.weight() + rest as u64
 }
 
-fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {
+fn valid_etag(headers: &HeaderMap) -> Option<HeaderValue> {
     EntityTag::line_of_response(headers).cloned()
 }
 

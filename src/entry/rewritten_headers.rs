@@ -1,6 +1,6 @@
 //! The header lines of a stored response that are rewritten for clients.
 
-use super::packing::packed_lines;
+use super::packing::pack_lines;
 use super::weight;
 use crate::rules::client::ClientCacheControl;
 use crate::rules::targeted::is_targeted;
@@ -10,22 +10,22 @@ use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, VARY};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RewrittenHeaders {
     /// The values for clients.
-    pub(crate) told: ClientCacheControl,
+    pub(crate) client_control: ClientCacheControl,
     /// The origin's lines of the rewritten fields.
-    pub(super) said: Vec<(HeaderName, HeaderValue)>,
+    pub(super) original: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl RewrittenHeaders {
     /// Copies the lines, so that the header section that has them can be dropped.
-    pub(super) fn new(told: ClientCacheControl, said: &[(HeaderName, HeaderValue)]) -> Self {
-        let lines = packed_lines(|| said.iter().map(|(name, value)| (name, value)));
+    pub(super) fn new(client_control: ClientCacheControl, original: &[(HeaderName, HeaderValue)]) -> Self {
+        let lines = pack_lines(|| original.iter().map(|(name, value)| (name, value)));
         let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();
-        Self { told, said: lines.into_vec() }
+        Self { client_control, original: lines.into_vec() }
     }
 
     /// Returns the memory use in bytes.
     pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + weight::list(&self.said)
+        size_of::<Self>() + weight::list(&self.original)
     }
 }
 

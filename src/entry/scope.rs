@@ -102,7 +102,7 @@ const HOST: u8 = 0xf0;
 const KEYS: (u64, u64) = (0x746f_7765_722d_7265, 0x7370_6f6e_7365_2d63);
 
 /// The most segments that name a subtree. Deeper subtrees share the scope of their first segments.
-const MOST_SEGMENTS: usize = 32;
+const MAX_SEGMENTS: usize = 32;
 
 impl Scope {
     /// Everything in a namespace. Every entry has this scope.
@@ -153,18 +153,18 @@ impl Scope {
     /// only in deeper segments are one scope.
     #[must_use]
     pub fn subtree(path: &str) -> Self {
-        Self::narrowest(&percent_decoded(path))
+        Self::narrowest_subtree(&percent_decoded(path))
     }
 
     /// Returns the [scope of a subtree](Self::subtree) for a path that is already decoded: `%` has
     /// no special meaning.
     #[must_use]
     pub fn decoded_subtree(path: &str) -> Self {
-        Self::narrowest(path.as_bytes())
+        Self::narrowest_subtree(path.as_bytes())
     }
 
     /// Returns the narrowest subtree that contains a path.
-    fn narrowest(path: &[u8]) -> Self {
+    fn narrowest_subtree(path: &[u8]) -> Self {
         subtrees(path).last().unwrap_or_else(Self::root)
     }
 
@@ -197,11 +197,11 @@ impl Scope {
     pub fn on_host(self, host: &str) -> Self {
         // Every path on a host is in the subtree of its root.
         let scope = if self == Self::EVERYTHING { Self::root() } else { self };
-        scope.on(hash_of_host(host))
+        scope.mix_host(hash_of_host(host))
     }
 
     /// Mixes two digests by multiplications, so that every bit of the result depends on both.
-    fn on(self, host: u128) -> Self {
+    fn mix_host(self, host: u128) -> Self {
         const FACTORS: [u128; 2] =
             [0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645, 0xda94_2042_e4dd_58b5_0ff5_1af7_fd85_3a2d];
         let own = u128::from(self.high) << 64 | u128::from(self.low & !TYPE);
@@ -288,7 +288,7 @@ impl ExtendOnHost for Vec<Scope> {
         let wide = self.len();
         for host in hosts.iter().map(|host| hash_of_host(host.as_ref())) {
             for at in 0..wide {
-                self.push(self[at].on(host));
+                self.push(self[at].mix_host(host));
             }
         }
     }
@@ -342,7 +342,7 @@ fn hasher(domain: u8) -> SipHasher24 {
 fn subtrees(path: &[u8]) -> impl Iterator<Item = Scope> {
     let mut hasher = hasher(Kind::Subtree as u8);
     let segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
-    let nested = segments.take(MOST_SEGMENTS).map(move |segment| {
+    let nested = segments.take(MAX_SEGMENTS).map(move |segment| {
         hasher.write(b"/");
         hasher.write(segment);
         Scope::new(Kind::Subtree, hasher.finish128().as_u64(), false)
@@ -526,6 +526,6 @@ mod tests {
     fn deep_subtree_shares_the_scope_of_its_first_segments() {
         let deep = "/a".repeat(40);
         assert!(Scope::of_target(&deep, None, None).contains(&Scope::subtree(&deep)));
-        assert_eq!(Scope::of_target(&deep, None, None).len(), 2 + 1 + MOST_SEGMENTS);
+        assert_eq!(Scope::of_target(&deep, None, None).len(), 2 + 1 + MAX_SEGMENTS);
     }
 }

@@ -16,12 +16,12 @@ pub(crate) struct VaryIndex {
     /// The suffixes of the variants' keys after the key of the URL, oldest first.
     pub(super) variants: Vec<Bytes>,
     /// The moment at which the longest-lived variant expires from the store.
-    pub(super) until: Moment,
+    pub(super) expires: Moment,
 }
 
 impl VaryIndex {
-    pub(crate) fn new(fields: Vec<HeaderName>, until: Moment) -> Self {
-        Self { fields, variants: Vec::new(), until }
+    pub(crate) fn new(fields: Vec<HeaderName>, expires: Moment) -> Self {
+        Self { fields, variants: Vec::new(), expires }
     }
 
     /// Returns the nominated fields in alphabetical order.
@@ -35,8 +35,8 @@ impl VaryIndex {
     }
 
     /// Returns the moment at which the longest-lived variant expires from the store.
-    pub(crate) fn until(&self) -> Moment {
-        self.until
+    pub(crate) fn expires(&self) -> Moment {
+        self.expires
     }
 
     /// Returns the key of a variant of a URL.
@@ -51,21 +51,21 @@ impl VaryIndex {
         fields.extend(more);
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
-        (fields != self.fields).then(|| Self::new(fields, self.until))
+        (fields != self.fields).then(|| Self::new(fields, self.expires))
     }
 
     /// Returns this index with `variant` as the newest and without the evicted variants. It lives
-    /// at least until `until`.
-    pub(crate) fn with_variant(&self, variant: &[u8], evicted: &[Bytes], until: Moment) -> Self {
+    /// at least until `expires`.
+    pub(crate) fn with_variant(&self, variant: &[u8], evicted: &[Bytes], expires: Moment) -> Self {
         let mut variants = self.variants.clone();
         variants.retain(|known| known != variant && !evicted.contains(known));
         variants.push(Bytes::copy_from_slice(variant));
-        Self { fields: self.fields.clone(), variants, until: self.until.max(until) }
+        Self { fields: self.fields.clone(), variants, expires: self.expires.max(expires) }
     }
 
-    /// Returns this index with a longer lifetime, or `None` if it already lives until `until`.
-    pub(crate) fn extended(&self, until: Moment) -> Option<Self> {
-        (self.until < until).then(|| Self { until, ..self.clone() })
+    /// Returns this index with a longer lifetime, or `None` if it already lives until `expires`.
+    pub(crate) fn extended(&self, expires: Moment) -> Option<Self> {
+        (self.expires < expires).then(|| Self { expires, ..self.clone() })
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -109,9 +109,9 @@ mod tests {
         let mut index = VaryIndex::new(vec![ACCEPT], after(1));
         for (key, seconds, longest) in [(b"a", 9, 9), (b"b", 5, 9), (b"a", 7, 9), (b"c", 20, 20)] {
             index = index.with_variant(key, &[], after(seconds));
-            assert_eq!(index.until(), after(longest));
+            assert_eq!(index.expires(), after(longest));
         }
         assert!(index.extended(after(20)).is_none());
-        assert_eq!(index.extended(Moment::NEVER).expect("longer").until(), Moment::NEVER);
+        assert_eq!(index.extended(Moment::NEVER).expect("longer").expires(), Moment::NEVER);
     }
 }

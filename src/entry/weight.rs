@@ -1,6 +1,6 @@
 //! The memory use of the parts of an entry, in bytes.
 
-use crate::rules::preconditions::{NOT_MODIFIED_ROOM, stands_in_304};
+use crate::rules::preconditions::{NOT_MODIFIED_ROOM, belongs_in_304};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The size of the reference counts of an `Arc`.
@@ -35,7 +35,7 @@ pub(super) fn section(headers: &HeaderMap) -> usize {
 pub(super) fn section_of_304(headers: &HeaderMap) -> usize {
     let (mut names, mut lines) = (0, 0);
     let are_repeated = headers.len() > headers.keys_len();
-    for name in headers.keys().filter(|name| stands_in_304(name)) {
+    for name in headers.keys().filter(|name| belongs_in_304(name)) {
         names += 1;
         lines += if are_repeated { headers.get_all(name).iter().count() } else { 1 };
     }

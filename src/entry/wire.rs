@@ -239,7 +239,7 @@ impl Wire for (HeaderName, HeaderValue) {
 
 /// The most lines of a decoded header section. A header map holds more, which leaves room for later
 /// additions.
-pub(super) const MOST_LINES: usize = 1 << 14;
+pub(super) const MAX_LINES: usize = 1 << 14;
 
 impl Wire for HeaderMap {
     const MIN_LEN: usize = u32::MIN_LEN;
@@ -254,7 +254,7 @@ impl Wire for HeaderMap {
 
     fn read(from: &mut EntryReader) -> Option<Self> {
         let count = from.count(<(HeaderName, HeaderValue)>::MIN_LEN)?;
-        if count > MOST_LINES {
+        if count > MAX_LINES {
             return None;
         }
         let mut headers = Self::new();

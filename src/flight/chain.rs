@@ -9,23 +9,23 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Chain>>> = const { RefCell::new(None) };
+    static CURRENT_CHAIN: RefCell<Option<Arc<Chain>>> = const { RefCell::new(None) };
 }
 
 /// The most leaders that a search for a cycle of waits visits.
-const HOPS: usize = 16;
+const MAX_LEADERS_VISITED: usize = 16;
 
 /// The most identical ancestors that a request may have: requests with the same key and the same
 /// fields.
-const IDENTICAL: usize = 1;
+const MAX_IDENTICAL: usize = 1;
 
 /// The most ancestors with the same key that a request may have. This limit ends loops that change
 /// a field each time.
-const SAME_KEY: usize = 16;
+const MAX_SAME_KEY: usize = 16;
 
 /// The most ancestors that compute the same value. A cycle through identical requests ends at
-/// [`IDENTICAL`] first.
-const COMPUTATIONS: usize = 3;
+/// [`MAX_IDENTICAL`] first.
+const MAX_COMPUTATIONS: usize = 3;
 
 /// A request or a computation of a value, linked to its parent: the request or computation that
 /// started it.
@@ -49,7 +49,7 @@ pub(crate) struct Wait {
 
 /// Sets the chain that runs on this thread, and returns the previous one.
 fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
-    CURRENT.try_with(|current| current.replace(chain)).ok().flatten()
+    CURRENT_CHAIN.try_with(|current| current.replace(chain)).ok().flatten()
 }
 
 impl Chain {
@@ -72,7 +72,7 @@ impl Chain {
     /// Returns the chain that runs on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
         // Thread-locals are inaccessible while a thread ends.
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+        CURRENT_CHAIN.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
     /// Runs `work` with this chain as the current one of the thread.
@@ -95,8 +95,8 @@ impl Chain {
             identical += usize::from(other.fields == self.fields);
         }
         match self.fields {
-            Some(_) => identical > IDENTICAL || same_key > SAME_KEY,
-            None => identical > COMPUTATIONS,
+            Some(_) => identical > MAX_IDENTICAL || same_key > MAX_SAME_KEY,
+            None => identical > MAX_COMPUTATIONS,
         }
     }
 
@@ -116,11 +116,12 @@ impl Chain {
         let mut at = 0;
         while let Some(leader) = found.get(at).cloned() {
             // A search that reaches its limit assumes a cycle.
-            if at == HOPS || self.ancestors().any(|own| std::ptr::eq(own, &*leader)) {
+            if at == MAX_LEADERS_VISITED || self.ancestors().any(|own| std::ptr::eq(own, &*leader)) {
                 return true;
             }
             for next in leader.lock().iter().filter_map(Weak::upgrade) {
-                if found.len() <= HOPS && !found.iter().any(|known| Arc::ptr_eq(known, &next)) {
+                if found.len() <= MAX_LEADERS_VISITED && !found.iter().any(|known| Arc::ptr_eq(known, &next))
+                {
                     found.push(next);
                 }
             }
@@ -196,19 +197,20 @@ mod tests {
             last = last.enter(|| Chain::request(key(), fields));
             last.is_loop()
         });
-        assert_eq!(length, Some(SAME_KEY as u64 + 1));
+        assert_eq!(length, Some(MAX_SAME_KEY as u64 + 1));
         let mut last = Chain::computation(key());
         let length = (1..).find(|_| {
             last = last.enter(|| Chain::computation(key()));
             last.is_loop()
         });
-        assert_eq!(length, Some(COMPUTATIONS + 1));
+        assert_eq!(length, Some(MAX_COMPUTATIONS + 1));
     }
 
     #[test]
     fn search_beyond_its_limit_assumes_a_cycle() {
         let (a, asker) = (request(b"a"), request(b"asker"));
-        let mut others: Vec<_> = (0..HOPS as u64 + 4).map(|number| request(&number.to_le_bytes())).collect();
+        let mut others: Vec<_> =
+            (0..MAX_LEADERS_VISITED as u64 + 4).map(|number| request(&number.to_le_bytes())).collect();
         let waits: Vec<_> = others
             .iter()
             .map(|other| of(&a, b"x").wait_for(&Arc::downgrade(other)).expect("no cycle"))

@@ -7,7 +7,7 @@ use super::table::{Flight, FlightTable};
 use crate::entry::Generation;
 use crate::key::CacheKey;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Place;
+use dashmap::mapref::entry::Entry as MapEntry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
@@ -18,7 +18,7 @@ pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
     Follower(Arc<Flight<O>>),
     /// There is no flight to join or lead: the table is full, or the store failed while a value was
     /// looked up. The request or computation runs without a flight.
-    Alone,
+    TableFull,
 }
 
 /// The flights under way, by key.
@@ -26,19 +26,19 @@ pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
 pub(crate) struct Flights<O = Outcome> {
     table: Arc<FlightTable<O>>,
     /// The most flights in the table.
-    most: usize,
+    max_flights: usize,
 }
 
 impl<O> Clone for Flights<O> {
     fn clone(&self) -> Self {
-        Self { table: Arc::clone(&self.table), most: self.most }
+        Self { table: Arc::clone(&self.table), max_flights: self.max_flights }
     }
 }
 
 impl<O: AbandonedOutcome> Flights<O> {
-    pub(crate) fn new(most: usize) -> Self {
-        let table = FlightTable { flights: DashMap::default(), number: AtomicUsize::new(0) };
-        Self { table: Arc::new(table), most }
+    pub(crate) fn new(max_flights: usize) -> Self {
+        let table = FlightTable { flights: DashMap::default(), len: AtomicUsize::new(0) };
+        Self { table: Arc::new(table), max_flights }
     }
 
     /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is
@@ -57,18 +57,26 @@ impl<O: AbandonedOutcome> Flights<O> {
     ) -> Role<O> {
         let table = &self.table;
         match table.flights.entry(key.clone()) {
-            Place::Occupied(place) if !outdated.is_some_and(|old| Arc::ptr_eq(old, place.get())) => {
+            MapEntry::Occupied(place) if !outdated.is_some_and(|old| Arc::ptr_eq(old, place.get())) => {
                 Role::Follower(Arc::clone(place.get()))
             }
-            Place::Vacant(_) if table.number.load(Ordering::Relaxed) >= self.most => Role::Alone,
+            MapEntry::Vacant(_) if table.len.load(Ordering::Relaxed) >= self.max_flights => Role::TableFull,
             place => {
-                if matches!(place, Place::Vacant(_)) {
-                    table.number.fetch_add(1, Ordering::Relaxed);
+                if matches!(place, MapEntry::Vacant(_)) {
+                    table.len.fetch_add(1, Ordering::Relaxed);
                 }
-                let (outcome, end) = (OnceLock::new(), OnceLock::new());
-                let (told, waiting) = (Notify::new(), AtomicUsize::new(0));
+                let (outcome, final_outcome) = (OnceLock::new(), OnceLock::new());
+                let (outcome_set, followers) = (Notify::new(), AtomicUsize::new(0));
                 let leader = Weak::clone(leader);
-                let flight = Arc::new(Flight { generation, leader, attempt, outcome, end, told, waiting });
+                let flight = Arc::new(Flight {
+                    generation,
+                    leader,
+                    attempt,
+                    outcome,
+                    final_outcome,
+                    outcome_set,
+                    followers,
+                });
                 place.insert(Arc::clone(&flight));
                 Role::Leader(Leader::new(Arc::clone(table), key.clone(), flight))
             }
@@ -96,14 +104,14 @@ mod tests {
     fn lead(flights: &Flights, outdated: Option<&Arc<Flight>>) -> Leader {
         match flights.join(&key(), outdated, G, 0, &Weak::new()) {
             Role::Leader(leader) => leader,
-            Role::Follower(_) | Role::Alone => panic!("there is a flight already"),
+            Role::Follower(_) | Role::TableFull => panic!("there is a flight already"),
         }
     }
 
     fn follow(flights: &Flights) -> Arc<Flight> {
         match flights.join(&key(), None, G, 0, &Weak::new()) {
             Role::Follower(flight) => flight,
-            Role::Leader(_) | Role::Alone => panic!("there is no flight"),
+            Role::Leader(_) | Role::TableFull => panic!("there is no flight"),
         }
     }
 
@@ -113,7 +121,7 @@ mod tests {
         let leader = lead(&flights, None);
         let flight = follow(&flights);
         drop(leader);
-        assert!(matches!(flight.outcome().await, Outcome::Dangling));
+        assert!(matches!(flight.outcome().await, Outcome::Abandoned));
         assert_eq!(flights.len(), 0);
     }
 
@@ -122,10 +130,10 @@ mod tests {
         let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
-        flight.tell(Outcome::Begun(Weak::new()));
-        let mut ended = pin!(flight.ended());
+        flight.set_outcome(Outcome::Begun(Weak::new()));
+        let mut ended = pin!(flight.wait_for_end());
         assert!(futures_util::poll!(ended.as_mut()).is_pending());
-        leader.pass();
+        leader.end_unshared();
         assert!(futures_util::poll!(ended.as_mut()).is_ready());
     }
 
@@ -145,14 +153,14 @@ mod tests {
 
     /// Returns `true` if another flight may begin.
     fn has_room(flights: &Flights) -> bool {
-        !matches!(flights.join(&KeyRef::new(b"other").to_key(), None, G, 0, &Weak::new()), Role::Alone)
+        !matches!(flights.join(&KeyRef::new(b"other").to_key(), None, G, 0, &Weak::new()), Role::TableFull)
     }
 
     #[test]
-    fn each_ended_flight_makes_room_for_one() {
+    fn each_ended_flight_makes_room_for_one_visitor() {
         let flights = Flights::new(1);
         let ends: [fn(Leader); 4] =
-            [Leader::pass, Leader::failed, drop, |leader| leader.ending()(Outcome::Pass)];
+            [Leader::end_unshared, Leader::end_failed, drop, |leader| leader.ender()(Outcome::Unshared)];
         for end in ends {
             let leader = lead(&flights, None);
             assert!(!has_room(&flights));
@@ -179,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn each_ended_wait_makes_room_for_one() {
+    fn each_ended_wait_makes_room_for_one_visitor() {
         let flights = Flights::new(1);
         let _leader = lead(&flights, None);
         let flight = follow(&flights);
         for _ in 0..3 {
-            let wait = flight.wait_in(1);
-            assert!(wait.is_some() && flight.wait_in(1).is_none());
+            let wait = flight.add_follower(1);
+            assert!(wait.is_some() && flight.add_follower(1).is_none());
         }
     }
 
@@ -198,8 +206,8 @@ mod tests {
         drop(old);
         assert_eq!(flights.len(), 1);
         let flight = follow(&flights);
-        new.pass();
-        assert!(matches!(flight.outcome().await, Outcome::Pass));
+        new.end_unshared();
+        assert!(matches!(flight.outcome().await, Outcome::Unshared));
         assert_eq!(flights.len(), 0);
     }
 }

@@ -18,42 +18,42 @@ pub(crate) enum HitForMissReason {
 }
 
 /// How long a key is hit-for-miss.
-const REMEMBERED: Duration = Duration::from_secs(10);
+const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
 /// The capacity of a memory, in keys.
-const MOST: usize = 8192;
+const CAPACITY: usize = 8192;
 
 // A key is represented by its seeded hash alone, so long keys take no memory. If two keys collide,
 // they share one item: requests for a key may not collapse, or a status may give the reason of the
 // other key. No response depends on it.
-type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
+type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse.
-pub(crate) type HitForMiss = Remembered<HitForMissReason>;
+pub(crate) type HitForMiss = RecentKeys<HitForMissReason>;
 
 /// A value for each of the latest keys, for a limited time. If there are too many keys, old ones
 /// are evicted.
-pub(crate) struct Remembered<T> {
-    keys: Memory<T>,
+pub(crate) struct RecentKeys<T> {
+    keys: KeyTable<T>,
     /// How long a key is remembered.
-    lasting: Duration,
+    ttl: Duration,
 }
 
-impl Default for Remembered<HitForMissReason> {
+impl Default for RecentKeys<HitForMissReason> {
     fn default() -> Self {
-        Self::lasting(REMEMBERED)
+        Self::with_ttl(HIT_FOR_MISS_TTL)
     }
 }
 
-impl<T: Copy> Remembered<T> {
+impl<T: Copy> RecentKeys<T> {
     /// Creates a memory that keeps each key for `lasting`.
-    pub(crate) fn lasting(lasting: Duration) -> Self {
+    pub(crate) fn with_ttl(ttl: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
-        let keys = Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle);
-        Self { keys, lasting }
+        let keys = Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle);
+        Self { keys, ttl }
     }
 
     pub(crate) fn remember(&self, key: KeyRef<'_>, what: T, now: Moment) {
-        self.keys.insert(key.process_hash(), (what, now.after(self.lasting)));
+        self.keys.insert(key.process_hash(), (what, now.after(self.ttl)));
     }
 
     pub(crate) fn forget(&self, key: KeyRef<'_>) {
@@ -65,7 +65,7 @@ impl<T: Copy> Remembered<T> {
     }
 }
 
-impl<T: Copy> fmt::Debug for Remembered<T> {
+impl<T: Copy> fmt::Debug for RecentKeys<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remembered").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
@@ -82,10 +82,10 @@ mod tests {
         let key = KeyRef::new(b"k");
         hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
         assert_eq!(hit_for_miss.get(key, now), Some(HitForMissReason::Uncacheable));
-        assert_eq!(hit_for_miss.get(key, now.after(REMEMBERED)), None);
+        assert_eq!(hit_for_miss.get(key, now.after(HIT_FOR_MISS_TTL)), None);
         for i in 0..50_000_u32 {
             hit_for_miss.remember(KeyRef::new(&i.to_le_bytes()), HitForMissReason::Uncacheable, now);
         }
-        assert!(hit_for_miss.keys.len() <= 2 * MOST, "{}", hit_for_miss.keys.len());
+        assert!(hit_for_miss.keys.len() <= 2 * CAPACITY, "{}", hit_for_miss.keys.len());
     }
 }

@@ -27,7 +27,7 @@ mod work;
 
 pub(crate) use chain::{Chain, Wait};
 pub(crate) use flights::{Flights, Role};
-pub(crate) use hit_for_miss::{HitForMiss, HitForMissReason, Remembered};
+pub(crate) use hit_for_miss::{HitForMiss, HitForMissReason, RecentKeys};
 pub(crate) use leader::Leader;
 pub(crate) use outcome::{AbandonedOutcome, Outcome};
 pub(crate) use stall::{BudgetedRecording, STALL_TIMEOUT};

@@ -14,11 +14,11 @@ pub(crate) enum Outcome {
     /// that it fits, even if it was not stored.
     Stored(Arc<StoredResponse>),
     /// The response may not be shared: every follower calls the service itself, at once.
-    Pass,
+    Unshared,
     /// The service failed. The semaphore lets a few followers call it at a time.
     Failed(Arc<Semaphore>),
     /// The leader was dropped without a result. The followers look up again, and one of them leads.
-    Dangling,
+    Abandoned,
 }
 
 /// An outcome type that has a value for flights whose leader was dropped.
@@ -29,14 +29,14 @@ pub(crate) trait AbandonedOutcome: Clone {
 
 impl AbandonedOutcome for Outcome {
     fn abandoned(panicking: bool) -> Self {
-        if panicking { Self::Failed(gate()) } else { Self::Dangling }
+        if panicking { Self::Failed(failed_flight_semaphore()) } else { Self::Abandoned }
     }
 }
 
 /// The most followers of a failed flight that call the service at a time.
-const FAILED_AT_ONCE: usize = 8;
+const MAX_FETCHES_AFTER_FAILURE: usize = 8;
 
 /// Creates the semaphore of a failed flight.
-pub(super) fn gate() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(FAILED_AT_ONCE))
+pub(super) fn failed_flight_semaphore() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_FETCHES_AFTER_FAILURE))
 }

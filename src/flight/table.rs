@@ -33,11 +33,11 @@ pub(crate) struct Flight<O = Outcome> {
     /// The first outcome: `Begun`, or the final one.
     pub(super) outcome: OnceLock<O>,
     /// The final outcome of a flight that had begun.
-    pub(super) end: OnceLock<O>,
+    pub(super) final_outcome: OnceLock<O>,
     /// Notified of each outcome.
-    pub(super) told: Notify,
+    pub(super) outcome_set: Notify,
     /// The number of followers that wait.
-    pub(super) waiting: AtomicUsize,
+    pub(super) followers: AtomicUsize,
 }
 
 impl<O: Clone> Flight<O> {
@@ -47,41 +47,41 @@ impl<O: Clone> Flight<O> {
     /// The future may be dropped at any time.
     pub(crate) async fn outcome(&self) -> O {
         loop {
-            let mut told = pin!(self.told.notified());
+            let mut notified = pin!(self.outcome_set.notified());
             // From here on, no notification is missed, even before the first poll.
-            told.as_mut().enable();
+            notified.as_mut().enable();
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();
             }
-            relay_waker(told).await;
+            relay_waker(notified).await;
         }
     }
 
-    /// Counts one more follower. Returns `None` if `most` followers wait already.
-    pub(crate) fn wait_in(&self, most: usize) -> Option<WaitingFollower<'_>> {
-        let waiting = WaitingFollower(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
+    /// Counts one more follower. Returns `None` if `max_followers` followers wait already.
+    pub(crate) fn add_follower(&self, max_followers: usize) -> Option<WaitingFollower<'_>> {
+        let waiting = WaitingFollower(&self.followers);
+        (self.followers.fetch_add(1, Ordering::Relaxed) < max_followers).then_some(waiting)
     }
 
     /// Sets the next outcome: `Begun` or the final one, and after `Begun` the final one. Later
     /// calls have no effect on followers.
-    pub(super) fn tell(&self, outcome: O) {
+    pub(super) fn set_outcome(&self, outcome: O) {
         if let Err(end) = self.outcome.set(outcome) {
-            let _ = self.end.set(end);
+            let _ = self.final_outcome.set(end);
         }
-        self.told.notify_waiters();
+        self.outcome_set.notify_waiters();
     }
 
     /// Waits until a flight that had begun has ended. Call this only after the outcome `Begun`: if
     /// the first outcome is the final one, the wait may never end.
-    pub(crate) async fn ended(&self) {
+    pub(crate) async fn wait_for_end(&self) {
         loop {
-            let mut told = pin!(self.told.notified());
-            told.as_mut().enable();
-            if self.end.get().is_some() {
+            let mut notified = pin!(self.outcome_set.notified());
+            notified.as_mut().enable();
+            if self.final_outcome.get().is_some() {
                 return;
             }
-            relay_waker(told).await;
+            relay_waker(notified).await;
         }
     }
 }
@@ -101,5 +101,5 @@ impl Drop for WaitingFollower<'_> {
 pub(super) struct FlightTable<O> {
     pub(super) flights: DashMap<CacheKey, Arc<Flight<O>>, BuildPrehashed>,
     /// The number of flights in the map. The map's own `len` would lock all its shards.
-    pub(super) number: AtomicUsize,
+    pub(super) len: AtomicUsize,
 }

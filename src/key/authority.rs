@@ -16,13 +16,13 @@ pub(super) struct Authority<'a> {
 
 impl Authority<'_> {
     /// Returns `true` if this authority is `known`. If `known` has no port, any port matches.
-    pub(super) fn is(&self, known: &str) -> bool {
+    pub(super) fn matches(&self, known: &str) -> bool {
         let rest = known.as_bytes().strip_prefix(self.name);
         rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
     }
 }
 
-pub(super) fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
+pub(super) fn is_same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 

@@ -5,28 +5,28 @@ use super::digest::ValueDigest;
 use sha2::{Digest, Sha256};
 
 /// The longest key in bytes. Requests with longer keys bypass the cache.
-const MOST_BYTES: usize = 8 * 1024;
+const MAX_KEY_BYTES: usize = 8 * 1024;
 
 /// The longest client-chosen part, in bytes, that enters a key unchanged. A longer part enters as
 /// its digest.
-pub(crate) const LONGEST_VALUE: usize = 128;
+pub(crate) const MAX_PLAIN_VALUE: usize = 128;
 
 /// The room for a key on the stack, in bytes. Most keys need no allocation.
-const INLINE: usize = 256;
+const INLINE_BYTES: usize = 256;
 
 /// A key that is written part by part. Each part has a length prefix, so that different parts never
 /// have the same bytes.
 pub(crate) struct KeyBuf {
     /// The number of bytes written so far.
     length: usize,
-    inline: [u8; INLINE],
+    inline: [u8; INLINE_BYTES],
     /// All bytes of the key once `inline` is full; empty before.
     spilled: Vec<u8>,
 }
 
 impl KeyBuf {
     pub(crate) fn new() -> Self {
-        Self { length: 0, inline: [0; INLINE], spilled: Vec::new() }
+        Self { length: 0, inline: [0; INLINE_BYTES], spilled: Vec::new() }
     }
 
     /// Appends bytes without a length prefix. Their length must be fixed, or known from what
@@ -74,10 +74,10 @@ impl KeyBuf {
         self.raw(digest);
     }
 
-    /// Appends one part, or its digest if the part is longer than [`LONGEST_VALUE`].
+    /// Appends one part, or its digest if the part is longer than [`MAX_PLAIN_VALUE`].
     #[inline]
     pub(crate) fn part_or_digest(&mut self, bytes: &[u8]) {
-        match bytes.len() > LONGEST_VALUE {
+        match bytes.len() > MAX_PLAIN_VALUE {
             false => self.part(bytes),
             true => self.digest(&Sha256::digest(bytes).into()),
         }
@@ -119,7 +119,7 @@ impl KeyBuf {
 
     /// Returns `true` if the key exceeds the limit, which keeps long URIs from filling the memory.
     pub(crate) fn is_too_long(&self) -> bool {
-        self.length > MOST_BYTES
+        self.length > MAX_KEY_BYTES
     }
 
     #[inline]

@@ -84,7 +84,7 @@ impl ForwardedField {
     }
 
     /// Returns the field with a name, if it is a forwarded field.
-    pub(crate) fn named(name: &HeaderName) -> Option<Self> {
+    pub(crate) fn from_name(name: &HeaderName) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 
@@ -98,18 +98,18 @@ impl ForwardedField {
         headers: &'h HeaderMap,
         query: &QueryKey,
     ) -> Result<Option<Cow<'h, str>>, KeyError> {
-        if let Some(plain) = self.plain(headers) {
+        if let Some(plain) = self.common_value(headers) {
             return Ok(Some(Cow::Borrowed(plain)));
         }
         let canonical = match self {
             Self::Forwarded => Element::list(headers),
             Self::XForwardedHost | Self::XHost => {
                 let scheme = scheme_of(headers);
-                self.list(headers, |host| canonical_authority(host, scheme.as_deref()))
+                self.canonical_list(headers, |host| canonical_authority(host, scheme.as_deref()))
             }
-            Self::XForwardedProto | Self::XForwardedScheme => self.list(headers, scheme),
-            Self::XForwardedPort => self.list(headers, port),
-            Self::XForwardedPrefix => self.list(headers, prefix_of),
+            Self::XForwardedProto | Self::XForwardedScheme => self.canonical_list(headers, scheme),
+            Self::XForwardedPort => self.canonical_list(headers, port),
+            Self::XForwardedPrefix => self.canonical_list(headers, prefix_of),
             Self::XOriginalUrl | Self::XRewriteUrl => self.url(headers).map(|uri| url_text(&uri, query)),
         };
         let canonical = canonical.ok_or(KeyError::Forwarded)?;
@@ -117,7 +117,7 @@ impl ForwardedField {
     }
 
     /// Returns the value if it is common and already canonical.
-    fn plain(self, headers: &HeaderMap) -> Option<&str> {
+    fn common_value(self, headers: &HeaderMap) -> Option<&str> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let is_plain = match self {
@@ -136,7 +136,7 @@ impl ForwardedField {
     /// Returns the canonical elements of all lines.
     ///
     /// Returns `None` if there is no element, or if an element can't be read.
-    fn list(self, headers: &HeaderMap, one: impl Fn(&[u8]) -> Option<String>) -> Option<String> {
+    fn canonical_list(self, headers: &HeaderMap, one: impl Fn(&[u8]) -> Option<String>) -> Option<String> {
         let elements: Option<Vec<_>> = field_elements(headers, self.name()).map(one).collect();
         let mut elements = elements.filter(|elements| !elements.is_empty())?;
         elements.retain(|element| !element.is_empty());

@@ -83,7 +83,7 @@ mod query;
 mod target;
 
 pub(crate) use authority::canonical_authority;
-pub(crate) use buf::{KeyBuf, LONGEST_VALUE};
+pub(crate) use buf::{KeyBuf, MAX_PLAIN_VALUE};
 pub(crate) use cache_key::{BuildPrehashed, Prehashed};
 pub(crate) use cache_key::{CacheKey, KeyRef};
 pub(crate) use digest::{ValueDigest, ValueDigests};

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use std::fmt;
 use std::sync::Arc;
 
-type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
+type PartFunction = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 
 /// A part of the key that is computed from the request, such as a tenant, a plan, an experiment or
 /// a negotiated language.
@@ -38,7 +38,7 @@ type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 #[must_use]
 pub struct KeyPart {
     name: String,
-    part: Arc<Part>,
+    part: Arc<PartFunction>,
     replaces: Option<HeaderName>,
     /// Whether all values come from the list that the site offers, so that they enter the key
     /// without a digest.
@@ -218,12 +218,12 @@ impl KeyPart {
     }
 
     /// Returns the value by which parts are sorted.
-    pub(crate) fn sorting(&self) -> (&str, Option<&str>) {
+    pub(crate) fn sort_key(&self) -> (&str, Option<&str>) {
         (&self.name, self.replaces.as_ref().map(HeaderName::as_str))
     }
 
     /// Returns the field that the part replaces.
-    pub(crate) fn replaced(&self) -> Option<&HeaderName> {
+    pub(crate) fn replaced_field(&self) -> Option<&HeaderName> {
         self.replaces.as_ref()
     }
 

@@ -1,7 +1,7 @@
 //! The rules for what enters the key: scheme, authority, public path, query, fields and parts.
 
-use super::authority::{Authority, same, split};
-use super::buf::{KeyBuf, LONGEST_VALUE};
+use super::authority::{Authority, is_same, split};
+use super::buf::{KeyBuf, MAX_PLAIN_VALUE};
 use super::digest::{ValueDigest, ValueDigests};
 use super::error::KeyError;
 use super::forwarded::{ForwardedField, ForwardedFields};
@@ -42,7 +42,7 @@ impl KeyPolicy {
         let parts: Vec<_> = self.vary_by.iter().map(KeyPart::name).collect();
         buf.named(b"vary-by", &parts);
         for part in &self.vary_by {
-            buf.optional(part.replaced().map(|field| field.as_str().as_bytes()));
+            buf.optional(part.replaced_field().map(|field| field.as_str().as_bytes()));
         }
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&Sha256::digest(buf.as_bytes())[..8]);
@@ -51,13 +51,13 @@ impl KeyPolicy {
 
     /// Returns the request fields that enter the key, or that a part of the key replaces.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
-        self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced))
+        self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced_field))
     }
 
     /// Returns `true` if the handler sees the same value of this field in all requests with one
     /// key.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
-        self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
+        self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced_field() == Some(field))
     }
 
     /// Computes the parts of a request's key. Calls functions of the user.
@@ -72,7 +72,7 @@ impl KeyPolicy {
     /// Replaces each field that a part of the key stands for by the value of the part.
     pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
-            let Some(field) = part.replaced() else { continue };
+            let Some(field) = part.replaced_field() else { continue };
             request.remove(field);
             if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
                 // A full header map drops the value, so that the handler sees no field.
@@ -91,7 +91,7 @@ impl KeyPolicy {
     ) -> Result<(), KeyError> {
         for field in fields.iter() {
             if !self.hosts.is_empty() {
-                self.are_known(field.hosts(headers))?;
+                self.check_listed(field.hosts(headers))?;
             }
             if let Some(value) = field.canonical(headers, &self.query)? {
                 buf.raw(&[field as u8]);
@@ -102,10 +102,10 @@ impl KeyPolicy {
     }
 
     /// Fails unless all hosts are listed.
-    fn are_known(&self, hosts: Vec<Option<String>>) -> Result<(), KeyError> {
+    fn check_listed(&self, hosts: Vec<Option<String>>) -> Result<(), KeyError> {
         for host in hosts {
             let host = host.ok_or(KeyError::Forwarded)?;
-            if !self.is_known(split(host.as_bytes(), None)?) {
+            if !self.is_listed(split(host.as_bytes(), None)?) {
                 return Err(KeyError::UnknownHost);
             }
         }
@@ -113,8 +113,8 @@ impl KeyPolicy {
     }
 
     #[inline]
-    fn is_known(&self, authority: Authority<'_>) -> bool {
-        self.hosts.iter().any(|known| authority.is(known))
+    fn is_listed(&self, authority: Authority<'_>) -> bool {
+        self.hosts.iter().any(|known| authority.matches(known))
     }
 
     /// Replaces each forwarded field of a fetch by its value in the key.
@@ -156,12 +156,12 @@ impl KeyPolicy {
     #[inline]
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
         // `write_forwarded` has written the canonical values of forwarded fields.
-        for name in self.headers.iter().filter(|name| ForwardedField::named(name).is_none()) {
+        for name in self.headers.iter().filter(|name| ForwardedField::from_name(name).is_none()) {
             let lines = headers.get_all(name);
             let (count, bytes) = lines
                 .iter()
                 .fold((0, 0), |(count, bytes), line| (count + 1, bytes + size_of::<u32>() + line.len()));
-            if bytes > LONGEST_VALUE || (count > 0 && self.secrets.contains(name)) {
+            if bytes > MAX_PLAIN_VALUE || (count > 0 && self.secrets.contains(name)) {
                 buf.digest(&self.digest(name, &lines));
             } else {
                 buf.length(count);
@@ -216,7 +216,7 @@ fn write_authority(
     let authority = match (from_uri, from_host) {
         // RFC 9112 section 3.2.2: the authority of the URI counts, not `Host`. If they differ, the
         // handler may still use either.
-        (Some(a), Some(b)) if !same(a, b) => return Err(KeyError::Host),
+        (Some(a), Some(b)) if !is_same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),
         (None, None) => {
@@ -229,7 +229,7 @@ fn write_authority(
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }
-    if !policy.hosts.is_empty() && !policy.is_known(authority) {
+    if !policy.hosts.is_empty() && !policy.is_listed(authority) {
         return Err(KeyError::UnknownHost);
     }
     buf.length(authority.name.len() + authority.port.len());

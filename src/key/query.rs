@@ -90,23 +90,23 @@ impl QueryKey {
     pub(crate) fn normalized<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         match &self.0 {
             Mode::Raw => query.map(Cow::Borrowed),
-            mode => mode.reduced(query?).map(Cow::Owned),
+            mode => mode.key_parameters(query?).map(Cow::Owned),
         }
     }
 }
 
 impl Mode {
     /// Returns the parameters that enter the key, in order, or `None` for an empty list.
-    fn reduced(&self, query: &str) -> Option<String> {
+    fn key_parameters(&self, query: &str) -> Option<String> {
         let keep: &dyn Fn(&str) -> bool = match self {
             Self::Raw => return Some(query.to_owned()),
             Self::Sorted => &|_| true,
             Self::Only(names) => &|name| names.iter().any(|pattern| matches(pattern, name)),
             Self::Without(names) => &|name| !names.iter().any(|pattern| matches(pattern, name)),
         };
-        let mut kept: Vec<&str> = query.split('&').filter(|pair| keep(name_of(pair))).collect();
-        kept.sort_by_key(|pair| name_of(pair));
-        (!kept.is_empty()).then(|| kept.join("&"))
+        let mut pairs: Vec<&str> = query.split('&').filter(|pair| keep(name_of(pair))).collect();
+        pairs.sort_by_key(|pair| name_of(pair));
+        (!pairs.is_empty()).then(|| pairs.join("&"))
     }
 }
 

@@ -17,7 +17,7 @@ fn authority(uri: &Uri) -> Option<&str> {
 
 /// Returns a bit set of the parts in which two targets differ, byte by byte.
 #[inline]
-fn difference(public: &Uri, seen: &Uri) -> u8 {
+fn differing_parts(public: &Uri, seen: &Uri) -> u8 {
     if std::ptr::eq(public, seen) {
         return 0;
     }
@@ -30,7 +30,7 @@ fn difference(public: &Uri, seen: &Uri) -> u8 {
 
 /// Returns `true` if a handler sees the target that its client requested.
 pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
-    difference(public, seen) == 0
+    differing_parts(public, seen) == 0
 }
 
 /// Writes the parts of the target that a router or a layer has changed, after a byte that names
@@ -45,16 +45,16 @@ pub(super) fn write_seen(
     public: &Uri,
     seen: &Uri,
 ) -> Result<(), KeyError> {
-    match difference(public, seen) {
+    match differing_parts(public, seen) {
         0 => {
             buf.raw(&[0]);
             Ok(())
         }
-        changed => write_changed(buf, mode, public, seen, changed),
+        changed => write_differing_part(buf, mode, public, seen, changed),
     }
 }
 
-fn write_changed(
+fn write_differing_part(
     buf: &mut KeyBuf,
     mode: &QueryKey,
     public: &Uri,

@@ -83,7 +83,7 @@ impl VaryPatch {
 }
 
 impl Patch for Arc<VaryPatch> {
-    const IS_FOR_CACHES: bool = true;
+    const IS_SEEN_BY_CACHES: bool = true;
 
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
         self.write(response);

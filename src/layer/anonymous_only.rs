@@ -1,9 +1,9 @@
 //! The service that marks requests as anonymous or identified for inner cache layers.
 
-use super::anonymous_only_layer::{AnonymousOnlyLayer, AnonymousRequest, Asks, Rules};
-use crate::marks::{Edge, Identified, OuterContext};
+use super::anonymous_only_layer::{AnonymousOnlyLayer, AnonymousRequest, AsyncIdentityPredicate, Rules};
+use crate::marks::{Identified, LayerPosition, OuterContext};
 use crate::rules::client::{self, ClientCacheControl};
-use crate::serve::{leave, receive};
+use crate::serve::{receive, send_and_refuse_rest};
 use http::request::Parts;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -24,9 +24,9 @@ impl<S> Layer<S> for AnonymousOnlyLayer {
 }
 
 /// Runs the predicates in order, until one returns `true`.
-async fn ask(asks: Vec<Arc<Asks>>, request: Parts) -> bool {
-    for asks in asks {
-        if asks(request.clone()).await {
+async fn any_identifies(predicates: Vec<Arc<AsyncIdentityPredicate>>, request: Parts) -> bool {
+    for is_identified in predicates {
+        if is_identified(request.clone()).await {
             return true;
         }
     }
@@ -70,7 +70,7 @@ where
     type Future = AnonymousOnlyFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match self.rules.asks.is_empty() {
+        match self.rules.async_predicates.is_empty() {
             true => self.inner.poll_ready(cx),
             // Readiness now would reserve the inner service for the duration of the look-up.
             false => Poll::Ready(Ok(())),
@@ -78,22 +78,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let edge = Edge::enter(&mut request);
+        let position = LayerPosition::enter(&mut request);
         let identified = self.rules.identify((&request).into());
-        let asks = &self.rules.asks;
-        let state = if asks.is_empty() {
-            OuterContext::know(&mut request, identified, &self.rules.cookies);
+        let async_predicates = &self.rules.async_predicates;
+        let state = if async_predicates.is_empty() {
+            OuterContext::add_anonymity_rules(&mut request, identified, &self.rules.cookies);
             State::Calling { call: self.inner.call(request), identified }
         } else {
             let (parts, body) = request.into_parts();
-            let asked: AnonymousRequest = match identified {
+            let identifies: AnonymousRequest = match identified {
                 true => Box::pin(std::future::ready(true)),
-                false => Box::pin(ask(asks.clone(), parts.clone())),
+                false => Box::pin(any_identifies(async_predicates.clone(), parts.clone())),
             };
             let request = Some((self.inner.clone(), Request::from_parts(parts, body)));
-            State::Asking { asked, request }
+            State::Identifying { identifies, request }
         };
-        AnonymousOnlyFuture { edge, state, rules: Arc::clone(&self.rules) }
+        AnonymousOnlyFuture { position, state, rules: Arc::clone(&self.rules) }
     }
 }
 
@@ -101,19 +101,19 @@ pin_project! {
     /// The response future of [`AnonymousOnly`].
     ///
     /// ```text
-    /// with an asynchronous predicate:  Asking ── answer ──> Waiting ──> done
-    /// without one:                                          Calling ──> done
+    /// with an asynchronous predicate:  Identifying ── result ──> CallingClone ──> done
+    /// without one:                                               Calling ──> done
     /// ```
     ///
-    /// `Waiting` includes the readiness of the inner service. If the future is dropped while
-    /// `Asking`, the inner service is not called.
+    /// `CallingClone` includes the readiness of the inner service. If the future is dropped while
+    /// `Identifying`, the inner service is not called.
     #[must_use = "futures do nothing unless polled"]
     pub struct AnonymousOnlyFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,
     {
         // Dropped before the call. Its drop abandons the admissions that inner layers hold.
-        edge: Edge,
+        position: LayerPosition,
         #[pin]
         state: State<S, ReqBody>,
         rules: Arc<Rules>,
@@ -126,8 +126,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Asking { asked: AnonymousRequest, request: Option<(S, Request<ReqBody>)> },
-        Waiting { #[pin] call: Oneshot<S, Request<ReqBody>>, identified: bool },
+        Identifying { identifies: AnonymousRequest, request: Option<(S, Request<ReqBody>)> },
+        CallingClone { #[pin] call: Oneshot<S, Request<ReqBody>>, identified: bool },
         Calling { #[pin] call: S::Future, identified: bool },
     }
 }
@@ -141,16 +141,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut state = this.state;
-        if let Projected::Asking { asked, request } = state.as_mut().project() {
-            let identified = ready!(asked.as_mut().poll(cx));
+        if let Projected::Identifying { identifies, request } = state.as_mut().project() {
+            let identified = ready!(identifies.as_mut().poll(cx));
             let Some((inner, mut request)) = request.take() else { return Poll::Pending };
-            OuterContext::know(&mut request, identified, &this.rules.cookies);
-            state.set(State::Waiting { call: inner.oneshot(request), identified });
+            OuterContext::add_anonymity_rules(&mut request, identified, &this.rules.cookies);
+            state.set(State::CallingClone { call: inner.oneshot(request), identified });
         }
         let (response, identified) = match state.project() {
-            Projected::Waiting { call, identified } => (ready!(call.poll(cx)), identified),
+            Projected::CallingClone { call, identified } => (ready!(call.poll(cx)), identified),
             Projected::Calling { call, identified } => (ready!(call.poll(cx)), identified),
-            Projected::Asking { .. } => return Poll::Pending,
+            Projected::Identifying { .. } => return Poll::Pending,
         };
         let mut response = response?;
         receive(&mut response, &this.rules.credentials);
@@ -158,9 +158,9 @@ where
             response.extensions_mut().insert(Identified);
         }
         if response.extensions().get::<Identified>().is_some() {
-            client::tell(response.headers_mut(), ClientCacheControl { max_age: None, private: true });
+            client::rewrite(response.headers_mut(), ClientCacheControl { max_age: None, private: true });
         }
-        leave(&mut response, this.edge);
+        send_and_refuse_rest(&mut response, this.position);
         Poll::Ready(Ok(response))
     }
 }
@@ -171,8 +171,8 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {
-            State::Asking { .. } => "AnonymousOnlyFuture::Asking",
-            State::Waiting { .. } | State::Calling { .. } => "AnonymousOnlyFuture::Calling",
+            State::Identifying { .. } => "AnonymousOnlyFuture::Identifying",
+            State::CallingClone { .. } | State::Calling { .. } => "AnonymousOnlyFuture::Calling",
         })
     }
 }

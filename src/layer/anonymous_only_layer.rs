@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 type IdentityPredicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 pub(super) type AnonymousRequest = Pin<Box<dyn Future<Output = bool> + Send>>;
-pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
+pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 
 /// Lets only anonymous requests use the inner cache layers.
 ///
@@ -91,7 +91,7 @@ pub(super) struct Rules {
     pub(super) credentials: Vec<HeaderName>,
     ignored: Vec<HeaderName>,
     predicates: Vec<Arc<IdentityPredicate>>,
-    pub(super) asks: Vec<Arc<Asks>>,
+    pub(super) async_predicates: Vec<Arc<AsyncIdentityPredicate>>,
 }
 
 impl fmt::Debug for Rules {
@@ -273,7 +273,7 @@ impl AnonymousOnlyBuilder {
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = bool> + Send + 'static,
     {
-        self.rules.asks.push(Arc::new(move |parts| Box::pin(predicate(parts))));
+        self.rules.async_predicates.push(Arc::new(move |parts| Box::pin(predicate(parts))));
         self
     }
 }

@@ -1,15 +1,15 @@
 //! The layer that adds entity tags, and answers conditional and range requests.
 
-use crate::body::{Peeked, ResponseBody};
+use crate::body::{PeekedBody, ResponseBody};
 use crate::error::BoxError;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 use crate::rules::accept::is_coded;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::{Comparison, EntityTag, TagList};
 use crate::rules::preconditions::has_preconditions;
 use crate::rules::selection::{Selection, select};
 use crate::rules::storability::declared_length;
-use crate::serve::{leave, receive};
+use crate::serve::{receive, send_and_refuse_rest};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, ETAG, IF_NONE_MATCH, RANGE};
 use http::response::Parts;
@@ -173,16 +173,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let edge = Edge::enter(&mut request);
+        let position = LayerPosition::enter(&mut request);
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
-        let asked = reads.then(|| {
+        let conditional = reads.then(|| {
             let headers = request.headers();
             // Copied only if needed: most requests have no conditions.
             let conditions = has_preconditions(headers) || headers.contains_key(RANGE);
             let conditions = conditions.then(|| headers.clone());
             ConditionalRequest { method: request.method().clone(), conditions, layer: self.layer }
         });
-        ConditionalGetFuture { edge, call: self.inner.call(request), asked }
+        ConditionalGetFuture { position, call: self.inner.call(request), conditional }
     }
 }
 
@@ -192,10 +192,10 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
         // Dropped before the call. Its drop abandons the admissions that inner layers hold.
-        edge: Edge,
+        position: LayerPosition,
         #[pin]
         call: F,
-        asked: Option<ConditionalRequest>,
+        conditional: Option<ConditionalRequest>,
     }
 }
 
@@ -211,13 +211,16 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         receive(&mut response, &[]);
-        let asked = this.asked.take();
-        weaken_coded(&mut response, asked.as_ref().and_then(|asked| asked.conditions.as_ref()));
-        let mut response = match asked {
-            Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
+        let conditional = this.conditional.take();
+        weaken_if_coded(
+            &mut response,
+            conditional.as_ref().and_then(|conditional| conditional.conditions.as_ref()),
+        );
+        let mut response = match conditional {
+            Some(conditional) if response.status() == StatusCode::OK => conditional.answer(response, cx),
             _ => response.map(ResponseBody::forwarded),
         };
-        leave(&mut response, this.edge);
+        send_and_refuse_rest(&mut response, this.position);
         Poll::Ready(Ok(response))
     }
 }
@@ -226,7 +229,7 @@ where
 ///
 /// The tag of a 304 becomes weak unless the request names it as strong: the client's copy may have
 /// a coding.
-fn weaken_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
+fn weaken_if_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
     let is_of_coded = match response.status() {
         StatusCode::NOT_MODIFIED => {
             conditions.is_some_and(|request| !names_strongly(request, response.headers()))
@@ -275,12 +278,12 @@ impl ConditionalRequest {
             return self.select(parts, ResponseBody::forwarded(body));
         };
         match ResponseBody::peek(body, declared, self.layer.max_body_bytes, cx) {
-            Peeked::Complete(pieces) => {
+            PeekedBody::Complete(pieces) => {
                 let empty = pieces.iter().all(Bytes::is_empty);
                 if untagged && !empty {
                     let digest =
                         pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
-                    let tag = EntityTag::generated(&digest.finalize().into(), self.layer.comparison);
+                    let tag = EntityTag::from_sha256(&digest.finalize().into(), self.layer.comparison);
                     // A full header section omits the tag.
                     let _ = parts.headers.try_insert(ETAG, tag.to_value());
                 }
@@ -290,12 +293,12 @@ impl ConditionalRequest {
                 match self.selection(&parts, length) {
                     Selection::Whole => Response::from_parts(parts, ResponseBody::pieces(pieces)),
                     selection @ (Selection::Parts(_) | Selection::Unsatisfiable) => {
-                        ResponseBody::selected(&selection, parts, joined(&pieces))
+                        ResponseBody::selected(&selection, parts, concatenate(&pieces))
                     }
                     selection => ResponseBody::selected(&selection, parts, Bytes::new()),
                 }
             }
-            Peeked::Begun(body) => self.select(parts, body),
+            PeekedBody::Begun(body) => self.select(parts, body),
         }
     }
 
@@ -318,7 +321,7 @@ impl ConditionalRequest {
     }
 }
 
-fn joined(pieces: &[Bytes]) -> Bytes {
+fn concatenate(pieces: &[Bytes]) -> Bytes {
     match pieces {
         [piece] => piece.clone(),
         pieces => {

@@ -1,7 +1,7 @@
 //! The future shared by the layers that only write header fields of responses.
 
-use crate::marks::Edge;
-use crate::serve::{is_identified, leave, receive};
+use crate::marks::LayerPosition;
+use crate::serve::{is_identified, receive, send_and_refuse_rest};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -12,9 +12,9 @@ use tower::Service;
 /// A change to the head of a response.
 pub(super) trait Patch {
     /// `true` if the change depends on whether the request is identified.
-    const ASKS_FOR_VISITOR: bool = false;
+    const NEEDS_IDENTITY: bool = false;
     /// `true` if inner caches must see the change, unless the layer is the outermost one.
-    const IS_FOR_CACHES: bool = false;
+    const IS_SEEN_BY_CACHES: bool = false;
 
     /// Changes the head.
     fn apply<B>(&self, response: &mut Response<B>, is_identified: bool);
@@ -26,7 +26,7 @@ pin_project! {
     pub(super) struct PatchFuture<F, P> {
         // Declared before the call, so that it is dropped first. Its drop abandons the admissions
         // that inner layers hold; dropping the call first would refuse them.
-        edge: Edge,
+        position: LayerPosition,
         #[pin]
         call: F,
         patch: P,
@@ -40,9 +40,9 @@ impl<F, P: Patch> PatchFuture<F, P> {
     where
         S: Service<Request<ReqBody>, Future = F>,
     {
-        let edge = Edge::enter(&mut request);
-        let is_identified = P::ASKS_FOR_VISITOR && is_identified((&request).into());
-        Self { edge, call: inner.call(request), patch, is_identified }
+        let position = LayerPosition::enter(&mut request);
+        let is_identified = P::NEEDS_IDENTITY && is_identified((&request).into());
+        Self { position, call: inner.call(request), patch, is_identified }
     }
 }
 
@@ -58,14 +58,14 @@ where
         let mut response = ready!(this.call.poll(cx))?;
         // `receive` examines the head for the held admissions of inner caches. A patch before it
         // can make them refuse the response (`Vary: Cookie`); one after it is for clients only.
-        if P::IS_FOR_CACHES && !this.edge.is_outermost() {
+        if P::IS_SEEN_BY_CACHES && !this.position.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
             receive(&mut response, &[]);
         } else {
             receive(&mut response, &[]);
             this.patch.apply(&mut response, *this.is_identified);
         }
-        leave(&mut response, this.edge);
+        send_and_refuse_rest(&mut response, this.position);
         Poll::Ready(Ok(response))
     }
 }

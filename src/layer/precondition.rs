@@ -5,12 +5,12 @@ use super::precondition_options::{BoxedFuture, Options};
 use super::write_locks::WriteLocks;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::method::is_safe;
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
-use crate::serve::{leave, receive};
+use crate::serve::{receive, send_and_refuse_rest};
 use bytes::Bytes;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -122,7 +122,7 @@ where
     }
     // Writes without a precondition wait, too: no write may run between the evaluation of another's
     // precondition and its write.
-    let run = WriteLocks::run(&options.turns, options.limits, parts, exchange).await;
+    let run = WriteLocks::run(&options.locks, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
 
@@ -149,7 +149,7 @@ where
     };
     // An unknown version cannot be the expected one.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
-    if !reads && options.required && !is_precondition(&parts.headers, &current) {
+    if !reads && options.required && !detects_other_version(&parts.headers, &current) {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
     }
     match evaluate(&method, &parts.headers, &current) {
@@ -160,12 +160,12 @@ where
         Evaluation::NotModified => {
             let mut response = Response::new(ResponseBody::absent());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            add(&current, response.headers_mut());
+            add_validators(&current, response.headers_mut());
             Ok(response)
         }
         Evaluation::Failed => {
             let mut response = empty(StatusCode::PRECONDITION_FAILED);
-            add(&current, response.headers_mut());
+            add_validators(&current, response.headers_mut());
             Ok(response)
         }
     }
@@ -179,16 +179,16 @@ async fn forward<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    let entered = Edge::enter(&mut request);
+    let entered = LayerPosition::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
     // Declared after the call, so it is dropped before it.
-    let mut edge = entered;
+    let mut position = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);
     if let Some(current) = current.filter(|_| response.status().is_success()) {
-        add(current, response.headers_mut());
+        add_validators(current, response.headers_mut());
     }
-    leave(&mut response, &mut edge);
+    send_and_refuse_rest(&mut response, &mut position);
     Ok(response)
 }
 
@@ -199,7 +199,7 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
 }
 
 /// Adds validators that the response lacks.
-fn add(current: &Validators, headers: &mut HeaderMap) {
+fn add_validators(current: &Validators, headers: &mut HeaderMap) {
     EntityTag::remove_malformed(headers, current.etag.is_some());
     // A full header section has no room for them.
     if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
@@ -215,7 +215,7 @@ fn add(current: &Validators, headers: &mut HeaderMap) {
 /// Returns `true` if the preconditions of a write can detect that another version is current.
 ///
 /// Preconditions that are ignored cannot, nor can tags that must *not* be current.
-fn is_precondition(request: &HeaderMap, current: &Validators) -> bool {
+fn detects_other_version(request: &HeaderMap, current: &Validators) -> bool {
     request.contains_key(IF_MATCH)
         || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any
         || (current.last_modified.is_some()

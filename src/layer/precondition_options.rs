@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(super) type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Finds<T> = Arc<dyn Fn(Parts) -> BoxedFuture<Option<T>> + Send + Sync>;
+type ValidatorFunction<T> = Arc<dyn Fn(Parts) -> BoxedFuture<Option<T>> + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(super) struct Options {
-    pub(super) etag: Option<Finds<EntityTag>>,
-    pub(super) last_modified: Option<Finds<SystemTime>>,
+    pub(super) etag: Option<ValidatorFunction<EntityTag>>,
+    pub(super) last_modified: Option<ValidatorFunction<SystemTime>>,
     pub(super) required: bool,
-    pub(super) turns: Arc<WriteLocks>,
+    pub(super) locks: Arc<WriteLocks>,
     pub(super) limits: Limits,
     pub(super) probe: Arc<Probe>,
 }

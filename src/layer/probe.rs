@@ -1,7 +1,7 @@
 //! The GET with which a layer reads the current validators of a resource.
 
 use crate::marks::{OuterContext, remove_from_request};
-use crate::policy::request_fields::{HeaderRole, meaning};
+use crate::policy::request_fields::{HeaderRole, role_of};
 use crate::rules::entity_tag::TagList;
 use crate::rules::list::field_elements;
 use crate::rules::patch::set_field;
@@ -32,7 +32,7 @@ impl Probe {
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
     {
-        let response = inner.oneshot(Request::from_parts(get(parts), body)).await?;
+        let response = inner.oneshot(Request::from_parts(probe_head(parts), body)).await?;
         Ok(match response.status() {
             status if status.is_success() => {
                 let current = Validators::of_response(response.headers());
@@ -56,15 +56,15 @@ impl Probe {
 
 /// Returns the head of the GET: the request without its preconditions, and without the fields of
 /// its content and its connection.
-fn get(parts: &Parts) -> Parts {
+fn probe_head(parts: &Parts) -> Parts {
     let mut parts = parts.clone();
     parts.method = Method::GET;
     remove_from_request(&mut parts.headers);
-    let of_hop =
+    let hop_fields =
         field_elements(&parts.headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
-    let of_hop = of_hop.filter(|name| !meaning(name.as_str()).is_keyed());
-    let of_write = parts.headers.keys().filter(|name| is_of_write(name.as_str())).cloned();
-    for name in of_hop.chain(of_write).collect::<Vec<_>>() {
+    let hop_fields = hop_fields.filter(|name| !role_of(name.as_str()).is_keyed());
+    let write_fields = parts.headers.keys().filter(|name| belongs_to_write(name.as_str())).cloned();
+    for name in hop_fields.chain(write_fields).collect::<Vec<_>>() {
         parts.headers.remove(name);
     }
     OuterContext::require_current(&mut parts.extensions);
@@ -75,7 +75,7 @@ fn get(parts: &Parts) -> Parts {
 
 /// Fields of a write or of its connection that the other rules do not cover (RFC 4918, RFC 7240,
 /// RFC 9110 section 7.6.1).
-const OF_WRITES: [&str; 12] = [
+const WRITE_FIELDS: [&str; 12] = [
     "connection",
     "depth",
     "destination",
@@ -92,19 +92,20 @@ const OF_WRITES: [&str; 12] = [
 
 /// Parts of words in field names that belong to a write: the digest of its content, another method,
 /// an idempotency key.
-const STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
+const WRITE_FIELD_STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
 
 /// Returns `true` if a field belongs to a write: to its content, its conditions or its connection.
 /// A GET with such a field would be a different request.
-fn is_of_write(name: &str) -> bool {
-    let meaning = meaning(name);
-    let has_word =
-        |word: &str| matches!(word, "content" | "verb") || STEMS.iter().any(|stem| word.contains(stem));
-    matches!(meaning, HeaderRole::NotPlain(_) | HeaderRole::ContentLength)
-        || meaning.selects()
+fn belongs_to_write(name: &str) -> bool {
+    let role = role_of(name);
+    let has_word = |word: &str| {
+        matches!(word, "content" | "verb") || WRITE_FIELD_STEMS.iter().any(|stem| word.contains(stem))
+    };
+    matches!(role, HeaderRole::NotPlain(_) | HeaderRole::ContentLength)
+        || role.selects()
         || name == "if"
         || name.starts_with("if-")
         || name.starts_with("sec-websocket-")
-        || OF_WRITES.contains(&name)
+        || WRITE_FIELDS.contains(&name)
         || name.split(['-', '_']).any(has_word)
 }

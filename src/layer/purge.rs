@@ -21,7 +21,7 @@ type PurgePredicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
 /// The largest number of targets in one request. A request with more is a mistake, or should use
 /// `all`.
-const MOST_TARGETS: usize = 256;
+const MAX_TARGETS: usize = 256;
 
 /// Invalidates the targets that authorized requests name, in one [`Cache`].
 ///
@@ -171,7 +171,7 @@ impl PurgeService {
         if request.method != Method::POST {
             return with_field(StatusCode::METHOD_NOT_ALLOWED, ALLOW, "POST");
         }
-        let purge = match Purge::read(request.uri.query().unwrap_or_default()) {
+        let purge = match PurgeQuery::read(request.uri.query().unwrap_or_default()) {
             Ok(purge) => purge,
             Err(wrong) => return explained(StatusCode::BAD_REQUEST, wrong),
         };
@@ -205,9 +205,9 @@ impl Guard {
         match self {
             Self::Secret(secret) => {
                 // All digests have one length, and do not reveal how much of a guess is right.
-                let knows = |token| bool::from(digest(token).ct_eq(secret));
+                let has_secret = |token| bool::from(digest(token).ct_eq(secret));
                 let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
-                (!bearer_token(&request.headers).is_some_and(knows)).then(refusal)
+                (!bearer_token(&request.headers).is_some_and(has_secret)).then(refusal)
             }
             Self::PurgePredicate(predicate) => (!predicate(request)).then(|| empty(StatusCode::FORBIDDEN)),
         }
@@ -230,7 +230,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// The content of a query.
 #[derive(Debug, Default)]
-struct Purge {
+struct PurgeQuery {
     paths: Vec<String>,
     uris: Vec<String>,
     subtrees: Vec<String>,
@@ -240,7 +240,7 @@ struct Purge {
     host: Option<String>,
 }
 
-impl Purge {
+impl PurgeQuery {
     /// Parses a query.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl Purge {
         let mut read = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             read.add(&name, value.into_owned())?;
-            if read.targets() > MOST_TARGETS {
+            if read.targets() > MAX_TARGETS {
                 return Err("more than 256 targets");
             }
         }
@@ -262,13 +262,13 @@ impl Purge {
 
     fn add(&mut self, name: &str, value: String) -> Result<(), &'static str> {
         match name {
-            "path" => self.paths.push(place(value)?),
-            "uri" => self.uris.push(place(value)?),
-            "subtree" => self.subtrees.push(place(value)?),
-            "tag" => self.tags.push(text(value)?),
+            "path" => self.paths.push(checked_path(value)?),
+            "uri" => self.uris.push(checked_path(value)?),
+            "subtree" => self.subtrees.push(checked_path(value)?),
+            "tag" => self.tags.push(checked_text(value)?),
             "all" if !self.all && value == "true" => self.all = true,
             "soft" if !self.soft && value == "true" => self.soft = true,
-            "host" if self.host.is_none() => self.host = Some(host(value)?),
+            "host" if self.host.is_none() => self.host = Some(checked_host(value)?),
             "all" | "soft" => return Err("`all` and `soft` take the value `true`, once"),
             "host" => return Err("more than one host"),
             _ => return Err("an unknown parameter"),
@@ -302,7 +302,7 @@ impl Purge {
 
 /// Rejects values that are empty or not UTF-8. A value with replacement characters would name
 /// another target.
-fn text(value: String) -> Result<String, &'static str> {
+fn checked_text(value: String) -> Result<String, &'static str> {
     match value {
         value if value.is_empty() => Err("an empty value"),
         value if value.contains(char::REPLACEMENT_CHARACTER) => Err("a value that is not UTF-8"),
@@ -312,14 +312,14 @@ fn text(value: String) -> Result<String, &'static str> {
 
 /// Rejects a value that is neither a path nor a URL. It would name nothing, but the request would
 /// succeed.
-fn place(value: String) -> Result<String, &'static str> {
-    let value = text(value)?;
-    let is_place = value.starts_with('/') || value.contains("://");
-    if is_place { Ok(value) } else { Err("a path begins with a slash") }
+fn checked_path(value: String) -> Result<String, &'static str> {
+    let value = checked_text(value)?;
+    let is_path_or_url = value.starts_with('/') || value.contains("://");
+    if is_path_or_url { Ok(value) } else { Err("a path begins with a slash") }
 }
 
-fn host(value: String) -> Result<String, &'static str> {
-    let value = text(value)?;
+fn checked_host(value: String) -> Result<String, &'static str> {
+    let value = checked_text(value)?;
     let is_host = !value.contains('@') && value.parse::<Authority>().is_ok();
     if is_host { Ok(value) } else { Err("not a host") }
 }
@@ -348,7 +348,7 @@ mod tests {
     use proptest::prelude::{prop_assert, proptest};
 
     fn invalidation(query: &str) -> Result<Invalidation, &'static str> {
-        Purge::read(query).map(Purge::invalidation)
+        PurgeQuery::read(query).map(PurgeQuery::invalidation)
     }
 
     #[test]

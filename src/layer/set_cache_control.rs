@@ -184,10 +184,10 @@ impl CacheControlPatch {
         let own = ResponseDirectives::from_headers(response.headers());
         let control = match control {
             _ if never && is_targeted => return,
-            control if never || fails => &control.restricting(),
+            control if never || fails => &control.restrictions_only(),
             // A targeted field is for shared caches, which must not store such a response.
-            control if is_targeted && (personal || forbids_sharing(&own)) => &control.restricting(),
-            control if personal => &control.for_one(),
+            control if is_targeted && (personal || forbids_sharing(&own)) => &control.restrictions_only(),
+            control if personal => &control.for_one_visitor(),
             control if *replaces && !own.no_store => {
                 return control.write(response.headers_mut(), field);
             }
@@ -198,7 +198,7 @@ impl CacheControlPatch {
 }
 
 impl Patch for Arc<CacheControlPatch> {
-    const ASKS_FOR_VISITOR: bool = true;
+    const NEEDS_IDENTITY: bool = true;
 
     fn apply<B>(&self, response: &mut Response<B>, is_identified: bool) {
         self.write(response, is_identified);

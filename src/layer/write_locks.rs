@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// The largest number of requests that wait for one resource.
 const MAX_WAITERS: usize = 100;
 
-/// The time limits of turns. `None` is no limit.
+/// The time limits of a lock. `None` is no limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) wait: Option<Duration>,
@@ -40,7 +40,7 @@ impl Default for Limits {
 ///
 /// ```text
 ///           free                          done, overdue, dropped
-/// write ──────────────> has its turn ─────────────────────────────> ended
+/// write ──────────────> has the lock ─────────────────────────────> ended
 ///   │                        ^
 ///   │ taken                  │ free
 ///   └──────> waits ──────────┘
@@ -52,7 +52,7 @@ pub(super) struct WriteLocks(DashMap<Scope, Arc<Resource>>);
 
 #[derive(Debug)]
 struct Resource {
-    place: Semaphore,
+    semaphore: Semaphore,
     waiters: AtomicUsize,
     /// Notified of each new waiter.
     arrival: Notify,
@@ -60,11 +60,11 @@ struct Resource {
 
 impl Default for Resource {
     fn default() -> Self {
-        Self { place: Semaphore::new(1), waiters: AtomicUsize::new(0), arrival: Notify::new() }
+        Self { semaphore: Semaphore::new(1), waiters: AtomicUsize::new(0), arrival: Notify::new() }
     }
 }
 
-/// The reason for which a write had no turn, or lost it.
+/// The reason for which a write did not get its lock, or lost it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteRefusal {
     /// The write waited too long, or too many requests wait. The value of `Retry-After`, in
@@ -88,35 +88,36 @@ impl WriteRefusal {
     }
 }
 
-/// The turns of a request, as an extension: an inner layer with the same locks does not wait for
-/// its own request.
+/// The locks that a request holds, as an extension. An inner layer with the same locks does not
+/// wait for its own request.
 #[derive(Clone, Default)]
-struct HasTurns(Vec<Weak<Held>>);
+struct HeldLocks(Vec<Weak<HeldLock>>);
 
-/// Lives as long as a turn. A detached request may carry the extension beyond it.
-struct Held(Arc<WriteLocks>);
+/// A held lock. A detached request may carry the extension beyond the lock's end.
+struct HeldLock(Arc<WriteLocks>);
 
 impl WriteLocks {
     /// Runs an exchange after the earlier ones with the same resource have ended.
     ///
     /// The future of the exchange is dropped before the next exchange begins.
     pub(super) async fn run<F: Future>(
-        turns: &Arc<Self>,
+        locks: &Arc<Self>,
         limits: Limits,
         mut parts: Parts,
         exchange: impl FnOnce(Parts) -> F,
     ) -> Result<F::Output, WriteRefusal> {
-        let mut marks = parts.extensions.get::<HasTurns>().cloned().unwrap_or_default();
-        if marks.0.iter().filter_map(Weak::upgrade).any(|held| Arc::ptr_eq(&held.0, turns)) {
+        let mut marks = parts.extensions.get::<HeldLocks>().cloned().unwrap_or_default();
+        if marks.0.iter().filter_map(Weak::upgrade).any(|held| Arc::ptr_eq(&held.0, locks)) {
             return Ok(exchange(parts).await);
         }
-        let turn = Turn::wait(turns, Scope::path(public_uri((&parts).into()).path()), limits.wait).await?;
+        let lock = ResourceLock::acquire(locks, Scope::path(public_uri((&parts).into()).path()), limits.wait)
+            .await?;
         marks.0.retain(|held| held.strong_count() > 0);
-        marks.0.push(Arc::downgrade(&turn.held));
+        marks.0.push(Arc::downgrade(&lock.held));
         parts.extensions.insert(marks);
-        // Declared after the turn, so they are dropped before it, even if this future is dropped.
+        // Declared after the lock, so they are dropped before it, even if this future is dropped.
         let exchange = pin!(exchange(parts));
-        let overdue = pin!(turn.overdue(limits.hold));
+        let overdue = pin!(lock.overdue(limits.hold));
         match select(exchange, overdue).await {
             Either::Left((output, _)) => Ok(output),
             Either::Right(_) => Err(WriteRefusal::Overdue),
@@ -125,35 +126,35 @@ impl WriteLocks {
 }
 
 /// The right to write to a resource, or the wait for it.
-struct Turn {
-    held: Arc<Held>,
+struct ResourceLock {
+    held: Arc<HeldLock>,
     scope: Scope,
-    /// `None` once the turn has ended.
+    /// `None` once the lock is released.
     resource: Option<Arc<Resource>>,
-    has_begun: bool,
-    began: Instant,
+    is_acquired: bool,
+    acquired_at: Instant,
 }
 
-impl Turn {
-    async fn wait(
-        turns: &Arc<WriteLocks>,
+impl ResourceLock {
+    async fn acquire(
+        locks: &Arc<WriteLocks>,
         scope: Scope,
         limit: Option<Duration>,
     ) -> Result<Self, WriteRefusal> {
-        let resource = Arc::clone(&turns.0.entry(scope).or_default());
-        let (held, began) = (Arc::new(Held(Arc::clone(turns))), Instant::now());
+        let resource = Arc::clone(&locks.0.entry(scope).or_default());
+        let (held, acquired_at) = (Arc::new(HeldLock(Arc::clone(locks))), Instant::now());
         // Created before the wait, so that a dropped wait cleans up.
-        let mut turn = Self { held, scope, resource: Some(resource), has_begun: false, began };
-        // Declared after the turn, so it is dropped first: the turn's drop counts the references.
-        let Some(resource) = turn.resource.clone() else { return Ok(turn) };
-        turn.has_begun = resource.begin(limit).await;
-        turn.began = Instant::now();
-        if turn.has_begun { Ok(turn) } else { Err(WriteRefusal::Busy(retry_after(limit))) }
+        let mut lock = Self { held, scope, resource: Some(resource), is_acquired: false, acquired_at };
+        // Declared after the lock, so it is dropped first: the lock's drop counts the references.
+        let Some(resource) = lock.resource.clone() else { return Ok(lock) };
+        lock.is_acquired = resource.acquire(limit).await;
+        lock.acquired_at = Instant::now();
+        if lock.is_acquired { Ok(lock) } else { Err(WriteRefusal::Busy(retry_after(limit))) }
     }
 
-    /// Completes once the turn has lasted for the limit and another request waits.
+    /// Completes once the lock was held for the limit and another request waits.
     async fn overdue(&self, limit: Option<Duration>) {
-        let end = limit.and_then(|limit| self.began.checked_add(limit));
+        let end = limit.and_then(|limit| self.acquired_at.checked_add(limit));
         let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };
         loop {
             while resource.waiters.load(Ordering::SeqCst) == 0 {
@@ -170,10 +171,10 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ResourceLock {
     fn drop(&mut self) {
-        if let Some(resource) = self.resource.take().filter(|_| self.has_begun) {
-            resource.place.add_permits(1);
+        if let Some(resource) = self.resource.take().filter(|_| self.is_acquired) {
+            resource.semaphore.add_permits(1);
         }
         // Each holder and waiter has a reference, too. New ones come from the table, locked here.
         self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
@@ -184,13 +185,13 @@ impl Resource {
     /// Waits until the resource is free, and takes it.
     ///
     /// Returns `false` if it is not free in time, or if too many requests wait.
-    async fn begin(&self, limit: Option<Duration>) -> bool {
-        if let Ok(permit) = self.place.try_acquire() {
+    async fn acquire(&self, limit: Option<Duration>) -> bool {
+        if let Ok(permit) = self.semaphore.try_acquire() {
             permit.forget();
             return true;
         }
         let Some(_waiter) = Waiter::join(self) else { return false };
-        let free = relay_waker(self.place.acquire());
+        let free = relay_waker(self.semaphore.acquire());
         let permit = match limit.filter(|_| Handle::try_current().is_ok()) {
             Some(limit) => timeout(limit, free).await.ok().and_then(Result::ok),
             None => free.await.ok(),
@@ -237,40 +238,40 @@ mod tests {
 
     #[tokio::test]
     async fn table_forgets_resources_without_holders_and_waiters() {
-        let turns = Arc::new(WriteLocks::default());
-        let run = || Box::pin(WriteLocks::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
+        let locks = Arc::new(WriteLocks::default());
+        let run = || Box::pin(WriteLocks::run(&locks, Limits::default(), parts(), |_| pending::<()>()));
         for holder_ends_first in [false, true] {
             let (mut first, mut second) = (run(), run());
             assert!(futures::poll!(&mut first).is_pending());
             assert!(futures::poll!(&mut second).is_pending());
             let (first, second) = if holder_ends_first { (second, first) } else { (first, second) };
             drop(second);
-            assert_eq!(turns.0.len(), 1);
+            assert_eq!(locks.0.len(), 1);
             drop(first);
-            assert_eq!(turns.0.len(), 0);
+            assert_eq!(locks.0.len(), 0);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_that_outlives_its_turn_waits_for_another() {
-        let turns = Arc::new(WriteLocks::default());
+    async fn request_that_outlives_its_lock_waits_for_another() {
+        let locks = Arc::new(WriteLocks::default());
         let limits = Limits::default();
         let detached =
-            WriteLocks::run(&turns, limits, parts(), |parts| async { parts }).await.expect("a turn");
-        let holder = WriteLocks::run(&turns, limits, parts(), |_| pending::<()>());
+            WriteLocks::run(&locks, limits, parts(), |parts| async { parts }).await.expect("a lock");
+        let holder = WriteLocks::run(&locks, limits, parts(), |_| pending::<()>());
         let mut holder = Box::pin(holder);
         assert!(futures::poll!(&mut holder).is_pending());
-        let refused = WriteLocks::run(&turns, limits, detached, |_| async {}).await;
+        let refused = WriteLocks::run(&locks, limits, detached, |_| async {}).await;
         assert_eq!(refused, Err(WriteRefusal::Busy(10)));
     }
 
     #[tokio::test]
     async fn nested_layer_with_the_same_locks_does_not_wait_for_itself() {
-        let (turns, others) = (Arc::new(WriteLocks::default()), Arc::new(WriteLocks::default()));
+        let (locks, others) = (Arc::new(WriteLocks::default()), Arc::new(WriteLocks::default()));
         let limits = Limits::default();
-        let nested = WriteLocks::run(&turns, limits, parts(), |parts| async {
+        let nested = WriteLocks::run(&locks, limits, parts(), |parts| async {
             WriteLocks::run(&others, limits, parts, |parts| async {
-                WriteLocks::run(&turns, limits, parts, |_| async {}).await
+                WriteLocks::run(&locks, limits, parts, |_| async {}).await
             })
             .await
         });
@@ -279,12 +280,12 @@ mod tests {
 
     #[test]
     fn no_limits_apply_outside_a_runtime() {
-        let turns = Arc::new(WriteLocks::default());
+        let locks = Arc::new(WriteLocks::default());
         let limits = Limits { wait: Some(Duration::ZERO), hold: Some(Duration::ZERO) };
         futures::executor::block_on(async {
             let (end, ended) = futures::channel::oneshot::channel::<()>();
-            let holder = WriteLocks::run(&turns, limits, parts(), |_| ended);
-            let waiter = WriteLocks::run(&turns, limits, parts(), |_| async {});
+            let holder = WriteLocks::run(&locks, limits, parts(), |_| ended);
+            let waiter = WriteLocks::run(&locks, limits, parts(), |_| async {});
             let (mut holder, mut waiter) = (Box::pin(holder), Box::pin(waiter));
             assert!(futures::poll!(&mut holder).is_pending());
             assert!(futures::poll!(&mut waiter).is_pending());

@@ -78,14 +78,14 @@ fn write(headers: &mut HeaderMap, mark: &str) {
 
 /// Removes the field from a request: only responses may have marks.
 pub(crate) fn remove_from_request(headers: &mut HeaderMap) {
-    if is_in(headers) {
+    if has_field(headers) {
         headers.remove(&FIELD);
     }
 }
 
 /// Returns `true` if the field is present. For a typical header section, comparing all names is
 /// faster than a lookup.
-fn is_in(headers: &HeaderMap) -> bool {
+fn has_field(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| *name == FIELD)
 }
 
@@ -94,7 +94,7 @@ fn is_in(headers: &HeaderMap) -> bool {
 /// Returns the names of the request fields that are in the keys of inner layers.
 #[inline]
 pub(crate) fn receive<B>(response: &mut Response<B>) -> Vec<String> {
-    if is_in(response.headers()) { read(response) } else { Vec::new() }
+    if has_field(response.headers()) { read(response) } else { Vec::new() }
 }
 
 fn read<B>(response: &mut Response<B>) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The mark on a request with the knowledge of its outer layers.
 
-use super::holds::Holds;
+use super::held_admissions::HeldAdmissions;
 use crate::entry::Scope;
 use crate::policy::{CookiePolicy, Cookies, KnownExtension, cookie_names};
 use crate::status::WantsStatus;
@@ -8,11 +8,11 @@ use http::{Extensions, Request};
 use std::sync::{Arc, Weak};
 
 /// The length in bytes of a [`LayerId`].
-pub(crate) const PREFIX: usize = 16;
+pub(crate) const LAYER_ID_LENGTH: usize = 16;
 
 /// The ID of a layer, which is in each of its keys: a digest of the key parts that are equal for
 /// all its requests.
-pub(crate) type LayerId = [u8; PREFIX];
+pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 
 /// A mark on a request with the knowledge of the outer layers of this crate.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct OuterContext {
     pub(crate) identified: bool,
     /// An outer layer that decides on anonymity identified the visitor, so every inner cache layer
     /// is bypassed.
-    pub(crate) is_barred: bool,
+    pub(crate) bypasses_inner: bool,
     /// The request needs a new response of the service: neither a stored response nor the response
     /// of a flight answers it.
     pub(crate) needs_current: bool,
@@ -38,20 +38,20 @@ pub(crate) struct OuterContext {
     /// invalidates inner responses.
     pub(crate) targets: Option<Arc<[Scope]>>,
     /// The admissions that inner layers hold for the responses to this request.
-    pub(crate) holds: Weak<Holds>,
+    pub(crate) holds: Weak<HeldAdmissions>,
     /// The extensions that the request had when it entered the outermost layer, if it had any.
-    pub(crate) start: Option<Arc<Extensions>>,
+    pub(crate) initial_extensions: Option<Arc<Extensions>>,
 }
 
 impl OuterContext {
     /// Creates the mark of the outermost layer.
     pub(crate) fn outermost(request: &Extensions) -> Self {
-        Self { start: Self::start(request), ..Self::default() }
+        Self { initial_extensions: Self::copy_extensions(request), ..Self::default() }
     }
 
     /// Returns a copy of the extensions of a request, if it has any.
     #[inline]
-    pub(crate) fn start(request: &Extensions) -> Option<Arc<Extensions>> {
+    pub(crate) fn copy_extensions(request: &Extensions) -> Option<Arc<Extensions>> {
         (!request.is_empty()).then(|| Arc::new(request.clone()))
     }
 
@@ -65,8 +65,8 @@ impl OuterContext {
 
     /// Returns `true` if a layer between the outermost one and this one has added an extension to
     /// the request that is not in `known`.
-    pub(crate) fn is_extended(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
-        let start = self.start.as_deref();
+    pub(crate) fn has_foreign_extension(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
+        let start = self.initial_extensions.as_deref();
         // Typical requests only have the extensions of the start, and this mark.
         if request.len() <= start.map_or(0, Extensions::len) + 1 {
             return false;
@@ -89,18 +89,22 @@ impl OuterContext {
     /// Returns `true` if an outer layer has identified the visitor, or cannot exclude that a
     /// credential was present.
     pub(crate) fn may_identify(&self) -> bool {
-        self.identified || self.is_barred || self.undeclared.is_some()
+        self.identified || self.bypasses_inner || self.undeclared.is_some()
     }
 
     /// Adds the knowledge of a layer that decides on anonymity to the mark of a request.
-    pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
+    pub(crate) fn add_anonymity_rules<B>(
+        request: &mut Request<B>,
+        identified: bool,
+        cookies: &Arc<CookiePolicy>,
+    ) {
         let extensions = request.extensions_mut();
         let mut mark = extensions.remove::<Self>().unwrap_or_else(|| Self::outermost(extensions));
-        mark.is_barred |= identified;
+        mark.bypasses_inner |= identified;
         mark.cookies = Some(match mark.cookies {
             None => Arc::clone(cookies),
             Some(known) if Arc::ptr_eq(&known, cookies) => known,
-            Some(known) => Arc::new(known.joined(cookies)),
+            Some(known) => Arc::new(known.join(cookies)),
         });
         let known = Cookies { own: cookies, outer: mark.cookies.as_deref(), personal: false };
         let before = mark.undeclared.iter().flat_map(|names| names.iter().map(Vec::as_slice));
@@ -114,10 +118,10 @@ impl OuterContext {
     }
 }
 
-impl Holds {
+impl HeldAdmissions {
     /// Returns the held admissions of the outermost layer, which exist while that layer waits for
     /// its response.
-    pub(crate) fn around(request: &Extensions) -> Weak<Self> {
+    pub(crate) fn of_request(request: &Extensions) -> Weak<Self> {
         request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }
 }
@@ -150,7 +154,7 @@ fn routing_extensions(_: &Extensions) -> usize {
 
 /// Returns `true` if an outer cache layer has marked the request.
 #[inline]
-pub(crate) fn was_announced(request: &Extensions) -> bool {
+pub(crate) fn has_outer_cache_layer(request: &Extensions) -> bool {
     request.get::<OuterContext>().is_some_and(|outer| !outer.layers.is_empty())
 }
 

@@ -21,10 +21,10 @@ pub(crate) enum Verdict {
     Abandoned,
 }
 
-type Work = Box<dyn FnOnce(Verdict) + Send>;
+type ParkedWork = Box<dyn FnOnce(Verdict) + Send>;
 
 enum DecisionState {
-    Open(Vec<Work>),
+    Open(Vec<ParkedWork>),
     Decided(Verdict),
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn noting(pending: &PendingVerdict) -> mpsc::Receiver<Verdict> {
+    fn record_verdict(pending: &PendingVerdict) -> mpsc::Receiver<Verdict> {
         let (sender, receiver) = mpsc::channel();
         pending.when_decided(move |verdict| sender.send(verdict).expect("the receiver exists"));
         receiver
@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn work_waits_for_the_first_decision_and_runs_once() {
         let decider = Decider::new();
-        let early = noting(&decider.pending());
+        let early = record_verdict(&decider.pending());
         assert!(early.try_recv().is_err());
         decider.decide(Verdict::Admitted);
         decider.decide(Verdict::Refused);
-        let late = noting(&decider.pending());
+        let late = record_verdict(&decider.pending());
         for noted in [early, late] {
             assert_eq!(noted.iter().collect::<Vec<_>>(), [Verdict::Admitted]);
         }
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_dropped_decider_refuses() {
         let decider = Decider::new();
-        let (pending, noted) = (decider.pending(), noting(&decider.pending()));
+        let (pending, noted) = (decider.pending(), record_verdict(&decider.pending()));
         drop(decider);
         assert_eq!(noted.iter().collect::<Vec<_>>(), [Verdict::Refused]);
         assert!(pending.is_refused());

@@ -42,7 +42,7 @@ impl From<Policy> for PolicyBuilder {
     }
 }
 
-const LONGEST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
+const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
 
 impl Policy {
     /// Creates the safe default policy, for a cache in front of an application.
@@ -116,7 +116,7 @@ impl Policy {
     pub fn rfc9111() -> PolicyBuilder {
         PolicyBuilder::from(Self {
             sharing: Sharing::Rfc9111,
-            heuristic: Some(LONGEST_HEURISTIC),
+            heuristic: Some(MAX_HEURISTIC),
             targets: vec![CDN_CACHE_CONTROL],
             ..Self::default()
         })
@@ -222,7 +222,7 @@ impl PolicyBuilder {
     pub fn build(mut self) -> Result<Policy, ConfigError> {
         let KeyPolicy { ignored, vary_by, .. } = &mut self.policy.key;
         // A part of the key takes precedence over `ignore_headers`, whichever call came first.
-        ignored.retain(|name| vary_by.iter().all(|part| part.replaced() != Some(name)));
+        ignored.retain(|name| vary_by.iter().all(|part| part.replaced_field() != Some(name)));
         self.errors.extend(contradictions(&self.policy));
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)
     }
@@ -244,9 +244,10 @@ impl PolicyBuilder {
 
 /// Returns an error for each name to which contradictory options apply.
 fn contradictions(policy: &Policy) -> Vec<ConfigError> {
-    let Policy { key, credentials, allowed_unkeyed: allowed, refresh_headers: carried, unstored, .. } =
-        policy;
-    let replaced: Vec<_> = key.vary_by.iter().filter_map(KeyPart::replaced).cloned().collect();
+    let Policy {
+        key, credentials, allowed_unkeyed: allowed, refresh_headers: carried, unstored_headers, ..
+    } = policy;
+    let replaced: Vec<_> = key.vary_by.iter().filter_map(KeyPart::replaced_field).cloned().collect();
     let roles: [(&[HeaderName], &[HeaderName]); 9] = [
         (&key.headers, &key.ignored),
         (&key.headers, credentials),
@@ -258,7 +259,7 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
         (credentials, allowed),
         (credentials, carried),
         // A response with a credential is not stored.
-        (credentials, unstored),
+        (credentials, unstored_headers),
     ];
     let secret = key.headers.iter().filter(|name| is_secret(name));
     let shared = roles.into_iter().flat_map(|(one, other)| shared(one, other));

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 pub(crate) struct CookiePolicy {
     credentials: Vec<String>,
     ignored: Vec<String>,
-    /// Exact names, sorted and unique. `meaning` searches them by bisection.
+    /// Exact names, sorted and unique. `role` searches them by bisection.
     keyed: Vec<String>,
     ignores_undeclared: bool,
 }
@@ -29,18 +29,18 @@ enum CookieRole {
 
 /// The error for cookies that identify a visitor, or that are ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Personal;
+pub(crate) struct PersonalCookie;
 
 impl CookiePolicy {
     pub(crate) fn credentials(
         &mut self,
         names: impl IntoIterator<Item = String>,
     ) -> Result<(), Vec<ConfigError>> {
-        extend(&mut self.credentials, names)
+        add_names(&mut self.credentials, names)
     }
 
     pub(crate) fn ignore(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Vec<ConfigError>> {
-        extend(&mut self.ignored, names)
+        add_names(&mut self.ignored, names)
     }
 
     pub(crate) fn key(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Vec<ConfigError>> {
@@ -48,7 +48,7 @@ impl CookiePolicy {
         let errors =
             patterns.into_iter().map(|name| ConfigError::new(ConfigErrorKind::InvalidCookieName, name));
         let mut errors: Vec<_> = errors.collect();
-        errors.extend(extend(&mut self.keyed, exact).err().into_iter().flatten());
+        errors.extend(add_names(&mut self.keyed, exact).err().into_iter().flatten());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -90,7 +90,7 @@ impl CookiePolicy {
 
     /// Returns the declarations of two layers together. Keyed names are left out, since each layer
     /// has its own.
-    pub(crate) fn joined(&self, other: &Self) -> Self {
+    pub(crate) fn join(&self, other: &Self) -> Self {
         let join = |own: &[String], others: &[String]| own.iter().chain(others).cloned().collect();
         Self {
             credentials: join(&self.credentials, &other.credentials),
@@ -102,7 +102,7 @@ impl CookiePolicy {
 
     /// Returns `true` if any cookie of a request is a declared credential.
     pub(crate) fn identifies(&self, request: &HeaderMap) -> bool {
-        pairs(request).any(|(name, _)| listed(&self.credentials, name))
+        pairs(request).any(|(name, _)| matches_any(&self.credentials, name))
     }
 
     fn names_exactly(&self, name: &[u8]) -> bool {
@@ -127,12 +127,13 @@ impl Cookies<'_> {
 
     /// Returns `true` if a cookie with this name is declared.
     pub(crate) fn declares(self, name: &[u8]) -> bool {
-        self.meaning(name) != CookieRole::Undeclared
+        self.role(name) != CookieRole::Undeclared
     }
 
-    fn meaning(self, name: &[u8]) -> CookieRole {
+    fn role(self, name: &[u8]) -> CookieRole {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
-            listed(list(self.own), name) || self.outer.is_some_and(|outer| listed(list(outer), name))
+            matches_any(list(self.own), name)
+                || self.outer.is_some_and(|outer| matches_any(list(outer), name))
         };
         // Some frameworks decode names, so an encoded name may stand for a credential.
         let disguised = name.contains(&b'%')
@@ -154,14 +155,16 @@ impl Cookies<'_> {
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3).
     ///
     /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
-    pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, Personal> {
+    pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, PersonalCookie> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
-            match self.meaning(name) {
-                CookieRole::Identifies | CookieRole::Undeclared if !self.personal => return Err(Personal),
+            match self.role(name) {
+                CookieRole::Identifies | CookieRole::Undeclared if !self.personal => {
+                    return Err(PersonalCookie);
+                }
                 CookieRole::Identifies | CookieRole::Undeclared | CookieRole::Ignored => {}
                 // Frameworks differ in which of two values they read.
-                CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(Personal),
+                CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(PersonalCookie),
                 CookieRole::Keyed(_) => {}
             }
         }
@@ -177,25 +180,25 @@ impl Cookies<'_> {
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
         let keyed = keyed.filter_map(|(name, value)| Some((name, value?)));
         let others = pairs(request).filter(|(name, _)| {
-            self.personal && matches!(self.meaning(name), CookieRole::Identifies | CookieRole::Undeclared)
+            self.personal && matches!(self.role(name), CookieRole::Identifies | CookieRole::Undeclared)
         });
-        let mut kept = Vec::new();
+        let mut line = Vec::new();
         for (name, value) in keyed.chain(others) {
-            if !kept.is_empty() {
-                kept.extend_from_slice(b"; ");
+            if !line.is_empty() {
+                line.extend_from_slice(b"; ");
             }
             // A cookie without a name needs a `=` only if its value has one, which would end the
             // name.
             if !name.is_empty() || value.contains(&b'=') {
-                kept.extend_from_slice(name);
-                kept.push(b'=');
+                line.extend_from_slice(name);
+                line.push(b'=');
             }
-            kept.extend_from_slice(value);
+            line.extend_from_slice(value);
         }
         request.remove(COOKIE);
         // The pieces come from field values, so the conversion does not fail.
-        if let Some(kept) = HeaderValue::from_bytes(&kept).ok().filter(|kept| !kept.is_empty()) {
-            let _ = request.try_insert(COOKIE, kept);
+        if let Some(line) = HeaderValue::from_bytes(&line).ok().filter(|line| !line.is_empty()) {
+            let _ = request.try_insert(COOKIE, line);
         }
     }
 }
@@ -225,11 +228,11 @@ pub(crate) fn sets_only<'a>(names: &[String], values: impl IntoIterator<Item = &
         // RFC 6265 section 5.2: the name-value pair ends at the first semicolon.
         let pair = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-        pair.contains(&b'=') && listed(names, name.trim_ascii())
+        pair.contains(&b'=') && matches_any(names, name.trim_ascii())
     })
 }
 
-fn listed(patterns: &[String], name: &[u8]) -> bool {
+fn matches_any(patterns: &[String], name: &[u8]) -> bool {
     patterns.iter().any(|pattern| matches(pattern, name))
 }
 
@@ -241,7 +244,7 @@ fn matches(pattern: &str, name: &[u8]) -> bool {
 }
 
 /// Adds names to a sorted list. Returns an error for each invalid name.
-pub(super) fn extend(
+pub(super) fn add_names(
     all: &mut Vec<String>,
     names: impl IntoIterator<Item = String>,
 ) -> Result<(), Vec<ConfigError>> {
@@ -277,7 +280,7 @@ mod tests {
         policy
     }
 
-    fn alone(own: &CookiePolicy) -> Cookies<'_> {
+    fn without_outer(own: &CookiePolicy) -> Cookies<'_> {
         Cookies { own, outer: None, personal: false }
     }
 
@@ -291,7 +294,7 @@ mod tests {
 
     #[test]
     fn declared_cookies_have_their_role_and_others_identify() {
-        type Values = Result<[Option<&'static str>; 2], Personal>;
+        type Values = Result<[Option<&'static str>; 2], PersonalCookie>;
         let table: [(&[&str], Values); 14] = [
             (&[], Ok([None, None])),
             (&["lang=de"], Ok([None, Some("de")])),
@@ -299,30 +302,30 @@ mod tests {
             (&["currency=EUR; lang=de"], Ok([Some("EUR"), Some("de")])),
             (&["currency=EUR", "lang=de"], Ok([Some("EUR"), Some("de")])),
             (&["_ga_X=1; theme=dark; lang="], Ok([None, Some("")])),
-            (&["sid=1"], Err(Personal)),
-            (&["secure_x=1"], Err(Personal)),
-            (&["lang=de; remember_me=1"], Err(Personal)),
-            (&["lang=de; lang=en"], Err(Personal)),
-            (&["nameless"], Err(Personal)),
-            (&["LANG=de"], Err(Personal)),
-            (&["l%61ng=de"], Err(Personal)),
-            (&["_ga%58=1"], Err(Personal)),
+            (&["sid=1"], Err(PersonalCookie)),
+            (&["secure_x=1"], Err(PersonalCookie)),
+            (&["lang=de; remember_me=1"], Err(PersonalCookie)),
+            (&["lang=de; lang=en"], Err(PersonalCookie)),
+            (&["nameless"], Err(PersonalCookie)),
+            (&["LANG=de"], Err(PersonalCookie)),
+            (&["l%61ng=de"], Err(PersonalCookie)),
+            (&["_ga%58=1"], Err(PersonalCookie)),
         ];
         for (lines, expected) in table {
             let expected = expected.map(|values| values.map(|value| value.map(str::as_bytes)).to_vec());
-            assert_eq!(alone(&policy()).read(&request(lines)), expected, "{lines:?}");
+            assert_eq!(without_outer(&policy()).read(&request(lines)), expected, "{lines:?}");
         }
         let mut lenient = policy();
         lenient.ignore_undeclared();
         assert_eq!(
-            alone(&lenient).read(&request(&["s%69d=1"])),
-            Err(Personal),
+            without_outer(&lenient).read(&request(&["s%69d=1"])),
+            Err(PersonalCookie),
             "an encoded name of a credential"
         );
-        assert!(alone(&lenient).read(&request(&["remember_me=1; nameless"])).is_ok());
+        assert!(without_outer(&lenient).read(&request(&["remember_me=1; nameless"])).is_ok());
         assert_eq!(
-            alone(&lenient).read(&request(&["sid=1"])),
-            Err(Personal),
+            without_outer(&lenient).read(&request(&["sid=1"])),
+            Err(PersonalCookie),
             "a declared credential always identifies"
         );
     }
@@ -330,10 +333,10 @@ mod tests {
     #[test]
     fn a_fetch_has_only_keyed_cookies_in_one_order() {
         let mut sent = request(&["lang=de; _ga=1", "currency=EUR"]);
-        alone(&policy()).strip_unkeyed(&mut sent);
+        without_outer(&policy()).strip_unkeyed(&mut sent);
         assert_eq!(sent.get_all(COOKIE).iter().collect::<Vec<_>>(), ["currency=EUR; lang=de"]);
         let mut sent = request(&["_ga=1"]);
-        alone(&policy()).strip_unkeyed(&mut sent);
+        without_outer(&policy()).strip_unkeyed(&mut sent);
         assert!(!sent.contains_key(COOKIE));
     }
 
@@ -347,7 +350,7 @@ mod tests {
         let both = Cookies { own: &own, outer: Some(&outer), personal: false };
         assert!(both.read(&request(&["harmless=1; lang=de; _ga=1"])).is_ok());
         for cookie in ["sid=1", "theme=dark", "other=1", "undeclared=1"] {
-            assert_eq!(both.read(&request(&[cookie])), Err(Personal), "{cookie}");
+            assert_eq!(both.read(&request(&[cookie])), Err(PersonalCookie), "{cookie}");
         }
         assert!(
             outer.identifies(&request(&["a=1", "theme=dark"])) && !outer.identifies(&request(&["sid=1"]))
@@ -362,7 +365,7 @@ mod tests {
         assert_eq!(personal.read(&sent), Ok(vec![None, Some(&b"de"[..])]));
         personal.strip_unkeyed(&mut sent);
         assert_eq!(sent[COOKIE], "lang=de; sid=1; nameless; undeclared=a=b");
-        assert_eq!(personal.read(&request(&["lang=de; lang=en"])), Err(Personal));
+        assert_eq!(personal.read(&request(&["lang=de; lang=en"])), Err(PersonalCookie));
     }
 
     #[test]
@@ -382,9 +385,9 @@ mod tests {
             let mut policy = policy();
             policy.ignore_undeclared();
             let mut sent = request(&[&line]);
-            if let Ok(before) = alone(&policy).read(&request(&[&line])) {
-                alone(&policy).strip_unkeyed(&mut sent);
-                prop_assert_eq!(alone(&policy).read(&sent), Ok(before));
+            if let Ok(before) = without_outer(&policy).read(&request(&[&line])) {
+                without_outer(&policy).strip_unkeyed(&mut sent);
+                prop_assert_eq!(without_outer(&policy).read(&sent), Ok(before));
             }
         }
     }

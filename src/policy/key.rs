@@ -1,6 +1,6 @@
 //! The options that decide what enters the key, and which other inputs a fetch may have.
 
-use super::request_fields::{HeaderRole, meaning};
+use super::request_fields::{HeaderRole, role_of};
 use super::{Policy, PolicyBuilder};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::{KeyPart, QueryKey, RequestHead};
@@ -101,7 +101,7 @@ impl PolicyBuilder {
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
-        let at = self.policy.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
+        let at = self.policy.key.vary_by.partition_point(|known| known.sort_key() <= part.sort_key());
         self.policy.key.vary_by.insert(at, part);
         self
     }
@@ -312,7 +312,7 @@ impl PolicyBuilder {
 impl Policy {
     /// Returns `true` if a request field, or a value derived from it, enters the key.
     pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
-        let by_itself = match meaning(name.as_str()) {
+        let by_itself = match role_of(name.as_str()) {
             HeaderRole::Forwarded(_) => !self.key.ignored.contains(name),
             role => role.is_keyed(),
         };
@@ -323,7 +323,7 @@ impl Policy {
     /// in every key.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.cookies.keyed().is_empty()).then_some(&COOKIE);
-        self.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed())
+        self.key.fields().chain(cookie).filter(|name| !role_of(name.as_str()).is_keyed())
     }
 }
 

@@ -72,7 +72,7 @@ pub struct Policy {
     /// Targeted fields, in the order of precedence.
     pub(crate) targets: Vec<HeaderName>,
     /// Further response fields that are not stored.
-    pub(crate) unstored: Vec<HeaderName>,
+    pub(crate) unstored_headers: Vec<HeaderName>,
     /// Whether unkeyed fields are removed from fetches.
     pub(crate) strips_unkeyed: bool,
     /// The unkeyed fields that are not removed, sorted.
@@ -96,10 +96,10 @@ pub struct Policy {
     /// Whether a write that redirects invalidates the target of the redirect.
     pub(crate) redirects_invalidate: bool,
     /// The response fields that tags are read from.
-    pub(crate) tags_read: TagFields,
+    pub(crate) tag_fields_read: TagFields,
     /// The response fields that tags are written to; `None` leaves the fields of the response
     /// unchanged.
-    pub(crate) tags_told: Option<TagFields>,
+    pub(crate) tag_fields_emitted: Option<TagFields>,
 }
 
 /// Which responses are shared between visitors.
@@ -137,7 +137,7 @@ impl Default for Policy {
             emit_vary: true,
             client_max_age: None,
             targets: Vec::new(),
-            unstored: Vec::new(),
+            unstored_headers: Vec::new(),
             strips_unkeyed: false,
             allowed_unkeyed: Vec::new(),
             predicates: Predicates::default(),
@@ -151,8 +151,8 @@ impl Default for Policy {
             refresh_headers: Vec::new(),
             known_extensions: Vec::new(),
             redirects_invalidate: true,
-            tags_read: TagFields::from_iter([TagField::CacheGroups]),
-            tags_told: None,
+            tag_fields_read: TagFields::from_iter([TagField::CacheGroups]),
+            tag_fields_emitted: None,
         }
     }
 }

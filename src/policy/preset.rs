@@ -6,10 +6,10 @@ use http::HeaderMap;
 use std::time::Duration;
 
 /// How long a stale response with a validator stays in the store, for revalidation.
-const RETAINED: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a stale response without a validator stays, for requests with `max-stale`.
-const RETAINED_FOR_MAX_STALE: Duration = Duration::from_secs(600);
+const MAX_STALE_RETENTION: Duration = Duration::from_secs(600);
 
 impl Policy {
     /// Returns `true` if `If-Modified-Since` may be compared with `Date` (RFC 9111 section 4.3.2).
@@ -34,7 +34,7 @@ impl Policy {
     }
 
     /// Returns `true` if a HEAD response updates the stored response (RFC 9111 section 4.3.5).
-    pub(crate) fn learns_from_head(&self) -> bool {
+    pub(crate) fn updates_from_head(&self) -> bool {
         self.sharing == Sharing::Rfc9111
     }
 
@@ -51,12 +51,12 @@ impl Policy {
     }
 
     /// Returns how long a response stays in the store after it became stale.
-    pub(crate) fn retained(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
-        let asked_about = match self.sharing {
-            _ if is_revalidatable => RETAINED,
-            Sharing::Rfc9111 => RETAINED_FOR_MAX_STALE,
+    pub(crate) fn retention(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
+        let for_revalidation = match self.sharing {
+            _ if is_revalidatable => RETENTION,
+            Sharing::Rfc9111 => MAX_STALE_RETENTION,
             Sharing::App => Duration::ZERO,
         };
-        asked_about.max(longest_window)
+        for_revalidation.max(longest_window)
     }
 }

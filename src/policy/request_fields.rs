@@ -21,7 +21,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum HeaderRole {
     /// Has no meaning to the cache.
-    Nothing,
+    Other,
     Host,
     /// Identifies a visitor, or an application that acts for one.
     Credential,
@@ -30,7 +30,7 @@ pub(crate) enum HeaderRole {
     Authorization,
     Cookie,
     /// `Cookie2` of RFC 2965, which no option declares.
-    OldCookie,
+    Cookie2,
     /// A forwarded field, which is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
@@ -55,7 +55,7 @@ const NAMES: [(&str, HeaderRole); 56] = [
     ("if-none-match", HeaderRole::Tag),
     ("if-modified-since", HeaderRole::Validator),
     ("cookie", HeaderRole::Cookie),
-    ("cookie2", HeaderRole::OldCookie),
+    ("cookie2", HeaderRole::Cookie2),
     ("authorization", HeaderRole::Authorization),
     ("cache-control", HeaderRole::Directives),
     ("pragma", HeaderRole::Directives),
@@ -123,20 +123,20 @@ const LENGTHS: [u32; 256] = {
 };
 
 /// Returns the role of a field.
-pub(crate) fn meaning(name: &str) -> HeaderRole {
-    if is_harmless(name) { HeaderRole::Nothing } else { meaning_of_other(name) }
+pub(crate) fn role_of(name: &str) -> HeaderRole {
+    if is_harmless(name) { HeaderRole::Other } else { role_of_other(name) }
 }
 
 /// Returns the role of a field that [`is_harmless`] does not list.
-pub(crate) fn meaning_of_other(name: &str) -> HeaderRole {
-    match known(name) {
-        Some((_, meaning)) => *meaning,
-        None if words::identify(name) => HeaderRole::NamedLikeCredential,
-        None => HeaderRole::Nothing,
+pub(crate) fn role_of_other(name: &str) -> HeaderRole {
+    match find_known(name) {
+        Some((_, role)) => *role,
+        None if words::name_identifies(name) => HeaderRole::NamedLikeCredential,
+        None => HeaderRole::Other,
     }
 }
 
-fn known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
+fn find_known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
     // A name of 32 bytes or more wraps around to a shorter length; the comparison then rules it
     // out.
@@ -147,7 +147,7 @@ fn known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
 /// Returns the `Cache-Status` detail that names an identifying field.
 #[cold]
 pub(crate) fn detail(name: &str) -> Detail {
-    match known(name) {
+    match find_known(name) {
         Some((known, _)) => Detail::Credential(known),
         None => Detail::Field(FieldName::new(name)),
     }
@@ -156,7 +156,7 @@ pub(crate) fn detail(name: &str) -> Detail {
 impl HeaderRole {
     /// Returns `true` if such a field identifies a visitor.
     pub(crate) fn identifies(self) -> bool {
-        matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::OldCookie)
+        matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::Cookie2)
     }
 
     /// Returns `true` if such a field is in every key.
@@ -183,17 +183,17 @@ pub(crate) fn identifies(
 ) -> bool {
     headers.keys().any(|name| {
         credentials.contains(name)
-            || match meaning(name.as_str()) {
+            || match role_of(name.as_str()) {
                 HeaderRole::NamedLikeCredential => !keyed(name) && !ignored.contains(name),
-                meaning => meaning.identifies() && !ignored.contains(name),
+                role => role.identifies() && !ignored.contains(name),
             }
     })
 }
 
 /// Returns `true` if the values of a request field are secret, by its name.
 pub(crate) fn is_secret(name: &HeaderName) -> bool {
-    let meaning = meaning(name.as_str());
-    meaning.identifies() || matches!(meaning, HeaderRole::Cookie)
+    let role = role_of(name.as_str());
+    role.identifies() || matches!(role, HeaderRole::Cookie)
 }
 
 /// The rule that decides whether the header of a response makes it personalized.
@@ -238,7 +238,7 @@ impl PersonalRule {
 }
 
 /// Fields of one exchange whose vendor's name looks like a credential. They are not stored.
-const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-okta-request-id"];
+const VENDOR_FIELDS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-okta-request-id"];
 
 /// Returns `true` if a response field issues a credential, by its name.
 ///
@@ -246,12 +246,12 @@ const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-o
 /// (`x-ratelimit-remaining-tokens`). The counter is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
-        Sharing::App => match meaning(name.as_str()) {
+        Sharing::App => match role_of(name.as_str()) {
             HeaderRole::Cookie => true,
             HeaderRole::NamedLikeCredential => {
-                !is_rate_limit(name.as_str()) && !OF_VENDORS.contains(&name.as_str())
+                !is_rate_limit(name.as_str()) && !VENDOR_FIELDS.contains(&name.as_str())
             }
-            meaning => meaning.identifies(),
+            role => role.identifies(),
         },
         // RFC 9111 section 3.1: credential fields for a proxy are never stored, so they need not
         // prevent storing the response.
@@ -276,11 +276,11 @@ impl Policy {
         response: &HeaderMap,
         directives: &ResponseDirectives,
     ) -> Option<Detail> {
-        let is_declared = |name| self.key.ignored.contains(name) || self.unstored.contains(name);
+        let is_declared = |name| self.key.ignored.contains(name) || self.unstored_headers.contains(name);
         let listed = LazyCell::new(|| directives.qualified_fields().collect::<HashSet<_>>());
         let is_taken_out = |name: &HeaderName| {
             self.sharing == Sharing::App
-                && matches!(meaning(name.as_str()), HeaderRole::NamedLikeCredential)
+                && matches!(role_of(name.as_str()), HeaderRole::NamedLikeCredential)
                 && listed.contains(name)
         };
         let issues = |name| {

@@ -2,7 +2,7 @@
 //! stored.
 
 use super::PolicyBuilder;
-use super::cookies::extend;
+use super::cookies::add_names;
 use crate::key::RequestHead;
 use http::response;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl PolicyBuilder {
     /// ```
     #[doc(alias = "Set-Cookie")]
     pub fn ignore_response_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        let result = extend(&mut self.policy.response_cookies, names.into_iter().map(Into::into));
+        let result = add_names(&mut self.policy.response_cookies, names.into_iter().map(Into::into));
         self.check(result)
     }
 
@@ -190,7 +190,7 @@ impl PolicyBuilder {
     #[doc(alias = "exclude")]
     #[doc(alias = "skip")]
     pub fn bypass_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.policy.predicates.skip.push(Arc::new(predicate));
+        self.policy.predicates.bypass.push(Arc::new(predicate));
         self
     }
 
@@ -242,7 +242,7 @@ impl PolicyBuilder {
     /// ```
     pub fn unstored_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
-        self.policy.unstored.extend(names);
+        self.policy.unstored_headers.extend(names);
         self
     }
 }

@@ -22,7 +22,7 @@ impl PolicyBuilder {
     #[doc(alias = "cache tag")]
     #[doc(alias = "cache group")]
     pub fn read_tags_from(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
-        self.policy.tags_read = fields.into_iter().collect();
+        self.policy.tag_fields_read = fields.into_iter().collect();
         self
     }
 
@@ -48,7 +48,7 @@ impl PolicyBuilder {
     #[doc(alias = "cache tag")]
     #[doc(alias = "cache group")]
     pub fn emit_tags_in(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
-        self.policy.tags_told = Some(fields.into_iter().collect());
+        self.policy.tag_fields_emitted = Some(fields.into_iter().collect());
         self
     }
 }

@@ -62,7 +62,7 @@ fn weight_of(
 }
 
 /// Returns the index with the highest rank, or the first of several such indexes.
-fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
+fn first_of_highest_rank<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
     ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
 }
 
@@ -78,11 +78,12 @@ pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
         // Of languages with equal weights, the request lists its favorite first.
         (weight > 0).then_some(((weight, std::cmp::Reverse(place)), at))
     });
-    first_of_best(ranked).unwrap_or_else(|| first_of_the_rest(offered, &preferences, language_matches))
+    first_of_highest_rank(ranked)
+        .unwrap_or_else(|| first_not_excluded(offered, &preferences, language_matches))
 }
 
 /// Returns the index of the first alternative that is not excluded, else of the first of all.
-fn first_of_the_rest(
+fn first_not_excluded(
     offered: &[String],
     preferences: &[Preference<'_>],
     matches: fn(&[u8], &str) -> Option<usize>,
@@ -119,7 +120,8 @@ pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
         let (weight, _) = weight_of(media_type, &preferences, media_type_matches)?;
         (weight > 0).then_some((weight, at))
     });
-    first_of_best(ranked).unwrap_or_else(|| first_of_the_rest(offered, &preferences, media_type_matches))
+    first_of_highest_rank(ranked)
+        .unwrap_or_else(|| first_not_excluded(offered, &preferences, media_type_matches))
 }
 
 fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
@@ -146,7 +148,7 @@ pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize>
         let (weight, _) = weight_of(coding, &preferences, coding_matches)?;
         (weight > 0 && weight >= identity).then_some((weight, at))
     });
-    first_of_best(ranked)
+    first_of_highest_rank(ranked)
 }
 
 fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
 /// The largest number of seconds; larger ones are cut to it (RFC 9111 section 1.2.2).
-pub(super) const LARGEST: u32 = 1 << 31;
+pub(super) const MAX_DELTA_SECONDS: u32 = 1 << 31;
 
 /// A directive that may be limited to named fields (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,8 +128,8 @@ impl ResponseDirectives {
             if !is_directive(name, argument) {
                 directives.restrict(element, headers);
             }
-            let room = &mut [0; LONGEST];
-            let name = lowered(name, room);
+            let buffer = &mut [0; MAX_NAME_LENGTH];
+            let name = lowercase_name(name, buffer);
             let opened = before.take();
             match name {
                 b"no-store" => directives.no_store = true,
@@ -196,7 +196,7 @@ impl ResponseDirectives {
     fn restrict(&mut self, element: &[u8], headers: &HeaderMap) {
         self.malformed = true;
         for word in element.split(|byte| !is_tchar(*byte)) {
-            match lowered(word, &mut [0; LONGEST]) {
+            match lowercase_name(word, &mut [0; MAX_NAME_LENGTH]) {
                 b"no-store" => self.no_store = true,
                 b"no-cache" => self.no_cache.add(None, headers),
                 b"private" => self.private.add(None, headers),
@@ -228,7 +228,7 @@ impl RequestDirectives {
         let mut accepts_stale = true;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
-            match lowered(name, &mut [0; LONGEST]) {
+            match lowercase_name(name, &mut [0; MAX_NAME_LENGTH]) {
                 b"no-cache" => directives.no_cache = true,
                 b"no-store" => directives.no_store = true,
                 b"only-if-cached" => directives.only_if_cached = true,
@@ -240,7 +240,7 @@ impl RequestDirectives {
                     keep_least(&mut directives.max_stale, value);
                 }
                 b"min-fresh" => {
-                    let value = seconds(argument).unwrap_or(LARGEST);
+                    let value = seconds(argument).unwrap_or(MAX_DELTA_SECONDS);
                     directives.min_fresh = directives.min_fresh.max(Some(value));
                 }
                 _ => {}
@@ -257,15 +257,15 @@ impl RequestDirectives {
 }
 
 /// The length of the longest known name, `stale-while-revalidate`.
-const LONGEST: usize = 22;
+const MAX_NAME_LENGTH: usize = 22;
 
 /// Converts a name to lower case (RFC 9111 section 5.2). A name longer than any known one becomes
 /// empty.
-fn lowered<'a>(name: &[u8], room: &'a mut [u8; LONGEST]) -> &'a [u8] {
-    let Some(room) = room.get_mut(..name.len()) else { return b"" };
-    room.copy_from_slice(name);
-    room.make_ascii_lowercase();
-    room
+fn lowercase_name<'a>(name: &[u8], buffer: &'a mut [u8; MAX_NAME_LENGTH]) -> &'a [u8] {
+    let Some(buffer) = buffer.get_mut(..name.len()) else { return b"" };
+    buffer.copy_from_slice(name);
+    buffer.make_ascii_lowercase();
+    buffer
 }
 
 /// Splits a directive into its name and its argument, if it has one.
@@ -319,7 +319,7 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
         return None;
     }
     let add = |sum: u32, digit: &u8| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
-    Some(text.iter().fold(0, add).min(LARGEST))
+    Some(text.iter().fold(0, add).min(MAX_DELTA_SECONDS))
 }
 
 /// Returns the text of a token or a quoted string; `None` if a quoted string is not terminated.
@@ -340,7 +340,9 @@ pub(super) fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{LARGEST, Permissions, Qualified, RequestDirectives, ResponseDirectives, delta_seconds};
+    use super::{
+        MAX_DELTA_SECONDS, Permissions, Qualified, RequestDirectives, ResponseDirectives, delta_seconds,
+    };
     use http::header::{HeaderName, SET_COOKIE};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -402,9 +404,9 @@ mod tests {
             ("\"6\\0\"", 60),
             ("0060", 60),
             ("0", 0),
-            ("2147483648", LARGEST),
-            ("2147483649", LARGEST),
-            ("99999999999999999999999999", LARGEST),
+            ("2147483648", MAX_DELTA_SECONDS),
+            ("2147483649", MAX_DELTA_SECONDS),
+            ("99999999999999999999999999", MAX_DELTA_SECONDS),
             ("abc", 0),
             ("-1", 0),
             ("+1", 0),
@@ -583,7 +585,7 @@ mod tests {
         let cases = [
             ("max-stale", Some(u32::MAX)),
             ("max-stale, max-stale=5", Some(5)),
-            ("max-stale=99999999999", Some(LARGEST)),
+            ("max-stale=99999999999", Some(MAX_DELTA_SECONDS)),
             ("max-stale=x", None),
             ("max-stale=5, max-stale=x", None),
             ("max-stale=x, max-stale", None),
@@ -623,12 +625,12 @@ mod tests {
 
         #[test]
         fn delta_seconds_of_any_bytes_are_in_range(text in any::<Vec<u8>>()) {
-            prop_assert!(delta_seconds(&text).is_none_or(|seconds| seconds <= LARGEST));
+            prop_assert!(delta_seconds(&text).is_none_or(|seconds| seconds <= MAX_DELTA_SECONDS));
         }
 
         #[test]
         fn delta_seconds_are_cut_to_the_largest(number in any::<u64>()) {
-            let expected = u32::try_from(number).unwrap_or(LARGEST).min(LARGEST);
+            let expected = u32::try_from(number).unwrap_or(MAX_DELTA_SECONDS).min(MAX_DELTA_SECONDS);
             prop_assert_eq!(delta_seconds(number.to_string().as_bytes()), Some(expected));
         }
 

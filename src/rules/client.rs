@@ -24,17 +24,17 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 ///
 /// A `no-store` response keeps its `Cache-Control`. `private` is not added if the response itself
 /// states who may store it. A lifetime of zero also gets `must-revalidate`.
-pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
+pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
     // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
-    if told.private && !own.public {
-        remove_targeted(headers, says_who_may);
+    if client_control.private && !own.public {
+        remove_targeted(headers, states_who_may_store);
     }
     if own.no_store {
         return;
     }
     let mut control = CacheControl::read(headers, &CACHE_CONTROL);
-    if let Some(max_age) = told.max_age {
+    if let Some(max_age) = client_control.max_age {
         control = control.without(&LIFETIMES).max_age(max_age);
         if max_age.as_secs() == 0 {
             control = control.must_revalidate();
@@ -43,8 +43,8 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
         // The new lifetime begins now, so an older age must not count.
         headers.remove(AGE);
     }
-    let says_itself = own.public || own.private == Qualified::All || own.permits.s_maxage;
-    if told.private && !says_itself {
+    let states_who_may_store = own.public || own.private == Qualified::All || own.permits.s_maxage;
+    if client_control.private && !states_who_may_store {
         control = control.private();
     }
     control.write(headers, &CACHE_CONTROL);
@@ -54,21 +54,25 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Returns `true` if a targeted field itself states who may store the response.
-fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
-    let said = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
-    said.targeted && (said.public || said.no_store || said.private == Qualified::All || said.permits.s_maxage)
+fn states_who_may_store(headers: &HeaderMap, field: &HeaderName) -> bool {
+    let directives = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
+    directives.targeted
+        && (directives.public
+            || directives.no_store
+            || directives.private == Qualified::All
+            || directives.permits.s_maxage)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{ClientCacheControl, tell};
+    use super::{ClientCacheControl, rewrite};
     use http::header::{AGE, CACHE_CONTROL, EXPIRES};
     use std::time::Duration;
 
-    fn told(value: &'static str, told: ClientCacheControl) -> String {
+    fn rewritten(value: &'static str, client_control: ClientCacheControl) -> String {
         let mut headers = headers(&[("cache-control", value)]);
-        tell(&mut headers, told);
+        rewrite(&mut headers, client_control);
         headers[CACHE_CONTROL].to_str().expect("text").to_owned()
     }
 
@@ -83,13 +87,13 @@ mod tests {
             ("no-cache", "no-cache, max-age=60"),
             ("max-age=5, no-store", "max-age=5, no-store"),
         ] {
-            assert_eq!(told(value, minute), expected, "{value}");
+            assert_eq!(rewritten(value, minute), expected, "{value}");
         }
         let never = ClientCacheControl { max_age: Some(Duration::ZERO), private: false };
-        assert_eq!(told("public, max-age=60", never), "public, max-age=0, must-revalidate");
+        assert_eq!(rewritten("public, max-age=60", never), "public, max-age=0, must-revalidate");
         let mut all =
             headers(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT"), ("age", "7"), ("etag", "\"a\"")]);
-        tell(&mut all, minute);
+        rewrite(&mut all, minute);
         assert!(!all.contains_key(EXPIRES) && !all.contains_key(AGE));
         assert_eq!(all.len(), 2);
     }
@@ -108,7 +112,7 @@ mod tests {
             ("private, max-age=60", "private, max-age=60"),
             ("no-store", "no-store"),
         ] {
-            assert_eq!(told(value, private), expected, "{value}");
+            assert_eq!(rewritten(value, private), expected, "{value}");
         }
     }
 
@@ -119,7 +123,7 @@ mod tests {
             [("max-age=600", false), ("public, max-age=600", true), ("no-store", true), ("private", true)]
         {
             let mut headers = headers(&[("cdn-cache-control", value)]);
-            tell(&mut headers, ClientCacheControl { max_age: None, private: true });
+            rewrite(&mut headers, ClientCacheControl { max_age: None, private: true });
             assert_eq!(headers.contains_key("cdn-cache-control"), stays, "{value}");
         }
     }
@@ -142,12 +146,12 @@ mod tests {
             for control in ["max-age=60", "no-store", "private", "no-cache"] {
                 for (value, stays) in [("max-age=600", false), ("600", false), ("no-store", true)] {
                     let mut headers = headers(&[(name, value), ("cache-control", control)]);
-                    tell(&mut headers, ClientCacheControl { max_age: None, private: true });
+                    rewrite(&mut headers, ClientCacheControl { max_age: None, private: true });
                     assert_eq!(headers.contains_key(name), stays, "{name}: {value}, {control}");
                 }
             }
             let mut headers = headers(&[(name, "max-age=600"), ("cache-control", "public")]);
-            tell(&mut headers, ClientCacheControl { max_age: None, private: true });
+            rewrite(&mut headers, ClientCacheControl { max_age: None, private: true });
             assert!(headers.contains_key(name), "{name}: its handler permits sharing");
         }
     }

@@ -51,7 +51,7 @@ use std::time::Duration;
 pub struct CacheControl(pub(super) Vec<Directive>);
 
 /// RFC 9111 section 1.2.2.
-const MOST_SECONDS: u64 = 1 << 31;
+const MAX_DELTA_SECONDS: u64 = 1 << 31;
 
 impl CacheControl {
     /// Creates an empty set.
@@ -66,7 +66,7 @@ impl CacheControl {
     }
 
     fn with_seconds(self, name: &str, duration: Duration) -> Self {
-        self.with(name, Argument::Seconds(duration.as_secs().min(MOST_SECONDS)))
+        self.with(name, Argument::Seconds(duration.as_secs().min(MAX_DELTA_SECONDS)))
     }
 
     fn with_fields(self, name: &str, fields: impl IntoIterator<Item = HeaderName>) -> Self {
@@ -180,15 +180,15 @@ impl CacheControl {
     /// ```
     pub fn extension<'a>(self, name: &str, value: impl Into<Option<&'a str>>) -> Result<Self, ConfigError> {
         let invalid = |text: &str| ConfigError::new(ConfigErrorKind::InvalidDirective, text);
-        let lowered = name.to_ascii_lowercase();
-        if !is_token(name.as_bytes()) || is_defined(&lowered) {
+        let lowercase_name = name.to_ascii_lowercase();
+        if !is_token(name.as_bytes()) || is_defined(&lowercase_name) {
             return Err(invalid(name));
         }
         let argument = match value.into() {
             Some(value) => Argument::Other(quoted_if_needed(value).ok_or_else(|| invalid(value))?),
             None => Argument::None,
         };
-        Ok(self.with(&lowered, argument))
+        Ok(self.with(&lowercase_name, argument))
     }
 
     /// Returns `true` if the set contains a directive, with any argument. The name is
@@ -248,7 +248,7 @@ impl CacheControl {
     /// Returns the extension directives: names in lower case, and values without quotes.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, Option<Cow<'_, str>>)> {
         let extensions = self.0.iter().filter(|directive| !is_defined(&directive.name));
-        extensions.map(|directive| (directive.name.as_str(), text(&directive.argument)))
+        extensions.map(|directive| (directive.name.as_str(), unquoted_argument(&directive.argument)))
     }
 
     fn duration(&self, name: &str) -> Option<Duration> {
@@ -289,7 +289,7 @@ impl CacheControl {
     }
 
     /// Returns the directives that permit nothing: those for errors and for `no-store` responses.
-    pub(crate) fn restricting(&self) -> Self {
+    pub(crate) fn restrictions_only(&self) -> Self {
         let lengthens = |directive: &Directive| {
             matches!(
                 directive.name.as_str(),
@@ -303,7 +303,7 @@ impl CacheControl {
 
     /// Returns the directives for personalized responses: without `public`, `s-maxage` and
     /// extensions, which may permit shared caches something.
-    pub(crate) fn for_one(&self) -> Self {
+    pub(crate) fn for_one_visitor(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));
         control
@@ -322,7 +322,7 @@ pub(super) fn is_defined(name: &str) -> bool {
 }
 
 /// Returns the value of an extension directive, without quotes.
-fn text(argument: &Argument) -> Option<Cow<'_, str>> {
+fn unquoted_argument(argument: &Argument) -> Option<Cow<'_, str>> {
     let Argument::Other(text) = argument else { return None };
     Some(match unquoted(text.as_bytes()) {
         Some(Cow::Owned(text)) => String::from_utf8_lossy(&text).into_owned().into(),
@@ -494,13 +494,13 @@ mod tests {
     #[test]
     fn restricting_and_personal_directives_differ() {
         let all = CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(60)).must_revalidate();
-        assert_eq!(all.restricting().to_string(), "must-revalidate");
-        assert_eq!(all.for_one().to_string(), "max-age=60, must-revalidate");
+        assert_eq!(all.restrictions_only().to_string(), "must-revalidate");
+        assert_eq!(all.for_one_visitor().to_string(), "max-age=60, must-revalidate");
         let community = CacheControl::new().private().extension("community", "UCI").expect("valid");
-        assert_eq!(community.for_one().to_string(), "private");
-        assert_eq!(community.restricting().to_string(), "private");
+        assert_eq!(community.for_one_visitor().to_string(), "private");
+        assert_eq!(community.restrictions_only().to_string(), "private");
         assert_eq!(
-            CacheControl::new().max_age(seconds(0)).no_store().restricting().to_string(),
+            CacheControl::new().max_age(seconds(0)).no_store().restrictions_only().to_string(),
             "max-age=0, no-store"
         );
     }

@@ -4,7 +4,7 @@ use super::cache_control::{delta_seconds, field_name, unquoted};
 use super::control::{CacheControl, is_defined};
 use super::directive::{Argument, Directive, is_quoted, is_token, takes_seconds};
 use super::list::{elements, field_elements};
-use super::places::Places;
+use super::position_index::PositionIndex;
 use crate::error::CacheControlError;
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
@@ -28,12 +28,12 @@ impl TryFrom<&HeaderMap> for CacheControl {
 
 /// Parses the elements of a list.
 fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, CacheControlError> {
-    let mut places = Places::<String>::default();
+    let mut positions = PositionIndex::<String>::default();
     let (mut directives, mut extensions) = (Vec::new(), Vec::<Directive>::new());
     for element in elements {
         let read = directive(element).ok_or_else(|| CacheControlError::new(element))?;
         if !is_defined(&read.name) {
-            match places.find(&extensions, read.name.as_str(), |known| known.name.as_str()) {
+            match positions.find(&extensions, read.name.as_str(), |known| known.name.as_str()) {
                 // It is unknown which of the two is stricter.
                 Some(at) if extensions[at].argument != read.argument => {
                     return Err(CacheControlError::new(element));

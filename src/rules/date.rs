@@ -9,7 +9,7 @@ pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(value).ok()?;
     match ShortYear::read(text) {
         Some(date) => date.within_50_years(SystemTime::now()),
-        None => httpdate::parse_http_date(text).ok().or_else(|| lenient(text)),
+        None => httpdate::parse_http_date(text).ok().or_else(|| parse_leniently(text)),
     }
 }
 
@@ -28,10 +28,10 @@ impl ShortYear {
         let (weekday, rest) = text.split_once(", ")?;
         // The other formats have short weekdays. Most dates end here.
         let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
-        if !is_weekday || text.len() > LONGEST || !text.is_ascii() {
+        if !is_weekday || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
         }
-        let rest = in_case(rest);
+        let rest = canonical_case(rest);
         let [_, _, b'-', _, _, _, b'-', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' ', ..] = *rest.as_bytes()
         else {
             return None;
@@ -43,7 +43,7 @@ impl ShortYear {
 
     /// Returns the date in the given year; `None` if the year has no such date.
     fn in_year(&self, year: u64) -> Option<SystemTime> {
-        on_some_weekday(&format!(", {} {year:04}{}", self.day, self.time))
+        parse_without_weekday(&format!(", {} {year:04}{}", self.day, self.time))
     }
 
     /// Returns the date in the century of `now`; in the previous century if that is more than 50
@@ -66,29 +66,29 @@ impl ShortYear {
 }
 
 /// Parses a date without its weekday, which adds no information.
-fn on_some_weekday(rest: &str) -> Option<SystemTime> {
+fn parse_without_weekday(rest: &str) -> Option<SystemTime> {
     WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// The maximum length of a date in bytes.
-const LONGEST: usize = 40;
+const MAX_LENGTH: usize = 40;
 
 /// Parses a date in any case (RFC 9111 section 4.2), and with a wrong weekday.
 ///
 /// The date is unambiguous without its weekday (RFC 9110 section 5.6.7, "encouraged to be robust").
-fn lenient(text: &str) -> Option<SystemTime> {
-    if text.len() > LONGEST || !text.is_ascii() {
+fn parse_leniently(text: &str) -> Option<SystemTime> {
+    if text.len() > MAX_LENGTH || !text.is_ascii() {
         return None;
     }
     let (given, rest) = text.split_at(text.find([',', ' '])?);
     let is_weekday = WEEKDAYS.iter().any(|day| day[..3].eq_ignore_ascii_case(given));
-    is_weekday.then(|| on_some_weekday(&in_case(rest))).flatten()
+    is_weekday.then(|| parse_without_weekday(&canonical_case(rest))).flatten()
 }
 
 /// Returns the text with month names and the time zone in their defined case.
-fn in_case(text: &str) -> String {
+fn canonical_case(text: &str) -> String {
     let mut after_letter = false;
     let text = text.chars().map(|char| {
         let char = if after_letter { char.to_ascii_lowercase() } else { char.to_ascii_uppercase() };
@@ -210,7 +210,7 @@ mod tests {
             ("Monday, 30-Nov-00 09:40:16 GMT", 2000),
         ] {
             let expected = format!("{} {year}{}", text[8..14].replace('-', " "), &text[17..]);
-            let expected = super::lenient(&format!("Mon, {expected}")).expect("a date");
+            let expected = super::parse_leniently(&format!("Mon, {expected}")).expect("a date");
             let read = ShortYear::read(text).expect("a year of two digits").within_50_years(now);
             assert_eq!(read, Some(expected), "{text}");
         }

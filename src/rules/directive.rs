@@ -74,8 +74,8 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
 
 /// Returns an argument with the fields of both, possibly with duplicates. If one of the two applies
 /// to the whole response, so does the result.
-pub(super) fn unite(a: Argument, b: Argument) -> Argument {
-    match (named(a), named(b)) {
+pub(super) fn union(a: Argument, b: Argument) -> Argument {
+    match (field_names_of(a), field_names_of(b)) {
         (Some(mut fields), Some(more)) => {
             fields.extend(more);
             Argument::Fields(fields)
@@ -88,7 +88,7 @@ pub(super) fn unite(a: Argument, b: Argument) -> Argument {
 ///
 /// With an unquoted list, the directive also applies to the whole response: such a list would end
 /// at its first comma.
-pub(super) fn named(argument: Argument) -> Option<Vec<String>> {
+pub(super) fn field_names_of(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,
         Argument::Fields(fields) => Some(fields),

@@ -36,7 +36,7 @@ impl EntityTag {
         if opaque.iter().all(|&byte| is_opaque(byte)) {
             return Self { weak: false, opaque: Bytes::copy_from_slice(opaque) };
         }
-        Self::of_digest(&Sha256::digest(opaque).into())
+        Self::from_digest(&Sha256::digest(opaque).into())
     }
 
     /// Creates a weak tag, which changes with the meaning of the representation.
@@ -48,15 +48,15 @@ impl EntityTag {
 
     /// Creates a strong tag from the first 128 bits of a SHA-256, which are enough to avoid
     /// collisions.
-    fn of_digest(digest: &[u8; 32]) -> Self {
+    fn from_digest(digest: &[u8; 32]) -> Self {
         let hex = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let hex = hex.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
         Self { weak: false, opaque: hex.collect() }
     }
 
     /// Creates a tag from a SHA-256.
-    pub(crate) fn generated(digest: &[u8; 32], comparison: Comparison) -> Self {
-        let tag = Self::of_digest(digest);
+    pub(crate) fn from_sha256(digest: &[u8; 32], comparison: Comparison) -> Self {
+        let tag = Self::from_digest(digest);
         match comparison {
             Comparison::Strong => tag,
             Comparison::Weak => tag.weakened(),
@@ -183,7 +183,7 @@ pub(crate) enum TagList {
 }
 
 /// The most tags of a field that are compared.
-const MOST_TAGS: usize = 256;
+const MAX_TAGS: usize = 256;
 
 impl TagList {
     /// Reads all lines of a field. A malformed tag is ignored, up to the next comma.
@@ -198,7 +198,7 @@ impl TagList {
             if rest.trim_ascii() == b"*" {
                 return Self::Any;
             }
-            while !rest.is_empty() && tags.len() < MOST_TAGS {
+            while !rest.is_empty() && tags.len() < MAX_TAGS {
                 rest = match rest {
                     [b' ' | b'\t' | b',', rest @ ..] => rest,
                     _ => match parse(rest) {

@@ -21,13 +21,13 @@ pub(crate) enum ExplicitLifetime {
 }
 
 /// The maximum of lifetimes and ages; longer ones are cut to it (RFC 9111 section 1.2.2).
-pub(crate) const LONGEST: Duration = Duration::from_secs(1 << 31);
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
 /// (RFC 9111 section 4.2.1).
 ///
 /// `Expires` does not count beside a targeted field (RFC 9213 section 2.2).
-pub(crate) fn stated_lifetime(
+pub(crate) fn explicit_lifetime(
     directives: &ResponseDirectives,
     headers: &HeaderMap,
     response_time: SystemTime,
@@ -41,8 +41,8 @@ pub(crate) fn stated_lifetime(
         (None, FieldDate::Absent) => return ExplicitLifetime::Silent,
         (None, FieldDate::Invalid) => Duration::ZERO,
         (None, FieldDate::At(expires)) => {
-            let date = date_or(headers, response_time);
-            expires.duration_since(date).unwrap_or_default().min(LONGEST)
+            let date = date_or_receipt_time(headers, response_time);
+            expires.duration_since(date).unwrap_or_default().min(MAX_LIFETIME)
         }
     };
     if lifetime.is_zero() { ExplicitLifetime::Stale } else { ExplicitLifetime::For(lifetime) }
@@ -62,22 +62,22 @@ pub(crate) fn heuristic_lifetime(
     let by_status =
         matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501);
     let FieldDate::At(modified) = field_date(headers, &LAST_MODIFIED) else { return None };
-    let unchanged = date_or(headers, response_time).duration_since(modified).ok()?;
+    let unchanged = date_or_receipt_time(headers, response_time).duration_since(modified).ok()?;
     let lifetime = Duration::from_secs((unchanged / 10).as_secs());
     ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
 }
 
-/// Returns when a response that was received at `came` becomes stale, which may be before `came`.
-pub(crate) fn fresh_until(came: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
+/// Returns when a response that was received at `response_time` becomes stale, which may be before `response_time`.
+pub(crate) fn fresh_until(response_time: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
     match lifetime.checked_sub(initial_age) {
-        Some(rest) => came.after(rest),
-        None => came.before(initial_age - lifetime),
+        Some(rest) => response_time.after(rest),
+        None => response_time.before(initial_age - lifetime),
     }
 }
 
 /// Returns the `Date` of a response; the time of its receipt without one (RFC 9110 section
 /// 6.6.1).
-fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
+fn date_or_receipt_time(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {
         FieldDate::At(date) => date,
         FieldDate::Absent | FieldDate::Invalid => response_time,
@@ -110,11 +110,11 @@ impl ResponseTime {
 ///
 /// A step of the wall clock between the request and the response does not count. The origin may
 /// have read its clock before or after the step, so the smaller `apparent_age` counts.
-pub(crate) fn corrected_initial_age(headers: &HeaderMap, came: ResponseTime) -> Duration {
-    let apparent = |at: SystemTime| at.duration_since(date_or(headers, at)).unwrap_or_default();
-    let apparent_age = apparent(came.wall).min(apparent(came.unset));
-    let corrected_age_value = age_value(headers).saturating_add(came.delay);
-    apparent_age.max(corrected_age_value).min(LONGEST)
+pub(crate) fn corrected_initial_age(headers: &HeaderMap, response_time: ResponseTime) -> Duration {
+    let apparent = |at: SystemTime| at.duration_since(date_or_receipt_time(headers, at)).unwrap_or_default();
+    let apparent_age = apparent(response_time.wall).min(apparent(response_time.unset));
+    let corrected_age_value = age_value(headers).saturating_add(response_time.delay);
+    apparent_age.max(corrected_age_value).min(MAX_LIFETIME)
 }
 
 /// Returns the first member of `Age`; zero if it cannot be parsed (RFC 9111 section 5.1).
@@ -127,8 +127,8 @@ fn age_value(headers: &HeaderMap) -> Duration {
 mod tests {
     use super::super::samples::{field, headers};
     use super::{
-        ExplicitLifetime, LONGEST, ResponseDirectives, ResponseTime, corrected_initial_age,
-        heuristic_lifetime, stated_lifetime,
+        ExplicitLifetime, MAX_LIFETIME, ResponseDirectives, ResponseTime, corrected_initial_age,
+        explicit_lifetime, heuristic_lifetime,
     };
     use http::StatusCode;
     use proptest::prelude::{any, prop_assert, proptest};
@@ -189,7 +189,7 @@ mod tests {
             (&[("cache-control", "max-age=60"), ("expires", "0")], minute),
             (&[("cache-control", "max-age=60, s-maxage=0")], ExplicitLifetime::Stale),
             (&[("cache-control", "max-age=x"), ("expires", LATER)], ExplicitLifetime::Stale),
-            (&[("cache-control", "max-age=9999999999")], ExplicitLifetime::For(LONGEST)),
+            (&[("cache-control", "max-age=9999999999")], ExplicitLifetime::For(MAX_LIFETIME)),
             (&[("expires", LATER), ("date", NOW)], minute),
             (&[("expires", NOW), ("date", EARLIER)], minute),
             (&[("expires", LATER)], minute),
@@ -197,16 +197,16 @@ mod tests {
             (&[("expires", EARLIER), ("date", NOW)], ExplicitLifetime::Stale),
             (&[("expires", NOW), ("date", NOW)], ExplicitLifetime::Stale),
             (&[("expires", LATER), ("expires", FAR), ("date", NOW)], ExplicitLifetime::Stale),
-            (&[("expires", FAR), ("date", NOW)], ExplicitLifetime::For(LONGEST)),
+            (&[("expires", FAR), ("date", NOW)], ExplicitLifetime::For(MAX_LIFETIME)),
         ];
         for (lines, expected) in cases {
             let headers = headers(lines);
             let directives = ResponseDirectives::from_headers(&headers);
-            assert_eq!(stated_lifetime(&directives, &headers, now()), expected, "{lines:?}");
+            assert_eq!(explicit_lifetime(&directives, &headers, now()), expected, "{lines:?}");
         }
         for value in ["0", "", "-1", "tomorrow"] {
             let headers = headers(&[("expires", value)]);
-            let stated = stated_lifetime(&ResponseDirectives::default(), &headers, now());
+            let stated = explicit_lifetime(&ResponseDirectives::default(), &headers, now());
             assert_eq!(stated, ExplicitLifetime::Stale, "{value:?}");
         }
     }
@@ -231,8 +231,8 @@ mod tests {
             (&[("age", "99999999999999999999")], 3, 1 << 31),
         ];
         for (lines, delay, expected) in cases {
-            let came = ResponseTime::new(now(), now() - seconds(delay), seconds(delay));
-            let age = corrected_initial_age(&headers(lines), came);
+            let response_time = ResponseTime::new(now(), now() - seconds(delay), seconds(delay));
+            let age = corrected_initial_age(&headers(lines), response_time);
             assert_eq!(age, seconds(expected), "{lines:?} after {delay}");
         }
     }
@@ -242,15 +242,20 @@ mod tests {
     #[test]
     fn step_of_the_wall_clock_changes_neither_age_nor_lifetime() {
         for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {
-            let came = ResponseTime::new(now(), request_wall, seconds(3));
+            let response_time = ResponseTime::new(now(), request_wall, seconds(3));
             let table: [(&Lines, u64); 4] =
                 [(&[], 3), (&[("age", "5")], 8), (&[("date", read_before)], 3), (&[("date", NOW)], 3)];
             for (lines, expected) in table {
-                assert_eq!(corrected_initial_age(&headers(lines), came), seconds(expected), "{lines:?}");
+                assert_eq!(
+                    corrected_initial_age(&headers(lines), response_time),
+                    seconds(expected),
+                    "{lines:?}"
+                );
             }
             for expires in [read_before, NOW] {
                 let headers = headers(&[("expires", expires)]);
-                let stated = stated_lifetime(&ResponseDirectives::default(), &headers, came.latest());
+                let stated =
+                    explicit_lifetime(&ResponseDirectives::default(), &headers, response_time.latest());
                 assert_eq!(stated, ExplicitLifetime::Stale, "{expires}");
             }
         }
@@ -263,8 +268,8 @@ mod tests {
         let headers = headers(&[("age", "2147483648"), ("date", NOW), ("expires", FAR)]);
         for from in ends.into_iter().flatten() {
             for to in ends.into_iter().flatten() {
-                assert!(corrected_initial_age(&headers, ResponseTime::new(to, from, far)) <= LONGEST);
-                let _ = stated_lifetime(&ResponseDirectives::default(), &headers, to);
+                assert!(corrected_initial_age(&headers, ResponseTime::new(to, from, far)) <= MAX_LIFETIME);
+                let _ = explicit_lifetime(&ResponseDirectives::default(), &headers, to);
             }
         }
     }
@@ -284,12 +289,12 @@ mod tests {
             headers.extend(expires);
             let response_time = now() + seconds(delay.into());
             for (from, to) in [(now(), response_time), (response_time, now())] {
-                let came = ResponseTime::new(to, from, seconds(delay.into()));
-                prop_assert!(corrected_initial_age(&headers, came) <= LONGEST);
+                let response_time = ResponseTime::new(to, from, seconds(delay.into()));
+                prop_assert!(corrected_initial_age(&headers, response_time) <= MAX_LIFETIME);
             }
             let directives = ResponseDirectives::from_headers(&headers);
-            if let ExplicitLifetime::For(lifetime) = stated_lifetime(&directives, &headers, response_time) {
-                prop_assert!(!lifetime.is_zero() && lifetime <= LONGEST);
+            if let ExplicitLifetime::For(lifetime) = explicit_lifetime(&directives, &headers, response_time) {
+                prop_assert!(!lifetime.is_zero() && lifetime <= MAX_LIFETIME);
             }
         }
     }

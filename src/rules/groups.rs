@@ -41,14 +41,14 @@ impl FromIterator<TagField> for TagFields {
 impl TagFields {
     const ALL: [TagField; 3] = [TagField::CacheGroups, TagField::SurrogateKey, TagField::CacheTag];
 
-    fn has(self, field: TagField) -> bool {
+    fn contains(self, field: TagField) -> bool {
         self.0[field as usize]
     }
 
     /// Returns the tags in these fields of a response, sorted and without duplicates.
     pub(crate) fn read(self, headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
         let mut tags = Vec::new();
-        for field in Self::ALL.into_iter().filter(|field| self.has(*field)) {
+        for field in Self::ALL.into_iter().filter(|field| self.contains(*field)) {
             tags.extend(match field {
                 TagField::CacheGroups => cache_groups(headers)?,
                 TagField::SurrogateKey => surrogate_keys(headers)?,
@@ -64,23 +64,23 @@ impl TagFields {
     ///
     /// A field that cannot contain all of the tags is removed.
     pub(crate) fn write(self, tags: &[String], headers: &mut HeaderMap) {
-        self.write_unless(tags, headers, false);
+        self.write_missing(tags, headers, false);
     }
 
     /// Does the same as [`write`](Self::write). If an inner layer has already `written` the tags,
     /// fields of this set that are present stay unchanged.
-    pub(crate) fn write_unless(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
+    pub(crate) fn write_missing(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
                 TagField::CacheGroups => (CACHE_GROUPS, cache_groups_value(tags)),
                 TagField::SurrogateKey => (SURROGATE_KEY, surrogate_key_value(tags)),
                 TagField::CacheTag => (CACHE_TAG, cache_tag_value(tags)),
             };
-            if written && self.has(field) && headers.contains_key(&name) {
+            if written && self.contains(field) && headers.contains_key(&name) {
                 continue;
             }
             headers.remove(&name);
-            if let Some(value) = value.filter(|_| self.has(field)) {
+            if let Some(value) = value.filter(|_| self.contains(field)) {
                 // A full header section gets no tag field.
                 let _ = headers.try_insert(name, value);
             }
@@ -97,23 +97,23 @@ pub(crate) struct Malformed;
 
 /// Returns the groups that a response belongs to (RFC 9875 section 2).
 fn cache_groups(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
-    strings(headers.get_all(CACHE_GROUPS))
+    parse_strings(headers.get_all(CACHE_GROUPS))
 }
 
 /// Returns the groups that a response invalidates (RFC 9875 section 3).
 pub(crate) fn cache_group_invalidation(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
-    strings(headers.get_all(CACHE_GROUP_INVALIDATION))
+    parse_strings(headers.get_all(CACHE_GROUP_INVALIDATION))
 }
 
 /// Returns the tags in `Surrogate-Key`: words separated by spaces, as Fastly reads it.
 fn surrogate_keys(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
-    separated(headers.get_all(SURROGATE_KEY), |byte| matches!(byte, b' ' | b'\t'))
+    parse_separated(headers.get_all(SURROGATE_KEY), |byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// Returns the tags in `Cache-Tag`: texts separated by commas, as Cloudflare and Akamai read it.
 /// Quotes have no meaning.
 fn cache_tags(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
-    separated(headers.get_all(CACHE_TAG), |byte| byte == b',')
+    parse_separated(headers.get_all(CACHE_TAG), |byte| byte == b',')
 }
 
 /// Returns the value of `Cache-Groups` or `Cache-Group-Invalidation`.
@@ -143,7 +143,7 @@ fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
 }
 
 /// Parses a list of strings over all lines. Parameters have no meaning (RFC 9875 section 2).
-fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
+fn parse_strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
     let members: List = Parser::new(&lines.join(&b", "[..])).parse().map_err(|_| Malformed)?;
     let string = |member| match member {
@@ -157,7 +157,7 @@ fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
 }
 
 /// Returns the non-empty texts between separators, over all lines.
-fn separated(
+fn parse_separated(
     lines: GetAll<'_, HeaderValue>,
     separates: impl Fn(u8) -> bool,
 ) -> Result<Vec<String>, Malformed> {

@@ -17,7 +17,7 @@ pub(crate) mod groups;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod patch;
-pub(crate) mod places;
+pub(crate) mod position_index;
 pub(crate) mod preconditions;
 pub(crate) mod range;
 pub(crate) mod selection;

@@ -3,9 +3,11 @@
 
 use super::cache_control::{is_directive, split};
 use super::control::CacheControl;
-use super::directive::{Argument, Directive, is_quoted, is_token, named, seconds, takes_seconds, unite};
+use super::directive::{
+    Argument, Directive, field_names_of, is_quoted, is_token, seconds, takes_seconds, union,
+};
 use super::list::field_elements;
-use super::places::{MAX_LINEAR, Places};
+use super::position_index::{MAX_LINEAR, PositionIndex};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
     DATE, ETAG, EXPIRES, HOST, LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
@@ -24,7 +26,7 @@ impl CacheControl {
             let (name, argument) = split(element);
             if !is_directive(name, argument) {
                 // Restricting words in a malformed element still restrict.
-                directives.extend(restrictions(element));
+                directives.extend(restricting_directives(element));
             }
             if !is_token(name) {
                 continue;
@@ -43,10 +45,10 @@ impl CacheControl {
     /// Adds directives. If a directive is present, the stricter one of the two counts: the shorter
     /// duration, or the whole response instead of some fields. Two lists of fields are united.
     pub(super) fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
-        let mut places = Places::<String>::default();
+        let mut positions = PositionIndex::<String>::default();
         let mut united = Vec::new();
         for new in directives {
-            let known = places.find(&self.0, new.name.as_str(), |directive| directive.name.as_str());
+            let known = positions.find(&self.0, new.name.as_str(), |directive| directive.name.as_str());
             let Some(at) = known else {
                 self.0.push(new);
                 continue;
@@ -54,7 +56,7 @@ impl CacheControl {
             let old = &mut self.0[at].argument;
             match new.name.as_str() {
                 "no-cache" | "private" => {
-                    *old = unite(std::mem::replace(old, Argument::None), new.argument);
+                    *old = union(std::mem::replace(old, Argument::None), new.argument);
                     united.push(at);
                 }
                 name if takes_seconds(name) => {
@@ -67,7 +69,7 @@ impl CacheControl {
         united.dedup();
         for at in united {
             if let Argument::Fields(fields) = &mut self.0[at].argument {
-                *fields = distinct(std::mem::take(fields));
+                *fields = without_duplicates(std::mem::take(fields));
             }
         }
     }
@@ -77,8 +79,9 @@ impl CacheControl {
     /// A private response has no lifetime in shared caches. `must-understand` would let caches
     /// ignore `no-store` (RFC 9111 section 5.2.2.3), so it is not added to a `no-store` that stands
     /// alone.
-    fn forbidden(&self) -> &'static [&'static str] {
-        let is_private = self.argument("private").is_some_and(|argument| named(argument.clone()).is_none());
+    fn contradicting_names(&self) -> &'static [&'static str] {
+        let is_private =
+            self.argument("private").is_some_and(|argument| field_names_of(argument.clone()).is_none());
         let is_unstorable = self.argument("no-store").is_some() && self.argument("must-understand").is_none();
         match (is_private, is_unstorable) {
             (true, true) => &["public", "s-maxage", "must-understand"],
@@ -94,17 +97,17 @@ impl CacheControl {
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
         // A structured field can have members that this function cannot write back (RFC 9213
         // section 2.1).
-        if self.is_empty() || (*field != CACHE_CONTROL && !is_plain(headers, field)) {
+        if self.is_empty() || (*field != CACHE_CONTROL && !parses_as_cache_control(headers, field)) {
             return;
         }
         let there = Self::read(headers, field);
-        let forbidden = there.forbidden();
+        let forbidden = there.contradicting_names();
         // A response that must not be stored gets no lifetime.
         let new = match there.argument("no-store") {
-            Some(_) => &self.restricting(),
+            Some(_) => &self.restrictions_only(),
             None => self,
         };
-        let mut patched = there.without(self.forbidden());
+        let mut patched = there.without(self.contradicting_names());
         patched.join(new.0.iter().filter(|new| !forbidden.contains(&&*new.name)).cloned());
         patched.write(headers, field);
     }
@@ -155,7 +158,7 @@ const DEFINED: [HeaderName; 15] = [
 const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
 
 /// Returns the restricting directives that occur as words in a malformed element.
-fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
+fn restricting_directives(element: &[u8]) -> impl Iterator<Item = Directive> {
     let has = |name: &str| {
         let mut words = element.split(|byte| !is_token(&[*byte]));
         words.any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
@@ -165,7 +168,7 @@ fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
 }
 
 /// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`.
-fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
+fn parses_as_cache_control(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);
         let is_number = |argument: &[u8]| argument.iter().all(u8::is_ascii_digit) && !argument.is_empty();
@@ -178,16 +181,16 @@ fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
 }
 
 /// Returns the names in order, without duplicates. Case is ignored.
-pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
-    let (mut all, mut lowered) = (Vec::<String>::new(), HashSet::new());
+pub(crate) fn without_duplicates(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let (mut all, mut lowercase_names) = (Vec::<String>::new(), HashSet::new());
     for name in names {
         let is_known = if all.len() < MAX_LINEAR {
             all.iter().any(|known| known.eq_ignore_ascii_case(&name))
         } else {
-            if lowered.is_empty() {
-                lowered.extend(all.iter().map(|known| known.to_ascii_lowercase()));
+            if lowercase_names.is_empty() {
+                lowercase_names.extend(all.iter().map(|known| known.to_ascii_lowercase()));
             }
-            !lowered.insert(name.to_ascii_lowercase())
+            !lowercase_names.insert(name.to_ascii_lowercase())
         };
         if !is_known {
             all.push(name);
@@ -200,7 +203,7 @@ pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
 /// 12.5.5).
 pub(crate) fn patch_vary(headers: &mut HeaderMap, names: &[String]) {
     let there = field_elements(headers, &VARY).map(|name| String::from_utf8_lossy(name).into_owned());
-    let all = distinct(there.chain(names.iter().cloned()));
+    let all = without_duplicates(there.chain(names.iter().cloned()));
     let text = if all.iter().any(|name| name == "*") { "*".to_owned() } else { all.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&text) {
         set_field(headers, &VARY, value);

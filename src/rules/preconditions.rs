@@ -90,7 +90,7 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
 ///
 /// It counts only without `If-None-Match`, and if the stored response has no `Last-Modified` (RFC
 /// 9111 section 4.3.2).
-pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
     match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {
         (FieldDate::At(since), FieldDate::At(sent)) => by_date && sent <= since,
@@ -137,10 +137,10 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 /// `Last-Modified` guides the client's update of its copy. Targeted fields like `CDN-Cache-Control`
 /// (RFC 9213) guide the caches that they target. Browsers obey `Set-Cookie` and CORS fields of a
 /// 304.
-pub(crate) fn stands_in_304(name: &HeaderName) -> bool {
-    const KEPT: [HeaderName; 8] =
+pub(crate) fn belongs_in_304(name: &HeaderName) -> bool {
+    const FIELDS_OF_304: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];
-    KEPT.contains(name)
+    FIELDS_OF_304.contains(name)
         || matches!(name.as_str(), "age" | "cache-status")
         || name.as_str().starts_with("access-control-")
         || name.as_str().ends_with("-cache-control")
@@ -149,7 +149,7 @@ pub(crate) fn stands_in_304(name: &HeaderName) -> bool {
 /// Returns the fields for a 304 (RFC 9110 section 15.4.5).
 pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(NOT_MODIFIED_ROOM);
-    for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| belongs_in_304(name)) {
         let _ = kept.try_append(name.clone(), value.clone());
     }
     kept
@@ -161,7 +161,7 @@ pub(crate) const NOT_MODIFIED_ROOM: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{Evaluation, Validators, evaluate, range_applies, stands_in_304};
+    use super::{Evaluation, Validators, belongs_in_304, evaluate, range_applies};
     use Evaluation::{Failed, NotModified, Proceed};
     use http::Method;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -278,10 +278,10 @@ mod tests {
             "set-cookie",
             "access-control-allow-origin",
         ] {
-            assert!(stands_in_304(&name(kept)), "{kept}");
+            assert!(belongs_in_304(&name(kept)), "{kept}");
         }
         for dropped in ["content-type", "content-length", "content-encoding", "content-language", "x-other"] {
-            assert!(!stands_in_304(&name(dropped)), "{dropped}");
+            assert!(!belongs_in_304(&name(dropped)), "{dropped}");
         }
     }
 

@@ -20,18 +20,18 @@ pub(crate) enum Ranges {
 
 /// Limits against attacks (RFC 9110 section 14.2). With more ranges, more requested bytes than this
 /// multiple of the representation, or a longer field, the answer is the whole representation.
-const MOST_RANGES: usize = 32;
-const MOST_TIMES: u64 = 2;
-const MOST_FIELD_BYTES: usize = 4 << 10;
+const MAX_RANGES: usize = 32;
+const MAX_LENGTH_RATIO: u64 = 2;
+const MAX_FIELD_BYTES: usize = 4 << 10;
 /// The shortest gap that separates two parts, in bytes. The bytes of a shorter gap are sent,
 /// because the head of another part would be about as long.
-const GAP: u64 = 80;
+const MAX_GAP: u64 = 80;
 
 /// Returns the ranges of a request for a representation of `length` bytes.
 pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
-    let Some(mut satisfiable) = fitted(line.as_bytes(), length) else { return Ranges::Whole };
+    let Some(mut satisfiable) = parse_within_length(line.as_bytes(), length) else { return Ranges::Whole };
     // An empty part has no valid `Content-Range`. So a range from the start of an empty
     // representation gets the whole representation.
     if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
@@ -41,27 +41,28 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     if satisfiable.is_empty() {
         return Ranges::Unsatisfiable;
     }
-    let asked = satisfiable.iter().fold(0_u64, |sum, part| sum.saturating_add(part.end - part.start));
-    if satisfiable.len() > MOST_RANGES || asked > length.saturating_mul(MOST_TIMES) {
+    let requested = satisfiable.iter().fold(0_u64, |sum, part| sum.saturating_add(part.end - part.start));
+    if satisfiable.len() > MAX_RANGES || requested > length.saturating_mul(MAX_LENGTH_RATIO) {
         return Ranges::Whole;
     }
-    Ranges::Parts(coalesced(satisfiable))
+    Ranges::Parts(coalesce(satisfiable))
 }
 
 /// Parses the set of ranges, and limits each range to the representation, which may leave it empty.
 ///
 /// Returns `None` if the set is malformed, or has another unit than bytes.
-fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
+fn parse_within_length(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
-    if value.len() > MOST_FIELD_BYTES || !value[..equals].eq_ignore_ascii_case(b"bytes") {
+    if value.len() > MAX_FIELD_BYTES || !value[..equals].eq_ignore_ascii_case(b"bytes") {
         return None;
     }
-    let set: Option<Vec<_>> = elements(&value[equals + 1..]).map(|element| member(element, length)).collect();
+    let set: Option<Vec<_>> =
+        elements(&value[equals + 1..]).map(|element| parse_range(element, length)).collect();
     set.filter(|set| !set.is_empty())
 }
 
 /// Parses one range of the set (RFC 9110 section 14.1.2).
-fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
+fn parse_range(element: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = element.iter().position(|&byte| byte == b'-')?;
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
@@ -93,8 +94,8 @@ fn number(digits: &[u8]) -> u64 {
 
 /// Joins ranges that overlap or have a short gap. A joined range is at the place of its first
 /// range.
-fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(GAP);
+fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
         // A joined range is longer than its parts, so it may be near ranges that none of its parts
@@ -171,7 +172,7 @@ pub(crate) fn boundary() -> String {
 #[expect(clippy::single_range_in_vec_init, reason = "one part is one range")]
 mod tests {
     use super::super::samples::headers;
-    use super::{GAP, HeaderMap, HeaderValue, RANGE, Range, Ranges};
+    use super::{HeaderMap, HeaderValue, MAX_GAP, RANGE, Range, Ranges};
     use super::{boundary, content_range, multipart, ranges, unsatisfied_range};
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -262,32 +263,32 @@ mod tests {
 
         #[test]
         fn requested_bytes_are_sent_in_order_with_only_short_gaps(
-            asked in vec((0..6_u8, 0..250_u64, 0..40_u64), 1..6), length in 0..=200_u64,
+            requested in vec((0..6_u8, 0..250_u64, 0..40_u64), 1..6), length in 0..=200_u64,
         ) {
-            let set: Vec<_> = asked.iter().map(|&(kind, from, more)| match kind {
+            let set: Vec<_> = requested.iter().map(|&(kind, from, more)| match kind {
                 0 => format!("{from}-"),
                 1 => format!("-{more}"),
                 _ => format!("{from}-{}", from + more),
             }).collect();
-            let asks = |&(kind, from, more): &(u8, u64, u64), at| match kind {
+            let selects = |&(kind, from, more): &(u8, u64, u64), at| match kind {
                 0 => at >= from,
                 1 => at + more >= length,
                 _ => (from..=from + more).contains(&at),
             };
-            let first = |at| asked.iter().position(|spec| asks(spec, at));
-            let sum = asked.iter().flat_map(|spec| (0..length).filter(|&at| asks(spec, at))).count() as u64;
+            let first = |at| requested.iter().position(|spec| selects(spec, at));
+            let sum = requested.iter().flat_map(|spec| (0..length).filter(|&at| selects(spec, at))).count() as u64;
             let selected = of(&format!("bytes={}", set.join(",")), length);
             let is_all = |&(kind, from, more): &(u8, u64, u64)| if kind == 1 { more > 0 } else { from == 0 };
-            let is_empty = length == 0 && asked.iter().any(is_all);
+            let is_empty = length == 0 && requested.iter().any(is_all);
             prop_assert_eq!(selected == Ranges::Unsatisfiable, sum == 0 && !is_empty);
             prop_assert_eq!(selected == Ranges::Whole, sum > 2 * length || is_empty);
             let Ranges::Parts(parts) = selected else { return Ok(()) };
             prop_assert!(parts.iter().map(|part| part.clone().filter_map(first).min()).is_sorted());
             for at in 0..length {
-                let asked = |at: &u64| first(*at).is_some();
+                let requested = |at: &u64| first(*at).is_some();
                 // Both are `at` itself if it was requested.
-                let around = (0..=at).rev().find(asked).zip((at..length).find(asked));
-                let expected = around.is_some_and(|(before, after)| after - before <= GAP);
+                let around = (0..=at).rev().find(requested).zip((at..length).find(requested));
+                let expected = around.is_some_and(|(before, after)| after - before <= MAX_GAP);
                 prop_assert_eq!(parts.iter().any(|part| part.contains(&at)), expected, "{}", at);
             }
         }

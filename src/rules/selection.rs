@@ -2,7 +2,7 @@
 //! sections 13 and 14).
 
 use super::preconditions::{
-    Evaluation, Validators, evaluate, has_preconditions, is_of_the_same_date, range_applies,
+    Evaluation, Validators, evaluate, has_preconditions, if_modified_since_matches_date, range_applies,
 };
 use super::range::{Ranges, ranges};
 use http::header::RANGE;
@@ -66,7 +66,7 @@ pub(crate) fn select_stored(
 ) -> Selection {
     let selection = select(method, request, stored, length, strong_dates);
     let proceeds = !matches!(selection, Selection::NotModified | Selection::Failed);
-    match proceeds && is_of_the_same_date(request, stored) {
+    match proceeds && if_modified_since_matches_date(request, stored) {
         true => Selection::NotModified,
         false => selection,
     }

@@ -20,28 +20,32 @@ pub(crate) struct StaleOverrides {
 }
 
 /// The upper limit of every stale window.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Windows {
     /// Returns the stale windows of a response. Each comes from the first source that sets it: the
-    /// handler's hints (`hinted`), the response's directives, or the layer's policy (`own`).
+    /// handler's hints (`hinted`), the response's directives, or the layer's policy (`default`).
     ///
     /// Both are zero if the response forbids stale use.
-    pub(crate) fn new(hinted: StaleOverrides, directives: &ResponseDirectives, own: StaleOverrides) -> Self {
+    pub(crate) fn new(
+        hinted: StaleOverrides,
+        directives: &ResponseDirectives,
+        default: StaleOverrides,
+    ) -> Self {
         if forbids_stale(directives) {
             return Self::default();
         }
-        let said = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        let first = |hinted: Option<Duration>, said: Option<Duration>, own: Option<Duration>| {
-            hinted.or(said).or(own).unwrap_or_default().min(LONGEST)
+        let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let first = |hinted: Option<Duration>, directive: Option<Duration>, default: Option<Duration>| {
+            hinted.or(directive).or(default).unwrap_or_default().min(MAX_WINDOW)
         };
         Self {
             while_revalidate: first(
                 hinted.while_revalidate,
-                said(directives.stale_while_revalidate),
-                own.while_revalidate,
+                seconds(directives.stale_while_revalidate),
+                default.while_revalidate,
             ),
-            if_error: first(hinted.if_error, said(directives.stale_if_error), own.if_error),
+            if_error: first(hinted.if_error, seconds(directives.stale_if_error), default.if_error),
         }
     }
 
@@ -67,16 +71,16 @@ pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{LONGEST, ResponseDirectives, StaleOverrides, Windows};
+    use super::{MAX_WINDOW, ResponseDirectives, StaleOverrides, Windows};
     use std::time::Duration;
 
-    fn windows(value: &'static str, hinted: Option<u64>, own: Option<u64>) -> (u64, u64) {
+    fn windows(value: &'static str, hinted: Option<u64>, default: Option<u64>) -> (u64, u64) {
         let wanted = |seconds: Option<u64>| {
             let window = seconds.map(Duration::from_secs);
             StaleOverrides { while_revalidate: window, if_error: window }
         };
         let directives = ResponseDirectives::from_headers(&headers(&[("cache-control", value)]));
-        let windows = Windows::new(wanted(hinted), &directives, wanted(own));
+        let windows = Windows::new(wanted(hinted), &directives, wanted(default));
         (windows.while_revalidate.as_secs(), windows.if_error.as_secs())
     }
 
@@ -94,7 +98,7 @@ mod tests {
             let value = format!("max-age=1, stale-while-revalidate={unread}, stale-if-error={unread}");
             assert_eq!(windows(Box::leak(value.into()), None, Some(9)), (0, 0), "{unread}");
         }
-        assert_eq!(windows("max-age=1", None, Some(u64::MAX)), (LONGEST.as_secs(), LONGEST.as_secs()));
+        assert_eq!(windows("max-age=1", None, Some(u64::MAX)), (MAX_WINDOW.as_secs(), MAX_WINDOW.as_secs()));
     }
 
     /// RFC 9111 section 4.2.4.

@@ -21,7 +21,7 @@ pub(crate) struct Storability<'a> {
     /// The response is stored for its own visitor only.
     pub(crate) personal: bool,
     /// Only RFC 9111 restricts storing, without the stricter rules of `Policy::app`.
-    pub(crate) by_rfc: bool,
+    pub(crate) is_rfc9111: bool,
     /// `Set-Cookie` does not prevent storing the response.
     pub(crate) shares_cookies: bool,
 }
@@ -53,28 +53,29 @@ pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2"
 /// Returns the first reason against storing it.
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
-    let Storability { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
+    let Storability { authorization, hinted, personal, is_rfc9111, shares_cookies, .. } = *exchange;
     // RFC 9110 section 14.4: on statuses other than 206 and 416, `Content-Range` has no meaning.
-    let partial = status == StatusCode::PARTIAL_CONTENT || (!by_rfc && headers.contains_key(CONTENT_RANGE));
+    let partial =
+        status == StatusCode::PARTIAL_CONTENT || (!is_rfc9111 && headers.contains_key(CONTENT_RANGE));
     // These statuses describe one request and not the resource.
     let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
-    let never = status.is_informational() || of_one_request || (!by_rfc && status.as_u16() == 405);
+    let never = status.is_informational() || of_one_request || (!is_rfc9111 && status.as_u16() == 405);
     // RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
     // `must-understand`.
     let must_understand = directives.must_understand && !is_understood(status);
-    let no_store = directives.no_store && !(by_rfc && directives.permits.must_understand);
+    let no_store = directives.no_store && !(is_rfc9111 && directives.permits.must_understand);
     // RFC 9111 section 3.5: a response to `Authorization` needs a directive that permits sharing.
     let private = directives.private == Qualified::All;
     let shareable = directives.shares_authorized() || (private && personal);
     // The response is private, and its visitor is not part of the key.
-    let anothers = private && authorization && !personal;
+    let is_private_to_another = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
         (partial, NotStorable::Partial),
         (never, NotStorable::Status),
         (must_understand, NotStorable::MustUnderstand),
         (no_store, NotStorable::NoStore),
-        ((private && !hinted && !personal) || anothers, NotStorable::Private),
+        ((private && !hinted && !personal) || is_private_to_another, NotStorable::Private),
         (directives.no_cache == Qualified::All && !revalidatable && !hinted, NotStorable::NoCache),
         (sets_cookie && !shares_cookies, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),
@@ -124,7 +125,7 @@ mod tests {
 
     type Declared = Result<Option<u64>, NotStorable>;
 
-    fn decide(authorization: bool, by_rfc: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
+    fn decide(authorization: bool, is_rfc9111: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
         let headers = headers(lines);
         storable(&Storability {
             authorization,
@@ -135,7 +136,7 @@ mod tests {
             revalidatable: false,
             hinted: false,
             personal: false,
-            by_rfc,
+            is_rfc9111,
             shares_cookies: false,
         })
     }
@@ -147,13 +148,13 @@ mod tests {
     /// RFC 9111 sections 3 and 3.3.
     #[test]
     fn interim_partial_and_conditional_responses_are_not_stored() {
-        for by_rfc in [false, true] {
+        for is_rfc9111 in [false, true] {
             for status in [100, 101, 103, 199, 304, 407, 412, 413, 416, 417, 431] {
-                assert_eq!(decide(false, by_rfc, status, &[]), Err(NotStorable::Status), "{status}");
+                assert_eq!(decide(false, is_rfc9111, status, &[]), Err(NotStorable::Status), "{status}");
             }
-            assert_eq!(decide(false, by_rfc, 206, &[]), Err(NotStorable::Partial));
+            assert_eq!(decide(false, is_rfc9111, 206, &[]), Err(NotStorable::Partial));
             for status in [200, 203, 204, 301, 404, 410, 500] {
-                assert_eq!(decide(false, by_rfc, status, &[]), Ok(()), "{status}");
+                assert_eq!(decide(false, is_rfc9111, status, &[]), Ok(()), "{status}");
             }
         }
     }
@@ -203,7 +204,7 @@ mod tests {
                     revalidatable: false,
                     hinted: false,
                     personal: false,
-                    by_rfc: true,
+                    is_rfc9111: true,
                     shares_cookies,
                 })
             };
@@ -297,7 +298,7 @@ mod tests {
     /// to `Authorization`.
     #[test]
     fn private_response_to_authorization_is_stored_only_for_its_visitor() {
-        for by_rfc in [false, true] {
+        for is_rfc9111 in [false, true] {
             for directives in
                 ["private", "private, public", "private, s-maxage=60", "private, must-revalidate"]
             {
@@ -313,7 +314,7 @@ mod tests {
                     revalidatable: false,
                     hinted: true,
                     personal,
-                    by_rfc,
+                    is_rfc9111,
                     shares_cookies: false,
                 };
                 assert_eq!(storable(&exchange(false)), Err(NotStorable::Private), "{headers:?}");

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 
 /// Returns `true` if a field describes one connection or one exchange.
-fn is_of_one(name: &str) -> bool {
+fn describes_connection_or_exchange(name: &str) -> bool {
     matches!(
         name,
         // Computed for each answer.
@@ -31,21 +31,21 @@ fn is_of_one(name: &str) -> bool {
 
 /// Fields for all recipients, which `Connection` must not name (RFC 9110 section 7.6.1). They are
 /// stored even if it does.
-const FOR_ALL: [HeaderName; 7] =
+const ALWAYS_STORED: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 
 /// Returns the names of the fields that must not be stored. Cookies are stored if `shares_cookies`.
-pub(crate) fn not_stored(
+pub(crate) fn fields_not_stored(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     shares_cookies: bool,
 ) -> Vec<HeaderName> {
     let connection =
         field_elements(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
-    let named = connection.filter(|name| !FOR_ALL.contains(name));
+    let named = connection.filter(|name| !ALWAYS_STORED.contains(name));
     let is_listed = |name: &HeaderName| match name.as_str() {
         "set-cookie" | "set-cookie2" if shares_cookies => false,
-        name => is_of_one(name),
+        name => describes_connection_or_exchange(name),
     };
     let listed = headers.keys().filter(|name| is_listed(name)).cloned();
     named.chain(listed).chain(directives.qualified_fields().cloned()).collect()
@@ -54,7 +54,7 @@ pub(crate) fn not_stored(
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{ResponseDirectives, not_stored};
+    use super::{ResponseDirectives, fields_not_stored};
     use http::HeaderMap;
     use http::header::CONTENT_TYPE;
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
-        for name in not_stored(headers, directives, false) {
+        for name in fields_not_stored(headers, directives, false) {
             headers.remove(name);
         }
     }
@@ -95,15 +95,15 @@ mod tests {
             "server-timing",
             "age",
         ] {
-            let left = stored(&[(name, "1"), (name, "2"), ("x-kept", "3")]);
-            assert_eq!(left, headers(&[("x-kept", "3")]), "{name}");
+            let remaining = stored(&[(name, "1"), (name, "2"), ("x-kept", "3")]);
+            assert_eq!(remaining, headers(&[("x-kept", "3")]), "{name}");
         }
     }
 
     /// RFC 9110 section 7.6.1.
     #[test]
     fn fields_named_by_connection_are_removed() {
-        let left = stored(&[
+        let remaining = stored(&[
             ("connection", "close, X-Foo"),
             ("connection", "x-bar , not a name"),
             ("x-foo", "1"),
@@ -111,7 +111,7 @@ mod tests {
             ("x-bar", "3"),
             ("x-kept", "4"),
         ]);
-        assert_eq!(left, headers(&[("x-kept", "4")]));
+        assert_eq!(remaining, headers(&[("x-kept", "4")]));
     }
 
     /// RFC 9110 section 7.6.1: `Connection` must not name such fields.
@@ -135,15 +135,16 @@ mod tests {
     #[test]
     fn fields_named_by_qualified_directives_are_removed() {
         let control = ("cache-control", "private=\"X-User, x-mail\", no-cache=\"x-token\"");
-        let left = stored(&[control, ("x-user", "1"), ("x-mail", "2"), ("x-token", "3"), ("x-kept", "4")]);
-        assert_eq!(left, headers(&[control, ("x-kept", "4")]));
+        let remaining =
+            stored(&[control, ("x-user", "1"), ("x-mail", "2"), ("x-token", "3"), ("x-kept", "4")]);
+        assert_eq!(remaining, headers(&[control, ("x-kept", "4")]));
     }
 
     /// RFC 9111 section 7.3.
     #[test]
     fn shared_cookie_is_kept() {
         let headers = headers(&[("set-cookie", "a=1"), ("set-cookie2", "a=1"), ("age", "1")]);
-        let names = not_stored(&headers, &ResponseDirectives::default(), true);
+        let names = fields_not_stored(&headers, &ResponseDirectives::default(), true);
         assert_eq!(names, ["age"]);
     }
 

@@ -1,6 +1,6 @@
 //! Targeted cache directives (RFC 9213): `CDN-Cache-Control` and similar fields.
 
-use super::cache_control::{LARGEST, Qualified, ResponseDirectives, field_name};
+use super::cache_control::{MAX_DELTA_SECONDS, Qualified, ResponseDirectives, field_name};
 use super::list::{elements, field_elements};
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
@@ -59,22 +59,22 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
     let mut directives = ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
     for (name, value) in &members {
         match name.as_str() {
-            "no-store" => directives.no_store = is_set(value),
+            "no-store" => directives.no_store = is_present(value),
             "no-cache" => directives.no_cache = qualified(value),
             "private" => directives.private = qualified(value),
             // `public` with an argument is another directive, so it permits nothing.
             "public" => directives.public = is_true(value),
             "must-revalidate" => {
-                directives.must_revalidate = is_set(value);
+                directives.must_revalidate = is_present(value);
                 directives.permits.must_revalidate = is_true(value);
             }
-            "proxy-revalidate" => directives.proxy_revalidate = is_set(value),
+            "proxy-revalidate" => directives.proxy_revalidate = is_present(value),
             "must-understand" => {
-                directives.must_understand = is_set(value);
+                directives.must_understand = is_present(value);
                 directives.permits.must_understand = is_true(value);
             }
-            "no-transform" => directives.no_transform = is_set(value),
-            "immutable" => directives.immutable = is_set(value),
+            "no-transform" => directives.no_transform = is_present(value),
+            "immutable" => directives.immutable = is_present(value),
             // A lifetime that cannot be parsed counts as stale.
             "max-age" => directives.max_age = Some(seconds(value).unwrap_or(0)),
             "s-maxage" => {
@@ -92,7 +92,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
 }
 
 /// Returns the value without its parameters, which have no meaning (RFC 9213 section 2.1).
-fn bare(value: &ListEntry) -> Option<&BareItem> {
+fn bare_item(value: &ListEntry) -> Option<&BareItem> {
     match value {
         ListEntry::Item(item) => Some(&item.bare_item),
         ListEntry::InnerList(_) => None,
@@ -100,13 +100,13 @@ fn bare(value: &ListEntry) -> Option<&BareItem> {
 }
 
 /// Returns `true` if a directive is present with any value except `?0`.
-fn is_set(value: &ListEntry) -> bool {
-    !matches!(bare(value), Some(BareItem::Boolean(false)))
+fn is_present(value: &ListEntry) -> bool {
+    !matches!(bare_item(value), Some(BareItem::Boolean(false)))
 }
 
 /// Returns `true` if a directive is present without an argument.
 fn is_true(value: &ListEntry) -> bool {
-    matches!(bare(value), Some(BareItem::Boolean(true)))
+    matches!(bare_item(value), Some(BareItem::Boolean(true)))
 }
 
 /// Returns the fields that a directive names. Without valid names, it applies to the whole
@@ -118,7 +118,7 @@ fn qualified(value: &ListEntry) -> Qualified {
         _ => None,
     };
     let fields: Option<Vec<_>> = match value {
-        _ if !is_set(value) => return Qualified::Absent,
+        _ if !is_present(value) => return Qualified::Absent,
         ListEntry::Item(item) => match &item.bare_item {
             BareItem::String(text) => elements(text.as_str().as_bytes()).map(field_name).collect(),
             _ => None,
@@ -131,10 +131,10 @@ fn qualified(value: &ListEntry) -> Qualified {
 }
 
 fn seconds(value: &ListEntry) -> Option<u32> {
-    match bare(value)? {
+    match bare_item(value)? {
         BareItem::Integer(seconds) => u64::try_from(i64::from(*seconds))
             .ok()
-            .map(|seconds| u32::try_from(seconds).unwrap_or(LARGEST).min(LARGEST)),
+            .map(|seconds| u32::try_from(seconds).unwrap_or(MAX_DELTA_SECONDS).min(MAX_DELTA_SECONDS)),
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ pub(crate) const CONTENT_DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5
 
 /// Fields that describe the bytes of the stored body, which a 304 does not contain (RFC 9530
 /// sections 2 and 3, RFC 3230).
-const OF_THE_BODY: [HeaderName; 6] = [
+const BODY_FIELDS: [HeaderName; 6] = [
     CONTENT_DIGEST,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -35,7 +35,7 @@ const OF_THE_BODY: [HeaderName; 6] = [
 /// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well. RFC 9111 section 3.2
 /// requires it, but frameworks add a default type, or the digest of an empty body, to a 304 whose
 /// handler sets none.
-pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
+pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // `Age` and `Date` describe the previous exchange. A response without `Date` counts as created
     // now.
@@ -43,7 +43,7 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) 
     headers.remove(DATE);
     let has_tag = EntityTag::line_of_response(validated).is_some();
     let stays = |name: &HeaderName| {
-        OF_THE_BODY.contains(name)
+        BODY_FIELDS.contains(name)
             || ([CONTENT_TYPE, CONTENT_MD5].contains(name) && !retyped)
             || (*name == ETAG && !has_tag)
     };
@@ -99,7 +99,7 @@ impl ValidatorMatch {
 ///
 /// Its validators and its `Content-Length`, if present, must be equal to the stored ones (RFC 9111
 /// section 4.3.5).
-pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
+pub(crate) fn matches_stored_body(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
     let declared = declared_length(head);
     same(&ETAG)
@@ -110,7 +110,7 @@ pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> boo
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{ValidatorMatch, is_still, updated};
+    use super::{ValidatorMatch, matches_stored_body, updated_fields};
 
     /// RFC 9111 section 4.3.4.
     #[test]
@@ -163,9 +163,9 @@ mod tests {
             (&[("etag", "\"a\""), ("last-modified", "Mon, 07 Nov 1994 08:48:37 GMT")], false),
         ];
         for (lines, expected) in table {
-            assert_eq!(is_still(&stored, 3, &headers(lines)), expected, "{lines:?}");
+            assert_eq!(matches_stored_body(&stored, 3, &headers(lines)), expected, "{lines:?}");
         }
-        assert!(!is_still(&headers(&[]), 3, &headers(&[("etag", "\"a\"")])));
+        assert!(!matches_stored_body(&headers(&[]), 3, &headers(&[("etag", "\"a\"")])));
     }
 
     /// RFC 9111 section 3.2.
@@ -206,9 +206,9 @@ mod tests {
             ("x-both", "3"),
             ("x-new", "4"),
         ]);
-        assert_eq!(updated(&stored, &validated, false), expected);
+        assert_eq!(updated_fields(&stored, &validated, false), expected);
         let mut retyped = expected.clone();
         retyped.insert("content-type", http::HeaderValue::from_static("text/plain"));
-        assert_eq!(updated(&stored, &validated, true), retyped);
+        assert_eq!(updated_fields(&stored, &validated, true), retyped);
     }
 }

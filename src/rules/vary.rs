@@ -35,21 +35,21 @@ impl Vary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryMatch {
     /// Byte for byte: applications may distinguish values that are equivalent in HTTP.
-    InBytes,
+    Exact,
     /// By meaning, as the definition of the field permits.
-    InMeaning,
+    Normalized,
 }
 
 /// Returns a request's value of a nominated field; `None` if the field is absent, which differs
 /// from an empty value.
-pub(crate) fn presented<'a>(
+pub(crate) fn field_value<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-    alike: VaryMatch,
+    vary_match: VaryMatch,
 ) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
-    if let Some(normalized) = normalized(headers, name, alike) {
+    if let Some(normalized) = normalized(headers, name, vary_match) {
         return Some(normalized.into());
     }
     let mut value = Cow::Borrowed(first);
@@ -68,21 +68,21 @@ pub(crate) fn matches(
     headers: &HeaderMap,
     name: &HeaderName,
     original: Option<&[u8]>,
-    alike: VaryMatch,
+    vary_match: VaryMatch,
 ) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
         // A normalized value is usually equal to the received one.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
-        (Some(_), None) if !is_normalized(name, alike) => false,
-        _ => presented(headers, name, alike).as_deref() == original,
+        (Some(_), None) if !is_normalized(name, vary_match) => false,
+        _ => field_value(headers, name, vary_match).as_deref() == original,
     }
 }
 
 /// Returns `true` if the values of a field are compared by meaning, because its definition is known
 /// (RFC 9111 section 4.1).
-fn is_normalized(name: &HeaderName, alike: VaryMatch) -> bool {
-    alike == VaryMatch::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
+fn is_normalized(name: &HeaderName, vary_match: VaryMatch) -> bool {
+    vary_match == VaryMatch::Normalized && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
 /// Returns a normalized value, which is equal for equivalent values.
@@ -90,10 +90,10 @@ fn is_normalized(name: &HeaderName, alike: VaryMatch) -> bool {
 /// The fields are lists of case-insensitive elements, and white space around separators has no
 /// meaning (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
 /// servers use it.
-fn normalized(headers: &HeaderMap, name: &HeaderName, alike: VaryMatch) -> Option<Vec<u8>> {
+fn normalized(headers: &HeaderMap, name: &HeaderName, vary_match: VaryMatch) -> Option<Vec<u8>> {
     // None of these fields has quoted strings, so a value with a quote has no known meaning.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
-    if !is_normalized(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
+    if !is_normalized(name, vary_match) || headers.get_all(name).into_iter().any(has_quote) {
         return None;
     }
     let mut value = Vec::new();
@@ -115,12 +115,12 @@ mod tests {
     use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderName, VARY};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
-    fn presented(headers: &http::HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-        super::presented(headers, name, VaryMatch::InMeaning).map(Into::into)
+    fn field_value(headers: &http::HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+        super::field_value(headers, name, VaryMatch::Normalized).map(Into::into)
     }
 
     fn matches(headers: &http::HeaderMap, name: &HeaderName, original: Option<&[u8]>) -> bool {
-        super::matches(headers, name, original, VaryMatch::InMeaning)
+        super::matches(headers, name, original, VaryMatch::Normalized)
     }
 
     fn names(vary: Vary) -> Option<Vec<HeaderName>> {
@@ -167,16 +167,16 @@ mod tests {
             ("accept", "*/*"),
             ("cookie", " b=2 "),
         ]);
-        assert_eq!(presented(&headers, &ACCEPT).as_deref(), Some(&b"text/html, , */*"[..]));
-        assert_eq!(presented(&headers, &COOKIE).as_deref(), Some(&b"a=1; b=2"[..]));
+        assert_eq!(field_value(&headers, &ACCEPT).as_deref(), Some(&b"text/html, , */*"[..]));
+        assert_eq!(field_value(&headers, &COOKIE).as_deref(), Some(&b"a=1; b=2"[..]));
     }
 
     /// RFC 9111 section 4.1: absent matches only absent.
     #[test]
     fn absent_field_differs_from_an_empty_one() {
         let (absent, empty) = (headers(&[]), headers(&[("accept", "")]));
-        assert_eq!(presented(&absent, &ACCEPT), None);
-        assert_eq!(presented(&empty, &ACCEPT).as_deref(), Some(&b""[..]));
+        assert_eq!(field_value(&absent, &ACCEPT), None);
+        assert_eq!(field_value(&empty, &ACCEPT).as_deref(), Some(&b""[..]));
         assert!(matches(&absent, &ACCEPT, None));
         assert!(matches(&empty, &ACCEPT, Some(b"")));
         assert!(!matches(&absent, &ACCEPT, Some(b"")));
@@ -216,12 +216,12 @@ mod tests {
             {
                 let headers = headers(&[(name, value)]);
                 assert_eq!(matches(&headers, &field, english), same, "{name}: {value}");
-                assert_eq!(presented(&headers, &field).as_deref() == english, same, "{name}: {value}");
+                assert_eq!(field_value(&headers, &field).as_deref() == english, same, "{name}: {value}");
             }
         }
         for (one, other) in [("\"A\"", "\"a\""), ("\"a; b\"", "\"a;b\""), ("en ;q=\"x, Y\"", "en;q=\"x, y\"")]
         {
-            let other = presented(&headers(&[("accept-language", other)]), &ACCEPT_LANGUAGE);
+            let other = field_value(&headers(&[("accept-language", other)]), &ACCEPT_LANGUAGE);
             assert!(
                 !matches(&headers(&[("accept-language", one)]), &ACCEPT_LANGUAGE, other.as_deref()),
                 "{one}"
@@ -240,11 +240,11 @@ mod tests {
             let headers = headers(&[("accept-language", value)]);
             let same = value.trim() == "en";
             assert_eq!(
-                super::matches(&headers, &ACCEPT_LANGUAGE, english, VaryMatch::InBytes),
+                super::matches(&headers, &ACCEPT_LANGUAGE, english, VaryMatch::Exact),
                 same,
                 "{value}"
             );
-            let found = super::presented(&headers, &ACCEPT_LANGUAGE, VaryMatch::InBytes);
+            let found = super::field_value(&headers, &ACCEPT_LANGUAGE, VaryMatch::Exact);
             assert_eq!(found.as_deref() == english, same, "{value}");
         }
     }
@@ -256,10 +256,10 @@ mod tests {
         fn known_field_matches_equal_presented_values(
             one in field("accept-language"), other in field("accept-language"),
         ) {
-            let value = presented(&one, &ACCEPT_LANGUAGE);
+            let value = field_value(&one, &ACCEPT_LANGUAGE);
             prop_assert!(matches(&one, &ACCEPT_LANGUAGE, value.as_deref()));
-            let alike = presented(&other, &ACCEPT_LANGUAGE) == value;
-            prop_assert_eq!(matches(&other, &ACCEPT_LANGUAGE, value.as_deref()), alike);
+            let vary_match = field_value(&other, &ACCEPT_LANGUAGE) == value;
+            prop_assert_eq!(matches(&other, &ACCEPT_LANGUAGE, value.as_deref()), vary_match);
         }
 
         #[test]
@@ -273,9 +273,9 @@ mod tests {
 
         #[test]
         fn request_matches_equal_presented_values(one in field("accept"), other in field("accept")) {
-            let value = presented(&one, &ACCEPT);
+            let value = field_value(&one, &ACCEPT);
             prop_assert!(matches(&one, &ACCEPT, value.as_deref()));
-            prop_assert_eq!(matches(&other, &ACCEPT, value.as_deref()), presented(&other, &ACCEPT) == value);
+            prop_assert_eq!(matches(&other, &ACCEPT, value.as_deref()), field_value(&other, &ACCEPT) == value);
         }
     }
 }

@@ -15,19 +15,19 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 ///
 /// Dropping this value starts the invalidations that are left: if the client left, or the service
 /// panicked or failed, the write may still have been committed.
-pub(in crate::serve) struct Changed<'a> {
+pub(in crate::serve) struct WriteInvalidations<'a> {
     cache: &'a Cache,
-    what: Vec<Invalidation>,
+    pending: Vec<Invalidation>,
 }
 
-impl<'a> Changed<'a> {
+impl<'a> WriteInvalidations<'a> {
     pub(in crate::serve) fn new(cache: &'a Cache, what: Invalidation) -> Self {
-        Self { cache, what: vec![what] }
+        Self { cache, pending: vec![what] }
     }
 
     /// Replaces the pending invalidations once the outcome of the write is known.
     pub(in crate::serve) fn replace(&mut self, what: Vec<Invalidation>) {
-        self.what = what;
+        self.pending = what;
     }
 
     /// Invalidates everything pending. Returns the number of non-empty invalidations, and whether
@@ -40,10 +40,10 @@ impl<'a> Changed<'a> {
     /// An invalidation stays pending until it has run, so a dropped future leaves it to `Drop`.
     pub(in crate::serve) async fn invalidate(&mut self) -> (u64, Delivery) {
         let (mut steps, mut all) = (0, Delivery::Delivered);
-        while let Some(what) = self.what.last().cloned() {
+        while let Some(what) = self.pending.last().cloned() {
             steps += u64::from(!what.is_empty());
             let delivery = self.cache.invalidate(what).await;
-            self.what.pop();
+            self.pending.pop();
             if delivery == Delivery::Queued {
                 all = delivery;
             }
@@ -52,9 +52,9 @@ impl<'a> Changed<'a> {
     }
 }
 
-impl Drop for Changed<'_> {
+impl Drop for WriteInvalidations<'_> {
     fn drop(&mut self) {
-        for what in self.what.drain(..) {
+        for what in self.pending.drain(..) {
             self.cache.invalidate_later(what);
         }
     }

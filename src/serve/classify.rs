@@ -2,7 +2,7 @@
 
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup, plain_hit};
-use super::nesting::{is_within_itself, knows_all};
+use super::nesting::{declares_all_cookies, is_inside_same_layer};
 use super::request::{InspectedRequest, RequestFacts, inspect, write_request_key};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -39,9 +39,9 @@ pub(in crate::serve) struct Missed {
 pub(in crate::serve) struct Forward {
     pub(in crate::serve) bypass: Reason,
     /// Whether to mark the request, so that inner layers know of this layer.
-    pub(in crate::serve) announce: bool,
+    pub(in crate::serve) marks_request: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
-    pub(in crate::serve) mark: bool,
+    pub(in crate::serve) marks_response: bool,
     /// Present if the buffer holds the key of the request. An inner layer may store the response,
     /// so the forwarded request must have no unkeyed input of this layer.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
@@ -49,11 +49,16 @@ pub(in crate::serve) struct Forward {
 
 impl Decision {
     fn forward(bypass: Reason) -> Self {
-        Self::Forward(Forward { bypass, announce: true, mark: true, stripped: None })
+        Self::Forward(Forward { bypass, marks_request: true, marks_response: true, stripped: None })
     }
 
     fn stripped(bypass: Reason, facts: RequestFacts, parts: Vec<Option<String>>) -> Self {
-        Self::Forward(Forward { bypass, announce: true, mark: true, stripped: Some((facts, parts)) })
+        Self::Forward(Forward {
+            bypass,
+            marks_request: true,
+            marks_response: true,
+            stripped: Some((facts, parts)),
+        })
     }
 }
 
@@ -74,16 +79,21 @@ pub(super) fn classify<B: Body>(
     if let Some(outer) = outer {
         // Two layers with the same ID share their keys. Each would serve responses that the other
         // one stored, so the layers between them would be skipped. Only the outer one caches.
-        if is_within_itself(config, outer) {
+        if is_inside_same_layer(config, outer) {
             let bypass = Reason::bypass(Detail::SameName);
-            return Decision::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
+            return Decision::Forward(Forward {
+                bypass,
+                marks_request: false,
+                marks_response: false,
+                stripped: None,
+            });
         }
-        if outer.is_barred && is_safe(request.method) {
+        if outer.bypasses_inner && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Identified));
         }
         // A layer in between may have removed a cookie that no layer declares. The cookie may
         // identify the visitor.
-        if !knows_all(&config.policy, outer) && is_safe(request.method) {
+        if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Cookie));
         }
     }
@@ -117,12 +127,13 @@ pub(super) fn classify<B: Body>(
     let now = config.cache.clock().now();
     let reuse = Reuse { config, request: request.headers, facts, now };
     match plain_hit(reuse, buf.key()) {
-        Some(stored) if reuse.is_to_refresh(&stored) => {
+        Some(stored) if reuse.needs_early_refresh(&stored) => {
             let lookup = Some(Lookup::Stale { stored, variant: None });
             Decision::Miss(Missed { facts, parts: inspected.parts, lookup })
         }
         Some(stored) => {
-            facts.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
+            facts.matches_etag =
+                inspected.if_none_match.is_some_and(|if_none_match| stored.matches_etag(if_none_match));
             Decision::Hit(stored, facts, now)
         }
         None => classify_by_lookup(reuse, buf.key(), inspected.parts),

@@ -4,7 +4,7 @@ use super::keyed_fields::KeyedFields;
 use crate::cache::Cache;
 use crate::entry::{SecretFields, VariantSelection};
 use crate::key::{KeyBuf, ValueDigests};
-use crate::marks::{LayerId, PREFIX};
+use crate::marks::{LAYER_ID_LENGTH, LayerId};
 use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
@@ -48,7 +48,7 @@ pub(crate) struct LayerConfig {
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
     /// The list of layer IDs that the outermost cache layer puts on a request: its own alone.
-    id_alone: Arc<[LayerId]>,
+    own_ids: Arc<[LayerId]>,
     /// The keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) keyed_fields: Option<KeyedFields>,
     /// The rule that recognizes responses for one visitor by their fields.
@@ -77,7 +77,7 @@ impl LayerConfig {
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
         credentials.sort_unstable();
         buf.part(credentials.join(",").as_bytes());
-        buf.length(policy.predicates.extensions());
+        buf.length(policy.predicates.extension_count());
         for (kind, names) in policy.cookies.parts() {
             buf.part(kind);
             buf.length(names.len());
@@ -91,20 +91,20 @@ impl LayerConfig {
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));
         // The ID must be the same in every process. It is short, since every hash and comparison of
         // a key includes it.
-        let mut id = [0; PREFIX];
-        id.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
+        let mut id = [0; LAYER_ID_LENGTH];
+        id.copy_from_slice(&Sha256::digest(buf.as_bytes())[..LAYER_ID_LENGTH]);
         let digests = cache.value_digests();
         let keyed = policy.key.headers.iter();
         policy.key.secrets = keyed.filter(|name| policy.is_secret(name)).cloned().collect();
         policy.key.digests = digests.clone();
         let secrets = SecretFields { by_name: is_secret, declared: policy.credentials.clone() };
         let alike = match policy.sharing {
-            Sharing::App => VaryMatch::InBytes,
-            Sharing::Rfc9111 => VaryMatch::InMeaning,
+            Sharing::App => VaryMatch::Exact,
+            Sharing::Rfc9111 => VaryMatch::Normalized,
         };
         let selection = Arc::new(VariantSelection::new(alike, digests.clone(), secrets));
         let keyed_fields = KeyedFields::of(&policy);
-        let id_alone = Arc::new([id]);
+        let own_ids = Arc::new([id]);
         let personal = PersonalRule::of(&policy);
         if policy.predicates.identity_name().is_some() {
             STORES_PER_IDENTITY.store(true, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl LayerConfig {
             policy,
             level,
             id,
-            id_alone,
+            own_ids,
             keyed_fields,
             personal,
             selection,
@@ -142,8 +142,8 @@ impl LayerConfig {
 
     /// Returns the IDs for a request that no outer cache layer has marked: the ID of this layer
     /// alone.
-    pub(in crate::serve) fn id_alone(&self) -> &Arc<[LayerId]> {
-        &self.id_alone
+    pub(in crate::serve) fn own_ids(&self) -> &Arc<[LayerId]> {
+        &self.own_ids
     }
 
     /// Returns the hasher of secret values in keys.

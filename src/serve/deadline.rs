@@ -7,14 +7,14 @@ use tokio::time::Instant;
 /// A deadline that all waits of one request share. The first wait sets it.
 pub(in crate::serve) struct Deadline {
     /// The time from the first wait to the deadline.
-    most: Duration,
+    limit: Duration,
     /// The deadline, once the first wait has set it.
-    ends: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Deadline {
-    pub(in crate::serve) fn new(most: Duration) -> Self {
-        Self { most, ends: None }
+    pub(in crate::serve) fn new(limit: Duration) -> Self {
+        Self { limit, deadline: None }
     }
 
     /// Awaits a future until the deadline, and returns `None` if the deadline passes first.
@@ -23,9 +23,9 @@ impl Deadline {
         if tokio::runtime::Handle::try_current().is_err() {
             return Some(waiting.await);
         }
-        self.ends = self.ends.or_else(|| Instant::now().checked_add(self.most));
-        match self.ends {
-            Some(ends) => tokio::time::timeout_at(ends, waiting).await.ok(),
+        self.deadline = self.deadline.or_else(|| Instant::now().checked_add(self.limit));
+        match self.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, waiting).await.ok(),
             None => Some(waiting.await),
         }
     }

@@ -6,7 +6,7 @@ use super::respond::{Answered, Hit, OutgoingHead, receive};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, DependencyGuard, PendingRead, Tracker, is_tracked};
 use crate::flight::Chain;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -45,7 +45,7 @@ pin_project! {
         #[pin]
         state: State<S, ReqBody, B>,
         // The page or value that is being made from the answer, if its dependencies are tracked.
-        caller: Option<Caller>,
+        caller: Option<CallerTracking>,
     }
 }
 
@@ -72,7 +72,7 @@ where
 {
     #[inline]
     pub(in crate::serve) fn hit(hit: Hit) -> Self {
-        Self { state: State::Hit { hit: Some(hit) }, caller: Caller::current() }
+        Self { state: State::Hit { hit: Some(hit) }, caller: CallerTracking::current() }
     }
 
     #[inline]
@@ -82,14 +82,14 @@ where
         config: Arc<LayerConfig>,
     ) -> Self {
         // Evaluated first, so that the state is constructed in place.
-        let caller = Caller::current();
+        let caller = CallerTracking::current();
         Self { state: State::Forward { call, outgoing, config }, caller }
     }
 
     pub(in crate::serve) fn slow(
         future: impl Future<Output = Answered<B, S::Error>> + Send + 'static,
     ) -> Self {
-        Self { state: State::Slow { waiting: Box::pin(future) }, caller: Caller::current() }
+        Self { state: State::Slow { waiting: Box::pin(future) }, caller: CallerTracking::current() }
     }
 }
 
@@ -112,18 +112,18 @@ where
 
 /// The tracker of the page or value that is made from the answer, and the pending read of the
 /// answer.
-struct Caller(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
+struct CallerTracking(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
 
-impl Caller {
+impl CallerTracking {
     fn current() -> Option<Self> {
-        Tracker::of_caller().map(|tracker| Self(tracker, PendingRead::begin()))
+        Tracker::of_current().map(|tracker| Self(tracker, PendingRead::begin()))
     }
 }
 
 /// Rewrites the service's response for the client or outer layer, and starts the invalidation that
 /// the response requests.
 #[inline(always)]
-fn passed_on<B>(
+fn process_response<B>(
     response: Response<B>,
     outgoing: &mut OutgoingHead,
     config: &LayerConfig,
@@ -140,8 +140,8 @@ fn passed_on<B>(
 }
 
 /// Returns the dependencies of an answer: unknown, or already noted by the tracker.
-fn inherited(is_noted: bool) -> AnswerDependencies {
-    if is_noted { AnswerDependencies::noted() } else { AnswerDependencies::Unknown }
+fn dependencies_of_answer(is_recorded: bool) -> AnswerDependencies {
+    if is_recorded { AnswerDependencies::none_added() } else { AnswerDependencies::Unknown }
 }
 
 /// Forwards a request. Inner layers may hold the admission of the response until the outermost
@@ -149,12 +149,12 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
 ///
 /// This is a function of its own, so that [`State::Forward`] stays small.
 pub(in crate::serve) async fn pass_on<S, ReqBody, B>(
-    edge: Edge,
+    position: LayerPosition,
     call: Oneshot<S, Request<ReqBody>>,
     mut outgoing: OutgoingHead,
     config: Arc<LayerConfig>,
     chain: Arc<Chain>,
-    is_noted: bool,
+    is_recorded: bool,
 ) -> Answered<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
@@ -163,12 +163,12 @@ where
     let mut call = pin!(call);
     // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
     // inner layers hold; dropping the call first would refuse them.
-    let mut edge = edge;
-    let mut tracker = DependencyGuard(Tracker::of(&chain));
+    let mut position = position;
+    let mut tracker = DependencyGuard(Tracker::for_chain(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
-    let answer = answer.map(|response| passed_on(response, &mut outgoing, &config));
-    edge.refuse_rest();
-    (answer.map(|response| response.map(|body| body.in_chain(&chain))), inherited(is_noted))
+    let answer = answer.map(|response| process_response(response, &mut outgoing, &config));
+    position.refuse_rest();
+    (answer.map(|response| response.map(|body| body.in_chain(&chain))), dependencies_of_answer(is_recorded))
 }
 
 #[inline]
@@ -189,8 +189,8 @@ where
             return Poll::Ready(Ok(hit.response()));
         }
         Projected::Forward { call, outgoing, config } => {
-            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, outgoing, config));
-            (answer, AnswerDependencies::noted())
+            let answer = ready!(call.poll(cx)).map(|response| process_response(response, outgoing, config));
+            (answer, AnswerDependencies::none_added())
         }
         Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),
     };

@@ -6,7 +6,7 @@
 //! crate, the names travel in an extension; the outermost cache layer writes the field.
 
 use crate::policy::Policy;
-use crate::rules::patch::{distinct, patch_vary};
+use crate::rules::patch::{patch_vary, without_duplicates};
 use http::header::VARY;
 use http::{HeaderName, HeaderValue, Response};
 use std::sync::Arc;
@@ -40,14 +40,14 @@ impl KeyedFields {
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {
-            Some(own) => own.joined(&received),
+            Some(own) => own.join(&received),
             None => received,
         };
         response.extensions_mut().insert(all);
     }
 
-    fn joined(self, inner: &Self) -> Self {
-        Self(distinct(self.0.iter().chain(&*inner.0).cloned()).into())
+    fn join(self, inner: &Self) -> Self {
+        Self(without_duplicates(self.0.iter().chain(&*inner.0).cloned()).into())
     }
 }
 
@@ -59,7 +59,7 @@ pub(in crate::serve) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFi
         (None, None) => return,
         (Some(own), None) => own.clone(),
         (None, Some(inner)) => inner,
-        (Some(own), Some(inner)) => own.clone().joined(&inner),
+        (Some(own), Some(inner)) => own.clone().join(&inner),
     };
     match has_outer {
         true => drop(response.extensions_mut().insert(all)),
@@ -68,15 +68,15 @@ pub(in crate::serve) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFi
 }
 
 /// Leaves the names to the outer cache layer: puts them into an extension, and restores the `Vary`
-/// of the service (`said`).
-pub(in crate::serve) fn leave_to_outer<'a, B>(
+/// of the service (`original_vary`).
+pub(in crate::serve) fn emit_to_outer<'a, B>(
     response: &mut Response<B>,
     keyed: &KeyedFields,
-    said: impl Iterator<Item = &'a HeaderValue>,
+    original_vary: impl Iterator<Item = &'a HeaderValue>,
 ) {
     let headers = response.headers_mut();
     headers.remove(VARY);
-    for value in said {
+    for value in original_vary {
         // Cannot fail: the section had at least as many lines before.
         let _ = headers.try_append(VARY, value.clone());
     }

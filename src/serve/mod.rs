@@ -61,5 +61,5 @@ mod write;
 pub(crate) use config::{LayerConfig, Level};
 pub use future::ResponseFuture;
 pub(crate) use request::{is_identified, public_uri};
-pub(crate) use respond::{leave, receive};
+pub(crate) use respond::{receive, send_and_refuse_rest};
 pub use service::ResponseCache;

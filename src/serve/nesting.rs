@@ -8,29 +8,34 @@ use http::Extensions;
 use std::sync::Arc;
 
 /// Returns `true` if an outer layer has the ID of this layer.
-pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bool {
+pub(super) fn is_inside_same_layer(config: &LayerConfig, outer: &OuterContext) -> bool {
     outer.layers.contains(config.id())
 }
 
 /// Returns `true` if this layer's policy declares every cookie of the request that the outer layers
 /// do not declare.
-pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
+pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
 /// Marks a request that this layer forwards: adds the ID of this layer, whether the request is
 /// identified and, unless `scopes` is empty, the scopes of the request's targets.
-pub(super) fn announce(config: &LayerConfig, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
+pub(super) fn mark_request(
+    config: &LayerConfig,
+    request: &mut Extensions,
+    identified: bool,
+    scopes: &[Scope],
+) {
     let mut mark = match request.get::<OuterContext>() {
         None => OuterContext {
-            layers: Arc::clone(config.id_alone()),
-            start: OuterContext::start(request),
+            layers: Arc::clone(config.own_ids()),
+            initial_extensions: OuterContext::copy_extensions(request),
             ..OuterContext::default()
         },
         Some(outer) => {
             let layers = match &*outer.layers {
-                [] => Arc::clone(config.id_alone()),
+                [] => Arc::clone(config.own_ids()),
                 layers => layers.iter().copied().chain([*config.id()]).collect(),
             };
             OuterContext { layers, ..outer.clone() }

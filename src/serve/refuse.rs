@@ -12,7 +12,7 @@ use tower::Service;
 
 /// Returns `true` if no cache layer may answer a request with this bypass. After any other bypass,
 /// an inner layer may still answer.
-pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
+pub(super) fn excludes_every_layer(bypass: Option<Detail>) -> bool {
     use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
     bypass.is_some_and(|why| {
         matches!(
@@ -28,7 +28,7 @@ where
     S: Service<Request<ReqBody>>,
 {
     let outgoing = outgoing.with_status(CacheStatus::refused(Detail::OnlyIfCached));
-    answer_with(StatusCode::GATEWAY_TIMEOUT, version, outgoing)
+    respond_with(StatusCode::GATEWAY_TIMEOUT, version, outgoing)
 }
 
 /// Answers 508 to a request that its own handler, body or computation repeats.
@@ -42,10 +42,10 @@ where
     S: Service<Request<ReqBody>>,
 {
     let outgoing = loop_head(config, key, facts, request.extensions());
-    answer_with(StatusCode::LOOP_DETECTED, request.version(), outgoing)
+    respond_with(StatusCode::LOOP_DETECTED, request.version(), outgoing)
 }
 
-fn answer_with<S, ReqBody, B>(
+fn respond_with<S, ReqBody, B>(
     status: StatusCode,
     version: Version,
     outgoing: OutgoingHead,
@@ -53,5 +53,7 @@ fn answer_with<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>>,
 {
-    ResponseFuture::slow(async move { (Ok(empty(status, version, &outgoing)), AnswerDependencies::noted()) })
+    ResponseFuture::slow(
+        async move { (Ok(empty(status, version, &outgoing)), AnswerDependencies::none_added()) },
+    )
 }

@@ -3,13 +3,13 @@
 use super::collapse::Action;
 use super::fetch::{Fetch, run_detached, unstored_action};
 use super::future::{ResponseFuture, pass_on};
-use super::nesting::announce;
+use super::nesting::mark_request;
 use super::refuse::{refuse, refuse_loop};
-use super::request::{Carries, KeyedInputs, RequestState};
+use super::request::{CarriedFields, KeyedInputs, RequestState};
 use super::respond::{Hit, OutgoingHead};
 use crate::cache::AnswerDependencies;
 use crate::error::BoxError;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -34,12 +34,12 @@ where
 {
     let (config, facts) = (&state.config, state.facts);
     let mut outgoing = OutgoingHead::new(config, request.extensions(), || status, facts);
-    outgoing.set_key(state.shown.clone());
+    outgoing.set_key(state.shown_key.clone());
     KeyedInputs::new(&config.policy, facts, &state.parts).strip(&mut request);
-    let edge = Edge::of(request.extensions_mut());
-    announce(config, request.extensions_mut(), facts.identified, &state.scopes);
+    let position = LayerPosition::of(request.extensions_mut());
+    mark_request(config, request.extensions_mut(), facts.identified, &state.scopes);
     let call = inner.oneshot(request);
-    ResponseFuture::slow(pass_on(edge, call, outgoing, state.config, state.chain, false))
+    ResponseFuture::slow(pass_on(position, call, outgoing, state.config, state.chain, false))
 }
 
 /// Carries out the action of a request: answers it, forwards it, or fetches.
@@ -70,29 +70,29 @@ where
             let hit = Hit::new(config, head, (&request).into(), facts, now, Some(reason), key);
             // The rest of the body may be made from values that are not known yet, so the
             // dependencies are unknown.
-            let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
+            let answer = (Ok(hit.response_with_reader(reader)), AnswerDependencies::Unknown);
             ResponseFuture::slow(std::future::ready(answer))
         }
         Action::Refresh(stored, plan, refresh) => {
             let now = config.cache.clock().now();
             let key = state.key.as_ref().as_bytes();
             let hit = Hit::new(config, stored, (&request).into(), facts, now, None, key);
-            refresh.start(state, plan, inner, request, Carries::Known);
+            refresh.start(state, plan, inner, request, CarriedFields::Harmless);
             ResponseFuture::hit(hit)
         }
         Action::Forward(status) => forward_keyed(state, inner, status, request),
         Action::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
             let mut outgoing = OutgoingHead::new(config, request.extensions(), || status, facts);
-            outgoing.set_key(state.shown.clone());
+            outgoing.set_key(state.shown_key.clone());
             refuse(request.version(), outgoing)
         }
-        Action::Loop => refuse_loop(config, state.shown.clone(), facts, &request),
+        Action::Loop => refuse_loop(config, state.shown_key.clone(), facts, &request),
         Action::Fetch(plan) => {
             // Only a fetch with a leader is completed after a disconnect: followers may need its
             // response.
             let limit = config.policy.complete_after_disconnect.filter(|_| plan.leader.is_some());
-            let detached = limit.and_then(|limit| Some((limit, config.cache.carry_permit()?)));
+            let detached = limit.and_then(|limit| Some((limit, config.cache.detach_permit()?)));
             let unstored = unstored_action(&state, &plan, &inner, &request);
             let fetch = Fetch::new(state, plan).with_action(unstored);
             match detached {

@@ -4,8 +4,8 @@ use super::classify::{Decision, Forward, Missed, classify};
 use super::collapse::collapse;
 use super::config::{LayerConfig, Level, may_store_per_identity};
 use super::future::{ResponseFuture, pass_on};
-use super::nesting::announce;
-use super::refuse::{is_for_no_cache, refuse, refuse_loop};
+use super::nesting::mark_request;
+use super::refuse::{excludes_every_layer, refuse, refuse_loop};
 use super::request::{KeyedInputs, RequestFacts, RequestState, chain, identifies, scopes, shown_key};
 use super::respond::{Hit, OutgoingHead};
 use super::run::run;
@@ -14,7 +14,7 @@ use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Cache};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, KeyRef, RequestHead};
-use crate::marks::{self, Edge};
+use crate::marks::{self, LayerPosition};
 use crate::policy::Ttl;
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
@@ -198,7 +198,7 @@ impl<S> ResponseCache<S> {
             let action = collapse(&state, &parts.headers, None).await;
             // The future of `run` has already noted the dependencies.
             let answer = run(state, inner, action, Request::from_parts(parts, body)).await;
-            (answer, AnswerDependencies::noted())
+            (answer, AnswerDependencies::none_added())
         })
     }
 
@@ -226,23 +226,23 @@ impl<S> ResponseCache<S> {
             forward.bypass.detail.is_some_and(Detail::is_identified) || identifies(&config.policy, head);
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
         let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
-        if !forward.mark {
-            outgoing.unmark();
+        if !forward.marks_response {
+            outgoing.leave_to_outer();
         }
-        if is_for_no_cache(forward.bypass.detail)
+        if excludes_every_layer(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
             && config.policy.wants_only_if_cached(head.headers)
         {
             return refuse(request.version(), outgoing);
         }
-        if forward.announce {
+        if forward.marks_request {
             // Inner layers store responses to identified requests only per identity, if at all.
             let needs_scopes = !identified || may_store_per_identity();
             let scopes = match needs_scopes {
                 true => scopes((&request).into(), &config.policy.key),
                 false => Vec::new(),
             };
-            announce(config, request.extensions_mut(), identified, &scopes);
+            mark_request(config, request.extensions_mut(), identified, &scopes);
         }
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::forward(call, outgoing, config)
@@ -286,13 +286,13 @@ impl<S> ResponseCache<S> {
         outgoing.set_key(shown);
         let scopes = scopes((&request).into(), &config.policy.key);
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
-        let edge = Edge::of(request.extensions_mut());
-        announce(config, request.extensions_mut(), identified, &scopes);
+        let position = LayerPosition::of(request.extensions_mut());
+        mark_request(config, request.extensions_mut(), identified, &scopes);
         // An inner layer that handles the request has noted the dependencies of its response. The
         // response to a HEAD that missed is not stored, so its dependencies are unknown.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
-        ResponseFuture::slow(pass_on(edge, call, outgoing, config, chain, is_noted))
+        ResponseFuture::slow(pass_on(position, call, outgoing, config, chain, is_noted))
     }
 }
 

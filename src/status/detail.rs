@@ -173,20 +173,20 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The name of a field that a client or the service chose, cut to [`LONGEST`](Self::LONGEST) bytes.
+/// The name of a field that a client or the service chose, cut to [`MAX_LENGTH`](Self::MAX_LENGTH) bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldName {
     length: u8,
-    bytes: [u8; Self::LONGEST],
+    bytes: [u8; Self::MAX_LENGTH],
 }
 
 impl FieldName {
     /// The most bytes of a name that are shown.
-    const LONGEST: usize = 47;
+    const MAX_LENGTH: usize = 47;
 
     pub(crate) fn new(name: &str) -> Self {
-        let mut bytes = [0; Self::LONGEST];
-        let length = name.len().min(Self::LONGEST);
+        let mut bytes = [0; Self::MAX_LENGTH];
+        let length = name.len().min(Self::MAX_LENGTH);
         bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
         Self { length: length as u8, bytes }
     }

@@ -187,7 +187,7 @@ impl CacheStatus {
     }
 
     /// Sets `fwd-status`, the status code of the service's response (RFC 9211 section 2.3).
-    pub(crate) fn answered(self, status: StatusCode) -> Self {
+    pub(crate) fn with_response_code(self, status: StatusCode) -> Self {
         Self { forward_status: Some(status), ..self }
     }
 
@@ -254,7 +254,7 @@ impl CacheStatus {
     }
 
     /// Returns `true` if an inner cache layer handled the request.
-    pub(crate) fn is_of_another(&self) -> bool {
+    pub(crate) fn reports_inner_layer(&self) -> bool {
         self.detail == Some(Detail::HandledByInner)
     }
 

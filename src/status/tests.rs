@@ -17,7 +17,7 @@ fn members_contain_all_known_parameters() {
     let stale = CacheStatus::stale_hit(Duration::from_secs(7));
     let miss = CacheStatus::forward(ForwardReason::UriMiss);
     let minute = Duration::from_secs(60);
-    let revalidated = CacheStatus::forward(ForwardReason::Stale).answered(StatusCode::NOT_MODIFIED);
+    let revalidated = CacheStatus::forward(ForwardReason::Stale).with_response_code(StatusCode::NOT_MODIFIED);
     let table = [
         (hit, "hit; ttl=30"),
         (stale, "hit; ttl=-7; detail=stale"),
@@ -49,7 +49,7 @@ fn methods_and_field_agree() {
         (Some(ForwardReason::VaryMiss), Some(9))
     );
     let failed = CacheStatus::forward(ForwardReason::Stale)
-        .answered(StatusCode::SERVICE_UNAVAILABLE)
+        .with_response_code(StatusCode::SERVICE_UNAVAILABLE)
         .detail(Detail::StaleIfError);
     assert_eq!(failed.forward_status(), Some(StatusCode::SERVICE_UNAVAILABLE));
     assert_eq!(failed.detail_word(), Some("stale-if-error"));
@@ -188,7 +188,7 @@ proptest! {
         key in any::<Option<String>>(), ttl: u64, stale: bool, which: usize, code in 100..1000_u16,
     ) {
         let ttl = Duration::from_secs(ttl);
-        let status = CacheStatus::forward(ForwardReason::Stale).answered(StatusCode::from_u16(code).expect("valid"));
+        let status = CacheStatus::forward(ForwardReason::Stale).with_response_code(StatusCode::from_u16(code).expect("valid"));
         let status = if stale { status.stale_for(ttl) } else { status.ttl(ttl) };
         let detail = all()[which % all().len()];
         let text = written(status.stored().collapsed(stale).detail(detail), key.as_deref());

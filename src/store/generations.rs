@@ -31,7 +31,7 @@ impl Validity {
 
     /// Returns the state for the flags of several rows. An invalidation of a scope sets its flag in
     /// every row, so a flag counts only if all rows have it.
-    pub(super) fn in_all(rows: impl Iterator<Item = (bool, bool)>) -> Self {
+    pub(super) fn of_buckets(rows: impl Iterator<Item = (bool, bool)>) -> Self {
         let mut all = (true, true);
         for (hard, soft) in rows {
             all = (all.0 && hard, all.1 && soft);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// The start of 2026, in seconds since 1970. A clock with an earlier time is not set.
-const EARLIEST: u64 = 1_767_225_600;
+const EARLIEST_START: u64 = 1_767_225_600;
 /// Ten years in seconds. Clocks of processes that share a store differ by less.
-pub(super) const MOST_AHEAD: u64 = 10 * 365 * 86_400;
+pub(super) const MAX_SECONDS_AHEAD: u64 = 10 * 365 * 86_400;
 
 /// The last incarnation that [`next_incarnation`] returned.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -22,7 +22,7 @@ pub(super) fn random() -> u64 {
 
 fn seconds_now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_secs().max(EARLIEST)
+    now.as_secs().max(EARLIEST_START)
 }
 
 /// Returns `false` if an incarnation begins too far in the future for a store to have begun it.
@@ -30,7 +30,7 @@ fn seconds_now() -> u64 {
 /// The highest incarnations have no successor. Without this check, one damaged entry could disable
 /// the cache for good.
 pub(super) fn is_believable(incarnation: u64) -> bool {
-    incarnation >> 32 <= seconds_now() + MOST_AHEAD
+    incarnation >> 32 <= seconds_now() + MAX_SECONDS_AHEAD
 }
 
 /// Returns a new incarnation that is later than `after`, if `after` is believable.

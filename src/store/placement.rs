@@ -13,7 +13,7 @@ pub(super) const GROUPS: usize = 8;
 /// The number of wide scopes on all hosts. Each has an exact place.
 pub(super) const FIXED: usize = 5;
 /// The number of exact scopes in each table of a record. Later ones share buckets.
-pub(super) const NAMES: usize = 1024;
+pub(super) const MAX_NAMED: usize = 1024;
 pub(super) const TABLES: usize = 2;
 
 /// The place of a scope's last invalidation.
@@ -78,7 +78,7 @@ impl Secret {
 
 /// Returns the number of the bucket in each row of `1 << bits` buckets. `bits` is at most 16.
 #[inline]
-pub(super) fn in_rows(hash: u64, bits: u32) -> [usize; ROWS] {
+pub(super) fn row_buckets(hash: u64, bits: u32) -> [usize; ROWS] {
     let mask = (1 << bits) - 1;
     std::array::from_fn(|row| (hash >> (row as u32 * bits)) as usize & mask)
 }

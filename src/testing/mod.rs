@@ -125,11 +125,11 @@ pub fn memory_cache() -> (Cache, ManualClock) {
 /// ```
 #[must_use]
 pub fn memory_cache_with(configure: impl FnOnce(CacheBuilder) -> CacheBuilder) -> (Cache, ManualClock) {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store = MemoryStore::builder().max_bytes(CAPACITY).clock(clock.clone()).seed(1).build();
     let policy = Policy::app().cache_status(true).build().expect("valid options");
     let builder = Cache::builder(store.expect("a valid capacity")).clock(clock).seed(1).policy(policy);
-    (configure(builder).build().expect("valid options"), hand)
+    (configure(builder).build().expect("valid options"), manual)
 }
 
 #[cfg(test)]

@@ -47,11 +47,11 @@ impl ReportedStatus {
 
     fn in_field(headers: &HeaderMap) -> Result<Self, NotReported> {
         let lines = || headers.get_all(CACHE_STATUS).iter();
-        let (mut inner, mut left, mut is_readable) = (None, None, true);
+        let (mut inner, mut outer, mut is_readable) = (None, None, true);
         for member in lines().flat_map(|line| elements(line.as_bytes())) {
             match Self::parse(member) {
                 Some(Member::Own(status)) if status.detail.as_deref() == Some(LEFT_TO_INNER) => {
-                    left = Some(status);
+                    outer = Some(status);
                 }
                 Some(Member::Own(status)) => inner = Some(status),
                 Some(Member::Foreign) => {}
@@ -59,7 +59,7 @@ impl ReportedStatus {
             }
         }
         // The member of the outermost layer is the last one.
-        inner.or(left).ok_or_else(|| {
+        inner.or(outer).ok_or_else(|| {
             let text: Vec<_> = lines().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
             match (text.is_empty(), is_readable) {
                 (true, _) => NotReported::Missing,

@@ -227,7 +227,7 @@ fn extension_outranks_the_field() {
         .headers_mut()
         .append("cache-status", "tower-response-cache; fwd=uri-miss".parse().expect("a value"));
     assert_hit(&response);
-    let stored = CacheStatus::forward(ForwardReason::UriMiss).answered(StatusCode::OK).stored();
+    let stored = CacheStatus::forward(ForwardReason::UriMiss).with_response_code(StatusCode::OK).stored();
     assert_miss(&returned(stored));
     assert_stored(&returned(stored));
     let bypassed = returned(CacheStatus::forward(Reason::bypass(Detail::Cookie)));

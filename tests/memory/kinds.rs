@@ -32,7 +32,7 @@ struct Kind {
     policy: fn() -> PolicyBuilder,
     /// Returns a response with this number of fields or tags.
     page: fn(usize) -> Response<Body>,
-    asks: &'static [Ask],
+    asks: &'static [RequestMaker],
 }
 
 fn policy() -> PolicyBuilder {
@@ -103,36 +103,36 @@ fn one(name: HeaderName, value: &str) -> HeaderMap {
 }
 
 /// Makes a request from the fields of the previous response. Returns it and the expected status.
-type Ask = fn(&HeaderMap) -> Asked;
-type Asked = (Method, HeaderMap, StatusCode);
+type RequestMaker = fn(&HeaderMap) -> ExpectedRequest;
+type ExpectedRequest = (Method, HeaderMap, StatusCode);
 
-fn get(_: &HeaderMap) -> Asked {
+fn get(_: &HeaderMap) -> ExpectedRequest {
     (Method::GET, HeaderMap::new(), StatusCode::OK)
 }
 
-fn head(_: &HeaderMap) -> Asked {
+fn head(_: &HeaderMap) -> ExpectedRequest {
     (Method::HEAD, HeaderMap::new(), StatusCode::OK)
 }
 
-fn part(_: &HeaderMap) -> Asked {
+fn part(_: &HeaderMap) -> ExpectedRequest {
     (Method::GET, one(RANGE, "bytes=0-0"), StatusCode::PARTIAL_CONTENT)
 }
 
-fn by_tag(read: &HeaderMap) -> Asked {
+fn by_tag(read: &HeaderMap) -> ExpectedRequest {
     let tag = read.get(ETAG).cloned().expect("a tag");
     (Method::GET, HeaderMap::from_iter([(IF_NONE_MATCH, tag)]), StatusCode::NOT_MODIFIED)
 }
 
-fn by_date(read: &HeaderMap) -> Asked {
+fn by_date(read: &HeaderMap) -> ExpectedRequest {
     let date = read[LAST_MODIFIED].to_str().expect("a date");
     (Method::GET, one(IF_MODIFIED_SINCE, date), StatusCode::NOT_MODIFIED)
 }
 
-fn if_none(_: &HeaderMap) -> Asked {
+fn if_none(_: &HeaderMap) -> ExpectedRequest {
     (Method::GET, one(IF_NONE_MATCH, "*"), StatusCode::NOT_MODIFIED)
 }
 
-fn variant<const LANGUAGE: usize>(_: &HeaderMap) -> Asked {
+fn variant<const LANGUAGE: usize>(_: &HeaderMap) -> ExpectedRequest {
     (Method::GET, one(HeaderName::from_static("x-lang"), &format!("language-{LANGUAGE}")), StatusCode::OK)
 }
 
@@ -348,7 +348,7 @@ fn weight_of_a_page_equals_the_allocations_of_its_fields() {
 #[test]
 fn copies_of_hot_pages_take_at_most_4_mib_per_thread() {
     for fields in [150, 280, 520] {
-        let kind = Kind { name: "hot", policy, page: long, asks: &[get as Ask; 40] };
+        let kind = Kind { name: "hot", policy, page: long, asks: &[get as RequestMaker; 40] };
         let fill = move || {
             held(&async |store| {
                 let cache = Cache::new(store.clone());

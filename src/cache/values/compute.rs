@@ -17,11 +17,11 @@
 //! ```
 
 use super::compute_error::ComputeError;
-use super::encoding::{decoded, encoded, readable};
+use super::encoding::{decode, decode_or_report, encode};
 use super::into_value::IntoValue;
 use super::state::{ValueSnapshot, ValueState};
 use super::value::Value;
-use crate::cache::computed::Computed;
+use crate::cache::compute_outcome::ComputeOutcome;
 use crate::cache::{DependencyGuard, PendingRead, Tracker, tracking};
 use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
 use crate::error::ValueError;
@@ -36,23 +36,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a follower waits for the leader's computation before it computes the value itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-impl Computing {
+impl PendingComputation {
     /// Creates a computation without followers, whose value is not stored.
-    fn alone(chain: &Arc<Chain>) -> Self {
+    fn without_followers(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
 }
 
 /// The result of `acquire`: the value, or a computation that the caller must run.
 enum ComputeRole<T> {
-    Have(T),
-    Compute(Computing),
+    Found(T),
+    Compute(PendingComputation),
 }
 
 /// The result of a look-up that found no usable value.
-struct NoValue {
+struct MissingValue {
     /// The key of the value in the store, or `None` if the store failed.
     key: Option<CacheKey>,
     /// A live entry that can't be decoded as the requested type.
@@ -62,11 +62,11 @@ struct NoValue {
 }
 
 /// A computation that has not started.
-struct Computing {
+struct PendingComputation {
     /// The computation and its ancestors: the requests and computations that led to it.
     chain: Arc<Chain>,
     /// The leader of the flight that followers wait for, or `None` if no other call may wait.
-    leader: Option<Leader<Computed>>,
+    leader: Option<Leader<ComputeOutcome>>,
     /// The generation before the computation, or `None` if it is unknown.
     since: Option<Generation>,
     /// The live entry that can't be decoded as the requested type. The computed value replaces it.
@@ -142,7 +142,7 @@ impl Value<'_> {
     {
         let _pending = PendingRead::begin();
         match self.acquire::<T, E>().await? {
-            ComputeRole::Have(value) => Ok(value),
+            ComputeRole::Found(value) => Ok(value),
             ComputeRole::Compute(computing) => self.compute(computing, compute).await,
         }
     }
@@ -153,32 +153,32 @@ impl Value<'_> {
         T: DeserializeOwned,
         E: Send + Sync + 'static,
     {
-        let limit = tokio::time::Instant::now() + LONGEST_WAIT;
-        let mut own = None;
+        let limit = tokio::time::Instant::now() + MAX_WAIT;
+        let mut own_chain = None;
         loop {
-            let NoValue { key, unreadable, stale } = match self.find().await {
-                Ok(value) => return Ok(ComputeRole::Have(value)),
+            let MissingValue { key, unreadable, stale } = match self.find().await {
+                Ok(value) => return Ok(ComputeRole::Found(value)),
                 Err(none) => none,
             };
-            let chain = own.get_or_insert_with(|| self.chain());
+            let chain = own_chain.get_or_insert_with(|| self.chain());
             if chain.is_loop() {
                 return Err(ComputeError::Loop);
             }
-            let computing = Computing::alone(chain);
+            let computing = PendingComputation::without_followers(chain);
             let Some(key) = key else { return Ok(ComputeRole::Compute(computing)) };
             // From here on, a write or removal of the value advances the generation, so that the
             // checks below notice it.
             let Ok(since) = self.cache.depend(self.scope()).await else {
                 return Ok(ComputeRole::Compute(computing));
             };
-            let computing = Computing { since: Some(since), unreadable, ..computing };
+            let computing = PendingComputation { since: Some(since), unreadable, ..computing };
             let flight = match self.join(&key, since, chain).await {
                 Role::Leader(leader) => return Ok(self.lead(leader, computing).await),
-                Role::Alone => return Ok(ComputeRole::Compute(computing)),
+                Role::TableFull => return Ok(ComputeRole::Compute(computing)),
                 Role::Follower(flight) => flight,
             };
             if let Some(old) = self.stale_value(stale) {
-                return Ok(ComputeRole::Have(old));
+                return Ok(ComputeRole::Found(old));
             }
             let Some(_wait) = chain.wait_for(&flight.leader) else {
                 return Ok(ComputeRole::Compute(computing));
@@ -190,37 +190,43 @@ impl Value<'_> {
             match outcome {
                 // The value may have tags and dependencies that this handle does not name. One of
                 // them may have been invalidated since the flight began.
-                Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
-                Some(Computed::Value(value)) => {
+                Some(ComputeOutcome::Value(value)) if !self.is_valid(&value).await => {}
+                Some(ComputeOutcome::Value(value)) => {
                     tracking::inherit(&value);
-                    return Ok(decoded(&Entry(EntryKind::Value(value)))
-                        .map_or(ComputeRole::Compute(computing), ComputeRole::Have));
+                    return Ok(decode(&Entry(EntryKind::Value(value)))
+                        .map_or(ComputeRole::Compute(computing), ComputeRole::Found));
                 }
-                Some(Computed::Failed(error, reads)) => {
+                Some(ComputeOutcome::Failed(error, reads)) => {
                     tracking::merge(&reads);
                     return match error.downcast() {
                         Ok(error) => Err(ComputeError::Failed(error)),
                         Err(_) => Ok(ComputeRole::Compute(computing)),
                     };
                 }
-                Some(Computed::Abandoned) => {}
+                Some(ComputeOutcome::Abandoned) => {}
                 // The value is not shared, or takes too long: each follower computes it itself.
-                Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
+                Some(ComputeOutcome::NotStored) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
     }
 
     /// Looks up the value, and makes it a dependency of the page or value that is being made.
-    async fn find<T: DeserializeOwned>(&self) -> Result<T, NoValue> {
+    async fn find<T: DeserializeOwned>(&self) -> Result<T, MissingValue> {
         match self.cache.read(&self.name).await {
             Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
-                readable(&entry).ok_or(NoValue { key: Some(key), unreadable: Some(entry), stale: None })
+                decode_or_report(&entry).ok_or(MissingValue {
+                    key: Some(key),
+                    unreadable: Some(entry),
+                    stale: None,
+                })
             }
             Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => {
-                Err(NoValue { key: Some(key), unreadable: None, stale: entry })
+                Err(MissingValue { key: Some(key), unreadable: None, stale: entry })
             }
-            Ok(ValueSnapshot { key, .. }) => Err(NoValue { key: Some(key), unreadable: None, stale: None }),
-            Err(_) => Err(NoValue { key: None, unreadable: None, stale: None }),
+            Ok(ValueSnapshot { key, .. }) => {
+                Err(MissingValue { key: Some(key), unreadable: None, stale: None })
+            }
+            Err(_) => Err(MissingValue { key: None, unreadable: None, stale: None }),
         }
     }
 
@@ -231,15 +237,15 @@ impl Value<'_> {
         if self.window.is_zero() || self.cache.clock().now() >= value.fresh_until.after(self.window) {
             return None;
         }
-        let old = decoded(&Entry(EntryKind::Value(Arc::clone(&value))))?;
+        let old = decode(&Entry(EntryKind::Value(Arc::clone(&value))))?;
         tracking::inherit(&value);
         Some(old)
     }
 
     /// Joins the flight of the value. If the value was changed after the flight began, leads a new
     /// flight.
-    async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<Computed> {
-        let mut outdated: Option<Arc<Flight<Computed>>> = None;
+    async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<ComputeOutcome> {
+        let mut outdated: Option<Arc<Flight<ComputeOutcome>>> = None;
         let leader = Arc::downgrade(chain);
         loop {
             let flights = &self.cache.0.computations;
@@ -251,7 +257,7 @@ impl Value<'_> {
             match self.cache.validity(flight.generation, &scopes, &[]).await {
                 Ok(Validity::Valid) => return Role::Follower(flight),
                 Ok(_) => outdated = Some(flight),
-                Err(_) => return Role::Alone,
+                Err(_) => return Role::TableFull,
             }
         }
     }
@@ -260,19 +266,19 @@ impl Value<'_> {
     /// join. Otherwise returns the computation that the leader must run.
     async fn lead<T: DeserializeOwned>(
         &self,
-        leader: Leader<Computed>,
-        computing: Computing,
+        leader: Leader<ComputeOutcome>,
+        computing: PendingComputation,
     ) -> ComputeRole<T> {
         if let Ok(ValueSnapshot {
             state: ValueState::Live, entry: Some(Entry(EntryKind::Value(value))), ..
         }) = self.cache.load(&self.name).await
-            && let Some(decoded) = decoded(&Entry(EntryKind::Value(Arc::clone(&value))))
+            && let Some(decoded) = decode(&Entry(EntryKind::Value(Arc::clone(&value))))
         {
             tracking::inherit(&value);
-            leader.end(Computed::Value(value));
-            return ComputeRole::Have(decoded);
+            leader.end(ComputeOutcome::Value(value));
+            return ComputeRole::Found(decoded);
         }
-        ComputeRole::Compute(Computing { leader: Some(leader), ..computing })
+        ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
     /// Creates the chain of a computation. Its key contains a fixed generation instead of the
@@ -287,7 +293,7 @@ impl Value<'_> {
 
     async fn compute<T, E, F, Fut>(
         &self,
-        Computing { chain, leader, since, unreadable }: Computing,
+        PendingComputation { chain, leader, since, unreadable }: PendingComputation,
         compute: F,
     ) -> Result<T, ComputeError<E>>
     where
@@ -296,7 +302,7 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut tracker = DependencyGuard(Tracker::of(&chain));
+        let mut tracker = DependencyGuard(Tracker::for_chain(&chain));
         let value = tracker.0.track(async { compute().await }).await;
         let reads = tracker.0.peek().unwrap_or_default();
         let value = match value {
@@ -304,23 +310,23 @@ impl Value<'_> {
             Err(error) => {
                 let error = Arc::new(error);
                 if let Some(leader) = leader {
-                    leader.end(Computed::Failed(Arc::clone(&error) as _, Arc::new(reads)));
+                    leader.end(ComputeOutcome::Failed(Arc::clone(&error) as _, Arc::new(reads)));
                 }
                 return Err(ComputeError::Failed(error));
             }
         };
-        let (bytes, encoding) = encoded(&value).map_err(ComputeError::Unwritable)?;
+        let (bytes, encoding) = encode(&value).map_err(ComputeError::Unwritable)?;
         let fresh_until = self.cache.fresh_until(self.lifetime());
         let stored = Arc::new(StoredValue {
             bytes,
             encoding,
             generation: since,
             scopes: self.scopes().collect(),
-            fresh_until: reads.until().min(fresh_until),
+            fresh_until: reads.fresh_until().min(fresh_until),
             dependencies: reads.values.clone().into(),
         });
-        let is_fit = since.is_some_and(|since| reads.is_fit(since));
-        if is_fit {
+        let is_trackable = since.is_some_and(|since| reads.is_trackable_in(since));
+        if is_trackable {
             tracking::inherit(&stored);
             self.store(&stored, unreadable.as_ref()).await;
         } else {
@@ -329,7 +335,7 @@ impl Value<'_> {
             tracking::mark_untrackable();
         }
         if let Some(leader) = leader {
-            leader.end(if is_fit { Computed::Value(stored) } else { Computed::Unkept });
+            leader.end(if is_trackable { ComputeOutcome::Value(stored) } else { ComputeOutcome::NotStored });
         }
         Ok(value)
     }

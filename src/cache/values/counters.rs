@@ -1,8 +1,8 @@
 //! Counters, and atomic changes of numbers.
 
-use super::encoding::{decoded, encoded};
+use super::encoding::{decode, encode};
 use super::state::{ValueSnapshot, ValueState};
-use super::value::{TRIES, Value};
+use super::value::{MAX_ATTEMPTS, Value};
 use crate::cache::{Cache, tracking};
 use crate::entry::{Entry, EntryKind, StoredValue};
 use crate::error::StoreError;
@@ -33,9 +33,9 @@ impl Cache {
     ) -> Result<bool, StoreError> {
         let value = self.value(key).ttl(ttl);
         let set = async {
-            let changing = self.changing(vec![value.scope()]).await?;
+            let write = self.guard_write(vec![value.scope()]).await?;
             let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always).await;
-            changing.done().await?;
+            write.finish().await?;
             put
         };
         let result = set.await;
@@ -135,35 +135,35 @@ impl Cache {
 }
 
 /// The result of one try to change a number that was stored as a value, not as a counter.
-enum Try {
+enum IncrementAttempt {
     Counted(i64),
     /// Another task changed or removed the entry, or an unusable entry was removed for a counter.
-    Again,
+    Retry,
 }
 
 impl Value<'_> {
     async fn increment(&self, delta: i64, initial: Option<InitialCounter>) -> Result<i64, StoreError> {
         let cache = self.cache;
         let _write = cache.begin_write();
-        let mut turn = None;
-        for _ in 0..TRIES {
+        let mut lock = None;
+        for _ in 0..MAX_ATTEMPTS {
             let place = cache.value_key(&self.name).await?;
-            let changed = cache.within_limit(cache.store().increment(place.as_ref(), delta, initial)).await;
+            let changed = cache.await_counted(cache.store().increment(place.as_ref(), delta, initial)).await;
             match changed {
                 Err(error) if error.kind() == StoreErrorKind::NotANumber => {}
                 changed => return changed,
             }
-            if turn.is_none() {
-                turn = cache.0.number_locks.turn(place.as_ref(), cache.0.guard.limits().write).await;
+            if lock.is_none() {
+                lock = cache.0.number_locks.lock(place.as_ref(), cache.0.guard.limits().write).await;
             }
             let seen = cache.load(&self.name).await?;
             let tried = match seen.live() {
                 Some(Entry(EntryKind::Value(value))) => self.count(&seen, value, delta).await?,
-                Some(_) => Try::Again,
+                Some(_) => IncrementAttempt::Retry,
                 None if initial.is_none() => return Err(StoreError::new(StoreErrorKind::Missing)),
                 None => self.make_room(&seen).await?,
             };
-            if let Try::Counted(number) = tried {
+            if let IncrementAttempt::Counted(number) = tried {
                 return Ok(number);
             }
         }
@@ -171,49 +171,54 @@ impl Value<'_> {
     }
 
     /// Replaces a number that was stored as a value by the sum, with the rest of its TTL.
-    async fn count(&self, seen: &ValueSnapshot, value: &StoredValue, delta: i64) -> Result<Try, StoreError> {
+    async fn count(
+        &self,
+        seen: &ValueSnapshot,
+        value: &StoredValue,
+        delta: i64,
+    ) -> Result<IncrementAttempt, StoreError> {
         let not_a_number = || StoreError::new(StoreErrorKind::NotANumber);
         let overflow = || StoreError::new(StoreErrorKind::Overflow);
         let entry = seen.entry.as_ref().ok_or_else(not_a_number)?;
-        let number: i64 = match decoded(entry) {
+        let number: i64 = match decode(entry) {
             Some(number) => number,
             // An integer beyond the range of `i64`.
-            None if decoded::<u64>(entry).is_some() => return Err(overflow()),
+            None if decode::<u64>(entry).is_some() => return Err(overflow()),
             None => return Err(not_a_number()),
         };
         let sum = number.checked_add(delta).ok_or_else(overflow)?;
-        let (bytes, encoding) = encoded(&sum).map_err(|error| not_a_number().with_source(error))?;
+        let (bytes, encoding) = encode(&sum).map_err(|error| not_a_number().with_source(error))?;
         let own = self.scope();
         // The write below invalidates the value's own scope, and must not invalidate the new entry.
         // An earlier invalidation of that scope would have made the entry unusable.
         let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;
-        let changing = cache.changing(vec![own]).await?;
+        let write = cache.guard_write(vec![own]).await?;
         let (new, ttl) = (Arc::new(new), cache.ttl_until(value.fresh_until));
         let counted = Entry(EntryKind::Value(Arc::clone(&new)));
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
-        if cache.within_limit(put).await? {
-            changing.done().await?;
+        if cache.await_counted(put).await? {
+            write.finish().await?;
             // A page that is made from the sum inherits the tags of the number. This comes after
-            // `done`, which records the write as a dependency.
+            // `finish`, which records the write as a dependency.
             tracking::inherit(&new);
-            return Ok(Try::Counted(sum));
+            return Ok(IncrementAttempt::Counted(sum));
         }
-        changing.nothing();
-        Ok(Try::Again)
+        write.cancel();
+        Ok(IncrementAttempt::Retry)
     }
 
     /// Removes a value that may no longer be used, so that a counter can take its key.
-    async fn make_room(&self, seen: &ValueSnapshot) -> Result<Try, StoreError> {
+    async fn make_room(&self, seen: &ValueSnapshot) -> Result<IncrementAttempt, StoreError> {
         if let Some(entry) = &seen.entry
             && seen.state != ValueState::Live
         {
             let store = self.cache.store();
             let zero = Some(Duration::ZERO);
             let removed = store.compare_and_set(seen.key.as_ref(), Some(entry), entry.clone(), zero);
-            self.cache.within_limit(removed).await?;
+            self.cache.await_counted(removed).await?;
         }
-        Ok(Try::Again)
+        Ok(IncrementAttempt::Retry)
     }
 }

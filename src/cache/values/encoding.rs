@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The nesting depth up to which values are read.
-const DEEPEST: usize = 128;
+const MAX_DEPTH: usize = 128;
 
-pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encoding), ValueError> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encoding), ValueError> {
     let bytes = rmp_serde::to_vec_named(value).map_err(|error| ValueError::Unwritable(error.into()))?;
     Ok((body_for_storage(bytes.into()).0, Encoding::MessagePack))
 }
@@ -18,28 +18,28 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodi
 ///
 /// The bytes are not trusted: nothing in them is executed, and their own length bounds the memory.
 /// The depth is limited. A counter decodes like a number that was set.
-pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
         Entry(EntryKind::Value(value)) if value.encoding() == Encoding::MessagePack => {
-            of_bytes(value.bytes())
+            decode_bytes(value.bytes())
         }
-        Entry(EntryKind::Counter(number)) => of_bytes(&rmp_serde::to_vec(number).ok()?),
+        Entry(EntryKind::Counter(number)) => decode_bytes(&rmp_serde::to_vec(number).ok()?),
         _ => None,
     }
 }
 
 /// Decodes an entry as a type. An event reports a failure.
-pub(super) fn readable<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
-    let value = decoded(entry);
+pub(super) fn decode_or_report<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    let value = decode(entry);
     if value.is_none() {
         event!("a value can't be read as the requested type");
     }
     value
 }
 
-fn of_bytes<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
+fn decode_bytes<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
     let mut decoder = rmp_serde::Deserializer::new(&mut bytes);
-    decoder.set_max_depth(DEEPEST);
+    decoder.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut decoder).ok()?;
     // Bytes after the value mean that it has another type.
     bytes.is_empty().then_some(value)
@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn a_value_of_another_type_truncated_or_too_long_is_unreadable() {
-        let (bytes, _) = encoded(&("text", 7)).expect("written");
-        assert_eq!(decoded::<(String, u8)>(&entry(bytes.clone())), Some(("text".to_owned(), 7)));
-        assert_eq!(decoded::<u8>(&entry(bytes.clone())), None);
+        let (bytes, _) = encode(&("text", 7)).expect("written");
+        assert_eq!(decode::<(String, u8)>(&entry(bytes.clone())), Some(("text".to_owned(), 7)));
+        assert_eq!(decode::<u8>(&entry(bytes.clone())), None);
         for end in 0..bytes.len() {
-            assert_eq!(decoded::<(String, u8)>(&entry(bytes.slice(..end))), None, "{end}");
+            assert_eq!(decode::<(String, u8)>(&entry(bytes.slice(..end))), None, "{end}");
         }
         let longer = [&bytes[..], &[0xc0]].concat();
-        assert_eq!(decoded::<(String, u8)>(&entry(longer)), None);
+        assert_eq!(decode::<(String, u8)>(&entry(longer)), None);
     }
 
     #[derive(Debug, PartialEq, Deserialize)]
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn counter_decodes_as_any_integer_type() {
         fn read<T: DeserializeOwned>(number: i64) -> Option<T> {
-            decoded(&Entry(EntryKind::Counter(number)))
+            decode(&Entry(EntryKind::Counter(number)))
         }
         assert_eq!(
             (read::<u8>(7), read::<i8>(-7), read::<u16>(7), read::<i16>(-7)),
@@ -106,13 +106,13 @@ mod tests {
     #[test]
     fn excessive_nesting_and_lengths_are_unreadable() {
         let deep = vec![0x91; 1_000_000];
-        assert!(decoded::<Nested>(&entry(deep)).is_none());
+        assert!(decode::<Nested>(&entry(deep)).is_none());
         // Arrays, maps and strings with a length of four billion.
         for start in [0xdd, 0xdf, 0xdb] {
             let long = vec![start, 0xff, 0xff, 0xff, 0xff];
-            assert!(decoded::<Vec<u64>>(&entry(long.clone())).is_none());
-            assert!(decoded::<BTreeMap<u64, u64>>(&entry(long.clone())).is_none());
-            assert!(decoded::<String>(&entry(long)).is_none());
+            assert!(decode::<Vec<u64>>(&entry(long.clone())).is_none());
+            assert!(decode::<BTreeMap<u64, u64>>(&entry(long.clone())).is_none());
+            assert!(decode::<String>(&entry(long)).is_none());
         }
     }
 
@@ -122,8 +122,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let entry = entry(bytes);
-            let _ = decoded::<BTreeMap<String, Vec<Option<f64>>>>(&entry);
-            let _ = decoded::<(u8, String, Vec<u64>)>(&entry);
+            let _ = decode::<BTreeMap<String, Vec<Option<f64>>>>(&entry);
+            let _ = decode::<(u8, String, Vec<u64>)>(&entry);
         }
     }
 }

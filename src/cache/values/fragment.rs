@@ -140,6 +140,6 @@ impl<'a> Fragment<'a> {
     fn value(&self) -> Value<'a> {
         let parts = std::iter::once(&self.name).chain(&self.vary_on).map(Vec::as_slice);
         let name = Name::of_parts(self.value.cache.version(), b"fragment", parts);
-        self.value.named(name)
+        self.value.with_name(name)
     }
 }

@@ -1,6 +1,6 @@
 //! Methods for several values.
 
-use super::encoding::{encoded, readable};
+use super::encoding::{decode_or_report, encode};
 use super::name::Name;
 use super::state::ValueState;
 use crate::cache::{Cache, PendingRead, tracking};
@@ -103,12 +103,12 @@ impl Cache {
             if let Some((scope, since)) = reads.get(at)
                 && !matches!(entry, Some(Entry(EntryKind::Counter(_))))
             {
-                tracking::read(*scope, *since);
+                tracking::record_read(*scope, *since);
                 if let (true, Some(Entry(EntryKind::Value(value)))) = (is_live, &entry) {
                     tracking::inherit(value);
                 }
             }
-            if let (true, Some(value)) = (is_live, entry.as_ref().and_then(readable)) {
+            if let (true, Some(value)) = (is_live, entry.as_ref().and_then(decode_or_report)) {
                 found.insert(key, value);
             }
         }
@@ -157,7 +157,7 @@ impl Cache {
             let (key, value, own) = item.into_parts();
             let name = self.name_of(key.as_ref());
             let ttl = if own == Ttl::Default { ttl } else { own };
-            let put = PendingPut { encoded: encoded(&value)?, name: name.clone(), key, ttl };
+            let put = PendingPut { encoded: encode(&value)?, name: name.clone(), key, ttl };
             match places.get(&name) {
                 Some(at) => puts[*at] = put,
                 None => {
@@ -177,20 +177,20 @@ impl Cache {
     /// Stores values, and returns `true` for each value that is stored.
     async fn put_values<K: AsRef<[u8]>>(&self, puts: &[PendingPut<K>]) -> Result<Vec<bool>, StoreError> {
         let since = self.generation().await?;
-        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        let cleared = self.await_counted(self.0.generations.cleared()).await?;
         let (mut entries, mut scopes) = (Vec::new(), Vec::new());
         for put in puts {
             let named = self.value(&put.key).ttl(put.ttl);
             let (bytes, encoding) = put.encoded.clone();
-            let entry = Entry(EntryKind::Value(Arc::new(named.stored(bytes, encoding, since))));
+            let entry = Entry(EntryKind::Value(Arc::new(named.new_stored_value(bytes, encoding, since))));
             entries.push((self.value_key_since(&put.name, cleared), entry, named.lifetime()));
             scopes.push(named.scope());
         }
         let refs: Vec<_> =
             entries.iter().map(|(key, entry, ttl)| (key.as_ref(), entry.clone(), *ttl)).collect();
-        let changing = self.changing(scopes).await?;
-        let stored = self.within_limit(self.store().put_many(&refs)).await;
-        changing.done().await?;
+        let write = self.guard_write(scopes).await?;
+        let stored = self.await_counted(self.store().put_many(&refs)).await;
+        write.finish().await?;
         stored
     }
 
@@ -236,20 +236,20 @@ impl Cache {
         }
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
         let scopes = names.iter().map(|name| Scope::value(name.as_bytes())).collect();
-        let changing = self.changing(scopes).await?;
-        let removed = self.within_limit(self.store().remove_many(&keys)).await;
-        changing.done().await?;
+        let write = self.guard_write(scopes).await?;
+        let removed = self.await_counted(self.store().remove_many(&keys)).await;
+        write.finish().await?;
         removed?;
         Ok(live)
     }
 
     async fn entries(&self, names: &[Name]) -> Result<Vec<(CacheKey, Option<Entry>)>, StoreError> {
-        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        let cleared = self.await_counted(self.0.generations.cleared()).await?;
         let keys: Vec<_> = names.iter().map(|name| self.value_key_since(name, cleared)).collect();
         let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        let entries = self.within_limit(self.store().get_many(&refs)).await?;
+        let entries = self.await_counted(self.store().get_many(&refs)).await?;
         let entries = names.iter().zip(entries);
-        let entries = entries.map(|(name, entry)| entry.filter(|_| !self.is_removed_here(name)));
+        let entries = entries.map(|(name, entry)| entry.filter(|_| !self.has_undelivered_removal(name)));
         Ok(keys.into_iter().zip(entries).collect())
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Name(Arc<[u8]>);
 
 /// The length in bytes up to which a name is kept in full. A longer name is replaced by its
 /// SHA-256.
-const LONGEST: usize = 1024;
+const MAX_PLAIN_NAME: usize = 1024;
 
 impl Name {
     pub(super) fn of_key(version: u32, key: &[u8]) -> Self {
@@ -31,7 +31,7 @@ impl Name {
         buf.part(kind);
         parts.into_iter().for_each(|part| buf.part(part));
         match buf.as_bytes() {
-            bytes if bytes.len() > LONGEST => Self(Sha256::digest(bytes).as_slice().into()),
+            bytes if bytes.len() > MAX_PLAIN_NAME => Self(Sha256::digest(bytes).as_slice().into()),
             bytes => Self(bytes.into()),
         }
     }

@@ -1,8 +1,8 @@
 //! Reads, TTL changes and removal of one value.
 
-use super::encoding::readable;
+use super::encoding::decode_or_report;
 use super::state::{ValueSnapshot, ValueState};
-use super::value::{TRIES, Value};
+use super::value::{MAX_ATTEMPTS, Value};
 use crate::entry::{Encoding, Entry, EntryKind, StoredValue};
 use crate::error::StoreError;
 use crate::error::StoreErrorKind;
@@ -38,7 +38,7 @@ impl Value<'_> {
     /// ```
     pub async fn get<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
         let seen = self.cache.read(&self.name).await?;
-        Ok(seen.live().and_then(readable))
+        Ok(seen.live().and_then(decode_or_report))
     }
 
     /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if they are absent.
@@ -100,7 +100,7 @@ impl Value<'_> {
         }
         let cache = self.cache;
         let _write = cache.begin_write();
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let ValueSnapshot { key, entry, state } = cache.load(&self.name).await?;
             let (ValueState::Live, Some(entry)) = (state, entry) else { return Ok(false) };
             let touched = match &entry {
@@ -118,13 +118,13 @@ impl Value<'_> {
                     })))
                 }
                 // A counter does not contain its expiry, so the store sets the new TTL, if it can.
-                other => match cache.within_limit(cache.store().touch(key.as_ref(), lifetime)).await {
+                other => match cache.await_counted(cache.store().touch(key.as_ref(), lifetime)).await {
                     Err(error) if error.kind() == StoreErrorKind::Unsupported => other.clone(),
                     touched => return touched,
                 },
             };
-            let put = cache.store().compare_and_set(key.as_ref(), Some(&entry), touched, self.kept());
-            if cache.within_limit(put).await? {
+            let put = cache.store().compare_and_set(key.as_ref(), Some(&entry), touched, self.retention());
+            if cache.await_counted(put).await? {
                 return Ok(true);
             }
         }
@@ -149,10 +149,10 @@ impl Value<'_> {
         let cache = self.cache;
         let _write = cache.begin_write();
         let seen = cache.load(&self.name).await?;
-        let changing = cache.changing(vec![self.scope()]).await?;
-        let removed = cache.within_limit(cache.store().remove(seen.key.as_ref())).await;
+        let write = cache.guard_write(vec![self.scope()]).await?;
+        let removed = cache.await_counted(cache.store().remove(seen.key.as_ref())).await;
         // The value may be removed even if the store reported a failure.
-        changing.done().await?;
+        write.finish().await?;
         Ok(removed? && seen.state == ValueState::Live)
     }
 }

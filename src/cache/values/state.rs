@@ -50,7 +50,7 @@ impl Cache {
     /// The key contains the generation of the last invalidation of everything or of all values.
     /// Counters have no generation, so only a change of their keys invalidates them.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
-        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        let cleared = self.await_counted(self.0.generations.cleared()).await?;
         Ok(self.value_key_since(name, cleared))
     }
 
@@ -61,14 +61,14 @@ impl Cache {
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let key = self.value_key(name).await?;
-        let entry = self.within_limit(self.store().get(key.as_ref())).await?;
-        let entry = entry.filter(|_| !self.is_removed_here(name));
+        let entry = self.await_counted(self.store().get(key.as_ref())).await?;
+        let entry = entry.filter(|_| !self.has_undelivered_removal(name));
         let state = self.state_of(entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
     }
 
     /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
-    pub(super) fn is_removed_here(&self, name: &Name) -> bool {
+    pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
         let scope = Scope::value(name.as_bytes());
         self.0.guard.validity(&self.0.namespace, &[scope], &[]) == Validity::Invalid
     }
@@ -108,7 +108,7 @@ impl Cache {
         if let Some(since) = since
             && !matches!(seen.entry, Some(Entry(EntryKind::Counter(_))))
         {
-            tracking::read(scope, since);
+            tracking::record_read(scope, since);
             if let (ValueState::Live, Some(Entry(EntryKind::Value(value)))) = (seen.state, &seen.entry) {
                 tracking::inherit(value);
             }
@@ -119,7 +119,7 @@ impl Cache {
     /// Registers that a page or value is about to be made from the value of a scope. A later write
     /// of that value then invalidates the dependent. Returns the current generation.
     pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
-        let since = self.within_limit(self.0.generations.depend(scope)).await;
+        let since = self.await_counted(self.0.generations.depend(scope)).await;
         since.inspect_err(|_| tracking::mark_untrackable())
     }
 

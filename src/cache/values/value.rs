@@ -7,7 +7,7 @@ use crate::policy::Ttl;
 use std::time::Duration;
 
 /// The most times that a change is tried while other tasks change the same value.
-pub(super) const TRIES: usize = 64;
+pub(super) const MAX_ATTEMPTS: usize = 64;
 
 /// A handle to one value of the low-level cache, with the TTL, tags and stale window of its next
 /// write.
@@ -61,7 +61,7 @@ impl Cache {
 
 impl<'a> Value<'a> {
     /// Returns a handle with the same options to the value with another name.
-    pub(super) fn named(&self, name: Name) -> Value<'a> {
+    pub(super) fn with_name(&self, name: Name) -> Value<'a> {
         Self { name, ..self.clone() }
     }
 }
@@ -125,7 +125,7 @@ impl Value<'_> {
 
     /// Returns how long the store keeps the value: its TTL and its stale window, or `None` if the
     /// value does not expire.
-    pub(super) fn kept(&self) -> Option<Duration> {
+    pub(super) fn retention(&self) -> Option<Duration> {
         self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }
 }

@@ -47,7 +47,7 @@ impl Cache {
     /// # }
     /// ```
     pub async fn incr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, StoreError> {
-        self.move_to(key.as_ref(), self.version().checked_add(1)).await
+        self.move_to_version(key.as_ref(), self.version().checked_add(1)).await
     }
 
     /// Moves the value under a key to the previous version, and returns the number of that version.
@@ -61,10 +61,10 @@ impl Cache {
     /// If the future is dropped before it completes, the move may or may not have taken effect, and
     /// both versions may have the value.
     pub async fn decr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, StoreError> {
-        self.move_to(key.as_ref(), self.version().checked_sub(1)).await
+        self.move_to_version(key.as_ref(), self.version().checked_sub(1)).await
     }
 
-    async fn move_to(&self, key: &[u8], version: Option<u32>) -> Result<u32, StoreError> {
+    async fn move_to_version(&self, key: &[u8], version: Option<u32>) -> Result<u32, StoreError> {
         let version = version.ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
         let _write = self.begin_write();
         let from = self.value(key);
@@ -84,10 +84,10 @@ impl Cache {
         let mut copy = StoredValue::clone(&value);
         // Invalidations of the old name do not concern the copy.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
-        let changing = self.changing(vec![moved.scope()]).await?;
+        let write = self.guard_write(vec![moved.scope()]).await?;
         let is_moved = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
         // Also if no copy was stored: the put may have removed a previous value of that version.
-        changing.done().await?;
+        write.finish().await?;
         if !is_moved {
             let has_expired = moved.lifetime() == Some(Duration::ZERO);
             let kind = if has_expired { StoreErrorKind::Missing } else { StoreErrorKind::Unavailable };

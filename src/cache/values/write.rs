@@ -1,8 +1,8 @@
 //! Writes of one value.
 
-use super::encoding::encoded;
+use super::encoding::encode;
 use super::state::{ValueSnapshot, ValueState};
-use super::value::{TRIES, Value};
+use super::value::{MAX_ATTEMPTS, Value};
 use crate::entry::{Encoding, Entry, EntryKind, Generation, StoredValue, body_for_storage};
 use crate::error::{StoreError, ValueError};
 use crate::store::{PutMode, StoreErrorKind};
@@ -28,7 +28,7 @@ impl Value<'_> {
     /// If the future is dropped before it completes, the write may or may not have taken effect.
     /// The dependents of the previous value are then invalidated in the background.
     pub async fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, ValueError> {
-        Ok(self.write(encoded(value)?, PutMode::Always).await?)
+        Ok(self.write(encode(value)?, PutMode::Always).await?)
     }
 
     /// Stores the value atomically if the key has no value, and returns `true` if the store accepts
@@ -46,7 +46,7 @@ impl Value<'_> {
     /// # Cancel safety
     /// If the future is dropped before it completes, the write may or may not have taken effect.
     pub async fn add<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, ValueError> {
-        Ok(self.write(encoded(value)?, PutMode::IfAbsent).await?)
+        Ok(self.write(encode(value)?, PutMode::IfAbsent).await?)
     }
 
     /// Stores bytes without encoding them, for [`get_bytes`](Self::get_bytes), and returns `true`
@@ -65,15 +65,15 @@ impl Value<'_> {
 
     /// Puts an entry into the store, for the TTL and the stale window.
     pub(super) async fn put(&self, entry: Entry, mode: PutMode) -> Result<bool, StoreError> {
-        let (cache, ttl) = (self.cache, self.kept());
+        let (cache, ttl) = (self.cache, self.retention());
         if mode == PutMode::Always {
             let key = cache.value_key(&self.name).await?;
-            return cache.within_limit(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
+            return cache.await_counted(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
         }
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let seen = cache.load(&self.name).await?;
             if seen.state == ValueState::Live {
                 return Ok(false);
@@ -91,18 +91,23 @@ impl Value<'_> {
     /// Replaces the entry that was seen. Returns `false` if another write came first, or if the new
     /// entry is too large for the store.
     pub(super) async fn replace(&self, seen: &ValueSnapshot, entry: Entry) -> Result<bool, StoreError> {
-        let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
+        let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.retention());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
             // The entry that was seen is stale, invalidated or, for `get_or_set`, unreadable. So a
             // new value may replace it.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
-        self.cache.within_limit(put).await
+        self.cache.await_counted(put).await
     }
 
     /// Returns the value in the form that the store keeps.
-    pub(super) fn stored(&self, bytes: Bytes, encoding: Encoding, since: Generation) -> StoredValue {
+    pub(super) fn new_stored_value(
+        &self,
+        bytes: Bytes,
+        encoding: Encoding,
+        since: Generation,
+    ) -> StoredValue {
         StoredValue {
             bytes,
             encoding,
@@ -127,15 +132,15 @@ impl Value<'_> {
         mode: PutMode,
     ) -> Result<bool, StoreError> {
         let cache = self.cache;
-        let changing = cache.changing(vec![self.scope()]).await?;
-        let since = changing.since;
-        let entry = Entry(EntryKind::Value(Arc::new(self.stored(bytes, encoding, since))));
+        let write = cache.guard_write(vec![self.scope()]).await?;
+        let since = write.since;
+        let entry = Entry(EntryKind::Value(Arc::new(self.new_stored_value(bytes, encoding, since))));
         let put = self.put(entry, mode).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
         // Also after a failure: the previous value may be lost.
         match mode == PutMode::Always || !matches!(put, Ok(false)) {
-            true => changing.done().await?,
-            false => changing.nothing(),
+            true => write.finish().await?,
+            false => write.cancel(),
         }
         put
     }

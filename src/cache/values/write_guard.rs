@@ -28,7 +28,7 @@ pub(super) struct WriteGuard {
 
 impl Cache {
     /// Starts to change the values of some scopes. The generation is read before the write.
-    pub(super) async fn changing(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
+    pub(super) async fn guard_write(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
         let write = self.begin_write();
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
@@ -43,11 +43,11 @@ impl Cache {
 
 impl WriteGuard {
     /// Invalidates the dependents of the values. If the store fails, the invalidation is queued.
-    pub(super) async fn done(mut self) -> Result<(), StoreError> {
+    pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         while let Some(scope) = self.scopes.last().copied() {
             let cache = &self.cache;
-            let written = cache.within_limit(cache.0.generations.written(scope, self.since)).await;
-            tracking::wrote(scope, written.as_ref().ok().copied().flatten());
+            let written = cache.await_counted(cache.0.generations.written(scope, self.since)).await;
+            tracking::record_write(scope, written.as_ref().ok().copied().flatten());
             if written.is_err() {
                 cache.queue_invalidation(&std::mem::take(&mut self.scopes), Strength::Hard, None);
             }
@@ -58,7 +58,7 @@ impl WriteGuard {
     }
 
     /// Ends a write that changed nothing.
-    pub(super) fn nothing(mut self) {
+    pub(super) fn cancel(mut self) {
         self.scopes.clear();
     }
 }
@@ -71,7 +71,7 @@ impl Drop for WriteGuard {
         let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
         self.cache.spawn_or_run_invalidation(async move {
             for scope in scopes {
-                let written = cache.within_limit(cache.0.generations.written(scope, since)).await;
+                let written = cache.await_counted(cache.0.generations.written(scope, since)).await;
                 if written.is_err() {
                     log_failure(&written);
                     cache.queue_invalidation(&[scope], Strength::Hard, None);

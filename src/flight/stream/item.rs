@@ -29,7 +29,7 @@ pub(super) enum BodyEnd {
 }
 
 /// The result of one poll of the source.
-pub(super) enum Arrived {
+pub(super) enum PolledFrame {
     Data(Bytes),
     /// An empty data frame. It is dropped, since a body may have any number of them.
     Empty,
@@ -39,9 +39,9 @@ pub(super) enum Arrived {
     End(BodyEnd),
 }
 
-impl Arrived {
+impl PolledFrame {
     /// Classifies the result of a poll.
-    pub(super) fn of(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
+    pub(super) fn from_poll(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
         let frame = match polled {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Self::End(BodyEnd::Failed(Arc::new(error))),

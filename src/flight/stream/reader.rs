@@ -1,12 +1,12 @@
 //! A reader of a body while it arrives.
 
-use super::deferred::Deferred;
-use super::item::{Arrived, BodyEnd, BodyItem, BodySource, FRAME_COST};
+use super::deferred::DeferredWork;
+use super::item::{BodyEnd, BodyItem, BodySource, FRAME_COST, PolledFrame};
 use super::lock::lock;
 use super::readers::{Cursor, Readers};
 use super::shared::Stream;
 use super::sink::BodySink;
-use super::state::{Found, StreamState};
+use super::state::{ReaderStep, StreamState};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::chain::Wait;
@@ -35,12 +35,12 @@ pub(crate) struct BodyReader {
     /// The index of this reader. Another reader may get it after this one is dropped.
     number: usize,
     /// The number of bytes that this reader has read.
-    read: u64,
+    bytes_read: u64,
     /// The reader has returned an error, so nothing follows.
     failed: bool,
     /// Present once this reader has waited for the slowest one: a timer, and the number of the
     /// frame that the slowest reader must reach before the timer fires.
-    patience: Option<(Pin<Box<Sleep>>, usize)>,
+    slowest_timer: Option<(Pin<Box<Sleep>>, usize)>,
     /// The registered wait for the body, if the reader belongs to a follower.
     wait: Option<Wait>,
 }
@@ -51,47 +51,54 @@ impl Stream {
     pub(crate) fn begin(
         head: Arc<StoredResponse>,
         declared: Option<u64>,
-        begun: Vec<Bytes>,
+        first_frames: Vec<Bytes>,
         source: BodySource,
-        keep: Box<dyn BodySink>,
+        sink: Box<dyn BodySink>,
     ) -> BodyReader {
-        let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
+        let bytes = first_frames.iter().map(|data| data.len() + FRAME_COST).sum();
         let frames: VecDeque<_> =
-            begun.into_iter().map(|data| BodyItem::Data(body_for_storage(data).0)).collect();
-        let (readers, keep) = (Readers::one(frames.len()), Some(keep));
+            first_frames.into_iter().map(|data| BodyItem::Data(body_for_storage(data).0)).collect();
+        let (readers, sink) = (Readers::with_one_reader(frames.len()), Some(sink));
         let state = StreamState {
             source: Some(source),
-            polling: false,
-            awaited: false,
+            is_polled: false,
+            has_poll_waiter: false,
             frames,
             bytes,
             end: None,
-            keep,
-            held: None,
-            held_until: 0,
+            sink,
+            reservation: None,
+            recording_end: 0,
             readers,
-            moved: Instant::now(),
-            read: Instant::now(),
-            deferred: Deferred::default(),
+            last_progress: Instant::now(),
+            last_read: Instant::now(),
+            deferred: DeferredWork::default(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
-        BodyReader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
+        BodyReader {
+            stream: Arc::new(stream),
+            number: 0,
+            bytes_read: 0,
+            failed: false,
+            slowest_timer: None,
+            wait: None,
+        }
     }
 
     /// Adds a reader from the first frame on. Returns `None` if the recording or the body has
     /// ended.
     pub(crate) fn join(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = lock(&self.state);
-        if state.keep.is_none() || state.end.is_some() {
+        if state.sink.is_none() || state.end.is_some() {
             return None;
         }
         let number = state.readers.join();
         Some(BodyReader {
             stream: Arc::clone(self),
             number,
-            read: 0,
+            bytes_read: 0,
             failed: false,
-            patience: None,
+            slowest_timer: None,
             wait: None,
         })
     }
@@ -103,14 +110,14 @@ impl BodyReader {
     }
 
     /// Attaches the registered wait of a follower, which ends with the reader.
-    pub(crate) fn waiting(mut self, wait: Wait) -> Self {
+    pub(crate) fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = Some(wait);
         self
     }
 
     /// Reads the body for the store alone, until the recording ends.
-    pub(crate) async fn read_while_kept(mut self) {
-        while self.stream.is_kept()
+    pub(crate) async fn read_while_recorded(mut self) {
+        while self.stream.is_recorded()
             && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
         {
             // Yields, so that a time limit takes effect even if the body is always ready.
@@ -123,7 +130,7 @@ impl BodyReader {
     pub(crate) async fn complete_after_the_others(mut self, limit: Duration) {
         let mut alone: Option<Pin<Box<Sleep>>> = None;
         std::future::poll_fn(|cx| {
-            if !self.stream.is_kept() {
+            if !self.stream.is_recorded() {
                 return Poll::Ready(());
             }
             // A reader that leaves wakes this one.
@@ -153,22 +160,17 @@ impl BodyReader {
     ///
     /// The slowest reader must get past half of the window's frames within [`STALL_TIMEOUT`].
     /// Outside a tokio runtime there is no such limit.
-    fn wait_for_the_slowest(
-        &mut self,
-        slowest: Option<usize>,
-        frames: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    fn await_slowest(&mut self, slowest: Option<usize>, frames: usize, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slowest) = slowest else { return Poll::Ready(()) };
         if tokio::runtime::Handle::try_current().is_err() {
             return Poll::Pending;
         }
-        let gets_on = self.patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
-        if gets_on {
+        let makes_progress = self.slowest_timer.as_ref().is_none_or(|(_, target)| slowest >= *target);
+        if makes_progress {
             let target = slowest + frames.div_ceil(2);
-            self.patience = Some((Box::pin(tokio::time::sleep(STALL_TIMEOUT)), target));
+            self.slowest_timer = Some((Box::pin(tokio::time::sleep(STALL_TIMEOUT)), target));
         }
-        if let Some((sleep, _)) = &mut self.patience {
+        if let Some((sleep, _)) = &mut self.slowest_timer {
             ready!(sleep.as_mut().poll(cx));
         }
         self.stream.change(|state| {
@@ -181,28 +183,28 @@ impl BodyReader {
     }
 
     /// Polls the source, without the lock.
-    fn drive(&self, mut source: BodySource) -> Poll<()> {
+    fn poll_source(&self, mut source: BodySource) -> Poll<()> {
         let stream = &self.stream;
         let (woken, waker) = (stream.wakers.woken(), Waker::from(Arc::clone(&stream.wakers)));
-        let mut polling = Polling { stream, has_returned: false };
+        let mut poll = SourcePoll { stream, has_returned: false };
         let polled = source.as_mut().poll_frame(&mut Context::from_waker(&waker));
         let at_end = source.is_end_stream();
-        let arrived = polled.map(Arrived::of);
+        let arrived = polled.map(PolledFrame::from_poll);
         if let Poll::Ready(arrived) = &arrived {
             stream.wakers.forget(self.number);
-            if let Arrived::Data(data) = arrived {
+            if let PolledFrame::Data(data) = arrived {
                 stream.make_room(data);
             }
         }
         // From here on, the state gets the source back in any case.
-        polling.has_returned = true;
+        poll.has_returned = true;
         match arrived {
             Poll::Pending => {
                 stream.change(|state| state.put_back(source, stream.wakers.woken() != woken));
                 Poll::Pending
             }
             Poll::Ready(arrived) => {
-                stream.change(|state| state.arrived(source, arrived, at_end));
+                stream.change(|state| state.receive(source, arrived, at_end));
                 Poll::Ready(())
             }
         }
@@ -210,12 +212,12 @@ impl BodyReader {
 }
 
 /// A poll of the source. If it panics, the body has failed, and is never polled again.
-struct Polling<'a> {
+struct SourcePoll<'a> {
     stream: &'a Stream,
     has_returned: bool,
 }
 
-impl Drop for Polling<'_> {
+impl Drop for SourcePoll<'_> {
     fn drop(&mut self) {
         if !self.has_returned {
             let error = Arc::new("the body panicked".into());
@@ -239,50 +241,50 @@ impl Body for BodyReader {
         let mut registered = false;
         loop {
             let number = this.number;
-            let found = this.stream.change(|state| state.find(number, registered));
-            match found {
-                Found::Frame(BodyItem::Data(data)) => {
-                    this.read += data.len() as u64;
+            let step = this.stream.change(|state| state.next_step(number, registered));
+            match step {
+                ReaderStep::Frame(BodyItem::Data(data)) => {
+                    this.bytes_read += data.len() as u64;
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Found::Frame(BodyItem::Trailers(trailers)) => {
+                ReaderStep::Frame(BodyItem::Trailers(trailers)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
-                Found::End(BodyEnd::Clean) => return Poll::Ready(None),
-                Found::End(BodyEnd::Failed(error)) => {
+                ReaderStep::End(BodyEnd::Clean) => return Poll::Ready(None),
+                ReaderStep::End(BodyEnd::Failed(error)) => {
                     this.failed = true;
                     return Poll::Ready(Some(Err(SharedBodyError(error).into())));
                 }
-                Found::CutOff => {
+                ReaderStep::CutOff => {
                     this.failed = true;
                     return Poll::Ready(Some(Err(
                         "reader cut off: too slow for the other readers of the response body".into(),
                     )));
                 }
                 // Registered before the reader waits, so that no wake-up is missed.
-                Found::Nothing => {
+                ReaderStep::Register => {
                     this.stream.wakers.register(number, cx.waker());
                     registered = true;
                 }
-                Found::Source(source) => {
-                    ready!(this.drive(source));
+                ReaderStep::PollSource(source) => {
+                    ready!(this.poll_source(source));
                     registered = false;
                 }
-                Found::Polled => return Poll::Pending,
-                Found::Full(slowest, frames) => ready!(this.wait_for_the_slowest(slowest, frames, cx)),
+                ReaderStep::AwaitPoll => return Poll::Pending,
+                ReaderStep::AwaitSlowest(slowest, frames) => ready!(this.await_slowest(slowest, frames, cx)),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         let state = lock(&self.stream.state);
-        let at_end = state.readers.place(self.number) == Cursor::At(state.readers.end());
+        let at_end = state.readers.cursor(self.number) == Cursor::At(state.readers.end_frame());
         at_end && matches!(state.end, Some(BodyEnd::Clean))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.stream.declared {
-            Some(declared) => SizeHint::with_exact(declared.saturating_sub(self.read)),
+            Some(declared) => SizeHint::with_exact(declared.saturating_sub(self.bytes_read)),
             None => SizeHint::new(),
         }
     }
@@ -293,7 +295,7 @@ impl Drop for BodyReader {
         // First, since another reader may get the number next.
         self.stream.wakers.forget(self.number);
         self.stream.change(|state| {
-            state.readers.leave(self.number);
+            state.readers.mark_gone(self.number);
             state.trim();
             // Other readers may have waited for this one.
             state.deferred.wakes = true;

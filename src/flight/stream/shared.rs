@@ -1,6 +1,6 @@
 //! A body that several readers share while it arrives.
 
-use super::deferred::{Deferred, Ending};
+use super::deferred::{DeferredWork, SinkEnd};
 use super::lock::lock;
 use super::state::StreamState;
 use super::wakers::Wakers;
@@ -35,8 +35,8 @@ impl Stream {
     }
 
     /// Returns `true` if the body is still recorded.
-    pub(super) fn is_kept(&self) -> bool {
-        lock(&self.state).keep.is_some()
+    pub(super) fn is_recorded(&self) -> bool {
+        lock(&self.state).sink.is_some()
     }
 
     /// Returns `true` if the body has no more than one reader.
@@ -48,10 +48,10 @@ impl Stream {
     /// prevent sharing: a read is still pending, or the dependencies are unknown, too many, or in
     /// another namespace.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
-        let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
+        let Some(reads) = lock(&self.state).sink.as_ref().and_then(|sink| sink.dependencies()) else {
             return Some(Arc::clone(&self.head));
         };
-        if reads.is_pending() {
+        if reads.has_pending_read() {
             return None;
         }
         let mut head = StoredResponse::clone(&self.head);
@@ -61,32 +61,32 @@ impl Stream {
     /// Returns `true` if the body has made no progress for [`STALL_TIMEOUT`]: other requests should
     /// not wait for it.
     pub(crate) fn is_stalled(&self) -> bool {
-        lock(&self.state).moved.elapsed() >= STALL_TIMEOUT
+        lock(&self.state).last_progress.elapsed() >= STALL_TIMEOUT
     }
 
     /// Returns a permit to read the rest of the body for the store alone. Returns `None` if the
     /// body is not recorded, or too many bodies are read that way.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
-        lock(&self.state).keep.as_ref()?.drain_permit()
+        lock(&self.state).sink.as_ref()?.drain_permit()
     }
 }
 
 impl Stream {
     /// Runs deferred work, and then drops the frames and the source in it.
-    fn run(&self, deferred: Deferred) {
+    fn run(&self, deferred: DeferredWork) {
         if deferred.wakes {
             self.wakers.wake_by_ref();
         }
-        let Some((keep, ending)) = deferred.ended else { return };
-        let held = match ending {
-            Ending::Complete(whole) => match keep.store(whole) {
-                Some(held) => held,
+        let Some((sink, ending)) = deferred.ended_sink else { return };
+        let reservation = match ending {
+            SinkEnd::Complete(whole) => match sink.store(whole) {
+                Some(reservation) => reservation,
                 None => return,
             },
-            Ending::Failed => return keep.fail(),
-            Ending::GivenUp => keep.give_up(),
+            SinkEnd::Failed => return sink.fail(),
+            SinkEnd::GivenUp => sink.give_up(),
         };
-        let unused = lock(&self.state).hold(held);
+        let unused = lock(&self.state).hold_reservation(reservation);
         drop(unused);
     }
 
@@ -94,8 +94,8 @@ impl Stream {
     pub(super) fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
         // Set first, so that the budget does not end this recording.
-        state.moved = Instant::now();
-        let make_room = state.keep.as_ref().and_then(|keep| keep.room_maker(data));
+        state.last_progress = Instant::now();
+        let make_room = state.sink.as_ref().and_then(|sink| sink.room_maker(data));
         drop(state);
         if let Some(make_room) = make_room {
             make_room();
@@ -107,12 +107,12 @@ impl BudgetedRecording for Stream {
     /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then
     /// cuts off readers that are further behind than the window.
     fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
-        let still = self.change(|state| state.end_stalled(now));
-        if still.is_none() {
-            // A second change: the deferred work of the first one sets `held`.
+        let stalls_at = self.change(|state| state.end_stalled(now));
+        if stalls_at.is_none() {
+            // A second change: the deferred work of the first one sets `reservation`.
             self.change(|state| state.release_room(now));
         }
-        still
+        stalls_at
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) trait BodySink: Send {
     /// Counts data to record. Returns `false` if the recording must end.
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns the dependencies of the body so far.
-    fn reads(&self) -> Option<Dependencies>;
+    fn dependencies(&self) -> Option<Dependencies>;
     /// Returns a function that makes room in the memory budget, if this data does not fit. The
     /// caller must not hold a lock when it calls that function.
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;

@@ -17,7 +17,7 @@ pub(super) struct Element {
 ///
 /// A handler may count the proxies that it trusts from the last element (RFC 7239 section 6.2), so
 /// elements keep their distance from the end.
-const PLACE: &str = "for=unknown";
+const PLACEHOLDER: &str = "for=unknown";
 
 impl Element {
     /// Returns the canonical elements of all lines, which is an empty string if none describes the
@@ -31,7 +31,7 @@ impl Element {
             is_there = true;
             match (list.is_empty(), text.is_empty()) {
                 (true, _) => list = text,
-                (false, true) => list.extend([", ", PLACE]),
+                (false, true) => list.extend([", ", PLACEHOLDER]),
                 (false, false) => list.extend([", ", &text]),
             }
         }
@@ -48,7 +48,7 @@ impl Element {
                 [] => break,
                 [b';', more @ ..] => rest = more,
                 _ => {
-                    let (name, value, more) = pair(rest)?;
+                    let (name, value, more) = read_pair(rest)?;
                     rest = more;
                     match name.as_str() {
                         "proto" => proto = Some(scheme(&value)?),
@@ -81,11 +81,11 @@ impl Element {
 }
 
 /// Parses a pair up to the next semicolon. Returns its name in lower case, its value, and the rest.
-fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
+fn read_pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
     let at = text.iter().position(|byte| !is_of_token(*byte)).filter(|at| *at > 0 && text[*at] == b'=')?;
     let name = std::str::from_utf8(&text[..at]).ok()?.to_ascii_lowercase();
     let (value, rest) = match &text[at + 1..] {
-        [b'"', quoted @ ..] => unquoted(quoted)?,
+        [b'"', quoted @ ..] => read_quoted(quoted)?,
         plain => {
             let end = plain.iter().position(|byte| *byte == b';').unwrap_or(plain.len());
             let value = trim(&plain[..end]);
@@ -102,7 +102,7 @@ fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
 
 /// Parses a quoted string after its opening quote (RFC 9110 section 5.6.4). Returns the value and
 /// the rest.
-fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+fn read_quoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     let mut bytes = text.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {

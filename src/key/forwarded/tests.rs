@@ -13,14 +13,14 @@ fn headers(name: &str, lines: &[&[u8]]) -> HeaderMap {
 fn of(name: &str, lines: &[&str]) -> Result<Option<String>, KeyError> {
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
     let headers = headers(name, &lines);
-    let field = ForwardedField::named(headers.keys().next().expect("a line")).expect("a field");
+    let field = ForwardedField::from_name(headers.keys().next().expect("a line")).expect("a field");
     field.canonical(&headers, &QueryKey::raw()).map(|value| value.map(Cow::into_owned))
 }
 
 #[test]
 fn fields_are_listed_by_their_number() {
     for (at, field) in ForwardedField::ALL.into_iter().enumerate() {
-        assert_eq!((field as usize, ForwardedField::named(field.name())), (at, Some(field)));
+        assert_eq!((field as usize, ForwardedField::from_name(field.name())), (at, Some(field)));
     }
 }
 

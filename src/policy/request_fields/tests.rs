@@ -1,6 +1,6 @@
 //! Names that identify, names that do not, and names composed of words.
 
-use super::{HeaderRole, detail, is_harmless, meaning};
+use super::{HeaderRole, detail, is_harmless, role_of};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::sample::select;
 
@@ -115,13 +115,13 @@ const HARMLESS: [&str; 201] = [
 
 #[test]
 fn fields_of_credentials_and_identities_identify() {
-    let missed: Vec<_> = IDENTIFYING.into_iter().filter(|name| !meaning(name).identifies()).collect();
+    let missed: Vec<_> = IDENTIFYING.into_iter().filter(|name| !role_of(name).identifies()).collect();
     assert!(missed.is_empty(), "{missed:?}");
 }
 
 #[test]
 fn fields_of_browsers_proxies_and_pages_do_not_identify() {
-    let caught: Vec<_> = HARMLESS.into_iter().filter(|name| meaning(name).identifies()).collect();
+    let caught: Vec<_> = HARMLESS.into_iter().filter(|name| role_of(name).identifies()).collect();
     assert!(caught.is_empty(), "{caught:?}");
 }
 
@@ -129,7 +129,7 @@ fn fields_of_browsers_proxies_and_pages_do_not_identify() {
 fn no_name_with_a_role_is_listed_as_harmless() {
     for (name, _) in super::NAMES {
         assert!(!is_harmless(name), "{name}");
-        assert!(!matches!(meaning(name), HeaderRole::Nothing), "{name}");
+        assert!(!matches!(role_of(name), HeaderRole::Other), "{name}");
     }
 }
 
@@ -191,7 +191,7 @@ proptest! {
     ) {
         let name = format!("{before}{word}{behind}");
         let is_listed = is_harmless(&name);
-        prop_assert!(is_listed || meaning(&name).identifies() || behind.starts_with("-agent"), "{name}");
+        prop_assert!(is_listed || role_of(&name).identifies() || behind.starts_with("-agent"), "{name}");
     }
 
     #[test]
@@ -201,7 +201,7 @@ proptest! {
     ) {
         let names = [format!("{before}{word}"), format!("x-{before}{word}"), format!("x-{before}{word}-id")];
         for name in names {
-            prop_assert!(meaning(&name).identifies(), "{name}");
+            prop_assert!(role_of(&name).identifies(), "{name}");
         }
     }
 
@@ -210,11 +210,11 @@ proptest! {
         before in "x-[b-df-hj-np-tv-z]{3,9}",
     ) {
         let last = format!("{before}-key");
-        prop_assert!(meaning(&last).identifies(), "{last}");
+        prop_assert!(role_of(&last).identifies(), "{last}");
     }
 
     #[test]
     fn any_name_is_classified_without_a_panic(name in "[!-~]{0,100}") {
-        let _ = meaning(&name.to_ascii_lowercase());
+        let _ = role_of(&name.to_ascii_lowercase());
     }
 }

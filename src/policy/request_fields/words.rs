@@ -29,10 +29,10 @@ const fn stems(first: u8) -> &'static [&'static str] {
 }
 
 /// Stems that identify at the start or end of a word. Inside, they are parts of other words.
-const ENDS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
+const EDGE_STEMS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
 /// Returns `true` for whole words that identify: personal data, and words of single products.
-fn identifies_alone(word: &[u8]) -> bool {
+fn is_identifying_word(word: &[u8]) -> bool {
     is_listed! { word,
         2: b"cn" b"dn" b"sn";
         3: b"2fa" b"acr" b"iap" b"jwe" b"krb" b"mfa" b"otp" b"psk" b"sid" b"sig" b"ssn" b"uid" b"upn";
@@ -53,10 +53,10 @@ fn identifies_alone(word: &[u8]) -> bool {
 }
 
 /// Words that identify only at the end of a name. Before other words, they name parts of a site.
-const LAST: [&str; 2] = ["scope", "sub"];
+const LAST_WORDS: [&str; 2] = ["scope", "sub"];
 
 /// Words that identify a visitor if an identifier follows, as the next word or run together.
-const IDENTIFIED: [&str; 24] = [
+const OWNER_WORDS: [&str; 24] = [
     "advertising",
     "anonymous",
     "browser",
@@ -84,7 +84,7 @@ const IDENTIFIED: [&str; 24] = [
 ];
 
 /// Words for identifiers.
-const IDENTIFIERS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
+const IDENTIFIER_WORDS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
 
 /// Words that denote a person's name before `name`, as a separate word or run together.
 const PERSONAL_NAMES: [&str; 10] =
@@ -92,7 +92,7 @@ const PERSONAL_NAMES: [&str; 10] =
 
 /// Other pairs of adjacent words that identify. Apart from `secret`, none of these words identifies
 /// before another word.
-const PAIRS: [(&str, &[&str]); 18] = [
+const IDENTIFYING_PAIRS: [(&str, &[&str]); 18] = [
     ("access", &["key"]),
     ("api", &["key"]),
     ("calling", &["line"]),
@@ -121,22 +121,22 @@ const HARMLESS_PAIRS: [(&str, &str); 4] =
 
 /// Names that identify though none of their words does. Both hold the identity that a gateway has
 /// authorized; `Request-Context` alone names an application.
-const WHOLE: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
+const IDENTIFYING_NAMES: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
 /// Returns `true` if the name of a field indicates that its value identifies a visitor.
-pub(super) fn identify(name: &str) -> bool {
+pub(super) fn name_identifies(name: &str) -> bool {
     // The key of a cache entry is not secret.
     if name.strip_suffix("key").is_some_and(|rest| rest.trim_end_matches(['-', '_']).ends_with("cache")) {
         return false;
     }
     // `$WS…` fields describe the connection and its user to WebSphere plug-ins.
-    if WHOLE.contains(&name) || name.starts_with("$ws") {
+    if IDENTIFYING_NAMES.contains(&name) || name.starts_with("$ws") {
         return true;
     }
     let mut words = words(name.as_bytes()).peekable();
     while let Some(word) = words.next() {
         let next = words.peek().copied();
-        if identifies(word, next) || (next.is_none() && identifies_as_last(word)) {
+        if word_identifies(word, next) || (next.is_none() && last_word_identifies(word)) {
             return true;
         }
     }
@@ -147,11 +147,11 @@ fn words(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-fn identifies_as_last(word: &[u8]) -> bool {
-    word.ends_with(b"key") || word == b"keys" || is_one_of(&LAST, word)
+fn last_word_identifies(word: &[u8]) -> bool {
+    word.ends_with(b"key") || word == b"keys" || is_one_of(&LAST_WORDS, word)
 }
 
-fn identifies(word: &[u8], next: Option<&[u8]>) -> bool {
+fn word_identifies(word: &[u8], next: Option<&[u8]>) -> bool {
     let is_pair = |(first, second): &(&str, &str)| {
         first.as_bytes() == word && next.is_some_and(|next| second.as_bytes() == next)
     };
@@ -164,10 +164,10 @@ fn identifies(word: &[u8], next: Option<&[u8]>) -> bool {
         || word.ends_with(b"auth")
         || has_stem(word)
         || word.ends_with(b"sid")
-        || ENDS.iter().any(|end| word.starts_with(end.as_bytes()) || word.ends_with(end.as_bytes()))
-        || identifies_alone(word)
+        || EDGE_STEMS.iter().any(|end| word.starts_with(end.as_bytes()) || word.ends_with(end.as_bytes()))
+        || is_identifying_word(word)
         || is_run_together(word)
-        || next.is_some_and(|next| identify_together(word, next))
+        || next.is_some_and(|next| pair_identifies(word, next))
 }
 
 fn has_stem(word: &[u8]) -> bool {
@@ -178,9 +178,9 @@ fn has_stem(word: &[u8]) -> bool {
 }
 
 /// Returns `true` if two adjacent words identify together.
-fn identify_together(word: &[u8], next: &[u8]) -> bool {
-    let pair = PAIRS.iter().find(|(first, _)| first.as_bytes() == word);
-    (is_one_of(&IDENTIFIERS, next) && is_one_of(&IDENTIFIED, word))
+fn pair_identifies(word: &[u8], next: &[u8]) -> bool {
+    let pair = IDENTIFYING_PAIRS.iter().find(|(first, _)| first.as_bytes() == word);
+    (is_one_of(&IDENTIFIER_WORDS, next) && is_one_of(&OWNER_WORDS, word))
         || (next == b"name" && is_one_of(&PERSONAL_NAMES, word))
         || pair.is_some_and(|(_, seconds)| is_one_of(seconds, next))
 }
@@ -189,10 +189,10 @@ fn identify_together(word: &[u8], next: &[u8]) -> bool {
 fn is_run_together(word: &[u8]) -> bool {
     let identified = |end: &&str| {
         let owner = word.strip_suffix(end.as_bytes());
-        owner.is_some_and(|owner| is_one_of(&IDENTIFIED, owner) || identifies_alone(owner))
+        owner.is_some_and(|owner| is_one_of(&OWNER_WORDS, owner) || is_identifying_word(owner))
     };
     let is_name = || word.strip_suffix(b"name").is_some_and(|whose| is_one_of(&PERSONAL_NAMES, whose));
-    IDENTIFIERS.iter().any(identified) || is_name()
+    IDENTIFIER_WORDS.iter().any(identified) || is_name()
 }
 
 fn is_one_of(words: &[&str], word: &[u8]) -> bool {

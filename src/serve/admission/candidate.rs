@@ -1,11 +1,13 @@
 //! The steps of the admission of one response.
 
 use super::exchange::{Admission, Exchange};
-use super::freshness::{came_stale, fresh_by_policy_until, serves_while_revalidating, shortened, until};
+use super::freshness::{
+    fresh_by_policy_until, fresh_until_ttl, serves_while_revalidating, shortened, stale_since,
+};
 use super::recipient::check_single_recipient;
 use super::tags::{scopes_of, tags};
 use crate::clock::Moment;
-use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
+use crate::entry::{Head, NominatedField, StoredResponse, headers_for_storage};
 use crate::key::{ForwardedField, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
@@ -13,17 +15,17 @@ use crate::rules::accept;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::date;
 use crate::rules::freshness::{
-    ExplicitLifetime, ResponseTime, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+    ExplicitLifetime, ResponseTime, corrected_initial_age, explicit_lifetime, heuristic_lifetime,
 };
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{StaleOverrides, Windows};
 use crate::rules::storability::{SET_COOKIE2, Storability, declared_length, storable};
-use crate::rules::strip::not_stored;
+use crate::rules::strip::fields_not_stored;
 use crate::rules::vary::Vary;
 use crate::serve::config::LayerConfig;
-use crate::serve::lookup::{is_coded_for_some, retained};
+use crate::serve::lookup::{requires_coding, retention};
 use crate::serve::request::reaches_handler;
-use crate::serve::respond::told;
+use crate::serve::respond::client_cache_control;
 use crate::status::Detail;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE};
@@ -55,7 +57,7 @@ pub(super) struct Candidate<'a> {
 struct Selecting {
     fields: Vec<HeaderName>,
     /// Whether only clients that accept the content coding may get the response.
-    is_coded_for_some: bool,
+    requires_coding: bool,
 }
 
 /// How long a response is fresh, and its stale windows.
@@ -77,7 +79,7 @@ impl<'a> Candidate<'a> {
         let clock = config.cache.clock();
         let now = clock.now();
         let received = ResponseTime::new(clock.wall(), exchange.request_time, now.since(exchange.began));
-        let lifetime = stated_lifetime(&directives, &response.headers, received.latest());
+        let lifetime = explicit_lifetime(&directives, &response.headers, received.latest());
         let is_revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         let is_explicit = matches!(lifetime, ExplicitLifetime::For(_));
         let shares_cookies = config.policy.sharing == Sharing::Rfc9111
@@ -109,12 +111,12 @@ impl<'a> Candidate<'a> {
         let declared = declared_length(&self.response.headers).map_err(Detail::from)?;
         let tags = tags(&self.config.policy, &self.response.headers, self.hints)?;
         let mut head = self.head(self.stored_headers(&tags), &selecting, &freshness, &tags);
-        let told = told(&self.config.policy, self.hints, self.exchange.facts);
-        head.tell(told, self.config.emitted());
-        let retained = retained(&self.config.policy, &head);
+        let client_control = client_cache_control(&self.config.policy, self.hints, self.exchange.facts);
+        head.rewrite_for_clients(client_control, self.config.emitted());
+        let retention = retention(&self.config.policy, &head);
         let stored = StoredResponse::new(head, Bytes::new());
         let limit = self.limit(&stored, declared)?;
-        Ok(Admission { stored, declared, limit, retained, told })
+        Ok(Admission { stored, declared, limit, retention, client_control })
     }
 
     /// Refuses a response that the handler or an inner layer has marked (`CacheHints::never`,
@@ -147,15 +149,15 @@ impl<'a> Candidate<'a> {
             directives: &self.directives,
             vary: &self.vary,
             revalidatable: self.is_revalidatable,
-            hinted: self.own_ttl() != Ttl::Default,
-            by_rfc: self.config.policy.sharing == Sharing::Rfc9111,
+            hinted: self.handler_ttl() != Ttl::Default,
+            is_rfc9111: self.config.policy.sharing == Sharing::Rfc9111,
             shares_cookies: self.shares_cookies || self.sets_harmless_cookies(),
         })
         .map_err(Detail::from)
     }
 
     /// Returns the TTL that the handler sets.
-    fn own_ttl(&self) -> Ttl {
+    fn handler_ttl(&self) -> Ttl {
         self.hints.map_or(Ttl::Default, |hints| hints.ttl)
     }
 
@@ -176,10 +178,10 @@ impl<'a> Candidate<'a> {
         fields.dedup();
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
-        let is_coded_for_some = is_coded_for_some(&config.policy, headers, &fields);
+        let requires_coding = requires_coding(&config.policy, headers, &fields);
         // Storing the response could replace one that more clients can use, and this client could
         // never reuse it.
-        if is_coded_for_some && !accept::offers_codings(exchange.request, headers) {
+        if requires_coding && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
         }
         // Requests with this key are forwarded with the same values of covered fields.
@@ -191,7 +193,7 @@ impl<'a> Candidate<'a> {
         if config.policy.sharing == Sharing::App {
             check_single_recipient(headers, by_origin)?;
         }
-        Ok(Selecting { fields, is_coded_for_some })
+        Ok(Selecting { fields, requires_coding })
     }
 
     /// Checks that the handler saw every nominated field, and that the policy ignores none of them.
@@ -220,14 +222,14 @@ impl<'a> Candidate<'a> {
         // stripped.
         let is_cookie = *field == COOKIE && exchange.cookies_declared && !exchange.facts.personal;
         // The handler sees a forwarded field only in the form that enters the key.
-        let is_forwarded = ForwardedField::named(field).is_some();
+        let is_forwarded = ForwardedField::from_name(field).is_some();
         is_cookie || is_forwarded || self.config.policy.key.covers(field)
     }
 
     fn check_predicate(&self) -> Result<(), Detail> {
         let predicates = &self.config.policy.predicates;
-        let stores = |asked| predicates.stores(RequestHead::from(asked), self.response);
-        if self.exchange.asked.is_none_or(stores) { Ok(()) } else { Err(Detail::Predicate) }
+        let stores = |request_head| predicates.admit(RequestHead::from(request_head), self.response);
+        if self.exchange.request_head.is_none_or(stores) { Ok(()) } else { Err(Detail::Predicate) }
     }
 
     /// Returns the end of freshness (RFC 9111 section 4.2) and the stale windows (RFC 5861).
@@ -248,10 +250,14 @@ impl<'a> Candidate<'a> {
 
     fn fresh_until(&self, initial_age: Duration, windows: StaleOverrides) -> Result<Moment, Detail> {
         let (config, directives, now) = (self.config, &self.directives, self.now);
-        let (status, facts, own_ttl) = (self.response.status, self.exchange.facts, self.own_ttl());
+        let (status, facts, handler_ttl) = (self.response.status, self.exchange.facts, self.handler_ttl());
         // The handler's TTL outranks all other lifetimes. `check_storable` has refused `no-store`.
-        if own_ttl != Ttl::Default {
-            return if self.stores_hinted() { until(own_ttl, now) } else { Err(Detail::Status) };
+        if handler_ttl != Ttl::Default {
+            return if self.stores_hinted() {
+                fresh_until_ttl(handler_ttl, now)
+            } else {
+                Err(Detail::Status)
+            };
         }
         // RFC 9111 section 5.2.2.4: the response is validated before each use.
         if directives.no_cache == Qualified::All {
@@ -263,17 +269,17 @@ impl<'a> Candidate<'a> {
         }
         let headers = &self.response.headers;
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
-        let came_stale = came_stale(self.lifetime, initial_age, now);
+        let stale_since = stale_since(self.lifetime, initial_age, now);
         match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
             // Stored to be revalidated, as stale as it is: the response may have become stale in
             // another cache.
-            Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
+            Err(Detail::NotFresh) if self.is_revalidatable => Ok(stale_since),
             // RFC 5861 section 3.
             Err(Detail::NotFresh)
                 if config.policy.stores_with_lifetime(status)
-                    && serves_while_revalidating(came_stale, windows, directives, now) =>
+                    && serves_while_revalidating(stale_since, windows, directives, now) =>
             {
-                Ok(came_stale)
+                Ok(stale_since)
             }
             fresh_until => fresh_until,
         }
@@ -289,8 +295,8 @@ impl<'a> Candidate<'a> {
     /// Returns the fields to store (RFC 9111 section 3.1).
     fn stored_headers(&self, tags: &[String]) -> HeaderMap {
         let (policy, response) = (&self.config.policy, self.response);
-        let mut excluded = not_stored(&response.headers, &self.directives, self.shares_cookies);
-        excluded.extend_from_slice(&policy.unstored);
+        let mut excluded = fields_not_stored(&response.headers, &self.directives, self.shares_cookies);
+        excluded.extend_from_slice(&policy.unstored_headers);
         if response.status == StatusCode::TOO_MANY_REQUESTS {
             // The `Retry-After` of a 429 is for the one client that sent too many requests (RFC
             // 6585 section 4).
@@ -300,7 +306,7 @@ impl<'a> Candidate<'a> {
         for name in &excluded {
             headers.remove(name);
         }
-        if let Some(fields) = policy.tags_told {
+        if let Some(fields) = policy.tag_fields_emitted {
             fields.write(tags, &mut headers);
         }
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
@@ -319,7 +325,7 @@ impl<'a> Candidate<'a> {
         tags: &[String],
     ) -> Head {
         let (exchange, selection) = (self.exchange, self.config.selection());
-        let nominate = |field: &HeaderName| Nominated::from_request(field, exchange.request, selection);
+        let nominate = |field: &HeaderName| NominatedField::from_request(field, exchange.request, selection);
         let mut head = Head::new(self.response.status, headers, exchange.generation, self.now);
         head.nominated = selecting.fields.iter().map(nominate).collect();
         head.scopes = scopes_of(exchange.scopes, exchange.hosts, tags);
@@ -328,8 +334,8 @@ impl<'a> Candidate<'a> {
         head.windows = freshness.windows;
         head.hinted_windows = freshness.hinted_windows;
         head.cost = self.now.since(exchange.began);
-        head.is_coded_for_some = selecting.is_coded_for_some;
-        head.hinted = match self.own_ttl() {
+        head.requires_coding = selecting.requires_coding;
+        head.hinted_ttl = match self.handler_ttl() {
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => Some(Duration::MAX),
             Ttl::Default => None,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 pub(in crate::serve) struct Exchange<'a> {
     pub(in crate::serve) request: &'a HeaderMap,
     /// The whole request head, if a predicate needs it.
-    pub(in crate::serve) asked: Option<&'a request::Parts>,
+    pub(in crate::serve) request_head: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
     /// Whether this layer or an outer one has a rule for cookies. A request with undeclared cookies
     /// then bypasses the cache.
@@ -36,7 +36,7 @@ pub(in crate::serve) struct Admission {
     /// The maximum number of body bytes to record.
     pub(in crate::serve) limit: u64,
     /// How long the response is retained once it is stale.
-    pub(in crate::serve) retained: Duration,
+    pub(in crate::serve) retention: Duration,
     /// The `Cache-Control` rewrite for clients. The first client and later hits get the same.
-    pub(in crate::serve) told: ClientCacheControl,
+    pub(in crate::serve) client_control: ClientCacheControl,
 }

@@ -4,7 +4,7 @@ use crate::clock::Moment;
 use crate::entry::{Head, StoredResponse};
 use crate::policy::Ttl;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
-use crate::rules::freshness::{ExplicitLifetime, fresh_until, heuristic_lifetime, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, explicit_lifetime, fresh_until, heuristic_lifetime};
 use crate::rules::stale::{StaleOverrides, Windows};
 use crate::serve::config::{LayerConfig, Level};
 use crate::status::Detail;
@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
 /// The resolution of a [`Moment`].
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_LIFETIME: Duration = Duration::from_millis(1);
 
 /// Returns the end of freshness (RFC 9111 section 4.2.1). The first rule that applies decides:
 ///
@@ -38,10 +38,10 @@ pub(super) fn fresh_by_policy_until(
         return Err(Detail::NotFresh);
     }
     if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (config.level, plain) {
-        return until(ttl, now);
+        return fresh_until_ttl(ttl, now);
     }
     if let (ExplicitLifetime::Silent, Some(ttl)) = (stated, config.policy.negative(status)) {
-        return until(Ttl::For(ttl), now);
+        return fresh_until_ttl(Ttl::For(ttl), now);
     }
     let lifetime = match stated {
         ExplicitLifetime::For(_) if !config.policy.stores_with_lifetime(status) => {
@@ -49,7 +49,7 @@ pub(super) fn fresh_by_policy_until(
         }
         ExplicitLifetime::For(lifetime) => lifetime,
         ExplicitLifetime::Silent if plain && config.policy.default_ttl != Ttl::Default => {
-            return until(config.policy.default_ttl, now);
+            return fresh_until_ttl(config.policy.default_ttl, now);
         }
         ExplicitLifetime::Silent | ExplicitLifetime::Stale => {
             let most = config.policy.heuristic.ok_or(Detail::NoLifetime)?;
@@ -77,9 +77,9 @@ pub(in crate::serve) fn fresh_again_until(
     like: &Head,
 ) -> Option<Moment> {
     let (now, wall) = (config.cache.clock().now(), config.cache.clock().wall());
-    let stated = stated_lifetime(directives, headers, wall);
+    let stated = explicit_lifetime(directives, headers, wall);
     let guessed = || heuristic_lifetime(variant.status(), directives, headers, wall);
-    let own = match variant.head().hinted {
+    let own = match variant.head().hinted_ttl {
         Some(ttl) => now.after(ttl),
         None if directives.no_cache == Qualified::All => return None,
         None => fresh_by_policy_until(
@@ -102,11 +102,11 @@ pub(super) fn shortened(config: &LayerConfig, fresh_until: Moment, now: Moment) 
         return fresh_until;
     }
     let rest = fresh_until.since(now).mul_f64(1.0 - share * config.cache.draw());
-    now.after(rest.max(SHORTEST))
+    now.after(rest.max(MIN_LIFETIME))
 }
 
 /// Returns the end of freshness of a response that is stale on arrival.
-pub(super) fn came_stale(stated: ExplicitLifetime, initial_age: Duration, now: Moment) -> Moment {
+pub(super) fn stale_since(stated: ExplicitLifetime, initial_age: Duration, now: Moment) -> Moment {
     match stated {
         ExplicitLifetime::For(lifetime) => fresh_until(now, lifetime, initial_age),
         ExplicitLifetime::Stale | ExplicitLifetime::Silent => fresh_until(now, Duration::ZERO, initial_age),
@@ -128,7 +128,7 @@ pub(super) fn serves_while_revalidating(
 ///
 /// # Errors
 /// Returns `ZeroTtl` for a TTL below a millisecond, and `NoLifetime` for `Ttl::Default`.
-pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
+pub(super) fn fresh_until_ttl(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
     match ttl {
         Ttl::Forever => Ok(Moment::NEVER),
         // A `Moment` counts milliseconds.
@@ -163,7 +163,7 @@ mod tests {
         LayerConfig::new(cache.expect("a cache"), policy.build().expect("a policy"), level)
     }
 
-    fn left(until: Result<Moment, Detail>, now: Moment) -> Result<u64, Detail> {
+    fn remaining(until: Result<Moment, Detail>, now: Moment) -> Result<u64, Detail> {
         until.map(|until| if until == Moment::NEVER { FOREVER } else { until.since(now).as_secs() })
     }
 
@@ -179,7 +179,7 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("a status");
             let heuristic = || guessed.map(seconds);
             let until = fresh_by_policy_until(&config, (stated, heuristic), status, seconds(age), now);
-            assert_eq!(left(until, now), expected, "row {row}: {known:?}");
+            assert_eq!(remaining(until, now), expected, "row {row}: {known:?}");
         }
     }
 
@@ -265,7 +265,7 @@ mod tests {
             assert!(rests.iter().all(|rest| (least..=100_000).contains(rest)), "{share}: {rests:?}");
             assert!(rests.iter().any(|rest| *rest < 100_000), "{share}: {rests:?}");
         }
-        let shortest = now.after(SHORTEST);
+        let shortest = now.after(MIN_LIFETIME);
         assert!((0..100).all(|_| shortened(&config(1.0), shortest, now) == shortest));
     }
 
@@ -276,7 +276,7 @@ mod tests {
         for (stated, age, ago) in
             [(stated(10), 15, 5), (Stale, 15, 15), (Silent, 15, 15), (stated(10), 10, 0)]
         {
-            assert_eq!(came_stale(stated, seconds(age), now), now.before(seconds(ago)), "{stated:?}");
+            assert_eq!(stale_since(stated, seconds(age), now), now.before(seconds(ago)), "{stated:?}");
         }
     }
 
@@ -329,7 +329,7 @@ mod tests {
             let head =
                 || Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(1, 0), now);
             let (mut own, mut like) = (head(), head());
-            own.hinted = hinted.map(seconds);
+            own.hinted_ttl = hinted.map(seconds);
             like.fresh_until = now.after(seconds(like_until));
             // The age of the validated response also counts for the other variants.
             like.corrected_initial_age = if directives == "max-age=4" { seconds(4) } else { Duration::ZERO };

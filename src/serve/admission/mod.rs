@@ -33,12 +33,12 @@ pub(super) fn admit(
 /// # Errors
 /// Returns `TooLarge` or `ContentLength`.
 pub(super) fn body_fits<B: Body>(body: &B, admission: &Admission) -> Result<(), Detail> {
-    let said = body.size_hint();
-    if said.lower() > admission.limit {
+    let size = body.size_hint();
+    if size.lower() > admission.limit {
         return Err(Detail::TooLarge);
     }
-    match said.exact().zip(admission.declared) {
-        Some((said, declared)) if said != declared => Err(Detail::ContentLength),
+    match size.exact().zip(admission.declared) {
+        Some((size, declared)) if size != declared => Err(Detail::ContentLength),
         _ => Ok(()),
     }
 }
@@ -76,8 +76,8 @@ mod tests {
             let now = crate::clock::Clock::system().now();
             let head = Head::new(StatusCode::OK, HeaderMap::new(), Generation::new(1, 0), now);
             let stored = StoredResponse::new(head, Bytes::new());
-            let (retained, told) = (Duration::ZERO, Default::default());
-            let admission = Admission { stored, declared, limit, retained, told };
+            let (retention, client_control) = (Duration::ZERO, Default::default());
+            let admission = Admission { stored, declared, limit, retention, client_control };
             assert_eq!(body_fits(&body, &admission), expected, "row {row}");
         }
     }

@@ -6,9 +6,9 @@ use crate::status::Detail;
 use http::HeaderMap;
 
 /// The maximum number of tags of a response.
-const MOST_TAGS: usize = 256;
+const MAX_TAGS: usize = 256;
 /// The maximum length of a tag, in bytes.
-const LONGEST_TAG: usize = 1024;
+const MAX_TAG_LENGTH: usize = 1024;
 
 /// Returns the tags of a response from its fields and hints, sorted and without duplicates.
 ///
@@ -20,11 +20,11 @@ pub(in crate::serve) fn tags(
     headers: &HeaderMap,
     hints: Option<&CacheHints>,
 ) -> Result<Vec<String>, Detail> {
-    let mut tags = policy.tags_read.read(headers).map_err(|_| Detail::Tags)?;
+    let mut tags = policy.tag_fields_read.read(headers).map_err(|_| Detail::Tags)?;
     tags.extend(hints.into_iter().flat_map(|hints| hints.tags.iter().cloned()));
     tags.sort_unstable();
     tags.dedup();
-    let fit = tags.len() <= MOST_TAGS && tags.iter().all(|tag| tag.len() <= LONGEST_TAG);
+    let fit = tags.len() <= MAX_TAGS && tags.iter().all(|tag| tag.len() <= MAX_TAG_LENGTH);
     if fit { Ok(tags) } else { Err(Detail::Tags) }
 }
 

@@ -7,7 +7,7 @@ use crate::flight::{Flight, HitForMissReason, Outcome, Role, Stream, Wait};
 use crate::key::CacheKey;
 use crate::serve::deadline::Deadline;
 use crate::serve::fetch::{FetchPlan, StoredEntry};
-use crate::serve::lookup::{Lookup, NotReusable, Reuse, StoreUnavailable, look, other_variant, selects};
+use crate::serve::lookup::{Lookup, NotReusable, Reuse, StoreUnavailable, look_up, other_variant, selects};
 use crate::serve::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
 use crate::waker_relay::relay_waker;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 /// The number of consecutive failed flights after which followers call the service themselves, a
 /// few at a time.
-const FAILURES: u32 = 2;
+const MAX_FAILED_FLIGHTS: u32 = 2;
 
 /// A request that looks up its response, and joins flights.
 pub(super) struct Collapse<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Collapse<'a> {
     /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
     /// The reason why the request would have been forwarded, once it has waited.
-    pub(super) waited_for: Option<Reason>,
+    pub(super) waited_reason: Option<Reason>,
 }
 
 /// The result of a round.
@@ -40,13 +40,13 @@ pub(super) enum Progress {
     Done(Action),
     LookAgain,
     /// Go on with this result in place of another look-up.
-    Known(Lookup),
+    LookedUp(Lookup),
 }
 
 impl Progress {
     /// Fetches without a flight.
-    async fn fetch_alone(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
-        Self::Done(Action::Fetch(FetchPlan::alone(state, reason, stored).await))
+    async fn fetch_without_flight(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
+        Self::Done(Action::Fetch(FetchPlan::without_flight(state, reason, stored).await))
     }
 }
 
@@ -67,7 +67,7 @@ enum LookupOutcome {
 impl<'a> Collapse<'a> {
     pub(super) fn new(state: &'a RequestState, request: &'a HeaderMap) -> Self {
         let deadline = Deadline::new(state.config.policy.collapse_timeout);
-        Self { state, request, deadline, failures: 0, outdated: None, waited_for: None }
+        Self { state, request, deadline, failures: 0, outdated: None, waited_reason: None }
     }
 
     /// Acts on the result of a look-up. A miss joins the flight of its key, and a follower waits
@@ -77,51 +77,51 @@ impl<'a> Collapse<'a> {
         if let Lookup::Stale { stored, variant } = lookup {
             return Progress::Done(serve_stale(state, self.request, stored, variant).await);
         }
-        let FlightMiss { reason, key, stale } = match self.missed(lookup) {
+        let FlightMiss { reason, key, stale } = match self.classify(lookup) {
             LookupOutcome::Flight(miss) => miss,
             LookupOutcome::Done(action) => return Progress::Done(action),
         };
         if !is_collapsible(state, reason) {
-            return Progress::fetch_alone(state, reason, stale).await;
+            return Progress::fetch_without_flight(state, reason, stale).await;
         }
         let flight = match join(state, &key, self.outdated.take(), self.failures, &state.chain).await {
             Err(StoreUnavailable) => return Progress::Done(Action::bypass(Detail::StoreFailed)),
             Ok(Role::Leader(leader)) => {
                 return Progress::Done(lead(state, self.request, leader, reason).await);
             }
-            Ok(Role::Alone) => return Progress::fetch_alone(state, reason, stale).await,
+            Ok(Role::TableFull) => return Progress::fetch_without_flight(state, reason, stale).await,
             Ok(Role::Follower(flight)) => flight,
         };
         let Some(wait) = state.chain.wait_for(&flight.leader) else {
-            return Progress::fetch_alone(state, reason, stale).await;
+            return Progress::fetch_without_flight(state, reason, stale).await;
         };
-        let Some(_waiting) = flight.wait_in(state.config.policy.max_followers) else {
-            return Progress::fetch_alone(state, reason, stale).await;
+        let Some(_waiting) = flight.add_follower(state.config.policy.max_followers) else {
+            return Progress::fetch_without_flight(state, reason, stale).await;
         };
-        self.waited_for = Some(reason);
-        match self.deadline.run(outcome_of(state, &flight)).await {
+        self.waited_reason = Some(reason);
+        match self.deadline.run(await_outcome(state, &flight)).await {
             Some(Outcome::Stored(stored)) => self.after_stored(stored).await,
             Some(Outcome::Begun(stream)) => self.after_begun(&stream, wait, &flight, reason, stale).await,
-            Some(Outcome::Dangling) => Progress::LookAgain,
-            Some(Outcome::Failed(gate)) => self.after_failed(gate, &flight, reason).await,
-            Some(Outcome::Pass) => Progress::fetch_alone(state, reason, stale).await,
+            Some(Outcome::Abandoned) => Progress::LookAgain,
+            Some(Outcome::Failed(semaphore)) => self.after_failed(semaphore, &flight, reason).await,
+            Some(Outcome::Unshared) => Progress::fetch_without_flight(state, reason, stale).await,
             None => {
                 // The key becomes hit-for-miss, so that later requests do not wait as long. Storing
                 // a response ends this state.
                 let cache = &state.config.cache;
-                let (passes, now) = (cache.hit_for_miss(), cache.clock().now());
-                passes.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
-                Progress::fetch_alone(state, reason, stale).await
+                let (hit_for_miss, now) = (cache.hit_for_miss(), cache.clock().now());
+                hit_for_miss.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
+                Progress::fetch_without_flight(state, reason, stale).await
             }
         }
     }
 
     /// Returns the miss if it may join a flight, otherwise the action that the look-up leads to.
-    fn missed(&self, lookup: Lookup) -> LookupOutcome {
+    fn classify(&self, lookup: Lookup) -> LookupOutcome {
         let state = self.state;
         match lookup {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                LookupOutcome::Done(Action::Answer(stored, self.waited_for))
+                LookupOutcome::Done(Action::Answer(stored, self.waited_reason))
             }
             Lookup::Bypass(_) | Lookup::Miss { .. }
                 if state.facts.directives
@@ -149,10 +149,10 @@ impl<'a> Collapse<'a> {
 
     /// Answers with the stored response if it fits the request, else looks up again.
     async fn after_stored(&self, stored: Arc<StoredResponse>) -> Progress {
-        match is_usable(self.state, &stored, self.request, false).await {
+        match answers_request(self.state, &stored, self.request, false).await {
             Ok(true) => {
                 stored.note_use();
-                Progress::Done(Action::Answer(stored, self.waited_for))
+                Progress::Done(Action::Answer(stored, self.waited_reason))
             }
             Ok(false) => Progress::LookAgain,
             Err(StoreUnavailable) => Progress::Done(Action::bypass(Detail::StoreFailed)),
@@ -178,20 +178,20 @@ impl<'a> Collapse<'a> {
         let Some(reader) = stream.and_then(|stream| stream.join()) else {
             // The body or its recording has ended. The response is about to be stored, or never
             // will be.
-            self.deadline.run(unless_holding(state, flight.ended())).await;
+            self.deadline.run(unless_admission_held(state, flight.wait_for_end())).await;
             return Progress::LookAgain;
         };
         // A value that the response was made from has changed, or is still being read: the response
         // can't be shared.
         let Some(head) = reader.stream().head_so_far() else {
-            return Progress::fetch_alone(state, reason, stale).await;
+            return Progress::fetch_without_flight(state, reason, stale).await;
         };
-        match is_usable(state, &head, self.request, true).await {
-            Ok(true) => Progress::Done(Action::Read(head, reader.waiting(wait), reason)),
+        match answers_request(state, &head, self.request, true).await {
+            Ok(true) => Progress::Done(Action::Read(head, reader.with_wait(wait), reason)),
             // The arriving response is not the variant for this request. It shows which fields
             // select variants, so from now on requests for the same variant can collapse.
             Ok(false) if !selects(&state.config, &head, self.request) => {
-                Progress::Known(other_variant(&state.config, &head, state.key.as_ref(), self.request))
+                Progress::LookedUp(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
             // The response was invalidated after its flight began, e.g. by a tag: a new flight
             // replaces this one.
@@ -206,18 +206,18 @@ impl<'a> Collapse<'a> {
 
     /// Looks up again, to lead or join the next flight. After too many failures, fetches without a
     /// flight, a few followers at a time.
-    async fn after_failed(&mut self, gate: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
+    async fn after_failed(&mut self, semaphore: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;
-        if self.failures < FAILURES {
+        if self.failures < MAX_FAILED_FLIGHTS {
             return Progress::LookAgain;
         }
         // The semaphore is never closed. After its deadline, a request fetches without a permit.
-        let permit = self.deadline.run(relay_waker(gate.acquire_owned())).await.and_then(Result::ok);
+        let permit = self.deadline.run(relay_waker(semaphore.acquire_owned())).await.and_then(Result::ok);
         let generation = state.generation().await;
-        let (reason, stale) = match look(state, self.request).await {
+        let (reason, stale) = match look_up(state, self.request).await {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                return Progress::Done(Action::Answer(stored, self.waited_for));
+                return Progress::Done(Action::Answer(stored, self.waited_reason));
             }
             Lookup::Miss { reason, stale, variant } => (reason, StoredEntry::found(stale, variant, state)),
             Lookup::Bypass(_) => (reason, None),
@@ -227,17 +227,17 @@ impl<'a> Collapse<'a> {
     }
 }
 
-/// Waits for the outcome of a flight. Returns `Pass` if an admission is held meanwhile for the
+/// Waits for the outcome of a flight. Returns `Unshared` if an admission is held meanwhile for the
 /// outermost request around this one.
-async fn outcome_of(state: &RequestState, flight: &Flight) -> Outcome {
-    unless_holding(state, flight.outcome()).await.unwrap_or(Outcome::Pass)
+async fn await_outcome(state: &RequestState, flight: &Flight) -> Outcome {
+    unless_admission_held(state, flight.outcome()).await.unwrap_or(Outcome::Unshared)
 }
 
 /// Awaits a future. Returns `None` as soon as an admission is held for the outermost request around
 /// this one: the leader that this request waits for may itself wait for that admission.
-async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
+async fn unless_admission_held<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
-    match select(pin!(wait), pin!(holds.held())).await {
+    match select(pin!(wait), pin!(holds.wait_for_pending())).await {
         Either::Left((done, _)) => Some(done),
         Either::Right(_) => None,
     }
@@ -260,7 +260,7 @@ fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
 }
 
 /// Returns `true` if the response to another request's fetch also answers this one.
-async fn is_usable(
+async fn answers_request(
     state: &RequestState,
     stored: &StoredResponse,
     request: &HeaderMap,

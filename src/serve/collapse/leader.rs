@@ -5,7 +5,7 @@ use crate::entry::StoredResponse;
 use crate::flight::{Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
 use crate::serve::fetch::{FetchPlan, Refresh, StoredEntry};
-use crate::serve::lookup::{Lookup, StoreUnavailable, look};
+use crate::serve::lookup::{Lookup, StoreUnavailable, look_up};
 use crate::serve::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
 use crate::store::Validity;
@@ -44,12 +44,12 @@ pub(super) async fn lead(
     leader: Leader,
     reason: Reason,
 ) -> Action {
-    let (reason, stale, variant) = match look(state, request).await {
+    let (reason, stale, variant) = match look_up(state, request).await {
         Lookup::Hit(stored) => {
             // A stale response answers only this request, which accepts it by `max-stale`. The
             // dropped leader lets a follower lead.
             if stored.is_fresh(state.config.cache.clock().now()) {
-                leader.stored(Arc::clone(&stored));
+                leader.end_stored(Arc::clone(&stored));
             }
             return Action::Answer(stored, None);
         }
@@ -77,13 +77,13 @@ pub(super) async fn serve_stale(
     let chain = Chain::root(state.key.clone());
     let leader = match join(state, &key, None, 0, &chain).await {
         Ok(Role::Leader(leader)) => leader,
-        Ok(Role::Follower(_) | Role::Alone) => return Action::Answer(stored, None),
+        Ok(Role::Follower(_) | Role::TableFull) => return Action::Answer(stored, None),
         Err(StoreUnavailable) => return Action::bypass(Detail::StoreFailed),
     };
     // Another request may have refreshed the response between the look-up and joining.
-    let known = match look(state, request).await {
+    let known = match look_up(state, request).await {
         Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
-            leader.stored(Arc::clone(&newer));
+            leader.end_stored(Arc::clone(&newer));
             return Action::Answer(newer, None);
         }
         Lookup::Hit(known) => Some(StoredEntry { response: known, key: key.clone() }),

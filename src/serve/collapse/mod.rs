@@ -12,10 +12,10 @@
 //!    │         │          └─ no fit ────┤
 //!    │         ├─ Begun ──┬─► read      │
 //!    │         │          └─ no fit ────┤
-//!    │         ├─ Dangling ─────────────┤
+//!    │         ├─ Abandoned ────────────┤
 //!    │         ├─ Failed ─┬─ once ──────┘
 //!    │         │          └─ again ─► fetch, a few requests at a time
-//!    │         └─ Pass, timeout ─► fetch without a flight
+//!    │         └─ Unshared, timeout ─► fetch without a flight
 //!    └─► answer, refresh, forward, refuse, or fetch without a flight
 //! ```
 
@@ -24,7 +24,7 @@ mod follower;
 mod leader;
 
 use super::fetch::{FetchPlan, StoredEntry};
-use super::lookup::{Lookup, look};
+use super::lookup::{Lookup, look_up};
 use super::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
 pub(super) use action::Action;
@@ -32,7 +32,7 @@ use follower::{Collapse, Progress};
 use http::HeaderMap;
 
 /// The most rounds of joining and looking up again. Then a request fetches without a flight.
-const ROUNDS: usize = 6;
+const MAX_ROUNDS: usize = 6;
 
 /// Decides the action of a request. `first` is the result of its first look-up, if it was looked
 /// up.
@@ -48,7 +48,7 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
     }
     if state.facts.needs_current {
         let reason = Reason::new(ForwardReason::Request, Detail::RequestNoCache);
-        return Action::Fetch(FetchPlan::alone(state, reason, None).await);
+        return Action::Fetch(FetchPlan::without_flight(state, reason, None).await);
     }
     let mut has_waited = false;
     let mut action = find(state, request, first, &mut has_waited).await;
@@ -68,23 +68,23 @@ async fn find(
 ) -> Action {
     let mut lookup = match first {
         Some(lookup) => lookup,
-        None => look(state, request).await,
+        None => look_up(state, request).await,
     };
     let mut collapse = Collapse::new(state, request);
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let progress = collapse.round(lookup).await;
-        *has_waited = collapse.waited_for.is_some();
+        *has_waited = collapse.waited_reason.is_some();
         lookup = match progress {
             Progress::Done(action) => return action,
-            Progress::LookAgain => look(state, request).await,
-            Progress::Known(lookup) => lookup,
+            Progress::LookAgain => look_up(state, request).await,
+            Progress::LookedUp(lookup) => lookup,
         };
     }
     match lookup {
-        Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Action::Answer(stored, collapse.waited_for),
+        Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Action::Answer(stored, collapse.waited_reason),
         Lookup::Miss { reason, stale, variant } => {
             let stored = StoredEntry::found(stale, variant, state);
-            Action::Fetch(FetchPlan::alone(state, reason, stored).await)
+            Action::Fetch(FetchPlan::without_flight(state, reason, stored).await)
         }
         Lookup::Bypass(why) => Action::bypass(why),
     }

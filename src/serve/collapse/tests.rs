@@ -4,10 +4,10 @@ mod arriving;
 mod lookups;
 
 use super::follower::{Collapse, Progress};
-use super::{Action, ROUNDS, collapse};
+use super::{Action, MAX_ROUNDS, collapse};
 use crate::cache::Delivery;
 use crate::clock::Clock;
-use crate::entry::{Entry, EntryKind, Generation, Head, Nominated, StoredResponse, headers_for_storage};
+use crate::entry::{Entry, EntryKind, Generation, Head, NominatedField, StoredResponse, headers_for_storage};
 use crate::flight::{Chain, HitForMissReason, Leader, Outcome, Role};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::{Policy, PolicyBuilder};
@@ -22,16 +22,16 @@ use http::{HeaderMap, HeaderName, Request, StatusCode};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const COLLAPSE_TIMEOUT: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const X_A: HeaderName = HeaderName::from_static("x-a");
 
 fn app() -> PolicyBuilder {
-    Policy::app().collapse_timeout(PATIENCE)
+    Policy::app().collapse_timeout(COLLAPSE_TIMEOUT)
 }
 
 fn rfc() -> PolicyBuilder {
-    Policy::rfc9111().collapse_timeout(PATIENCE)
+    Policy::rfc9111().collapse_timeout(COLLAPSE_TIMEOUT)
 }
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -79,7 +79,7 @@ impl Follower {
         let generation = self.generation().await;
         match self.cache().flight_table().join(&key(), None, generation, attempt, &Weak::new()) {
             Role::Leader(leader) => leader,
-            Role::Follower(_) | Role::Alone => panic!("there is a flight already"),
+            Role::Follower(_) | Role::TableFull => panic!("there is a flight already"),
         }
     }
 
@@ -110,7 +110,7 @@ impl Follower {
     /// Returns a change to a variant that the request does not select.
     fn other_variant(&self) -> impl FnOnce(&mut Head) {
         let other = HeaderMap::from_iter([(X_A, "other".parse().expect("a value"))]);
-        let nominated = Nominated::from_request(&X_A, &other, self.state.config.selection());
+        let nominated = NominatedField::from_request(&X_A, &other, self.state.config.selection());
         |head| head.nominated = [nominated].into()
     }
 
@@ -133,7 +133,7 @@ fn key() -> CacheKey {
 }
 
 fn missed() -> Lookup {
-    Lookup::missed(ForwardReason::UriMiss, None)
+    Lookup::miss(ForwardReason::UriMiss, None)
 }
 
 /// Makes a response stale from now on.
@@ -150,8 +150,8 @@ fn old(head: &mut Head) {
 fn name(progress: &Progress) -> &'static str {
     match progress {
         Progress::LookAgain => "look again",
-        Progress::Known(Lookup::Miss { variant: Some(_), .. }) => "miss of a variant",
-        Progress::Known(_) => "known",
+        Progress::LookedUp(Lookup::Miss { variant: Some(_), .. }) => "miss of a variant",
+        Progress::LookedUp(_) => "known",
         Progress::Done(action) => action_name(action),
     }
 }
@@ -195,7 +195,7 @@ async fn stored_response_answers_a_follower_that_it_fits() {
         let facts = RequestFacts { directives: !lines.is_empty(), ..RequestFacts::default() };
         let follower = Follower::with(policy, facts, lines);
         let stored = follower.stored(change).await;
-        assert_eq!(follower.follow(async |leader| leader.stored(stored)).await, expected, "row {row}");
+        assert_eq!(follower.follow(async |leader| leader.end_stored(stored)).await, expected, "row {row}");
     }
 }
 
@@ -205,11 +205,11 @@ async fn stored_response_answers_a_follower_that_it_fits() {
 async fn stored_response_that_does_not_fit_is_not_an_answer() {
     let follower = Follower::new(app());
     let other = follower.stored(follower.other_variant()).await;
-    assert_eq!(follower.follow(async |leader| leader.stored(other)).await, "look again");
+    assert_eq!(follower.follow(async |leader| leader.end_stored(other)).await, "look again");
     let stored = follower.stored(|_| {}).await;
     let outcome = follower.follow(async |leader| {
         follower.invalidate(Invalidation::path("/p")).await;
-        leader.stored(stored);
+        leader.end_stored(stored);
     });
     assert_eq!(outcome.await, "look again");
 }
@@ -218,7 +218,7 @@ async fn stored_response_that_does_not_fit_is_not_an_answer() {
 async fn outcomes_without_a_response_release_the_follower() {
     type End = fn(Leader);
     let table: [(End, &str); 3] =
-        [(drop, "look again"), (Leader::pass, "fetch alone"), (Leader::failed, "look again")];
+        [(drop, "look again"), (Leader::end_unshared, "fetch alone"), (Leader::end_failed, "look again")];
     for (end, expected) in table {
         assert_eq!(Follower::new(app()).follow(async |leader| end(leader)).await, expected);
     }
@@ -235,11 +235,11 @@ async fn second_failure_lets_eight_followers_fetch_at_a_time() {
         (name(&progress), tokio::time::Instant::now(), progress)
     });
     let began = tokio::time::Instant::now();
-    let (outcomes, ()) = tokio::join!(futures_util::future::join_all(rounds), async { leader.failed() });
+    let (outcomes, ()) = tokio::join!(futures_util::future::join_all(rounds), async { leader.end_failed() });
     let count = |expected| outcomes.iter().filter(|(found, ..)| *found == expected).count();
     assert_eq!((count("fetch with a permit"), count("fetch alone")), (8, 1));
     let last = outcomes.iter().map(|(_, at, _)| at.duration_since(began)).max();
-    assert_eq!(last, Some(PATIENCE), "the ninth waits until its deadline");
+    assert_eq!(last, Some(COLLAPSE_TIMEOUT), "the ninth waits until its deadline");
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,7 +250,7 @@ async fn follower_of_a_second_failure_looks_once_more() {
     let mut collapse = Collapse::new(&follower.state, &follower.request);
     let (progress, ()) = tokio::join!(collapse.round(missed()), async {
         follower.put(&stored).await;
-        leader.failed();
+        leader.end_failed();
     });
     assert_eq!(name(&progress), "answer after a wait");
 }
@@ -261,14 +261,14 @@ async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     let follower = Follower::new(app());
     let leader = follower.lead(0).await;
     let mut collapse = Collapse::new(&follower.state, &follower.request);
-    let (progress, ()) = tokio::join!(collapse.round(missed()), async { leader.failed() });
+    let (progress, ()) = tokio::join!(collapse.round(missed()), async { leader.end_failed() });
     assert_eq!(name(&progress), "look again");
     let Progress::Done(Action::Fetch(plan)) = collapse.round(missed()).await else { panic!("no fetch") };
     assert!(plan.leader.is_some());
     let generation = follower.generation().await;
     match follower.cache().flight_table().join(&key(), None, generation, 0, &Weak::new()) {
         Role::Follower(flight) => assert_eq!(flight.attempt, 1),
-        Role::Leader(_) | Role::Alone => panic!("there is no flight"),
+        Role::Leader(_) | Role::TableFull => panic!("there is no flight"),
     }
 }
 
@@ -279,12 +279,12 @@ async fn follower_gives_up_at_its_deadline_and_the_key_is_remembered() {
     let _leader = follower.lead(0).await;
     let began = tokio::time::Instant::now();
     assert_eq!(follower.round(missed()).await, "fetch alone");
-    assert_eq!(began.elapsed(), PATIENCE);
+    assert_eq!(began.elapsed(), COLLAPSE_TIMEOUT);
     let now = follower.cache().clock().now();
     let remembered = follower.cache().hit_for_miss().get(key().as_ref(), now);
     assert_eq!(remembered, Some(HitForMissReason::Uncacheable));
     assert_eq!(follower.round(missed()).await, "fetch alone");
-    assert_eq!(began.elapsed(), PATIENCE, "the second request does not wait");
+    assert_eq!(began.elapsed(), COLLAPSE_TIMEOUT, "the second request does not wait");
 }
 
 /// A request joins a limited number of flights, and then fetches without one.
@@ -296,9 +296,9 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
         for flight in 1.. {
             // The request polls in between, and follows the new flight.
             tokio::task::yield_now().await;
-            leader.ending()(Outcome::Dangling);
+            leader.ender()(Outcome::Abandoned);
             drop(std::mem::replace(&mut leader, follower.lead(0).await));
-            if flight == ROUNDS * 2 {
+            if flight == MAX_ROUNDS * 2 {
                 break;
             }
         }

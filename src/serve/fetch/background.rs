@@ -3,13 +3,13 @@
 use super::forwarded_request::head_of;
 use super::plan::{Fetch, FetchPlan, StoredEntry};
 use crate::body::empty;
-use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};
+use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFieldsDigest, UnstoredAction};
 use crate::error::BoxError;
 use crate::flight::{Chain, WorkPermit};
 use crate::key::CacheKey;
 use crate::serve::lookup::may_refresh;
 use crate::serve::request::{
-    Carries, RequestFacts, RequestState, anonymize, nominated, nominated_fields, unkeyed_fields,
+    CarriedFields, RequestFacts, RequestState, anonymize, nominated, nominated_fields, unkeyed_fields,
 };
 use crate::serve::span::in_span;
 use crate::status::ForwardReason;
@@ -30,31 +30,31 @@ pub(in crate::serve) struct Refresh {
     key: CacheKey,
     /// The root of a chain, since the refresh outlives the request that started it.
     chain: Arc<Chain>,
-    settled: RefreshOutcome,
+    outcome: RefreshOutcome,
     /// Whether the next refresh of the key sends keyed fields only.
-    retries_bare: bool,
+    retries_keyed_only: bool,
     _permit: WorkPermit,
 }
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        let end = match self.settled.is_settled() {
-            true => RefreshEnd::Answered,
-            false if self.retries_bare => RefreshEnd::RetriesBare,
+        let end = match self.outcome.is_settled() {
+            true => RefreshEnd::Succeeded,
+            false if self.retries_keyed_only => RefreshEnd::RetryKeyedOnly,
             false => RefreshEnd::Failed,
         };
-        self.cache.refreshed(self.key.as_ref(), end);
+        self.cache.end_refresh(self.key.as_ref(), end);
     }
 }
 
 /// The time limit of a refresh: all its attempts, with their bodies.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_DURATION: Duration = Duration::from_secs(60);
 
 impl Refresh {
     pub(in crate::serve) fn new(cache: &Cache, key: CacheKey, permit: WorkPermit, chain: Arc<Chain>) -> Self {
         cache.begin_refresh();
-        let settled = RefreshOutcome::default();
-        Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }
+        let outcome = RefreshOutcome::default();
+        Self { cache: cache.clone(), key, chain, outcome, retries_keyed_only: false, _permit: permit }
     }
 
     /// Fetches in its own task, and reads the response body to the end. If unkeyed fields may have
@@ -65,7 +65,7 @@ impl Refresh {
         plan: FetchPlan,
         inner: S,
         request: Request<ReqBody>,
-        carries: Carries,
+        carries: CarriedFields,
     ) where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -78,7 +78,7 @@ impl Refresh {
             // Owned by the task, so that the refresh ends however the task ends.
             let mut refresh = self;
             let work = refresh.run(state, plan, inner, request, carries);
-            let _ = tokio::time::timeout(LONGEST, work).await;
+            let _ = tokio::time::timeout(MAX_DURATION, work).await;
         }));
     }
 
@@ -88,7 +88,7 @@ impl Refresh {
         plan: FetchPlan,
         inner: S,
         request: Request<ReqBody>,
-        carries: Carries,
+        carries: CarriedFields,
     ) where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
         ReqBody: 'static,
@@ -100,36 +100,38 @@ impl Refresh {
         let stored = plan.stored.clone();
         let plan = match plan.generation {
             Some(_) => plan,
-            None => FetchPlan::alone(&state, ForwardReason::Stale.into(), stored.clone()).await,
+            None => FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored.clone()).await,
         };
         let nominated = nominated_fields(&state, stored.as_ref().map(|stored| &*stored.response)).await;
         let (mut first, body) = request.into_parts();
-        let bare_next = self.cache.is_bare_next(self.key.as_ref());
-        let carries = if bare_next { Carries::Keyed } else { carries };
+        let bare_next = self.cache.is_keyed_only_next(self.key.as_ref());
+        let carries = if bare_next { CarriedFields::KeyedOnly } else { carries };
         if !anonymize(&state.config.policy, &mut first, &state.parts, &nominated, carries) {
             return;
         }
         let mut bare = first.clone();
-        let is_bare = carries == Carries::Keyed;
-        if !is_bare && !anonymize(&state.config.policy, &mut bare, &state.parts, &nominated, Carries::Keyed) {
+        let is_bare = carries == CarriedFields::KeyedOnly;
+        if !is_bare
+            && !anonymize(&state.config.policy, &mut bare, &state.parts, &nominated, CarriedFields::KeyedOnly)
+        {
             return;
         }
         if bare.headers == first.headers {
-            self.attempt(state, plan, inner, first, body, UnstoredAction::Forget).await;
+            self.attempt(state, plan, inner, first, body, UnstoredAction::Remove).await;
             return;
         }
         // If the time limit ends this attempt, the next refresh starts with the bare request.
-        self.retries_bare = true;
+        self.retries_keyed_only = true;
         self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
-        if self.settled.is_settled() {
+        if self.outcome.is_settled() {
             return;
         }
         // If no empty body can be made, the next refresh sends the bare request, with the body of
         // the request that starts that refresh.
         let Some(body) = empty::<ReqBody>() else { return };
-        let plan = FetchPlan::alone(&state, ForwardReason::Stale.into(), stored).await;
-        self.attempt(state, plan, inner, bare, body, UnstoredAction::Forget).await;
-        self.retries_bare = false;
+        let plan = FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored).await;
+        self.attempt(state, plan, inner, bare, body, UnstoredAction::Remove).await;
+        self.retries_keyed_only = false;
     }
 
     async fn attempt<S, ReqBody, B>(
@@ -145,17 +147,17 @@ impl Refresh {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let settled = self.settled.clone();
+        let outcome = self.outcome.clone();
         let call = async move {
             // Called in this future, so that a panicking hook fails the refresh alone.
             let policy = &state.config.policy;
-            policy.predicates.prepare_refresh(&mut parts);
+            policy.predicates.apply_refresh_hooks(&mut parts);
             // If the hook has changed the key, the response would be stored under a key of other
             // requests.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }
-            let fetch = Fetch::new(state, plan).with_action(action).in_background(settled);
+            let fetch = Fetch::new(state, plan).with_action(action).in_background(outcome);
             if let (Ok(response), _) = fetch.run(inner, Request::from_parts(parts, body)).await {
                 response.into_body().drain().await;
             }
@@ -189,16 +191,16 @@ where
     B::Error: Into<BoxError>,
 {
     let Some(StoredEntry { response: stored, key }) = plan.stored.clone() else {
-        return UnstoredAction::Forget;
+        return UnstoredAction::Remove;
     };
     let nominated = nominated(&stored);
     let mut unkeyed = unkeyed_fields(&state.config.policy, request.headers(), &nominated).peekable();
     if unkeyed.peek().is_none() {
-        return UnstoredAction::Forget;
+        return UnstoredAction::Remove;
     }
     let may_ask = may_refresh(&state.config.policy, state.facts, request.headers(), &stored)
         && state.config.cache.allows_refreshes();
-    let fields = UnkeyedFields::of(unkeyed);
+    let fields = UnkeyedFieldsDigest::of(unkeyed);
     let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else {
         return UnstoredAction::AwaitAnother(fields);
     };
@@ -213,6 +215,6 @@ where
         let request = Request::from_parts(parts, body);
         let stored = StoredEntry { response: stored, key };
         let plan = FetchPlan::new(None, ForwardReason::Stale.into(), Some(stored));
-        refresh.start(state, plan, inner, request, Carries::Keyed);
+        refresh.start(state, plan, inner, request, CarriedFields::KeyedOnly);
     })
 }

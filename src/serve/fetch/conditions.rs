@@ -26,7 +26,7 @@ pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
 
 /// Replaces the conditions of a request by the validators of a stored response
 /// (RFC 9111 section 4.3.1).
-pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
+pub(super) fn set_conditions(stale: &StoredResponse, request: &mut HeaderMap) {
     let stored = stale.headers();
     let is_date = matches!(field_date(stored, &LAST_MODIFIED), FieldDate::At(_));
     let date = stored.get(LAST_MODIFIED).filter(|_| is_date);
@@ -111,10 +111,10 @@ mod tests {
                 &[("if-match", "\"a\""), ("if-range", "\"a\""), ("range", "bytes=0-1")],
             ),
         ];
-        for (lines, taken, left) in table {
+        for (lines, taken, remaining) in table {
             let mut request = headers(lines);
             assert_eq!(take_conditions(&mut request), headers(taken), "{lines:?}");
-            assert_eq!(request, headers(left), "{lines:?}");
+            assert_eq!(request, headers(remaining), "{lines:?}");
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
             let lines = headers_for_storage(&headers(stored), &[]);
             let head = Head::new(StatusCode::OK, lines, Generation::new(1, 0), now);
             let mut request = headers(request);
-            ask_about(&StoredResponse::new(head, Bytes::new()), &mut request);
+            set_conditions(&StoredResponse::new(head, Bytes::new()), &mut request);
             assert_eq!(request, headers(expected), "{stored:?}");
         }
     }

@@ -4,7 +4,7 @@ use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
 use super::record::applies_to_resource;
 use crate::body::ResponseBody;
-use crate::cache::{Outdated, UnstoredAction};
+use crate::cache::{OutdatedResponse, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::serve::lookup::Reuse;
 use crate::serve::respond::{Hit, empty, with_ttl};
@@ -40,7 +40,7 @@ impl Fetch {
     /// (RFC 5861 section 4).
     ///
     /// A background refresh gets none, because no client waits for it.
-    pub(in crate::serve) async fn stale_instead(
+    pub(in crate::serve) async fn stale_on_failure(
         &self,
         forwarded: &ForwardedRequest,
     ) -> Option<Arc<StoredResponse>> {
@@ -59,7 +59,7 @@ impl Fetch {
     ///
     /// `failure` is the status code of the service's answer, if there is one. `marks` are the marks
     /// of that answer that forbid sharing.
-    pub(in crate::serve) fn answer_with<B>(
+    pub(in crate::serve) fn answer_with_stale<B>(
         self,
         stale: Arc<StoredResponse>,
         forwarded: &ForwardedRequest,
@@ -72,10 +72,10 @@ impl Fetch {
             stale.head().fresh_until,
             self.state.config.cache.clock().now(),
         );
-        let status = failure.map_or(status, |failure| status.answered(failure));
+        let status = failure.map_or(status, |failure| status.with_response_code(failure));
         let now = self.state.config.cache.clock().now();
         let shared = Arc::clone(&stale);
-        let hit = Hit::after_call(
+        let hit = Hit::after_fetch(
             &self.state.config,
             stale,
             forwarded.version,
@@ -83,39 +83,42 @@ impl Fetch {
             self.state.facts,
             now,
         );
-        let mut response = hit.leaving(forwarded.outgoing.left_to_outer()).response();
+        let mut response = hit.with_keyed_fields(forwarded.outgoing.keyed_fields_for_outer()).response();
         response.extensions_mut().extend(marks);
         if let Some(leader) = self.plan.leader {
-            leader.stored(shared);
+            leader.end_stored(shared);
         }
-        forwarded.outgoing.clone().with_status(status).silent().apply(&mut response);
+        forwarded.outgoing.clone().with_status(status).without_rewrites().apply(&mut response);
         response
     }
 
     /// Ends the flight as failed.
-    pub(in crate::serve) fn failed(self) {
+    pub(in crate::serve) fn end_failed(self) {
         if let Some(leader) = self.plan.leader {
-            leader.failed();
+            leader.end_failed();
         }
     }
 
     /// Forwards a response without storing it, and ends the flight as failed.
-    pub(in crate::serve) fn not_stored<B: Body>(
+    pub(in crate::serve) fn forward_failure<B: Body>(
         self,
         response: Response<B>,
         forwarded: &ForwardedRequest,
     ) -> Response<ResponseBody<B>> {
         let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(&self.state.chain));
         forwarded.outgoing.clone().with_status(self.status).apply_to_answer(&mut response);
-        self.failed();
+        self.end_failed();
         response
     }
 
     /// Returns a 504 after the service has timed out (RFC 9110 section 15.6.5).
-    pub(in crate::serve) fn timed_out<B>(self, forwarded: &ForwardedRequest) -> Response<ResponseBody<B>> {
+    pub(in crate::serve) fn respond_timed_out<B>(
+        self,
+        forwarded: &ForwardedRequest,
+    ) -> Response<ResponseBody<B>> {
         event!(detail = %Detail::OriginTimeout, "not stored");
         let outgoing = forwarded.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
-        self.failed();
+        self.end_failed();
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
@@ -124,12 +127,16 @@ impl Fetch {
     /// other requests.
     ///
     /// Only the first call returns this action. A second call returns `Keep`.
-    pub(in crate::serve) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
+    pub(in crate::serve) fn take_outdated(&mut self, status: StatusCode) -> Option<OutdatedResponse> {
         let facts = self.state.facts;
         // Credentials may have provoked the response, so it predicts nothing for other requests.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
         let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
         let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;
-        Some(Outdated { response, key, action: std::mem::replace(&mut self.action, UnstoredAction::Keep) })
+        Some(OutdatedResponse {
+            response,
+            key,
+            action: std::mem::replace(&mut self.unstored_action, UnstoredAction::Keep),
+        })
     }
 }

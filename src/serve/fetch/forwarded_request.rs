@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::entry::Generation;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 use crate::serve::admission::Exchange;
 use crate::serve::config::LayerConfig;
 use crate::serve::request::RequestState;
@@ -15,19 +15,19 @@ pub(in crate::serve) struct ForwardedRequest {
     /// The request header fields before any is stripped.
     pub(in crate::serve) headers: HeaderMap,
     /// The whole request head, if a predicate needs it.
-    pub(in crate::serve) asked: Option<request::Parts>,
+    pub(in crate::serve) request_head: Option<request::Parts>,
     /// Whether this layer or an outer one has a rule for cookies. A request with undeclared cookies
     /// then bypasses the cache.
     pub(in crate::serve) cookies_declared: bool,
     pub(in crate::serve) version: Version,
     /// When the request was forwarded.
-    pub(in crate::serve) at: SystemTime,
+    pub(in crate::serve) sent_at: SystemTime,
     /// When the request was forwarded, on the clock that measures freshness.
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) outgoing: OutgoingHead,
     /// The role of this layer for the request. In the outermost layer, dropping the role abandons
     /// the admissions that inner layers hold.
-    pub(in crate::serve) edge: Edge,
+    pub(in crate::serve) position: LayerPosition,
     /// Whether an outer layer has to admit the response.
     pub(in crate::serve) held: bool,
     /// Conditions of the client that were removed from the request. The cache evaluates them.
@@ -43,16 +43,16 @@ impl ForwardedRequest {
     ) -> Self {
         let clock = config.cache.clock();
         let cookies_declared = !config.policy.cookies.is_default();
-        let (at, began) = (clock.wall(), clock.now());
+        let (sent_at, began) = (clock.wall(), clock.now());
         Self {
             headers,
-            asked: None,
+            request_head: None,
             cookies_declared,
             version,
-            at,
+            sent_at,
             began,
             outgoing,
-            edge: Edge::inner(),
+            position: LayerPosition::inner(),
             held: false,
             conditions: None,
         }
@@ -67,10 +67,10 @@ impl ForwardedRequest {
         Exchange {
             key: state.key.as_ref(),
             request: &self.headers,
-            asked: self.asked.as_ref(),
+            request_head: self.request_head.as_ref(),
             facts: state.facts,
             cookies_declared: self.cookies_declared,
-            request_time: self.at,
+            request_time: self.sent_at,
             began: self.began,
             generation,
             scopes: &state.scopes,

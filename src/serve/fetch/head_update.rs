@@ -9,9 +9,9 @@ use crate::key::CacheKey;
 use crate::marks::{HandledByInner, PendingVerdict, Verdict};
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::StaleOverrides;
-use crate::rules::update::{is_still, updated};
+use crate::rules::update::{matches_stored_body, updated_fields};
 use crate::serve::admission::{Admission, admit};
-use crate::serve::lookup::{retained, was_cut_short};
+use crate::serve::lookup::{is_stale_early, retention};
 use crate::store::Validity;
 use http::{Response, StatusCode};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl HeadUpdate {
             (Entry(EntryKind::Response(before)), Entry(EntryKind::Response(Arc::new(after))));
         let ttl = cache.ttl_until(expires);
         let put = cache.store().compare_and_set(key.as_ref(), Some(&before), after, ttl);
-        let _ = cache.within_limit(put).await;
+        let _ = cache.await_counted(put).await;
     }
 }
 
@@ -64,9 +64,9 @@ impl Fetch {
     /// credentials.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
-        let learns =
-            facts.head && config.policy.learns_from_head() && facts.is_collapsible() && !facts.identified;
-        let stored = self.plan.stored.clone().filter(|_| learns)?;
+        let is_updatable =
+            facts.head && config.policy.updates_from_head() && facts.is_collapsible() && !facts.identified;
+        let stored = self.plan.stored.clone().filter(|_| is_updatable)?;
         // The generation is read before the validity, so that an update revives no invalidated
         // response.
         let generation = config.cache.generation().await.ok()?;
@@ -74,10 +74,12 @@ impl Fetch {
         // A stored response with hints or dependencies is not updated: the response to a HEAD may
         // lack them.
         let head = stored.response.head();
-        let hinted =
-            head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();
-        let learns = stored.response.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
-        (is_valid && learns).then_some(HeadTarget { stored, generation })
+        let hinted = head.hinted_ttl.is_some()
+            || head.hinted_windows != StaleOverrides::default()
+            || head.has_client_control();
+        let is_updatable =
+            stored.response.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
+        (is_valid && is_updatable).then_some(HeadTarget { stored, generation })
     }
 
     /// Compares the response to a HEAD with the stored response. Returns the update to write, if
@@ -89,42 +91,43 @@ impl Fetch {
     /// - Another status than 200, a response of an inner cache layer, or one that was made from
     ///   values: nothing changes. The same holds for a response without a validator, if the stored
     ///   response is stale sooner than it states.
-    pub(in crate::serve) fn learn<B>(
+    pub(in crate::serve) fn head_update<B>(
         &self,
-        known: HeadTarget,
+        target: HeadTarget,
         response: &Response<B>,
         forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> Option<HeadUpdate> {
         let (config, HeadTarget { stored: StoredEntry { response: before, key }, generation }) =
-            (&self.state.config, known);
-        let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
+            (&self.state.config, target);
+        let has_read = reads.is_some_and(|reads| reads.is_untrackable || !reads.values.is_empty());
         // An inner cache layer answers from its own entry, which proves nothing about the origin.
-        let is_within = response.extensions().get::<HandledByInner>().is_some();
-        if response.status() != StatusCode::OK || has_read || is_within {
+        let is_handled_by_inner = response.extensions().get::<HandledByInner>().is_some();
+        if response.status() != StatusCode::OK || has_read || is_handled_by_inner {
             return None;
         }
         let now = config.cache.clock().now();
         let outdated = |key, before: Arc<StoredResponse>| {
-            let (url, expires) = (self.state.key.clone(), now.after(retained(&config.policy, before.head())));
+            let (url, expires) =
+                (self.state.key.clone(), now.after(retention(&config.policy, before.head())));
             let after = before.as_stale(generation, now);
             before.is_fresh(now).then_some(HeadUpdate { url, key, before, after, expires })
         };
-        if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
+        if !matches_stored_body(before.headers(), before.body().len() as u64, response.headers()) {
             return outdated(key, before);
         }
-        if !has_validator(response.headers()) && was_cut_short(config, &before) {
+        if !has_validator(response.headers()) && is_stale_early(config, &before) {
             // Without a validator, an equal length does not prove that the representation is the
             // same.
             return None;
         }
         let (mut parts, ()) = Response::new(()).into_parts();
-        parts.headers = updated(&before.head().said(), response.headers(), true);
+        parts.headers = updated_fields(&before.head().original_headers(), response.headers(), true);
         parts.extensions = response.extensions().clone();
-        let Ok(Admission { stored, retained, .. }) =
+        let Ok(Admission { stored, retention, .. }) =
             admit(config, &forwarded.exchange(&self.state, generation), &parts)
         else {
-            config.cache.forget(key, before);
+            config.cache.remove_response(key, before);
             return None;
         };
         let mut head = stored.into_head();
@@ -136,7 +139,7 @@ impl Fetch {
             return outdated(key, before);
         }
         head.inherit(before.head());
-        let (url, expires) = (self.state.key.clone(), head.fresh_until.max(now).after(retained));
+        let (url, expires) = (self.state.key.clone(), head.fresh_until.max(now).after(retention));
         let after = before.successor(head, before.body().clone());
         Some(HeadUpdate { url, key, before, after, expires })
     }

@@ -25,31 +25,32 @@ impl Fetch {
             return None;
         }
         let (state, status) = (&self.state, response.status());
-        let told = statuses.and_then(|(held, stored)| {
+        let held_status = statuses.and_then(|(held, stored)| {
             // The status of a revalidation already has the code of the 304.
-            let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
-            forwarded.outgoing.told_of(held, stored.answered(status))
+            let held = held.forward_status().map_or_else(|| held.with_response_code(status), |_| held);
+            forwarded.outgoing.held_status(held, stored.with_response_code(status))
         });
         let (held, verdict) =
-            HeldAdmission::new(&state.config, state.facts.personal, response.headers(), told);
+            HeldAdmission::new(&state.config, state.facts.personal, response.headers(), held_status);
         response.extensions_mut().insert(held);
-        let is_of_others = state.facts.is_collapsible() && !state.facts.identified && !state.facts.head;
+        let is_for_other_requests =
+            state.facts.is_collapsible() && !state.facts.identified && !state.facts.head;
         let (cache, key) = (state.config.cache.clone(), state.key.clone());
-        let ending = self.plan.leader.as_ref().map(Leader::ending);
+        let end_flight = self.plan.leader.as_ref().map(Leader::ender);
         verdict.when_decided(move |verdict| {
             let outcome = match verdict {
                 Verdict::Admitted => return,
-                Verdict::Refused => Outcome::Pass,
-                Verdict::Abandoned => Outcome::Dangling,
+                Verdict::Refused => Outcome::Unshared,
+                Verdict::Abandoned => Outcome::Abandoned,
             };
-            if verdict == Verdict::Refused && is_of_others && applies_to_resource(status) {
+            if verdict == Verdict::Refused && is_for_other_requests && applies_to_resource(status) {
                 cache.hit_for_miss().remember(
                     key.as_ref(),
                     HitForMissReason::Uncacheable,
                     cache.clock().now(),
                 );
             }
-            ending.into_iter().for_each(|end| end(outcome.clone()));
+            end_flight.into_iter().for_each(|end| end(outcome.clone()));
         });
         if let Some(holds) = state.holds.upgrade() {
             holds.add(verdict.clone());

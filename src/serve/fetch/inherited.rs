@@ -11,14 +11,14 @@ impl Fetch {
     ///
     /// They are the scopes that the response would have had. An invalidation of the response then
     /// also invalidates the page.
-    pub(in crate::serve) fn inherited_unstored(
+    pub(in crate::serve) fn unstored_dependencies(
         &self,
         head: &response::Parts,
         handled_by_inner: bool,
     ) -> AnswerDependencies {
         if handled_by_inner {
             // The inner layer has noted the dependencies.
-            return AnswerDependencies::noted();
+            return AnswerDependencies::none_added();
         }
         if !(self.is_detached || is_tracked()) {
             return AnswerDependencies::Unknown;

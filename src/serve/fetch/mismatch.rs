@@ -15,34 +15,34 @@ impl Fetch {
     ///
     /// The action on the stored response is then the same as after any other response that is not
     /// stored. While it stays stored, later requests of clients do not validate it again.
-    pub(in crate::serve) async fn mismatched<B>(
+    pub(in crate::serve) async fn answer_mismatch<B>(
         mut self,
         validated: &Extensions,
         forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
-        let usable = self.stale_instead(forwarded).await;
+        let usable = self.stale_on_failure(forwarded).await;
         let cache = &self.state.config.cache.clone();
         if let Some(StoredEntry { response, key }) = &self.plan.stored {
             cache.note_mismatch(key.as_ref(), response);
         }
-        if self.outdated(StatusCode::OK).is_some_and(|outdated| outdated.not_stored(cache)) {
+        if self.take_outdated(StatusCode::OK).is_some_and(|outdated| outdated.handle_not_stored(cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
         let (marks, given) = (restrictions(validated), StatusCode::NOT_MODIFIED);
         if let Some(stale) = usable {
-            let inherited = AnswerDependencies::from(&*stale).and(reads);
-            return (self.answer_with(stale, forwarded, Some(given), marks), inherited);
+            let inherited = AnswerDependencies::from(&*stale).with(reads);
+            return (self.answer_with_stale(stale, forwarded, Some(given), marks), inherited);
         }
         let mut response = Response::new(ResponseBody::default());
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         *response.version_mut() = forwarded.version;
         *response.extensions_mut() = marks;
         event!(detail = %Detail::Mismatch, "not stored");
-        let status = self.status.answered(given).detail(Detail::Mismatch);
-        self.failed();
+        let status = self.status.with_response_code(given).detail(Detail::Mismatch);
+        self.end_failed();
         forwarded.outgoing.clone().with_status(status).apply(&mut response);
-        (response, AnswerDependencies::noted().and(reads))
+        (response, AnswerDependencies::none_added().with(reads))
     }
 
     /// Returns `true` if an earlier 304 did not match the stored response, so that this request has

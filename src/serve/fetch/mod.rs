@@ -26,13 +26,13 @@ mod record;
 mod revalidate;
 mod variants;
 
-use super::changes::{Changed, invalidation_on_success};
+use super::changes::{WriteInvalidations, invalidation_on_success};
 use super::deadline::with_timeout;
 use super::respond::{Answered, correct_status, receive};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Delivery, Tracker};
 use crate::error::BoxError;
-use crate::marks::Edge;
+use crate::marks::LayerPosition;
 pub(super) use background::{Refresh, unstored_action};
 use bytes::Bytes;
 use conditions::into_not_modified;
@@ -62,8 +62,8 @@ impl Fetch {
         B::Error: Into<BoxError>,
     {
         let mut forwarded = self.prepare(&mut request);
-        let known = self.head_target().await;
-        let mut tracker = Tracker::of(&self.state.chain);
+        let head_target = self.head_target().await;
+        let mut tracker = Tracker::for_chain(&self.state.chain);
         let answer = {
             // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
@@ -71,10 +71,10 @@ impl Fetch {
             // Declared after the call, so that it is dropped before. A canceled or timed-out fetch
             // then abandons the admissions that inner layers hold. Dropping the call first would
             // refuse them.
-            let edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
+            let position = std::mem::replace(&mut forwarded.position, LayerPosition::inner());
             let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {
-                forwarded.edge = edge;
+                forwarded.position = position;
             }
             answer.map(|answer| {
                 answer.map(|mut response| {
@@ -83,42 +83,43 @@ impl Fetch {
                 })
             })
         };
-        let noted = |tracker: &Tracker| AnswerDependencies::noted().and(tracker.peek());
+        let recorded = |tracker: &Tracker| AnswerDependencies::none_added().with(tracker.peek());
         let has_failed = self.has_failed(&answer);
-        if has_failed && let Some(stale) = self.stale_instead(&forwarded).await {
+        if has_failed && let Some(stale) = self.stale_on_failure(&forwarded).await {
             let failure = answer.and_then(Result::ok).map(|response| response.status());
-            let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
-            return (Ok(self.answer_with(stale, &forwarded, failure, Extensions::new())), inherited);
+            let inherited = AnswerDependencies::from(&*stale).with(tracker.peek());
+            return (Ok(self.answer_with_stale(stale, &forwarded, failure, Extensions::new())), inherited);
         }
         let response = match answer {
             // No client waits for a background refresh, and its failure must not replace the stored
             // response.
             Some(Ok(response)) if has_failed && self.background.is_some() => {
-                return (Ok(self.not_stored(response, &forwarded)), noted(&tracker));
+                return (Ok(self.forward_failure(response, &forwarded)), recorded(&tracker));
             }
             Some(Ok(response)) => {
                 if let Some(what) = invalidation_on_success(&response)
-                    && Changed::new(&self.state.config.cache, what).invalidate().await.1 == Delivery::Queued
+                    && WriteInvalidations::new(&self.state.config.cache, what).invalidate().await.1
+                        == Delivery::Queued
                 {
                     forwarded.outgoing.mark_invalidation_queued();
                 }
                 response
             }
             Some(Err(error)) => {
-                self.failed();
-                return (Err(error), noted(&tracker));
+                self.end_failed();
+                return (Err(error), recorded(&tracker));
             }
-            None => return (Ok(self.timed_out(&forwarded)), noted(&tracker)),
+            None => return (Ok(self.respond_timed_out(&forwarded)), recorded(&tracker)),
         };
-        self.answered(response, known, forwarded, tracker).await
+        self.process_response(response, head_target, forwarded, tracker).await
     }
 
     /// Turns an answer of the service into the response for the client. Stores and shares it if it
     /// is storable.
-    async fn answered<B, E>(
+    async fn process_response<B, E>(
         mut self,
         mut response: Response<B>,
-        known: Option<HeadTarget>,
+        head_target: Option<HeadTarget>,
         mut forwarded: ForwardedRequest,
         mut tracker: Tracker,
     ) -> Answered<B, E>
@@ -132,11 +133,12 @@ impl Fetch {
             let validated = response.into_parts().0;
             // Boxed, so that fetches without a 304 do not reserve space for it.
             let (response, inherited) =
-                Box::pin(self.freshened(&stale, validated, forwarded, tracker.take())).await;
+                Box::pin(self.answer_with_freshened(&stale, validated, forwarded, tracker.take())).await;
             return (Ok(response), inherited);
         }
         // Boxed, since a HEAD is rare.
-        if let Some(update) = known.and_then(|known| self.learn(known, &response, &forwarded, tracker.peek()))
+        if let Some(update) = head_target
+            .and_then(|head_target| self.head_update(head_target, &response, &forwarded, tracker.peek()))
         {
             match self.hold(&forwarded, &mut response, None) {
                 Some(verdict) => update.store_if_admitted(&verdict, &self.state.config.cache),
@@ -144,17 +146,21 @@ impl Fetch {
             }
         }
         let conditions = forwarded.conditions.take();
-        let outdated = self.outdated(response.status());
+        let outdated = self.take_outdated(response.status());
         let Received { mut response, tag, inherited, forecast } =
-            self.received(response, forwarded, outdated, tracker);
+            self.receive(response, forwarded, outdated, tracker);
         // Records the part of the body that is ready, so that a slow client does not delay the
         // store.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
-        if let Some((forecast, said)) = forecast {
+        if let Some((forecast, written_status)) = forecast {
             let has_ended = !response.body().is_recording();
-            correct_status(&mut response, said, forecast.read_ahead(ahead.clone(), has_ended));
+            correct_status(
+                &mut response,
+                written_status,
+                forecast.after_read_ahead(ahead.clone(), has_ended),
+            );
         }
-        let inherited = inherited.and(ahead);
+        let inherited = inherited.with(ahead);
         if let Some(tag) = tag.get() {
             // If the header map is full, the field is left out.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());

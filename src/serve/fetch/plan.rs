@@ -61,7 +61,7 @@ impl FetchPlan {
     }
 
     /// Returns the plan of a fetch that no other request follows. Its response may still be stored.
-    pub(in crate::serve) async fn alone(
+    pub(in crate::serve) async fn without_flight(
         state: &RequestState,
         reason: Reason,
         stored: Option<StoredEntry>,
@@ -89,7 +89,7 @@ pub(in crate::serve) struct Fetch {
     /// another task, so `is_tracked` does not see it.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
-    pub(in crate::serve) action: UnstoredAction,
+    pub(in crate::serve) unstored_action: UnstoredAction,
 }
 
 impl Fetch {
@@ -102,18 +102,25 @@ impl Fetch {
         );
         let status = CacheStatus::forward(plan.reason);
         let status = if plan.has_waited { status.collapsed(false) } else { status };
-        Self { state, plan, status, background: None, is_detached: false, action: UnstoredAction::Forget }
+        Self {
+            state,
+            plan,
+            status,
+            background: None,
+            is_detached: false,
+            unstored_action: UnstoredAction::Remove,
+        }
     }
 
     pub(in crate::serve) fn detached(self) -> Self {
         Self { is_detached: true, ..self }
     }
 
-    pub(in crate::serve) fn with_action(self, action: UnstoredAction) -> Self {
-        Self { action, ..self }
+    pub(in crate::serve) fn with_action(self, unstored_action: UnstoredAction) -> Self {
+        Self { unstored_action, ..self }
     }
 
-    pub(in crate::serve) fn in_background(self, settled: RefreshOutcome) -> Self {
-        Self { background: Some(settled), ..self }
+    pub(in crate::serve) fn in_background(self, outcome: RefreshOutcome) -> Self {
+        Self { background: Some(outcome), ..self }
     }
 }

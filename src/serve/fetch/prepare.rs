@@ -1,10 +1,10 @@
 //! Prepares a request for forwarding: all requests with one key have the same form.
 
-use super::conditions::{ask_about, take_conditions};
+use super::conditions::{set_conditions, take_conditions};
 use super::forwarded_request::{ForwardedRequest, head_of};
 use super::plan::Fetch;
-use crate::marks::{Edge, OuterContext, is_outermost};
-use crate::serve::nesting::announce;
+use crate::marks::{LayerPosition, OuterContext, is_outermost};
+use crate::serve::nesting::mark_request;
 use crate::serve::request::KeyedInputs;
 use crate::serve::respond::OutgoingHead;
 use http::Request;
@@ -16,14 +16,14 @@ impl Fetch {
         let (config, facts) = (&*self.state.config, self.state.facts);
         let (headers, version) = (request.headers().clone(), request.version());
         let mut outgoing = OutgoingHead::new(config, request.extensions(), || self.status, facts);
-        outgoing.set_key(self.state.shown.clone());
+        outgoing.set_key(self.state.shown_key.clone());
         // No outer layer can admit the response of a background refresh.
         let held = self.background.is_none() && !is_outermost(request.extensions());
-        let (outgoing, edge) = match held {
-            true => (outgoing, Edge::inner()),
-            false => (outgoing.outermost(), Edge::outermost(request.extensions_mut())),
+        let (outgoing, position) = match held {
+            true => (outgoing, LayerPosition::inner()),
+            false => (outgoing.as_outermost(), LayerPosition::outermost(request.extensions_mut())),
         };
-        let asked = config.policy.predicates.look_at_responses().then(|| head_of(request));
+        let request_head = config.policy.predicates.need_request_head().then(|| head_of(request));
         let by_outer =
             request.extensions().get::<OuterContext>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !config.policy.cookies.is_default();
@@ -40,13 +40,13 @@ impl Fetch {
             conditions = facts.has_copy.then(|| take_conditions(request.headers_mut()));
         }
         if let Some(stale) = &self.plan.stale {
-            ask_about(stale, request.headers_mut());
+            set_conditions(stale, request.headers_mut());
         }
-        announce(config, request.extensions_mut(), facts.identified, &self.state.scopes);
+        mark_request(config, request.extensions_mut(), facts.identified, &self.state.scopes);
         ForwardedRequest {
-            asked,
+            request_head,
             cookies_declared,
-            edge,
+            position,
             held,
             conditions,
             ..ForwardedRequest::new(config, headers, version, outgoing)

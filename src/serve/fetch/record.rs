@@ -2,13 +2,13 @@
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
-use crate::body::{Commit, Recorder, ResponseBody, Tagged};
-use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
+use crate::body::{Commit, GeneratedTag, Recorder, ResponseBody};
+use crate::cache::{AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome, Tracker, is_tracked};
 use crate::clock::Moment;
 use crate::entry::Dependencies;
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
-use crate::marks::{Edge, HandledByInner};
+use crate::marks::{HandledByInner, LayerPosition};
 use crate::rules::entity_tag::EntityTag;
 use crate::serve::admission::{Admission, admit, body_fits};
 use crate::serve::request::RequestState;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
     /// The entity tag that later hits get, present once the body is complete.
-    pub(in crate::serve) tag: Tagged,
+    pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
     /// The forecast of the status, and the status that it first gave.
@@ -34,18 +34,18 @@ pub(in crate::serve) struct Received<B> {
 impl Fetch {
     /// Returns the response and the dependencies that a page inherits from it. Starts a recording
     /// if the response is storable.
-    pub(in crate::serve) fn received<B>(
+    pub(in crate::serve) fn receive<B>(
         self,
         response: Response<B>,
         mut forwarded: ForwardedRequest,
-        outdated: Option<Outdated>,
+        outdated: Option<OutdatedResponse>,
         tracker: Tracker,
     ) -> Received<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
+        let mut position = std::mem::replace(&mut forwarded.position, LayerPosition::inner());
         let (mut head, body) = response.into_parts();
         let handled_by_inner = head.extensions.remove::<HandledByInner>().is_some();
         let config = &*self.state.config;
@@ -56,33 +56,33 @@ impl Fetch {
             None => Err(Detail::StoreFailed),
             Some(generation) => {
                 let admission = admit(config, &forwarded.exchange(&self.state, generation), &head);
-                admission.and_then(|admission| match tracker.is_fit(generation) {
+                admission.and_then(|admission| match tracker.is_trackable_in(generation) {
                     true => body_fits(&body, &admission).map(|()| admission),
                     false => Err(Detail::Dependencies),
                 })
             }
         };
         let (mut outgoing, mut received) = match admission {
-            Err(why) => self.not_recorded(
+            Err(why) => self.forward_unrecorded(
                 (head, body),
                 forwarded.outgoing,
                 outdated,
                 &tracker,
                 (handled_by_inner, why),
             ),
-            Ok(admission) => self.recorded((head, body), forwarded, admission, outdated, tracker),
+            Ok(admission) => self.start_recording((head, body), forwarded, admission, outdated, tracker),
         };
         outgoing.apply_to_answer(&mut received.response);
-        edge.refuse_rest();
+        position.refuse_rest();
         received
     }
 
     /// Returns a response that is not stored, and its outgoing head.
-    fn not_recorded<B>(
+    fn forward_unrecorded<B>(
         self,
         (head, body): (response::Parts, B),
         outgoing: OutgoingHead,
-        outdated: Option<Outdated>,
+        outdated: Option<OutdatedResponse>,
         tracker: &Tracker,
         (handled_by_inner, why): (bool, Detail),
     ) -> (OutgoingHead, Received<B>)
@@ -90,25 +90,25 @@ impl Fetch {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        if outdated.is_some_and(|outdated| outdated.not_stored(&self.state.config.cache)) {
+        if outdated.is_some_and(|outdated| outdated.handle_not_stored(&self.state.config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
-        let inherited = self.inherited_unstored(&head, handled_by_inner).and(tracker.peek());
+        let inherited = self.unstored_dependencies(&head, handled_by_inner).with(tracker.peek());
         let outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(self.status.detail(why));
         let body = ResponseBody::forwarded(body).in_chain(&self.state.chain);
-        self.not_shared(&head, handled_by_inner, why);
+        self.end_unshared(&head, handled_by_inner, why);
         event!(detail = %why, "not stored");
         let response = Response::from_parts(head, body);
-        (outgoing, Received { response, tag: Tagged::default(), inherited, forecast: None })
+        (outgoing, Received { response, tag: GeneratedTag::default(), inherited, forecast: None })
     }
 
     /// Returns an admitted response whose body is recorded while it streams, and its outgoing head.
-    fn recorded<B>(
+    fn start_recording<B>(
         mut self,
         (head, body): (response::Parts, B),
         forwarded: ForwardedRequest,
-        Admission { stored, declared, limit, retained, told }: Admission,
-        outdated: Option<Outdated>,
+        Admission { stored, declared, limit, retention, client_control }: Admission,
+        outdated: Option<OutdatedResponse>,
         tracker: Tracker,
     ) -> (OutgoingHead, Received<B>)
     where
@@ -120,43 +120,43 @@ impl Fetch {
         // If reads are not tracked on this thread, no page that includes the response is known.
         // `Unknown` keeps any such page from being stored.
         let inherited = match self.is_detached || is_tracked() {
-            true => AnswerDependencies::from(&*response).and(tracker.peek()),
+            true => AnswerDependencies::from(&*response).with(tracker.peek()),
             false => AnswerDependencies::Unknown,
         };
-        let tags = config.policy.etags || told.max_age.is_some();
+        let tags = config.policy.etags || client_control.max_age.is_some();
         let tags = tags && !response.headers().contains_key(ETAG);
         let comparison = tags.then(|| config.policy.comparison());
         // A response that is stale on arrival has to be validated before each use.
         if !response.is_fresh(response.head().response_time)
             && let Some(leader) = self.plan.leader.take()
         {
-            self.plan.leader = share_unfresh(leader, &self.state);
+            self.plan.leader = share_stale(leader, &self.state);
         }
         let reads = tracker.peek();
-        let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
+        let head_fresh_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until);
         let forecast = Forecast::new(self.status, &self.state, response.head(), &forwarded.headers, reads);
-        let said = forecast.status();
+        let written_status = forecast.status();
         let mut held = Response::from_parts(head, ());
         let verdict = self.hold(&forwarded, &mut held, Some((self.status, forecast.clone())));
         // The status does not report the response as stored until an outer layer admits it.
-        let status = if verdict.is_some() { self.status } else { said };
+        let status = if verdict.is_some() { self.status } else { written_status };
         let ForwardedRequest { headers: request, outgoing, .. } = forwarded;
         let (key, selection) = (self.state.key, Arc::clone(config.selection()));
         let max_variants = config.policy.max_variants;
-        let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
-        (storing.outdated, storing.settled) = (outdated, self.background);
-        storing.known_until = known_until;
-        let commit = Commit { cache: config.cache.clone(), storing, leader: self.plan.leader, verdict };
+        let mut pending_store = PendingStore::new(key, response, request, selection, max_variants, retention);
+        (pending_store.outdated, pending_store.refresh_outcome) = (outdated, self.background);
+        pending_store.head_fresh_until = head_fresh_until;
+        let commit = Commit { cache: config.cache.clone(), pending_store, leader: self.plan.leader, verdict };
         let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
         let tag = recorder.tag();
         let response = held.map(|()| ResponseBody::recording(body, recorder));
-        let outgoing = outgoing.stored(told).with_status(status);
-        (outgoing, Received { response, tag, inherited, forecast: Some((forecast, said)) })
+        let outgoing = outgoing.stored(client_control).with_status(status);
+        (outgoing, Received { response, tag, inherited, forecast: Some((forecast, written_status)) })
     }
 
     /// Releases the followers of a response that is not shared. Marks the key as hit-for-miss if
     /// the next response probably can't be shared either.
-    fn not_shared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
+    fn end_unshared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
         let cache = &self.state.config.cache;
         let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
         if handled_by_inner {
@@ -165,7 +165,7 @@ impl Fetch {
             // A server error predicts nothing about the next response. Failing the flight limits
             // how many followers retry at a time.
             if let Some(leader) = self.plan.leader {
-                leader.failed();
+                leader.end_failed();
             }
             return;
         } else if self.state.facts.is_collapsible()
@@ -178,7 +178,7 @@ impl Fetch {
             hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
         }
         if let Some(leader) = self.plan.leader {
-            leader.pass();
+            leader.end_unshared();
         }
     }
 }
@@ -186,7 +186,7 @@ impl Fetch {
 /// Stops new requests from joining the flight of a response that is stale on arrival. Under
 /// `Policy::rfc9111`, also releases the current followers and returns `None` (RFC 9111 section
 /// 5.2.2.4).
-fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
+fn share_stale(leader: Leader, state: &RequestState) -> Option<Leader> {
     if state.config.policy.followers_accept_stale() {
         leader.close();
         return Some(leader);
@@ -202,7 +202,7 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     if !state.facts.identified {
         cache.hit_for_miss().remember(state.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
     }
-    leader.pass();
+    leader.end_unshared();
 }
 
 /// Returns `true` if a response with this status predicts the next response under its key.

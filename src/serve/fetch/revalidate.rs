@@ -6,7 +6,7 @@ use super::plan::Fetch;
 use super::record::start_hit_for_miss;
 use super::variants::Variants;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome};
+use crate::cache::{AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome};
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Head, StoredResponse};
 use crate::flight::{HitForMissReason, Leader};
@@ -14,10 +14,10 @@ use crate::marks::{HandledByInner, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::stale::StaleOverrides;
-use crate::rules::update::{ValidatorMatch, updated};
+use crate::rules::update::{ValidatorMatch, updated_fields};
 use crate::serve::admission::{Admission, admit, tags};
 use crate::serve::request::RequestState;
-use crate::serve::respond::{Forecast, HeldAdmission, Hit, tell_client, told};
+use crate::serve::respond::{Forecast, HeldAdmission, Hit, client_cache_control, rewrite_cache_control};
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, Response, StatusCode, response};
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 impl Fetch {
     /// Answers with the stored response as updated by a 304 (RFC 9111 section 4.3.4).
-    pub(in crate::serve) async fn freshened<B>(
+    pub(in crate::serve) async fn answer_with_freshened<B>(
         mut self,
         stale: &StoredResponse,
         validated: response::Parts,
@@ -35,9 +35,9 @@ impl Fetch {
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
         if validators == ValidatorMatch::Another {
-            return self.mismatched(&validated.extensions, &forwarded, reads).await;
+            return self.answer_mismatch(&validated.extensions, &forwarded, reads).await;
         }
-        let outdated = self.outdated(stale.status());
+        let outdated = self.take_outdated(stale.status());
         let (config, facts) = (Arc::clone(&self.state.config), self.state.facts);
         let now = config.cache.clock().now();
         let updates = validators == ValidatorMatch::Same;
@@ -52,37 +52,38 @@ impl Fetch {
             Some(generation) => admit(&config, &forwarded.exchange(&self.state, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
-        let storing =
-            admission.and_then(|admission| self.update(stale, admission, &forwarded, reads.clone()));
-        let (stored, status, held) = match storing {
-            Ok(storing) => {
-                let (stored, status, held) =
-                    self.store_freshened(stale, storing, validated.headers, &forwarded, reads.clone()).await;
+        let pending_store =
+            admission.and_then(|admission| self.pending_update(stale, admission, &forwarded, reads.clone()));
+        let (stored, status, held) = match pending_store {
+            Ok(pending_store) => {
+                let (stored, status, held) = self
+                    .store_freshened(stale, pending_store, validated.headers, &forwarded, reads.clone())
+                    .await;
                 (stored, status, held.or(held_within))
             }
             Err(why) => {
-                let status = self.revalidated().detail(why);
+                let status = self.revalidated_status().detail(why);
                 event!(detail = %why, "not stored");
-                self.not_freshened((handled_by_inner, updates), outdated, &mut parts, now);
+                self.handle_not_stored((handled_by_inner, updates), outdated, &mut parts, now);
                 (Arc::new(stale.with_headers(parts.headers)), status, held_within)
             }
         };
-        let ForwardedRequest { headers: request, version, outgoing, mut edge, .. } = forwarded;
-        let inherited = AnswerDependencies::from(&*stored).and(reads);
-        let hit = Hit::after_call(&config, stored, version, &request, facts, now);
-        let mut response = hit.leaving(outgoing.left_to_outer()).response();
+        let ForwardedRequest { headers: request, version, outgoing, mut position, .. } = forwarded;
+        let inherited = AnswerDependencies::from(&*stored).with(reads);
+        let hit = Hit::after_fetch(&config, stored, version, &request, facts, now);
+        let mut response = hit.with_keyed_fields(outgoing.keyed_fields_for_outer()).response();
         if let Some(held) = held {
             response.extensions_mut().insert(held);
         }
         response.extensions_mut().extend(marks);
-        outgoing.with_status(status).silent().apply(&mut response);
-        edge.refuse_rest();
+        outgoing.with_status(status).without_rewrites().apply(&mut response);
+        position.refuse_rest();
         (response, inherited)
     }
 
     /// Returns the `Cache-Status` of a response that a 304 has validated.
-    fn revalidated(&self) -> CacheStatus {
-        self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
+    fn revalidated_status(&self) -> CacheStatus {
+        self.status.with_response_code(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
     }
 
     /// Returns the head of the stored response, updated by the 304, with the hints of both.
@@ -96,26 +97,27 @@ impl Fetch {
         let config = &self.state.config;
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
-        let said = stale.head().said();
+        let original = stale.head().original_headers();
         let retyped = config.policy.sharing == Sharing::Rfc9111;
-        parts.headers = if updates { updated(&said, validated, retyped) } else { said };
+        parts.headers = if updates { updated_fields(&original, validated, retyped) } else { original };
         parts.extensions = extensions;
         let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
         // A handler's TTL stays in force until the handler sets another one or the 304 restricts
         // the response.
         if hints.ttl == Ttl::Default
             && !restricts(validated, &config.policy.targets)
-            && let Some(ttl) = stale.head().hinted
+            && let Some(ttl) = stale.head().hinted_ttl
         {
             hints.ttl = Ttl::For(ttl);
         }
         if hints.stale == StaleOverrides::default() {
             hints.stale = stale.head().hinted_windows;
         }
-        let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
-        hints.client_max_age = hints.client_max_age.or(told_before);
+        let max_age_before =
+            stale.head().rewritten.as_ref().and_then(|rewritten| rewritten.client_control.max_age);
+        hints.client_max_age = hints.client_max_age.or(max_age_before);
         // The stored tag fields include the tags of earlier hints, which stay in force.
-        if let Some(fields) = config.policy.tags_told {
+        if let Some(fields) = config.policy.tag_fields_emitted {
             hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
         }
         parts.extensions.insert(hints);
@@ -124,18 +126,23 @@ impl Fetch {
 
     /// Returns the pending write of the updated response, and how long the response is retained
     /// once it is stale.
-    fn update(
+    fn pending_update(
         &self,
         stale: &StoredResponse,
-        Admission { stored, retained, .. }: Admission,
+        Admission { stored, retention, .. }: Admission,
         forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> Result<(PendingStore, Duration), Detail> {
         let (head, settled) = (stored.into_head(), self.background.clone());
-        let mut storing = updating(&self.state, head, stale, &forwarded.headers, retained, settled);
+        let mut pending_store =
+            replacement_of(&self.state, head, stale, &forwarded.headers, retention, settled);
         // A response whose dependencies cannot be recorded is not stored: invalidations would miss
         // it.
-        if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
+        if pending_store.add_dependencies(reads) {
+            Ok((pending_store, retention))
+        } else {
+            Err(Detail::Dependencies)
+        }
     }
 
     /// Stores the freshened response, at once or when an outer layer admits it. Returns the
@@ -143,30 +150,31 @@ impl Fetch {
     async fn store_freshened(
         self,
         stale: &StoredResponse,
-        (mut storing, retained): (PendingStore, Duration),
+        (mut pending_store, retention): (PendingStore, Duration),
         validated: HeaderMap,
         forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Arc<StoredResponse>, CacheStatus, Option<HeldAdmission>) {
-        let (status, now) = (self.revalidated(), self.state.config.cache.clock().now());
-        storing.settle();
+        let (status, now) = (self.revalidated_status(), self.state.config.cache.clock().now());
+        pending_store.settle_refresh();
         let mut answer = Response::new(());
-        *answer.headers_mut() = storing.response.headers().clone();
+        *answer.headers_mut() = pending_store.response.headers().clone();
         let forecast =
-            Forecast::new(status, &self.state, storing.response.head(), &forwarded.headers, reads).ended();
+            Forecast::new(status, &self.state, pending_store.response.head(), &forwarded.headers, reads)
+                .with_ended_recording();
         let verdict = self.hold(forwarded, &mut answer, Some((status, forecast.clone())));
-        storing.set_body(stale.body().clone());
-        let stored = Arc::clone(&storing.response);
+        pending_store.set_body(stale.body().clone());
+        let stored = Arc::clone(&pending_store.response);
         let (state, leader) = (self.state, self.plan.leader);
-        let freshened = Freshened { state, leader, storing, retained, validated, now };
+        let freshened = FreshenedResponse { state, leader, pending_store, retention, validated, now };
         if let Some(verdict) = verdict {
-            verdict.when_decided(move |verdict| freshened.store_if(verdict));
+            verdict.when_decided(move |verdict| freshened.store_if_admitted(verdict));
             // The status does not report the response as stored until an outer layer admits it.
             return (stored, status, answer.extensions_mut().remove());
         }
         let is_placed = freshened.store().await;
-        let told = forecast.status();
-        (stored, if is_placed || !told.is_stored() { told } else { status }, None)
+        let final_status = forecast.status();
+        (stored, if is_placed || !final_status.is_stored() { final_status } else { status }, None)
     }
 
     /// Handles a 304 whose updated response is not stored.
@@ -174,10 +182,10 @@ impl Fetch {
     /// Releases the followers, and acts on the stored response. Marks the key as hit-for-miss if
     /// the 304 predicts the next response. Rewrites the head for the client as for any other
     /// response that is not stored.
-    fn not_freshened(
+    fn handle_not_stored(
         self,
         (handled_by_inner, updates): (bool, bool),
-        outdated: Option<Outdated>,
+        outdated: Option<OutdatedResponse>,
         parts: &mut response::Parts,
         now: Moment,
     ) {
@@ -193,46 +201,46 @@ impl Fetch {
         }
         // The updated response may not be stored, so the stored one should no longer answer other
         // requests.
-        if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
+        if outdated.is_some_and(|outdated| outdated.handle_not_stored(&config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
-        let told = told(&config.policy, parts.extensions.get(), facts);
-        tell_client(&mut parts.headers, told, config.cache.clock());
-        if let Some(fields) = config.policy.tags_told {
+        let client_control = client_cache_control(&config.policy, parts.extensions.get(), facts);
+        rewrite_cache_control(&mut parts.headers, client_control, config.cache.clock());
+        if let Some(fields) = config.policy.tag_fields_emitted {
             // Tags that cannot be parsed are not emitted.
             let tags = tags(&config.policy, &parts.headers, parts.extensions.get()).unwrap_or_default();
             fields.write(&tags, &mut parts.headers);
         }
         if let Some(leader) = self.plan.leader {
-            leader.pass();
+            leader.end_unshared();
         }
     }
 }
 
 /// A stored response that a 304 has freshened, and the flight to end once it is written.
-struct Freshened {
+struct FreshenedResponse {
     state: RequestState,
     leader: Option<Leader>,
-    storing: PendingStore,
-    retained: Duration,
+    pending_store: PendingStore,
+    retention: Duration,
     /// The header fields of the 304.
     validated: HeaderMap,
     now: Moment,
 }
 
-impl Freshened {
+impl FreshenedResponse {
     /// Stores the response, freshens the other variants, and shares the response with followers.
     /// Returns `true` if the response is stored.
     async fn store(self) -> bool {
-        let Self { state, leader, storing, retained, validated, now } = self;
+        let Self { state, leader, pending_store, retention, validated, now } = self;
         let config = &state.config;
-        let variants = Variants { config, key: storing.key.clone(), retained };
-        let (stored, is_placed) = storing.store_whole(&config.cache).await;
+        let variants = Variants { config, key: pending_store.key.clone(), retention };
+        let (stored, is_placed) = pending_store.store_whole(&config.cache).await;
         // The cache counts a failure; the variants keep their freshness.
         let _ = variants.freshen(&stored, &validated).await;
         if let Some(leader) = leader {
             match stored.is_fresh(now) || config.policy.followers_accept_stale() {
-                true => leader.stored(stored),
+                true => leader.end_stored(stored),
                 false => start_hit_for_miss(&state, leader),
             }
         }
@@ -240,7 +248,7 @@ impl Freshened {
     }
 
     /// Stores the response if an outer layer has admitted it.
-    fn store_if(self, verdict: Verdict) {
+    fn store_if_admitted(self, verdict: Verdict) {
         if verdict == Verdict::Admitted {
             let cache = self.state.config.cache.clone();
             cache.spawn_or_run(async move {
@@ -252,29 +260,29 @@ impl Freshened {
 
 /// Returns the pending write of a stored response with a new head, which keeps the scopes and the
 /// dependencies. The caller sets the body.
-fn updating(
+fn replacement_of(
     state: &RequestState,
     mut head: Head,
     before: &StoredResponse,
     request: &HeaderMap,
-    retained: Duration,
-    settled: Option<RefreshOutcome>,
+    retention: Duration,
+    refresh_outcome: Option<RefreshOutcome>,
 ) -> PendingStore {
     let selection = Arc::clone(state.config.selection());
     head.nominate(&before.head().nominated, request, &selection);
     head.inherit(before.head());
     let response = Arc::new(before.successor(head, Bytes::new()));
     let (key, request, max_variants) = (state.key.clone(), request.clone(), state.config.policy.max_variants);
-    let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
-    storing.settled = settled;
-    storing
+    let mut pending_store = PendingStore::new(key, response, request, selection, max_variants, retention);
+    pending_store.refresh_outcome = refresh_outcome;
+    pending_store
 }
 
 /// Returns `true` if a 304 forbids the use of the stored response as before: it has `no-store`, or
 /// has `private` or `no-cache` without field names.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
-    let said = ResponseDirectives::for_targets(validated, targets);
-    said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
+    let directives = ResponseDirectives::for_targets(validated, targets);
+    directives.no_store || directives.private == Qualified::All || directives.no_cache == Qualified::All
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use crate::key::CacheKey;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::stale::Windows;
-use crate::rules::strip::not_stored;
-use crate::rules::update::updated;
+use crate::rules::strip::fields_not_stored;
+use crate::rules::update::updated_fields;
 use crate::serve::admission::fresh_again_until;
 use crate::serve::config::LayerConfig;
 use crate::store::Validity;
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub(super) struct Variants<'a> {
     pub(super) config: &'a LayerConfig,
     pub(super) key: CacheKey,
-    pub(super) retained: Duration,
+    pub(super) retention: Duration,
 }
 
 impl Variants<'_> {
@@ -34,26 +34,27 @@ impl Variants<'_> {
         let (cache, like) = (&self.config.cache, fresh.head());
         let (store, targets) = (cache.store(), &self.config.policy.targets);
         let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
-        let Some(Entry(EntryKind::Index(index))) = cache.within_limit(store.get(self.key.as_ref())).await?
+        let Some(Entry(EntryKind::Index(index))) = cache.await_counted(store.get(self.key.as_ref())).await?
         else {
             return Ok(());
         };
-        let expires = like.fresh_until.max(cache.clock().now()).after(self.retained);
-        if index.until() < expires {
+        let expires = like.fresh_until.max(cache.clock().now()).after(self.retention);
+        if index.expires() < expires {
             cache.extend_index(self.key.as_ref(), expires).await?;
         }
         for variant in index.variants() {
             let key = VaryIndex::variant_key(self.key.as_ref(), variant);
-            let seen = cache.within_limit(store.get(key.as_ref())).await?;
+            let seen = cache.await_counted(store.get(key.as_ref())).await?;
             let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
             // A variant requested after the validated response is more recent than the 304.
-            let is_newer = head.asked_at() > like.asked_at();
+            let is_newer = head.requested_at() > like.requested_at();
             if !same || is_newer || variant.status() != fresh.status() {
                 continue;
             }
-            let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
+            let headers =
+                updated_fields(&head.original_headers(), &fields_of_all_variants(validated, targets), false);
             let directives = ResponseDirectives::for_targets(&headers, targets);
             // A variant is fresh for no longer than its own fields allow.
             let Some(until) = fresh_again_until(self.config, &variant, &headers, &directives, like) else {
@@ -66,12 +67,13 @@ impl Variants<'_> {
                 // A variant that was stored with `Set-Cookie` keeps the field.
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
-                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
+                let headers =
+                    headers_for_storage(&headers, &fields_not_stored(&headers, &directives, shares));
                 let new = variant.freshened(headers, like, until, windows, self.config.emitted());
                 let (before, new) =
                     (Entry(EntryKind::Response(variant)), Entry(EntryKind::Response(Arc::new(new))));
                 let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
-                cache.within_limit(put).await?;
+                cache.await_counted(put).await?;
             }
         }
         Ok(())
@@ -80,11 +82,11 @@ impl Variants<'_> {
 
 /// The fields of a 304 that apply to all variants with its entity tag. Other fields may concern one
 /// variant only.
-const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
+const FIELDS_OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
 
-fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
+fn fields_of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for name in OF_ALL_VARIANTS.iter().chain(targets) {
+    for name in FIELDS_OF_ALL_VARIANTS.iter().chain(targets) {
         for value in validated.get_all(name) {
             let _ = fields.try_append(name, value.clone());
         }

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName};
 /// `Accept-Encoding`. Such a response is only for requests that offer the coding.
 ///
 /// Under `rfc9111`, `Vary` alone decides (RFC 9111 section 4.1).
-pub(in crate::serve) fn is_coded_for_some(
+pub(in crate::serve) fn requires_coding(
     policy: &Policy,
     response: &HeaderMap,
     varies_on: &[HeaderName],
@@ -34,8 +34,7 @@ pub(in crate::serve) fn selects(
     response: &StoredResponse,
     request: &HeaderMap,
 ) -> bool {
-    let is_offered =
-        !response.head().is_coded_for_some || accept::offers_codings(request, response.headers());
+    let is_offered = !response.head().requires_coding || accept::offers_codings(request, response.headers());
     is_offered && response.selected_by(request, config.selection())
 }
 
@@ -54,7 +53,7 @@ pub(in crate::serve) fn refused_flight_key(
     request: &HeaderMap,
     refusal: NotReusable,
 ) -> Result<Option<CacheKey>, Detail> {
-    match refusal == NotReusable::Fields && response.head().is_coded_for_some {
+    match refusal == NotReusable::Fields && response.head().requires_coding {
         true => other_flight_key(config, response, key, request).map(Some),
         false => Ok(variant.map(KeyRef::to_key)),
     }
@@ -68,7 +67,7 @@ fn other_flight_key(
     request: &HeaderMap,
 ) -> Result<CacheKey, Detail> {
     let nominated = response.head().nominated.iter().map(|field| field.name().clone());
-    let coding = response.head().is_coded_for_some.then_some(ACCEPT_ENCODING);
+    let coding = response.head().requires_coding.then_some(ACCEPT_ENCODING);
     let fields: Vec<_> = nominated.chain(coding).collect();
     let mut buf = KeyBuf::new();
     config.selection().write_key(&mut buf, key, &fields, request);
@@ -84,7 +83,7 @@ pub(in crate::serve) fn other_variant(
     request: &HeaderMap,
 ) -> Lookup {
     match other_flight_key(config, arriving, key, request) {
-        Ok(flight) => Lookup::missed(ForwardReason::VaryMiss, Some(flight)),
+        Ok(flight) => Lookup::miss(ForwardReason::VaryMiss, Some(flight)),
         Err(why) => Lookup::Bypass(why),
     }
 }

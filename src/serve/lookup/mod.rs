@@ -10,23 +10,23 @@ use super::request::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::key::{KeyBuf, KeyRef};
 use crate::status::{Detail, ForwardReason};
-pub(super) use coding::{is_coded_for_some, other_variant, selects};
+pub(super) use coding::{other_variant, requires_coding, selects};
 use http::HeaderMap;
 pub(super) use not_reusable::NotReusable;
 pub(super) use outcome::Lookup;
-pub(super) use reuse::{Reuse, StoreUnavailable, retained};
-pub(super) use stale::{may_refresh, was_cut_short};
+pub(super) use reuse::{Reuse, StoreUnavailable, retention};
+pub(super) use stale::{is_stale_early, may_refresh};
 use std::sync::Arc;
 
 /// Looks up a request. Over a local store, the future is ready at its first poll.
 pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     let cache = &reuse.config.cache;
-    let index = match cache.within_limit(cache.store().get(key)).await {
+    let index = match cache.await_counted(cache.store().get(key)).await {
         Ok(Some(Entry(EntryKind::Response(response)))) => {
             return reuse.evaluate(response, (key, None)).await;
         }
         Ok(Some(Entry(EntryKind::Index(index)))) => index,
-        Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
+        Ok(_) => return Lookup::miss(ForwardReason::UriMiss, None),
         Err(_) => return Lookup::Bypass(Detail::StoreFailed),
     };
     let mut buf = KeyBuf::new();
@@ -35,21 +35,21 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
         return Lookup::Bypass(Detail::KeyLength);
     }
     let variant = buf.key();
-    match cache.within_limit(cache.store().get(variant)).await {
+    match cache.await_counted(cache.store().get(variant)).await {
         Ok(Some(Entry(EntryKind::Response(response)))) => {
             response.note_use();
             reuse.evaluate(response, (variant, Some(variant))).await
         }
         Ok(_) => {
             let variant = Some(variant.to_key());
-            Lookup::missed(ForwardReason::VaryMiss, variant)
+            Lookup::miss(ForwardReason::VaryMiss, variant)
         }
         Err(_) => Lookup::Bypass(Detail::StoreFailed),
     }
 }
 
 /// Looks up a request at the current time, e.g. after a wait.
-pub(super) async fn look(state: &RequestState, request: &HeaderMap) -> Lookup {
+pub(super) async fn look_up(state: &RequestState, request: &HeaderMap) -> Lookup {
     let (config, now) = (&*state.config, state.config.cache.clock().now());
     lookup(Reuse { config, request, facts: state.facts, now }, state.key.as_ref()).await
 }

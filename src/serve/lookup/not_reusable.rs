@@ -37,7 +37,7 @@ impl From<NotReusable> for Reason {
 }
 
 /// Returns the directive of the request that excludes a response (RFC 9111 section 5.2.1).
-pub(in crate::serve) fn excluded(
+pub(in crate::serve) fn excluding_directive(
     response: &StoredResponse,
     request: &HeaderMap,
     now: Moment,

@@ -27,7 +27,7 @@ pub(in crate::serve) enum Lookup {
 
 impl Lookup {
     /// Returns a miss without a stored response.
-    pub(in crate::serve) fn missed(reason: ForwardReason, variant: Option<CacheKey>) -> Self {
+    pub(in crate::serve) fn miss(reason: ForwardReason, variant: Option<CacheKey>) -> Self {
         Self::Miss { reason: reason.into(), variant, stale: None }
     }
 }

@@ -1,9 +1,9 @@
 //! Decides whether a stored response may answer a request (RFC 9111 section 4).
 
 use super::coding::{refused_flight_key, selects};
-use super::not_reusable::{NotReusable, excluded};
+use super::not_reusable::{NotReusable, excluding_directive};
 use super::outcome::Lookup;
-use super::stale::{may_refresh, was_cut_short};
+use super::stale::{is_stale_early, may_refresh};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, Head, StoredResponse};
 use crate::key::KeyRef;
@@ -51,7 +51,7 @@ impl Reuse<'_> {
             };
         }
         let reason = match refusal {
-            Ok(None) if !self.is_to_refresh(&response) => {
+            Ok(None) if !self.needs_early_refresh(&response) => {
                 return Lookup::Hit(response);
             }
             Ok(None) => return Lookup::Stale { stored: response, variant: variant.map(KeyRef::to_key) },
@@ -70,11 +70,11 @@ impl Reuse<'_> {
         }
         // Only a stale response, or one excluded by the request's directives, can be revalidated or
         // served on errors. Another variant or an invalidated response cannot.
-        let of_use = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
+        let is_usable = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(self.now)
-                || (self.facts.head && self.config.policy.learns_from_head()));
-        Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
+                || (self.facts.head && self.config.policy.updates_from_head()));
+        Lookup::Miss { reason: reason.into(), variant, stale: is_usable.then_some(response) }
     }
 
     /// Returns why a response may not answer this request now, or `None` if it may.
@@ -120,11 +120,11 @@ impl Reuse<'_> {
         // The entry must not expire later than before: the index that leads to a variant may expire
         // at the old time.
         let ttl =
-            cache.ttl_until(stale.head().fresh_until.after(retained(&self.config.policy, stale.head())));
+            cache.ttl_until(stale.head().fresh_until.after(retention(&self.config.policy, stale.head())));
         let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
         // If this write fails, or another one came first, the answer to this request is still
         // correct.
-        let _ = cache.within_limit(put).await;
+        let _ = cache.await_counted(put).await;
         Ok(Some(stale))
     }
 
@@ -140,8 +140,8 @@ impl Reuse<'_> {
         if !response.is_fresh(self.now) {
             return Some(NotReusable::NotFresh);
         }
-        let asks = self.facts.directives && self.config.policy.sharing == Sharing::Rfc9111;
-        if asks && let Some(which) = excluded(response, self.request, self.now) {
+        let honors_directives = self.facts.directives && self.config.policy.sharing == Sharing::Rfc9111;
+        if honors_directives && let Some(which) = excluding_directive(response, self.request, self.now) {
             return Some(NotReusable::Directives(which));
         }
         // Under `rfc9111`, the origin answers a failed precondition. Under `app`, the cache does:
@@ -163,7 +163,7 @@ impl Reuse<'_> {
 
     /// Returns `true` if the request accepts a stale response by `max-stale`
     /// (RFC 9111 section 5.2.1.2), and nothing prohibits its use (section 4.2.4). A response that
-    /// [`was_cut_short`] is not used this way: it may have been invalidated.
+    /// [`is_stale_early`] is not used this way: it may have been invalidated.
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
             return false;
@@ -173,24 +173,24 @@ impl Reuse<'_> {
         most.is_some_and(|most| most == u32::MAX || stale_for <= most.into())
             && self.accepts_stale(response)
             && !forbids_stale(&ResponseDirectives::for_targets(
-                &response.head().said(),
+                &response.head().original_headers(),
                 &self.config.policy.targets,
             ))
-            && !was_cut_short(self.config, response)
+            && !is_stale_early(self.config, response)
     }
 
     /// Returns `true` if the request does not rule out stale responses. Under `app`, no request
     /// does.
     pub(in crate::serve) fn accepts_stale(self, response: &StoredResponse) -> bool {
-        let asks = self.config.policy.sharing == Sharing::Rfc9111;
-        !asks
+        let honors_directives = self.config.policy.sharing == Sharing::Rfc9111;
+        !honors_directives
             || !(self.facts.conditional
-                || (self.facts.directives && excluded(response, self.request, self.now).is_some()))
+                || (self.facts.directives && excluding_directive(response, self.request, self.now).is_some()))
     }
 
     /// Returns `true` if a fresh response should be refreshed early, before it expires, by the
     /// XFetch algorithm.
-    pub(in crate::serve) fn is_to_refresh(self, response: &StoredResponse) -> bool {
+    pub(in crate::serve) fn needs_early_refresh(self, response: &StoredResponse) -> bool {
         let Some(beta) = self.config.policy.early_refresh else { return false };
         let head = response.head();
         if head.fresh_until == Moment::NEVER
@@ -205,8 +205,8 @@ impl Reuse<'_> {
 }
 
 /// Returns how long a stale response is retained in the store.
-pub(in crate::serve) fn retained(policy: &Policy, head: &Head) -> std::time::Duration {
-    policy.retained(head.is_revalidatable(), head.windows.longest())
+pub(in crate::serve) fn retention(policy: &Policy, head: &Head) -> std::time::Duration {
+    policy.retention(head.is_revalidatable(), head.windows.longest())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::entry::StoredResponse;
 use crate::policy::Policy;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::freshness::{ExplicitLifetime, fresh_until, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, explicit_lifetime, fresh_until};
 use crate::serve::config::LayerConfig;
 use crate::serve::request::{RequestFacts, is_personal};
 use http::HeaderMap;
@@ -11,10 +11,10 @@ use http::HeaderMap;
 /// Returns `true` if a response is stale sooner than its own fields state: e.g. by a soft
 /// invalidation, a dependency or a shorter TTL. Also returns `true` if its fields state no
 /// lifetime.
-pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredResponse) -> bool {
-    let (head, said) = (response.head(), response.head().said());
-    let directives = ResponseDirectives::for_targets(&said, &config.policy.targets);
-    match stated_lifetime(&directives, &said, config.cache.clock().wall()) {
+pub(in crate::serve) fn is_stale_early(config: &LayerConfig, response: &StoredResponse) -> bool {
+    let (head, original) = (response.head(), response.head().original_headers());
+    let directives = ResponseDirectives::for_targets(&original, &config.policy.targets);
+    match explicit_lifetime(&directives, &original, config.cache.clock().wall()) {
         ExplicitLifetime::For(lifetime) => {
             head.fresh_until < fresh_until(head.response_time, lifetime, head.corrected_initial_age)
         }
@@ -35,14 +35,14 @@ pub(in crate::serve) fn may_refresh(
     // that outer layers have derived from it.
     let nominated = stored.head().nominated.iter().map(|field| field.name());
     let varies = nominated.chain(&policy.key.headers).any(|name| is_personal(policy, name));
-    let counts = facts.personal
+    let depends_on_visitor = facts.personal
             || facts.authorization
             || facts.identified
             // The response to a refresh may depend on an extension of a layer in between, and no
             // outer layer would decide on its admission.
-            || facts.is_extended
+            || facts.has_foreign_extension
             || varies
             || policy.identifies_by_field(request);
     // A refresh runs on a tokio runtime.
-    !counts && tokio::runtime::Handle::try_current().is_ok()
+    !depends_on_visitor && tokio::runtime::Handle::try_current().is_ok()
 }

@@ -6,7 +6,7 @@
 use super::state::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::policy::Policy;
-use crate::policy::request_fields::{HeaderRole, meaning};
+use crate::policy::request_fields::{HeaderRole, role_of};
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use std::collections::HashSet;
@@ -14,28 +14,33 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The fields that a background request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::serve) enum Carries {
+pub(in crate::serve) enum CarriedFields {
     /// The keyed fields, and those that describe the client: `User-Agent`, `Accept`, `Accept-*` and
     /// the fields that the policy declares.
-    Known,
+    Harmless,
     /// The keyed fields only.
-    Keyed,
+    KeyedOnly,
 }
 
 /// Returns `true` if a field identifies the visitor, or concerns only this request (a range, a
 /// precondition, a directive).
 pub(in crate::serve) fn is_personal(policy: &Policy, name: &HeaderName) -> bool {
-    let meaning = meaning(name.as_str());
-    let is_credential = match meaning {
+    let role = role_of(name.as_str());
+    let is_credential = match role {
         HeaderRole::NamedLikeCredential => !policy.key.covers(name),
-        meaning => meaning.identifies(),
+        role => role.identifies(),
     };
     let identifies = is_credential || policy.credentials.contains(name);
-    identifies || meaning.selects() || matches!(meaning, HeaderRole::Directives)
+    identifies || role.selects() || matches!(role, HeaderRole::Directives)
 }
 
 /// Returns `true` if a background request carries a field. The caller excludes personal fields.
-fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName>, carries: Carries) -> bool {
+fn is_carried(
+    policy: &Policy,
+    name: &HeaderName,
+    nominated: &HashSet<HeaderName>,
+    carries: CarriedFields,
+) -> bool {
     let is_keyed = policy.is_keyed(name) || nominated.contains(name);
     let is_known = || {
         *name == USER_AGENT
@@ -44,7 +49,7 @@ fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName
             || policy.refresh_headers.contains(name)
             || (policy.strips_unkeyed && policy.allowed_unkeyed.contains(name))
     };
-    is_keyed || (carries == Carries::Known && is_known())
+    is_keyed || (carries == CarriedFields::Harmless && is_known())
 }
 
 /// Returns the lines of a request that a background request with only keyed fields lacks, by their
@@ -55,9 +60,9 @@ pub(in crate::serve) fn unkeyed_fields<'a>(
     request: &'a HeaderMap,
     nominated: &'a HashSet<HeaderName>,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
-    request
-        .iter()
-        .filter(|(name, _)| is_personal(policy, name) || !is_carried(policy, name, nominated, Carries::Keyed))
+    request.iter().filter(|(name, _)| {
+        is_personal(policy, name) || !is_carried(policy, name, nominated, CarriedFields::KeyedOnly)
+    })
 }
 
 /// Turns a request into a background GET: removes the fields that it does not carry, and puts those
@@ -69,7 +74,7 @@ pub(in crate::serve) fn anonymize(
     request: &mut request::Parts,
     key_parts: &[Option<String>],
     nominated: &HashSet<HeaderName>,
-    carries: Carries,
+    carries: CarriedFields,
 ) -> bool {
     request.method = Method::GET;
     let whole = request.headers.clone();
@@ -99,7 +104,7 @@ pub(in crate::serve) fn anonymize(
 }
 
 /// The most times that the search for the needed fields computes the key parts.
-const TRIES: usize = 64;
+const MAX_KEY_COMPUTATIONS: usize = 64;
 
 /// Finds the removed fields without which the request has another key. After success, the last call
 /// of `has_key` had exactly these fields.
@@ -107,7 +112,7 @@ const TRIES: usize = 64;
 /// Returns `false` if the search takes too many calls, or if the removed fields do not suffice.
 fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderName]) -> bool) -> bool {
     let (mut needed, mut rest): (Vec<&'a HeaderName>, _) = (Vec::new(), removed);
-    let mut tries = TRIES;
+    let mut tries = MAX_KEY_COMPUTATIONS;
     let mut is_enough = |needed: &[&HeaderName], more: &[&HeaderName]| {
         tries = tries.checked_sub(1)?;
         Some(has_key(&[needed, more].concat()))
@@ -145,7 +150,7 @@ pub(in crate::serve) async fn nominated_fields(
     let mut names = stored.map(nominated).unwrap_or_default();
     let cache = &state.config.cache;
     if let Ok(Some(Entry(EntryKind::Index(index)))) =
-        cache.within_limit(cache.store().get(state.key.as_ref())).await
+        cache.await_counted(cache.store().get(state.key.as_ref())).await
     {
         names.extend(index.fields().iter().cloned());
     }
@@ -175,7 +180,7 @@ mod tests {
                 last = fields.iter().map(|name| (*name).clone()).collect();
                 needed.iter().all(|at| last.contains(&names[*at]))
             });
-            prop_assert!(tries <= TRIES);
+            prop_assert!(tries <= MAX_KEY_COMPUTATIONS);
             prop_assert!(found || needed.len() > 6);
             if found {
                 last.sort_by_key(|name| names.iter().position(|other| other == name));

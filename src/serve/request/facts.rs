@@ -17,7 +17,7 @@ pub(in crate::serve) struct RequestFacts {
     /// (RFC 9110 sections 13.1.2 and 13.1.3).
     pub(in crate::serve) has_copy: bool,
     /// Its `If-None-Match` is the entity tag of the stored response.
-    pub(in crate::serve) has_tag: bool,
+    pub(in crate::serve) matches_etag: bool,
     /// It has `Range`.
     pub(in crate::serve) range: bool,
     /// It has directives (`Cache-Control` or `Pragma`).
@@ -32,7 +32,7 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) needs_current: bool,
     /// A layer between the outermost one and this one has added an extension, which may personalize
     /// the response.
-    pub(in crate::serve) is_extended: bool,
+    pub(in crate::serve) has_foreign_extension: bool,
 }
 
 impl RequestFacts {

@@ -3,7 +3,7 @@
 use super::facts::RequestFacts;
 use crate::key::{KeyPolicy, RequestHead};
 use crate::marks::OuterContext;
-use crate::policy::request_fields::{self, HeaderRole, detail, is_harmless, meaning_of_other};
+use crate::policy::request_fields::{self, HeaderRole, detail, is_harmless, role_of_other};
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
@@ -22,7 +22,7 @@ pub(in crate::serve) struct InspectedRequest<'a> {
     /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
     /// The last line of `If-None-Match`.
-    pub(in crate::serve) copy: Option<&'a HeaderValue>,
+    pub(in crate::serve) if_none_match: Option<&'a HeaderValue>,
     pub(in crate::serve) facts: RequestFacts,
 }
 
@@ -49,17 +49,17 @@ pub(in crate::serve) fn inspect<'a>(
         return Err(Reason::bypass(Detail::Body));
     }
     let predicates = &policy.predicates;
-    if predicates.skips(request) {
+    if predicates.bypasses(request) {
         return Err(Reason::bypass(Detail::Skipped));
     }
     inspected.facts.needs_current = outer.is_some_and(|outer| outer.needs_current);
     let known = &policy.known_extensions;
-    inspected.facts.is_extended = !predicates.prepare_refreshes()
-        && outer.is_some_and(|outer| outer.is_extended(request.extensions, known));
+    inspected.facts.has_foreign_extension = !predicates.has_refresh_hooks()
+        && outer.is_some_and(|outer| outer.has_foreign_extension(request.extensions, known));
     let outer = outer.and_then(|outer| outer.cookies.as_deref());
     inspected.facts.head = head;
     inspected.identity = predicates.identity(request);
-    if inspected.identity.is_none() && predicates.identify(request.extensions) {
+    if inspected.identity.is_none() && predicates.extension_identifies(request.extensions) {
         return Err(Reason::bypass(Detail::Identified));
     }
     inspected.read(policy, request.headers, outer)
@@ -93,7 +93,7 @@ impl<'a> InspectedRequest<'a> {
             }
             // Most fields have no role. One check of the name finds that out.
             if !is_harmless(name.as_str()) {
-                self.note(name, value, app, strict, &policy.key)?;
+                self.inspect_field(name, value, app, strict, &policy.key)?;
             }
         }
         if self.has_cookie {
@@ -112,7 +112,7 @@ impl<'a> InspectedRequest<'a> {
     /// Notes a field that may have a role. Not inlined, so that the loop over all other fields
     /// stays small.
     #[inline(never)]
-    fn note(
+    fn inspect_field(
         &mut self,
         name: &HeaderName,
         value: &'a HeaderValue,
@@ -121,8 +121,8 @@ impl<'a> InspectedRequest<'a> {
         key: &KeyPolicy,
     ) -> Result<(), Reason> {
         let facts = &mut self.facts;
-        match meaning_of_other(name.as_str()) {
-            HeaderRole::Nothing => {}
+        match role_of_other(name.as_str()) {
+            HeaderRole::Other => {}
             HeaderRole::Host => {
                 if !is_only_line(&mut self.host, value) {
                     return Err(Reason::bypass(Detail::Host));
@@ -137,8 +137,8 @@ impl<'a> InspectedRequest<'a> {
             HeaderRole::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
             HeaderRole::Authorization => (facts.authorization, facts.identified) = (true, true),
             HeaderRole::Cookie => self.has_cookie = true,
-            HeaderRole::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
-            HeaderRole::OldCookie => facts.identified = true,
+            HeaderRole::Cookie2 if app => return Err(Reason::bypass(Detail::Cookie)),
+            HeaderRole::Cookie2 => facts.identified = true,
             HeaderRole::Forwarded(field) => facts.forwarded.insert(field),
             HeaderRole::ContentLength if value.as_bytes() == b"0" => {}
             HeaderRole::ContentLength => return Err(Reason::bypass(Detail::Body)),
@@ -147,7 +147,7 @@ impl<'a> InspectedRequest<'a> {
             HeaderRole::Precondition => facts.conditional = true,
             HeaderRole::Tag => {
                 facts.has_copy = true;
-                self.copy = Some(value);
+                self.if_none_match = Some(value);
             }
             HeaderRole::Validator => facts.has_copy = true,
             HeaderRole::Directives => facts.directives = true,
@@ -165,7 +165,7 @@ pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) ->
         && !policy.key.ignored.contains(&COOKIE)
         && (cookies.is_default() || cookies.read(request.headers).is_err());
     by_cookie
-        || policy.predicates.identify(request.extensions)
+        || policy.predicates.extension_identifies(request.extensions)
         || policy.predicates.identity(request).is_some()
         || policy.identifies_by_field(request.headers)
 }

@@ -11,7 +11,7 @@ use super::inspect::InspectedRequest;
 use super::target::public_uri;
 use crate::key::{self, KeyBuf, KeyError, QueryKey, RequestHead};
 use crate::marks::OuterContext;
-use crate::policy::request_fields::meaning;
+use crate::policy::request_fields::role_of;
 use crate::policy::{Cookies, Policy};
 use crate::serve::config::LayerConfig;
 use crate::status::{Detail, Reason};
@@ -91,10 +91,10 @@ impl<'a> KeyedInputs<'a> {
             cookies.strip_unkeyed(request.headers_mut());
         }
         self.remove_unkeyed(request);
-        narrow_uri(request.uri_mut(), &policy.key.query);
+        replace_query(request.uri_mut(), &policy.key.query);
         #[cfg(feature = "axum")]
         if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
-            narrow_uri(&mut original.0, &policy.key.query);
+            replace_query(&mut original.0, &policy.key.query);
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> KeyedInputs<'a> {
     /// inputs.
     fn remove_unkeyed<B>(self, request: &mut Request<B>) {
         let policy = self.policy;
-        if !policy.strips_unkeyed && !policy.predicates.reports() {
+        if !policy.strips_unkeyed && !policy.predicates.has_report_function() {
             return;
         }
         let headers = request.headers_mut();
@@ -133,12 +133,12 @@ impl<'a> KeyedInputs<'a> {
 
 /// Returns `true` if the handler may see a field under a policy that strips unkeyed inputs.
 pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, facts: RequestFacts) -> bool {
-    let meaning = meaning(name.as_str());
+    let role = role_of(name.as_str());
     policy.is_keyed(name)
         // All cookies but the keyed ones are removed, or prevent the response from being stored.
         || *name == COOKIE
-        || meaning.selects()
-        || (facts.personal && (meaning.identifies() || policy.credentials.contains(name)))
+        || role.selects()
+        || (facts.personal && (role.identifies() || policy.credentials.contains(name)))
         || *name == CONTENT_LENGTH
         || policy.allowed_unkeyed.contains(name)
 }
@@ -164,7 +164,7 @@ pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
 }
 
 /// Replaces the query of a URI by its keyed form.
-fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
+fn replace_query(uri: &mut Uri, query: &QueryKey) {
     let normalized = query.normalized(uri.query());
     if normalized.as_deref() == uri.query() {
         return;

@@ -10,7 +10,9 @@ mod shown_key;
 mod state;
 mod target;
 
-pub(super) use anonymize::{Carries, anonymize, is_personal, nominated, nominated_fields, unkeyed_fields};
+pub(super) use anonymize::{
+    CarriedFields, anonymize, is_personal, nominated, nominated_fields, unkeyed_fields,
+};
 pub(super) use chain::chain;
 pub(super) use facts::RequestFacts;
 pub(super) use forwarded::{add_hosts, forwarded_prefix};

@@ -29,7 +29,7 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
     let query = query.normalized(uri.query());
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let mut shown = format!("{host}{}{query}", uri.path());
-    let longest = shown.char_indices().nth(LONGEST_SHOWN).map_or(shown.len(), |(at, _)| at);
+    let longest = shown.char_indices().nth(MAX_SHOWN).map_or(shown.len(), |(at, _)| at);
     shown.truncate(longest);
     let digest = Sha256::digest(key);
     let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -37,4 +37,4 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
 }
 
 /// The most characters of a URL in the parameter.
-const LONGEST_SHOWN: usize = 512;
+const MAX_SHOWN: usize = 512;

@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::Chain;
 use crate::key::{CacheKey, RequestHead};
-use crate::marks::Holds;
+use crate::marks::HeldAdmissions;
 use crate::serve::config::LayerConfig;
 use crate::store::Validity;
 use std::sync::{Arc, Weak};
@@ -19,7 +19,7 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) config: Arc<LayerConfig>,
     pub(in crate::serve) key: CacheKey,
     /// The `key` parameter of `Cache-Status`, if clients get one.
-    pub(in crate::serve) shown: Option<Arc<str>>,
+    pub(in crate::serve) shown_key: Option<Arc<str>>,
     pub(in crate::serve) facts: RequestFacts,
     /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
@@ -30,7 +30,7 @@ pub(in crate::serve) struct RequestState {
     /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
     /// The admissions held for the outermost request around this one.
-    pub(in crate::serve) holds: Weak<Holds>,
+    pub(in crate::serve) holds: Weak<HeldAdmissions>,
     /// The request and the requests and computations that led to it.
     pub(in crate::serve) chain: Arc<Chain>,
 }
@@ -45,9 +45,10 @@ impl RequestState {
     ) -> Self {
         let (hosts, began) = (hosts(request, &config.policy.key), config.cache.clock().now());
         let scopes = scopes_on(request, &config.policy.key, &hosts);
-        let shown = shown_key(config, request, key.as_ref().as_bytes());
-        let (holds, chain) = (Holds::around(request.extensions), chain(config, key.clone(), request.headers));
-        Self { config: Arc::clone(config), key, shown, facts, parts, scopes, hosts, began, holds, chain }
+        let shown_key = shown_key(config, request, key.as_ref().as_bytes());
+        let (holds, chain) =
+            (HeldAdmissions::of_request(request.extensions), chain(config, key.clone(), request.headers));
+        Self { config: Arc::clone(config), key, shown_key, facts, parts, scopes, hosts, began, holds, chain }
     }
 
     /// Returns `true` if no hard invalidation covers a stored response, and the store answers.

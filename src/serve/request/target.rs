@@ -37,7 +37,7 @@ pub(in crate::serve) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<
 
 /// Returns the scopes by which an invalidation names the target of a request, the public path
 /// first.
-fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
+fn target_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let public = public_uri(request);
     let of =
         |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalized(uri.query()).as_deref(), None);
@@ -56,7 +56,7 @@ fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Ve
 /// Returns the scopes that name the targets of a request on these hosts: its own, the public path
 /// first, and those from outer layers.
 pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
-    let mut scopes = own_scopes(request, key, hosts);
+    let mut scopes = target_scopes(request, key, hosts);
     if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {
         let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
         scopes.extend(more);

@@ -21,7 +21,7 @@ pub(in crate::serve) struct Forecast {
     fresh_until: Moment,
     response_time: Moment,
     /// The text of the `key` parameter, if clients get one.
-    shown: Option<Arc<str>>,
+    shown_key: Option<Arc<str>>,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
     /// The recording has ended, so its outcome is known as soon as the response is admitted. Always
@@ -45,7 +45,7 @@ impl Forecast {
             key: own.unwrap_or_else(|| state.key.clone()),
             fresh_until: head.fresh_until,
             response_time: head.response_time,
-            shown: state.shown.clone(),
+            shown_key: state.shown_key.clone(),
             reads,
             has_ended: false,
         }
@@ -53,15 +53,15 @@ impl Forecast {
 
     /// Returns the forecast for a recording that has ended. Over a remote store, its outcome may
     /// still be unknown.
-    pub(in crate::serve) fn ended(self) -> Self {
+    pub(in crate::serve) fn with_ended_recording(self) -> Self {
         Self { has_ended: self.cache.is_local(), ..self }
     }
 
     /// Returns the forecast with the status code of the service's response.
-    pub(in crate::serve) fn answered(self, code: StatusCode) -> Self {
+    pub(in crate::serve) fn with_response_code(self, code: StatusCode) -> Self {
         // The status of a revalidation has the code of the 304 already.
         match self.status.forward_status() {
-            None => Self { status: self.status.answered(code), ..self },
+            None => Self { status: self.status.with_response_code(code), ..self },
             Some(_) => self,
         }
     }
@@ -70,7 +70,8 @@ impl Forecast {
     /// the key was not stored. A transient reason counts only if this recording has ended.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
-        let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::until));
+        let mut until =
+            self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
             // A transient reason does not predict the outcome of this recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
@@ -88,13 +89,13 @@ impl Forecast {
 
     /// Returns the forecast after the body was read ahead: with the dependencies so far, and
     /// whether the recording has ended.
-    pub(in crate::serve) fn read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
+    pub(in crate::serve) fn after_read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
         let has_ended = has_ended && self.cache.is_local();
         Self { reads, has_ended, ..self }
     }
 
     /// Returns the text of the `key` parameter, if clients get one.
-    pub(in crate::serve) fn shown(&self) -> Option<Arc<str>> {
-        self.shown.clone()
+    pub(in crate::serve) fn shown_key(&self) -> Option<Arc<str>> {
+        self.shown_key.clone()
     }
 }

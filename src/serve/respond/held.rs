@@ -8,7 +8,7 @@
 //! ```
 
 use super::forecast::Forecast;
-use crate::marks::{self, Decider, Edge, Identified, PendingVerdict, Verdict};
+use crate::marks::{self, Decider, Identified, LayerPosition, PendingVerdict, Verdict};
 use crate::policy::{CacheHints, sets_only};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::storability::SET_COOKIE2;
@@ -36,7 +36,7 @@ pub(in crate::serve) struct HeldAdmission {
     /// The parts of the head that do not count against the response.
     accepted: AcceptedHead,
     /// The `Cache-Status` before and after the admission, if the response has a status.
-    told: Option<HeldStatus>,
+    status: Option<HeldStatus>,
 }
 
 /// The parts of a head that do not count against its response: the storing layer accepted them, or
@@ -72,9 +72,9 @@ impl AcceptedHead {
 /// Returns whether `Cache-Control` or a targeted field has `no-store`, and whether one has
 /// `private`.
 fn restrictions(headers: &HeaderMap) -> (bool, bool) {
-    let said = ResponseDirectives::from_headers(headers);
+    let directives = ResponseDirectives::from_headers(headers);
     let (no_store, private) = targeted_restrictions(headers);
-    (said.no_store || no_store, said.private != Qualified::Absent || private)
+    (directives.no_store || no_store, directives.private != Qualified::Absent || private)
 }
 
 impl HeldAdmission {
@@ -83,12 +83,12 @@ impl HeldAdmission {
         config: &Arc<LayerConfig>,
         personal: bool,
         headers: &HeaderMap,
-        told: Option<HeldStatus>,
+        status: Option<HeldStatus>,
     ) -> (Self, PendingVerdict) {
         let decider = Decider::new();
         let pending = decider.pending();
         let (config, accepted) = (Arc::clone(config), AcceptedHead::of(headers));
-        (Self { decider: Arc::new(decider), config, personal, accepted, told }, pending)
+        (Self { decider: Arc::new(decider), config, personal, accepted, status }, pending)
     }
 
     /// Returns why the response must not be shared, if a layer outside the storing one has added a
@@ -129,8 +129,8 @@ impl HeldAdmission {
     }
 
     /// Replaces `Cache-Status` by the one after the verdict.
-    fn tell<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
-        let Some(HeldStatus { held, stored, key }) = &self.told else { return };
+    fn replace_status<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
+        let Some(HeldStatus { held, stored, key }) = &self.status else { return };
         let now = refusal.map_or_else(|| stored.status(), |why| held.detail(why));
         held.replace(response, now, key.as_deref());
     }
@@ -152,7 +152,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     let Some(why) = held.refusal(response).or(declared) else { return };
     event!(detail = %why, "not stored");
     if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
-        held.tell(response, Some(why));
+        held.replace_status(response, Some(why));
         held.decider.decide(Verdict::Refused);
     }
 }
@@ -173,7 +173,7 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
             // First, so that the status can report the outcome of a local store.
             held.decider.decide(Verdict::Admitted);
-            held.tell(response, None);
+            held.replace_status(response, None);
         }
     } else if response.extensions().get::<HeldAdmission>().is_some() {
         let accepted = AcceptedHead::of(response.headers());
@@ -185,24 +185,28 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
 
 /// Corrects the status of a response after its body was read ahead, which may have ended the
 /// recording. The status of a held response changes only at its admission.
-pub(in crate::serve) fn correct_status<B>(response: &mut Response<B>, said: CacheStatus, forecast: Forecast) {
+pub(in crate::serve) fn correct_status<B>(
+    response: &mut Response<B>,
+    written: CacheStatus,
+    forecast: Forecast,
+) {
     let code = response.status();
-    let forecast = forecast.answered(code);
+    let forecast = forecast.with_response_code(code);
     if let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() {
-        if let Some(told) = &mut held.told {
-            told.stored = forecast;
+        if let Some(status) = &mut held.status {
+            status.stored = forecast;
         }
         return;
     }
-    let (said, now) = (said.answered(code), forecast.status());
-    if said != now {
-        said.replace(response, now, forecast.shown().as_deref());
+    let (written, now) = (written.with_response_code(code), forecast.status());
+    if written != now {
+        written.replace(response, now, forecast.shown_key().as_deref());
     }
 }
 
 /// Sends a response from a layer. The outermost one then refuses the admissions whose responses did
 /// not reach it.
-pub(crate) fn leave<B>(response: &mut Response<B>, edge: &mut Edge) {
-    send(response, edge.is_outermost());
-    edge.refuse_rest();
+pub(crate) fn send_and_refuse_rest<B>(response: &mut Response<B>, position: &mut LayerPosition) {
+    send(response, position.is_outermost());
+    position.refuse_rest();
 }

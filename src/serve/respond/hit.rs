@@ -6,11 +6,11 @@ use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
 use crate::key::RequestHead;
-use crate::marks::{HandledByInner, was_announced};
+use crate::marks::{HandledByInner, has_outer_cache_layer};
 use crate::policy::Policy;
 use crate::rules::selection::{Selection, select, select_stored};
 use crate::serve::config::LayerConfig;
-use crate::serve::keyed_fields::{KeyedFields, leave_to_outer};
+use crate::serve::keyed_fields::{KeyedFields, emit_to_outer};
 use crate::serve::request::{RequestFacts, shown_key};
 use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -30,14 +30,14 @@ pub(in crate::serve) struct Hit {
     /// The reason why the request would have been forwarded, had it not collapsed.
     collapsed: Option<Reason>,
     /// The response gets `Cache-Status` and the status extension.
-    tell: bool,
+    emits_status: bool,
     /// The response gets the status extension, for a request that this crate made to warm the
     /// cache.
-    note: bool,
+    adds_status: bool,
     /// The response is marked as handled by a cache layer, for outer ones.
-    mark: bool,
+    marks_handled: bool,
     /// The keyed fields that an outer cache layer emits.
-    keyed: Option<KeyedFields>,
+    keyed_fields: Option<KeyedFields>,
     /// The `key` parameter of `Cache-Status`.
     key: Option<Arc<str>>,
 }
@@ -64,7 +64,7 @@ impl Hit {
             "hit"
         );
         let selection = Self::select(&config.policy, facts, request.method, request.headers, &stored);
-        let mark = was_announced(request.extensions);
+        let marks_handled = has_outer_cache_layer(request.extensions);
         Self {
             stored,
             now,
@@ -73,17 +73,17 @@ impl Hit {
             head: facts.head,
             selection,
             collapsed,
-            tell: config.policy.cache_status,
-            note: request.extensions.get::<WantsStatus>().is_some(),
-            mark,
-            keyed: config.keyed_fields.clone().filter(|_| mark),
+            emits_status: config.policy.cache_status,
+            adds_status: request.extensions.get::<WantsStatus>().is_some(),
+            marks_handled,
+            keyed_fields: config.keyed_fields.clone().filter(|_| marks_handled),
             key: shown_key(config, request, key),
         }
     }
 
     /// Answers a request with a stored response after the request's own fetch, e.g. after a 304 or
     /// a failure. The caller adds the status and the marks.
-    pub(in crate::serve) fn after_call(
+    pub(in crate::serve) fn after_fetch(
         config: &LayerConfig,
         stored: Arc<StoredResponse>,
         version: Version,
@@ -102,10 +102,10 @@ impl Hit {
             head: facts.head,
             selection,
             collapsed: None,
-            tell: false,
-            note: false,
-            mark: false,
-            keyed: None,
+            emits_status: false,
+            adds_status: false,
+            marks_handled: false,
+            keyed_fields: None,
             key: None,
         }
     }
@@ -123,7 +123,7 @@ impl Hit {
             return Selection::Whole;
         }
         // The common case, which needs no parsing of tags.
-        if facts.has_tag && !facts.conditional {
+        if facts.matches_etag && !facts.conditional {
             return Selection::NotModified;
         }
         let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
@@ -132,8 +132,8 @@ impl Hit {
     }
 
     /// Sets the keyed fields that an outer cache layer emits.
-    pub(in crate::serve) fn leaving(self, keyed: Option<KeyedFields>) -> Self {
-        Self { keyed, ..self }
+    pub(in crate::serve) fn with_keyed_fields(self, keyed_fields: Option<KeyedFields>) -> Self {
+        Self { keyed_fields, ..self }
     }
 
     /// Notes the dependencies of the stored response for the page or value that is made on this
@@ -169,7 +169,7 @@ impl Hit {
     }
 
     /// Builds a response whose body is still arriving, unless the selected response has no body.
-    pub(in crate::serve) fn reading<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
+    pub(in crate::serve) fn response_with_reader<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
         let response = self.response();
         match self.selection {
             Selection::Whole => response.map(|_: ResponseBody<B>| ResponseBody::shared(reader)),
@@ -179,7 +179,7 @@ impl Hit {
 
     /// Adds the status, and the extensions for outer layers.
     fn finish<B>(&self, response: &mut Response<B>) {
-        if self.tell || self.note {
+        if self.emits_status || self.adds_status {
             let (stored, now) = (&*self.stored, self.now);
             let status = match self.collapsed {
                 Some(reason) => {
@@ -188,15 +188,15 @@ impl Hit {
                 None if stored.is_fresh(now) => CacheStatus::hit(stored.head().fresh_until.since(now)),
                 None => CacheStatus::stale_hit(now.since(stored.head().fresh_until)),
             };
-            if self.tell {
+            if self.emits_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
             response.extensions_mut().insert(status);
         }
-        if let Some(keyed) = &self.keyed {
-            leave_to_outer(response, keyed, self.stored.head().vary_said());
+        if let Some(keyed_fields) = &self.keyed_fields {
+            emit_to_outer(response, keyed_fields, self.stored.head().original_vary());
         }
-        if self.mark {
+        if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);
         }
     }

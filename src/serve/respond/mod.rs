@@ -11,10 +11,10 @@ use crate::cache::AnswerDependencies;
 pub(super) use empty::{empty, loop_head};
 pub(super) use forecast::Forecast;
 pub(super) use held::{HeldAdmission, correct_status};
-pub(crate) use held::{leave, receive};
+pub(crate) use held::{receive, send_and_refuse_rest};
 pub(super) use hit::{Hit, with_ttl};
 use http::Response;
-pub(super) use outgoing_head::{OutgoingHead, tell_client, told};
+pub(super) use outgoing_head::{OutgoingHead, client_cache_control, rewrite_cache_control};
 
 /// An answer, and the dependencies that a page made from it inherits.
 pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);

@@ -3,13 +3,13 @@
 use super::forecast::Forecast;
 use super::held::{HeldStatus, send};
 use crate::clock::Clock;
-use crate::marks::{FromIdentified, HandledByInner, is_outermost, was_announced};
+use crate::marks::{FromIdentified, HandledByInner, has_outer_cache_layer, is_outermost};
 use crate::policy::request_fields::PersonalRule;
 use crate::policy::{CacheHints, Policy};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, ClientCacheControl};
 use crate::rules::date;
-use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, explicit_lifetime};
 use crate::rules::groups::TagFields;
 use crate::serve::config::LayerConfig;
 use crate::serve::keyed_fields::{KeyedFields, emit};
@@ -26,31 +26,31 @@ pub(in crate::serve) struct OutgoingHead {
     /// The status, if clients get it or the request was made by this crate to warm the cache.
     status: Option<CacheStatus>,
     /// Clients get `Cache-Status`.
-    told_status: bool,
+    emits_status: bool,
     /// The `key` parameter of `Cache-Status`, if clients get one.
     key: Option<Arc<str>>,
     /// The response is marked as handled by a cache layer, for outer ones.
-    mark: bool,
+    marks_handled: bool,
     /// No outer layer of this crate has marked the request.
     is_outermost: bool,
     /// The keyed fields, if this layer emits them.
-    keyed: Option<KeyedFields>,
+    keyed_fields: Option<KeyedFields>,
     /// An outer cache layer has the same ID as this one. It emits the keyed fields itself.
-    is_again: bool,
+    is_left_to_outer: bool,
     /// `Cache-Control` and the tags are rewritten for clients, as in stored responses.
-    tells: bool,
+    rewrites_fields: bool,
     /// The `Cache-Control` that clients get.
-    told: ClientCacheControl,
+    client_control: ClientCacheControl,
     /// The response may be stored here, so `told` applies even if the response states no lifetime.
-    stored: bool,
+    is_stored: bool,
     /// The request is identified.
     identified: bool,
     /// The rule that recognizes responses for one visitor by their fields.
     personal: PersonalRule,
     /// The fields from which tags are read.
-    tags_read: TagFields,
+    tag_fields_read: TagFields,
     /// The fields into which tags are written for clients.
-    tags_told: Option<TagFields>,
+    tag_fields_emitted: Option<TagFields>,
     /// An inner cache layer has handled the request.
     handled_by_inner: bool,
     /// An invalidation that the response or its request led to is queued: the store has not
@@ -66,23 +66,26 @@ impl OutgoingHead {
         config: &LayerConfig,
         request: &Extensions,
         status: impl FnOnce() -> CacheStatus,
-        who: RequestFacts,
+        facts: RequestFacts,
     ) -> Self {
         Self {
             status: (config.policy.cache_status || request.get::<WantsStatus>().is_some()).then(status),
-            told_status: config.policy.cache_status,
+            emits_status: config.policy.cache_status,
             key: None,
-            mark: was_announced(request),
+            marks_handled: has_outer_cache_layer(request),
             is_outermost: is_outermost(request),
-            keyed: config.keyed_fields.clone(),
-            is_again: false,
-            tells: true,
-            told: ClientCacheControl { max_age: config.policy.client_max_age, private: who.personal },
-            stored: false,
-            identified: who.identified,
+            keyed_fields: config.keyed_fields.clone(),
+            is_left_to_outer: false,
+            rewrites_fields: true,
+            client_control: ClientCacheControl {
+                max_age: config.policy.client_max_age,
+                private: facts.personal,
+            },
+            is_stored: false,
+            identified: facts.identified,
             personal: config.personal.clone(),
-            tags_read: config.policy.tags_read,
-            tags_told: config.policy.tags_told,
+            tag_fields_read: config.policy.tag_fields_read,
+            tag_fields_emitted: config.policy.tag_fields_emitted,
             handled_by_inner: false,
             is_invalidation_queued: false,
             clock: config.cache.clock().clone(),
@@ -95,23 +98,23 @@ impl OutgoingHead {
     }
 
     /// Leaves the response to an outer layer that has the same ID.
-    pub(in crate::serve) fn unmark(&mut self) {
-        (self.mark, self.is_again, self.tells) = (false, true, false);
+    pub(in crate::serve) fn leave_to_outer(&mut self) {
+        (self.marks_handled, self.is_left_to_outer, self.rewrites_fields) = (false, true, false);
     }
 
     /// Sets the `Cache-Control` that clients get with the stored response.
-    pub(in crate::serve) fn stored(self, told: ClientCacheControl) -> Self {
-        Self { told, stored: true, ..self }
+    pub(in crate::serve) fn stored(self, client_control: ClientCacheControl) -> Self {
+        Self { client_control, is_stored: true, ..self }
     }
 
     /// Returns the `max-age` for clients. A response that is not stored gets one only if it states
     /// a lifetime itself, and no longer one than that lifetime.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
-        let most = self.told.max_age?;
-        if self.stored {
+        let most = self.client_control.max_age?;
+        if self.is_stored {
             return Some(most);
         }
-        match stated_lifetime(&ResponseDirectives::from_headers(headers), headers, self.clock.wall()) {
+        match explicit_lifetime(&ResponseDirectives::from_headers(headers), headers, self.clock.wall()) {
             ExplicitLifetime::For(lifetime) => Some(lifetime.min(most)),
             ExplicitLifetime::Silent | ExplicitLifetime::Stale => None,
         }
@@ -135,40 +138,40 @@ impl OutgoingHead {
 
     /// Writes the tags of a response into the fields for clients, and removes all other tag fields.
     /// Tags that an inner layer has written for clients stay: it may know more of them.
-    fn tell_tags<B>(&self, response: &mut Response<B>) {
-        let Some(fields) = self.tags_told else { return };
+    fn write_tags<B>(&self, response: &mut Response<B>) {
+        let Some(fields) = self.tag_fields_emitted else { return };
         let handled_by_inner =
             self.handled_by_inner || response.extensions().get::<HandledByInner>().is_some();
         // Tags that can't be read are not written.
-        let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
+        let mut tags = self.tag_fields_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
             tags.extend_from_slice(&hints.tags);
         }
         tags.sort_unstable();
         tags.dedup();
-        fields.write_unless(&tags, response.headers_mut(), handled_by_inner);
+        fields.write_missing(&tags, response.headers_mut(), handled_by_inner);
     }
 
     /// Returns the keyed fields that a stored response leaves to an outer cache layer, if there is
     /// one.
-    pub(in crate::serve) fn left_to_outer(&self) -> Option<KeyedFields> {
-        self.keyed.clone().filter(|_| self.mark)
+    pub(in crate::serve) fn keyed_fields_for_outer(&self) -> Option<KeyedFields> {
+        self.keyed_fields.clone().filter(|_| self.marks_handled)
     }
 
     /// Makes this layer the outermost one of the response: in the background, the layer itself is
     /// the client.
-    pub(in crate::serve) fn outermost(self) -> Self {
+    pub(in crate::serve) fn as_outermost(self) -> Self {
         Self { is_outermost: true, ..self }
     }
 
     /// Returns the statuses of a held admission, if a status is needed.
-    pub(in crate::serve) fn told_of(&self, held: CacheStatus, stored: Forecast) -> Option<HeldStatus> {
+    pub(in crate::serve) fn held_status(&self, held: CacheStatus, stored: Forecast) -> Option<HeldStatus> {
         self.status.map(|_| HeldStatus { held, stored, key: self.key.clone() })
     }
 
     /// Leaves `Cache-Control` and the tags unchanged.
-    pub(in crate::serve) fn silent(self) -> Self {
-        Self { tells: false, ..self }
+    pub(in crate::serve) fn without_rewrites(self) -> Self {
+        Self { rewrites_fields: false, ..self }
     }
 
     /// Replaces the status, if one is needed.
@@ -182,36 +185,41 @@ impl OutgoingHead {
     /// Applies the changes to a response of the service, and adds its status code to
     /// `Cache-Status`.
     pub(in crate::serve) fn apply_to_answer<B>(&mut self, response: &mut Response<B>) {
-        self.status = self.status.map(|status| status.answered(response.status()));
+        self.status = self.status.map(|status| status.with_response_code(response.status()));
         self.apply(response);
     }
 
     /// Applies the changes to a response.
     pub(in crate::serve) fn apply<B>(&self, response: &mut Response<B>) {
-        if self.tells {
+        if self.rewrites_fields {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
             // A lifetime from this layer must not let other caches share a response that this layer
             // does not.
-            let private = self.told.private || (max_age.is_some() && self.is_personal(response.headers()));
-            tell_client(response.headers_mut(), ClientCacheControl { max_age, private }, &self.clock);
-            self.tell_tags(response);
+            let private =
+                self.client_control.private || (max_age.is_some() && self.is_personal(response.headers()));
+            rewrite_cache_control(
+                response.headers_mut(),
+                ClientCacheControl { max_age, private },
+                &self.clock,
+            );
+            self.write_tags(response);
         }
-        if !self.is_again && (self.keyed.is_some() || !response.extensions().is_empty()) {
-            emit(response, self.keyed.as_ref(), self.mark);
+        if !self.is_left_to_outer && (self.keyed_fields.is_some() || !response.extensions().is_empty()) {
+            emit(response, self.keyed_fields.as_ref(), self.marks_handled);
         }
         if let Some(status) = self.status {
             let status =
                 if self.is_invalidation_queued { status.detail(Detail::InvalidationQueued) } else { status };
-            if self.told_status {
+            if self.emits_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
             // An inner layer's status is more specific than `detail=inner-layer`.
-            if !(status.is_of_another() && response.extensions().get::<CacheStatus>().is_some()) {
+            if !(status.reports_inner_layer() && response.extensions().get::<CacheStatus>().is_some()) {
                 response.extensions_mut().insert(status);
             }
         }
-        if self.mark {
+        if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);
         }
         if self.identified && !self.is_outermost {
@@ -222,14 +230,18 @@ impl OutgoingHead {
 }
 
 /// Rewrites the head of a response for its client, as for a stored response.
-pub(in crate::serve) fn tell_client(headers: &mut HeaderMap, told: ClientCacheControl, clock: &Clock) {
-    if told == ClientCacheControl::default() {
+pub(in crate::serve) fn rewrite_cache_control(
+    headers: &mut HeaderMap,
+    client_control: ClientCacheControl,
+    clock: &Clock,
+) {
+    if client_control == ClientCacheControl::default() {
         return;
     }
-    client::tell(headers, told);
+    client::rewrite(headers, client_control);
     // The lifetime begins now. Downstream caches count it from `Date`, so `Date` has to be the
     // present time, too.
-    if told.max_age.is_some()
+    if client_control.max_age.is_some()
         && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(clock.wall()))
     {
         *place = date;
@@ -237,7 +249,7 @@ pub(in crate::serve) fn tell_client(headers: &mut HeaderMap, told: ClientCacheCo
 }
 
 /// Returns the `Cache-Control` that clients get with a stored response.
-pub(in crate::serve) fn told(
+pub(in crate::serve) fn client_cache_control(
     policy: &Policy,
     hints: Option<&CacheHints>,
     facts: RequestFacts,

@@ -2,7 +2,7 @@
 //! (RFC 9110 section 9.3.3).
 
 use super::reference::Base;
-use super::written::Written;
+use super::written::WriteTargets;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};
 use crate::entry::{Generation, Scope};
@@ -12,7 +12,7 @@ use crate::key::{KeyBuf, RequestHead};
 use crate::marks::OuterContext;
 use crate::policy::Sharing;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, explicit_lifetime};
 use crate::serve::admission::{scopes_of, tags};
 use crate::serve::config::LayerConfig;
 use crate::serve::fetch::{Fetch, FetchPlan, ForwardedRequest};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// The generation before the request is forwarded. After the response, `still_valid` sets it to
+    /// The generation before the request is forwarded. After the response, `if_still_valid` sets it to
     /// the generation before the invalidations that the response itself causes.
     before: Generation,
     /// The dependencies of the response.
@@ -53,7 +53,7 @@ impl CacheablePost {
         if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterContext>().is_some() {
             return None;
         }
-        if config.policy.predicates.skips(request.into()) {
+        if config.policy.predicates.bypasses(request.into()) {
             return None;
         }
         // A GET has no fields that frame or announce content.
@@ -81,23 +81,23 @@ impl CacheablePost {
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();
-        outgoing.set_key(state.shown.clone());
-        let asked = config.policy.predicates.look_at_responses().then(|| request.clone());
+        outgoing.set_key(state.shown_key.clone());
+        let request_head = config.policy.predicates.need_request_head().then(|| request.clone());
         // With all fields: a response selected by a field that a GET lacks must not match a GET.
         let forwarded = ForwardedRequest {
-            asked,
+            request_head,
             ..ForwardedRequest::new(config, request.headers.clone(), request.version, outgoing)
         };
         let plan = FetchPlan::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
-        let tracker = Tracker::of(&state.chain);
+        let tracker = Tracker::for_chain(&state.chain);
         let fetch = Fetch {
             state,
             plan,
             status,
             background: None,
             is_detached: false,
-            action: UnstoredAction::Forget,
+            unstored_action: UnstoredAction::Remove,
         };
         Some(Self { fetch, forwarded, before, tracker })
     }
@@ -108,9 +108,9 @@ impl CacheablePost {
     }
 
     /// Returns a 508 in place of the service's response, if the request is a loop.
-    pub(in crate::serve) fn refused_loop<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
+    pub(in crate::serve) fn loop_response<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
         let state = &self.fetch.state;
-        let outgoing = || loop_head(&state.config, state.shown.clone(), state.facts, &request.extensions);
+        let outgoing = || loop_head(&state.config, state.shown_key.clone(), state.facts, &request.extensions);
         state.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &outgoing()))
     }
 
@@ -125,17 +125,21 @@ impl CacheablePost {
     ///
     /// It must be a 200 with an explicit lifetime, and its `Content-Location` must be the target
     /// (RFC 9110 section 9.3.3).
-    pub(super) fn scopes_of<B>(&self, response: &Response<B>, written: &Written) -> Option<Box<[Scope]>> {
+    pub(super) fn scopes_of<B>(
+        &self,
+        response: &Response<B>,
+        written: &WriteTargets,
+    ) -> Option<Box<[Scope]>> {
         let (target, host) = (&written.public.uri, written.public.authority.as_ref());
         let headers = response.headers();
         let directives = ResponseDirectives::for_targets(headers, &self.fetch.state.config.policy.targets);
-        let stated = stated_lifetime(&directives, headers, self.forwarded.at);
+        let stated = explicit_lifetime(&directives, headers, self.forwarded.sent_at);
         // The content of a POST can identify a visitor. No policy shares a cookie set in response
         // to it.
         if response.status() != StatusCode::OK
             || headers.contains_key(SET_COOKIE)
             || !matches!(stated, ExplicitLifetime::For(_))
-            || !is_of_target(headers, target, host)
+            || !names_target(headers, target, host)
         {
             return None;
         }
@@ -146,7 +150,7 @@ impl CacheablePost {
 
     /// Returns the POST if no concurrent invalidation affects its response. Call it before the
     /// invalidations that the response causes.
-    pub(super) async fn still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
+    pub(super) async fn if_still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
         // The generation is read before the validity. A later invalidation then counts as an
         // unexpected step in `admit`.
@@ -175,7 +179,7 @@ impl CacheablePost {
         };
         if now.is_some_and(is_expected) {
             self.fetch.plan.generation = now;
-            let received = self.fetch.received(response, self.forwarded, None, self.tracker);
+            let received = self.fetch.receive(response, self.forwarded, None, self.tracker);
             return (received.response, received.inherited);
         }
         let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(self.chain()));
@@ -187,7 +191,7 @@ impl CacheablePost {
 
 /// Returns `true` if `Content-Location` names the target itself, with its query
 /// (RFC 9110 section 8.7).
-fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
+fn names_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
     // Several lines are ambiguous.
     if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {
         return false;
@@ -203,7 +207,7 @@ fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::is_of_target;
+    use super::names_target;
     use http::header::CONTENT_LOCATION;
     use http::uri::Authority;
     use http::{HeaderMap, Uri};
@@ -225,8 +229,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_LOCATION, location.parse().expect("a value"));
             let target: Uri = target.parse().expect("a target");
-            assert_eq!(is_of_target(&headers, &target, Some(&host)), same, "{location} {target}");
+            assert_eq!(names_target(&headers, &target, Some(&host)), same, "{location} {target}");
         }
-        assert!(!is_of_target(&HeaderMap::new(), &Uri::from_static("/"), Some(&host)));
+        assert!(!names_target(&HeaderMap::new(), &Uri::from_static("/"), Some(&host)));
     }
 }

@@ -1,15 +1,15 @@
 //! Forwards unsafe methods, and invalidates the targets of writes (RFC 9111 section 4.4).
 
 use super::post::CacheablePost;
-use super::written::Written;
+use super::written::WriteTargets;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Delivery, Invalidation};
 use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::rules::groups::cache_group_invalidation;
-use crate::serve::changes::{Changed, invalidation_on_success};
+use crate::serve::changes::{WriteInvalidations, invalidation_on_success};
 use crate::serve::config::LayerConfig;
-use crate::serve::nesting::announce;
+use crate::serve::nesting::mark_request;
 use crate::serve::request::{RequestFacts, identifies, normalize};
 use crate::serve::respond::{Answered, OutgoingHead, receive};
 use crate::status::{CacheStatus, ForwardReason};
@@ -43,18 +43,18 @@ where
 {
     let status = || CacheStatus::forward(ForwardReason::Method);
     let mut outgoing =
-        OutgoingHead::new(&config, &parts.extensions, status, RequestFacts::default()).silent();
+        OutgoingHead::new(&config, &parts.extensions, status, RequestFacts::default()).without_rewrites();
     let mut post = CacheablePost::new(&config, &parts, &outgoing).await;
-    if let Some(refused) = post.as_ref().and_then(|post| post.refused_loop(&parts)) {
-        return (Ok(refused), AnswerDependencies::noted());
+    if let Some(refused) = post.as_ref().and_then(|post| post.loop_response(&parts)) {
+        return (Ok(refused), AnswerDependencies::none_added());
     }
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
     // The handler may send requests of its own through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
-    announce(&config, &mut parts.extensions, identified, &[]);
+    mark_request(&config, &mut parts.extensions, identified, &[]);
     // Stored responses have the scope of the public target, and of the target that the handler
     // sees.
-    let written = Written::new((&parts).into(), &config.policy);
+    let written = WriteTargets::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {
         // A GET with the same key is forwarded in this form, too.
@@ -62,9 +62,9 @@ where
     }
     // The service changes nothing before it is called.
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
-        return (Err(error), AnswerDependencies::noted());
+        return (Err(error), AnswerDependencies::none_added());
     }
-    let mut changed = Changed::new(&config.cache, written.target());
+    let mut changed = WriteInvalidations::new(&config.cache, written.target());
     let call = inner.call(request);
     let answer = match &mut post {
         Some(post) => post.track(call).await,
@@ -72,15 +72,15 @@ where
     };
     let mut response = match answer {
         Ok(response) => response,
-        Err(error) => return (Err(error), AnswerDependencies::noted()),
+        Err(error) => return (Err(error), AnswerDependencies::none_added()),
     };
     receive(&mut response, &config.policy.credentials);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
-        changed.replace(changed_by(&response, &written, config.policy.redirects_invalidate));
+        changed.replace(invalidations_of(&response, &written, config.policy.redirects_invalidate));
         let post = match post.map(|post| (post.scopes_of(&response, &written), post)) {
-            Some((scopes, post)) => post.still_valid(scopes).await,
+            Some((scopes, post)) => post.if_still_valid(scopes).await,
             None => None,
         };
         match (changed.invalidate().await, post) {
@@ -91,18 +91,18 @@ where
             ((_, Delivery::Delivered), None) => {}
             ((_, Delivery::Queued), _) => outgoing.mark_invalidation_queued(),
         }
-    } else if let Some(what) = unknown_outcome(status, written.target()) {
+    } else if let Some(what) = invalidation_if_unknown(status, written.target()) {
         changed.replace(vec![what]);
         if changed.invalidate().await.1 == Delivery::Queued {
             outgoing.mark_invalidation_queued();
         }
     }
     changed.replace(Vec::new());
-    (Ok(not_kept(response, chain.as_ref(), outgoing)), AnswerDependencies::noted())
+    (Ok(forward_unstored(response, chain.as_ref(), outgoing)), AnswerDependencies::none_added())
 }
 
 /// Returns the response to a write, without storing it.
-fn not_kept<B>(
+fn forward_unstored<B>(
     response: Response<B>,
     chain: Option<&Arc<Chain>>,
     mut outgoing: OutgoingHead,
@@ -121,8 +121,12 @@ where
 
 /// Returns the invalidations of a successful write: its target, the references of its response,
 /// cache groups, and the handler's own invalidation.
-fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) -> Vec<Invalidation> {
-    let location = names_changed(response.status(), by_redirects).then_some(LOCATION);
+fn invalidations_of<B>(
+    response: &Response<B>,
+    written: &WriteTargets,
+    by_redirects: bool,
+) -> Vec<Invalidation> {
+    let location = location_changed(response.status(), by_redirects).then_some(LOCATION);
     let referred = [Some(CONTENT_LOCATION), location]
         .into_iter()
         .flatten()
@@ -140,7 +144,7 @@ fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) 
 ///
 /// That is a created resource, or the page that the client is sent to after a write. The new
 /// location of a moved target has not changed.
-fn names_changed(status: StatusCode, redirects: bool) -> bool {
+fn location_changed(status: StatusCode, redirects: bool) -> bool {
     match status {
         _ if status.is_success() => true,
         StatusCode::FOUND | StatusCode::SEE_OTHER => redirects,
@@ -150,7 +154,7 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
 
 /// Returns the invalidation for a write, if the status of its response does not tell whether the
 /// write took place.
-fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
+fn invalidation_if_unknown(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
         // A timeout layer answers 408 and drops the handler, which may have written before. Its
         // detached tasks may still write.

@@ -18,7 +18,7 @@ pub(in crate::serve) struct WriteTarget {
 
 /// The targets of a write, and the origins that its response may refer to.
 #[derive(Debug)]
-pub(in crate::serve) struct Written {
+pub(in crate::serve) struct WriteTargets {
     /// The target in the public URL.
     pub(in crate::serve) public: WriteTarget,
     /// The target that the handler sees, if it differs.
@@ -30,7 +30,7 @@ pub(in crate::serve) struct Written {
     sharing: Sharing,
 }
 
-impl Written {
+impl WriteTargets {
     pub(in crate::serve) fn new(request: RequestHead<'_>, policy: &Policy) -> Self {
         let uri = public_uri(request).clone();
         let host = request.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());

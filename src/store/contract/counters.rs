@@ -5,13 +5,13 @@ use super::{Contract, all, value};
 use crate::store::{Entry, InitialCounter, KeyRef, Store, StoreError, StoreErrorKind};
 
 impl<S: Store> Contract<S> {
-    pub(super) async fn counters_count(&self) {
-        self.a_counter_counts_from_its_initial_value().await;
-        self.what_is_not_a_counter_is_told().await;
-        self.concurrent_increments_all_count().await;
+    pub(super) async fn verify_counters(&self) {
+        self.increment_starts_at_the_initial_value().await;
+        self.increment_rejects_other_entries_and_overflow().await;
+        self.concurrent_increments_are_all_counted().await;
     }
 
-    async fn a_counter_counts_from_its_initial_value(&self) {
+    async fn increment_starts_at_the_initial_value(&self) {
         let key = KeyRef::new(b"contract/counter");
         let missing = kind(self.store.increment(key, 1, None).await);
         let what = "the error of increment of an absent counter without an initial value";
@@ -19,15 +19,15 @@ impl<S: Store> Contract<S> {
         let initial = Some(InitialCounter::new(5, None));
         let sum = rule::INCREMENT.ok("increment", self.store.increment(key, 2, initial).await);
         rule::INCREMENT.returned("increment by 2 of an absent counter, with the initial value 5,", sum, 7);
-        if self.keeps {
+        if self.stores_entries {
             let sum = rule::INCREMENT.ok("increment", self.store.increment(key, -3, initial).await);
             rule::INCREMENT.returned("increment by -3 of the counter 7, with the initial value 5,", sum, 4);
             self.expect(rule::INCREMENT, "increments to 4", key, Some(Entry::counter(4))).await;
         }
     }
 
-    async fn what_is_not_a_counter_is_told(&self) {
-        if !self.keeps {
+    async fn increment_rejects_other_entries_and_overflow(&self) {
+        if !self.stores_entries {
             return;
         }
         let key = KeyRef::new(b"contract/not-a-counter");
@@ -43,14 +43,14 @@ impl<S: Store> Contract<S> {
         rule::INCREMENT_NOT_A_NUMBER.is(what, not_a_number, Some(StoreErrorKind::NotANumber));
     }
 
-    async fn concurrent_increments_all_count(&self) {
+    async fn concurrent_increments_are_all_counted(&self) {
         let key = KeyRef::new(b"contract/concurrent");
         let initial = Some(InitialCounter::new(0, None));
         let increments = (0..64).map(|_| self.store.increment(key, 1, initial));
         let all = all(increments.collect()).await.into_iter();
         let mut sums: Vec<_> = all.map(|sum| rule::INCREMENT.ok("increment", sum)).collect();
         sums.sort_unstable();
-        if self.keeps {
+        if self.stores_entries {
             let twice = sums.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
             let calls = "64 concurrent increments by 1 of an absent counter";
             rule::INCREMENT.is(format_args!("the sum that two of {calls} returned"), twice, None);

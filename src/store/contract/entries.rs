@@ -1,6 +1,6 @@
 //! The rules for single entries: `get`, `put`, `remove` and `compare_and_set`.
 
-use super::rule::{self, Shown, key as shown};
+use super::rule::{self, ShownEntry, key as shown};
 use super::{Contract, SECOND, all, value};
 use crate::clock::{Clock, Moment};
 use crate::entry::{EntryKind, VaryIndex};
@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl<S: Store> Contract<S> {
-    pub(super) async fn entries_are_kept(&self) {
-        self.what_is_put_is_found_as_it_was().await;
-        self.keys_of_any_bytes_are_told_apart().await;
-        self.values_of_any_bytes_are_found_as_they_were().await;
-        self.what_is_removed_is_gone().await;
-        self.a_zero_ttl_stores_nothing().await;
-        self.a_ttl_of_any_length_is_legal().await;
-        self.an_entry_that_is_too_large_takes_the_old_one_away().await;
-        self.a_put_if_absent_does_not_replace().await;
-        self.of_many_puts_if_absent_one_wins().await;
-        self.compare_and_set_replaces_what_was_expected_only().await;
-        self.compare_and_set_removes_what_was_expected_only().await;
-        self.of_many_replacements_one_wins().await;
+    pub(super) async fn verify_entries(&self) {
+        self.put_stores_an_equal_entry().await;
+        self.keys_are_compared_by_all_bytes().await;
+        self.values_are_returned_unchanged().await;
+        self.remove_removes_the_entry().await;
+        self.put_with_a_zero_ttl_stores_nothing().await;
+        self.put_accepts_a_ttl_of_any_length().await;
+        self.too_large_put_removes_the_old_entry().await;
+        self.put_if_absent_does_not_replace().await;
+        self.one_of_concurrent_puts_if_absent_wins().await;
+        self.compare_and_set_replaces_only_the_expected_entry().await;
+        self.compare_and_set_removes_only_the_expected_entry().await;
+        self.one_of_concurrent_replacements_wins().await;
     }
 
-    async fn what_is_put_is_found_as_it_was(&self) {
+    async fn put_stores_an_equal_entry(&self) {
         let key = KeyRef::new(b"contract/put");
         for body in ["", "one", "two"] {
             self.expect_put(rule::PUT, key, value(body), None, PutMode::Always, true).await;
@@ -43,7 +43,7 @@ impl<S: Store> Contract<S> {
         self.expect(rule::GET, "nothing", none, None).await;
     }
 
-    async fn keys_of_any_bytes_are_told_apart(&self) {
+    async fn keys_are_compared_by_all_bytes(&self) {
         let long = vec![b'k'; 4096];
         let other = [&long[1..], b"l"].concat();
         let keys: [&[u8]; 8] =
@@ -57,7 +57,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn values_of_any_bytes_are_found_as_they_were(&self) {
+    async fn values_are_returned_unchanged(&self) {
         let key = KeyRef::new(b"contract/hostile");
         let bytes = [vec![0; 3], b"\r\n\r\n".to_vec(), (0..=u8::MAX).collect(), vec![0xff; 100_000]];
         for bytes in bytes {
@@ -70,16 +70,16 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn what_is_removed_is_gone(&self) {
+    async fn remove_removes_the_entry(&self) {
         let key = KeyRef::new(b"contract/remove");
         self.put(key, value("x"), None).await;
         let removed = self.remove(key).await;
-        self.must_be(rule::REMOVE, "remove of a stored entry", removed, true);
+        self.expect_result(rule::REMOVE, "remove of a stored entry", removed, true);
         self.expect(rule::REMOVE, "a removal", key, None).await;
         rule::REMOVE.returned("remove of an absent entry", self.remove(key).await, false);
     }
 
-    async fn a_zero_ttl_stores_nothing(&self) {
+    async fn put_with_a_zero_ttl_stores_nothing(&self) {
         let (key, zero) = (KeyRef::new(b"contract/zero"), Some(Duration::ZERO));
         self.put(key, value("old"), None).await;
         let put = self.put_as(key, value("new"), zero, PutMode::IfAbsent).await;
@@ -92,7 +92,7 @@ impl<S: Store> Contract<S> {
         self.expect(rule::PUT_ZERO, "a put with IfAbsent and a zero ttl", key, None).await;
     }
 
-    async fn a_ttl_of_any_length_is_legal(&self) {
+    async fn put_accepts_a_ttl_of_any_length(&self) {
         let key = KeyRef::new(b"contract/absurd");
         for (number, ttl) in [Duration::MAX, Duration::from_millis(u64::MAX)].into_iter().enumerate() {
             let entry = Entry::counter(number as i64);
@@ -103,9 +103,11 @@ impl<S: Store> Contract<S> {
     }
 
     /// Verifies the rule only if the store's limit is small enough to create such an entry.
-    async fn an_entry_that_is_too_large_takes_the_old_one_away(&self) {
-        const MOST: u64 = 16 << 20;
-        let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MOST) else { return };
+    async fn too_large_put_removes_the_old_entry(&self) {
+        const MAX_BYTES: u64 = 16 << 20;
+        let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MAX_BYTES) else {
+            return;
+        };
         let key = KeyRef::new(b"contract/large");
         self.put(key, value("old"), None).await;
         let large = Entry::raw(vec![0; largest as usize + 1]);
@@ -115,31 +117,31 @@ impl<S: Store> Contract<S> {
         self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;
     }
 
-    async fn a_put_if_absent_does_not_replace(&self) {
+    async fn put_if_absent_does_not_replace(&self) {
         let key = KeyRef::new(b"contract/absent");
         self.expect_put(rule::PUT, key, value("first"), None, PutMode::IfAbsent, true).await;
         let second = self.put_as(key, value("second"), None, PutMode::IfAbsent).await;
-        self.must_be(rule::PUT, "put with IfAbsent over a stored entry", second, false);
+        self.expect_result(rule::PUT, "put with IfAbsent over a stored entry", second, false);
         self.expect(rule::PUT, "a put with IfAbsent over a stored entry", key, Some(value("first"))).await;
     }
 
-    async fn of_many_puts_if_absent_one_wins(&self) {
+    async fn one_of_concurrent_puts_if_absent_wins(&self) {
         let key = KeyRef::new(b"contract/race");
         let puts = (0..16).map(|i| self.store.put(key, Entry::counter(i), None, PutMode::IfAbsent));
         let puts = all(puts.collect()).await.into_iter();
         let won = puts.map(|put| rule::PUT_IF_ABSENT.ok("put with IfAbsent", put)).filter(|put| *put).count();
-        if self.keeps {
+        if self.stores_entries {
             let what = "the number of 16 concurrent puts with IfAbsent for one absent key that returned true";
             rule::PUT_IF_ABSENT.is(what, won, 1);
         }
     }
 
-    async fn compare_and_set_replaces_what_was_expected_only(&self) {
+    async fn compare_and_set_replaces_only_the_expected_entry(&self) {
         let key = KeyRef::new(b"contract/compare");
         let (a, b) = (value("a"), value("b"));
         let compare = async |call, expected: Option<&Entry>, new: &Entry, did| {
             let compared = self.compare(key, expected, new, None).await;
-            self.must_be(rule::COMPARE, call, compared, did);
+            self.expect_result(rule::COMPARE, call, compared, did);
         };
         rule::COMPARE.returned(
             "compare_and_set of an absent entry with expected None",
@@ -157,7 +159,7 @@ impl<S: Store> Contract<S> {
         rule::COMPARE.returned(call, self.compare(none, Some(&a), &b, None).await, false);
     }
 
-    async fn compare_and_set_removes_what_was_expected_only(&self) {
+    async fn compare_and_set_removes_only_the_expected_entry(&self) {
         let (key, zero) = (KeyRef::new(b"contract/compare-zero"), Some(Duration::ZERO));
         let (a, b) = (value("a"), value("b"));
         self.put(key, b.clone(), None).await;
@@ -170,17 +172,17 @@ impl<S: Store> Contract<S> {
         let after = "a compare_and_set with a zero ttl that expected another entry";
         self.expect(rule::COMPARE_ZERO, after, key, Some(b.clone())).await;
         let removed = self.compare(key, Some(&b), &b, zero).await;
-        self.must_be(rule::COMPARE_ZERO, "compare_and_set with a zero ttl", removed, true);
+        self.expect_result(rule::COMPARE_ZERO, "compare_and_set with a zero ttl", removed, true);
         self.expect(rule::COMPARE_ZERO, "a compare_and_set with a zero ttl", key, None).await;
     }
 
-    async fn of_many_replacements_one_wins(&self) {
+    async fn one_of_concurrent_replacements_wins(&self) {
         let (key, old) = (KeyRef::new(b"contract/compare-race"), value("old"));
         self.put(key, old.clone(), None).await;
         let calls = (0..16).map(|i| self.store.compare_and_set(key, Some(&old), Entry::counter(i), None));
         let all = all(calls.collect()).await.into_iter();
         let won = all.map(|put| rule::COMPARE.ok("compare_and_set", put)).filter(|put| *put).count();
-        if self.keeps {
+        if self.stores_entries {
             rule::COMPARE.is(
                 "the number of 16 concurrent replacements of one entry that returned true",
                 won,
@@ -228,14 +230,14 @@ impl<S: Store> Contract<S> {
     }
 
     /// Verifies the value that a call returned, unless the store keeps nothing.
-    pub(super) fn must_be<T: PartialEq + std::fmt::Debug>(
+    pub(super) fn expect_result<T: PartialEq + std::fmt::Debug>(
         &self,
         rule: rule::Rule,
         call: &str,
         found: T,
         expected: T,
     ) {
-        if self.keeps {
+        if self.stores_entries {
             rule.returned(call, found, expected);
         }
     }
@@ -250,8 +252,8 @@ impl<S: Store> Contract<S> {
     ) {
         let call = format!("get of {}, after {after},", shown(key));
         let found = rule::GET.ok(&call, self.store.get(key).await);
-        if self.keeps || found.is_some() {
-            rule.returned(call, Shown(found), Shown(expected));
+        if self.stores_entries || found.is_some() {
+            rule.returned(call, ShownEntry(found), ShownEntry(expected));
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The rules for time: expiry, and the effect of `touch` and `increment` on it.
 
 use super::rule;
-use super::{Contract, Pass, SECOND, value};
+use super::{AdvanceTime, Contract, SECOND, value};
 use crate::store::{Entry, InitialCounter, KeyRef, PutMode, Store, StoreErrorKind};
 use std::time::Duration;
 
 impl<S: Store> Contract<S> {
-    pub(super) async fn time_passes(&self, time: &Pass) {
+    pub(super) async fn verify_expiry(&self, time: &AdvanceTime) {
         self.entries_expire(time).await;
-        self.an_increment_keeps_the_ttl(time).await;
-        self.a_touch_sets_the_ttl_of_what_is_there(time).await;
+        self.increment_keeps_the_ttl(time).await;
+        self.touch_sets_the_ttl_of_a_present_entry(time).await;
     }
 
-    async fn entries_expire(&self, time: &Pass) {
+    async fn entries_expire(&self, time: &AdvanceTime) {
         let key = KeyRef::new(b"contract/expiry");
         self.put(key, value("x"), Some(10 * SECOND)).await;
         time(9 * SECOND);
@@ -34,7 +34,7 @@ impl<S: Store> Contract<S> {
         );
     }
 
-    async fn an_increment_keeps_the_ttl(&self, time: &Pass) {
+    async fn increment_keeps_the_ttl(&self, time: &AdvanceTime) {
         let key = KeyRef::new(b"contract/counter-ttl");
         let initial = Some(InitialCounter::new(0, Some(10 * SECOND)));
         for _ in 0..2 {
@@ -51,7 +51,7 @@ impl<S: Store> Contract<S> {
         self.expect(rule::INCREMENT_TTL, after, key, Some(Entry::counter(2))).await;
     }
 
-    async fn a_touch_sets_the_ttl_of_what_is_there(&self, time: &Pass) {
+    async fn touch_sets_the_ttl_of_a_present_entry(&self, time: &AdvanceTime) {
         let key = KeyRef::new(b"contract/touch");
         let touch = async |ttl| match self.store.touch(key, ttl).await {
             Err(error) if error.kind() == StoreErrorKind::Unsupported => None,
@@ -59,7 +59,7 @@ impl<S: Store> Contract<S> {
         };
         self.put(key, value("x"), Some(10 * SECOND)).await;
         let Some(touched) = touch(Some(20 * SECOND)).await else { return };
-        self.must_be(rule::TOUCH, "touch of a stored entry", touched, true);
+        self.expect_result(rule::TOUCH, "touch of a stored entry", touched, true);
         time(15 * SECOND);
         let after = "15 seconds, with a put for 10 and a touch for 20 before";
         self.expect(rule::TOUCH, after, key, Some(value("x"))).await;
@@ -69,7 +69,7 @@ impl<S: Store> Contract<S> {
         self.expect(rule::TOUCH, "a touch of an expired entry", key, None).await;
         self.put(key, value("x"), None).await;
         let touched = touch(Some(Duration::ZERO)).await;
-        self.must_be(rule::TOUCH_ZERO, "touch with a zero ttl", touched, Some(true));
+        self.expect_result(rule::TOUCH_ZERO, "touch with a zero ttl", touched, Some(true));
         self.expect(rule::TOUCH_ZERO, "a touch with a zero ttl", key, None).await;
     }
 }

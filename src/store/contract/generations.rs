@@ -9,23 +9,23 @@ use crate::store::{
 use std::sync::Arc;
 
 impl<S: Store> Contract<S> {
-    pub(super) async fn invalidations_are_kept(&self) {
-        self.invalidations_are_never_lost().await;
-        self.an_invalidation_of_everything_is_told().await;
-        self.a_softer_invalidation_undoes_no_harder_one().await;
-        self.what_was_made_from_a_value_goes_when_that_is_written().await;
-        self.a_write_of_a_value_without_dependents_advances_nothing().await;
-        self.concurrent_invalidations_all_count().await;
-        self.namespaces_are_invalidated_apart().await;
-        self.no_entry_ahead_of_the_counter_is_valid().await;
-        self.no_entry_of_a_far_future_ends_the_incarnation().await;
+    pub(super) async fn verify_generations(&self) {
+        self.older_entries_of_invalidated_scopes_are_invalid().await;
+        self.cleared_follows_invalidations_of_everything().await;
+        self.soft_invalidation_does_not_undo_a_hard_one().await;
+        self.write_of_a_value_invalidates_its_dependents().await;
+        self.write_without_dependents_advances_nothing().await;
+        self.concurrent_invalidations_all_take_effect().await;
+        self.namespaces_are_invalidated_separately().await;
+        self.entry_ahead_of_the_counter_is_invalid().await;
+        self.entry_of_a_far_future_does_not_end_the_incarnation().await;
     }
 
-    pub(super) fn generations(&self, namespace: &str) -> Seen {
-        Seen::of(&self.store, namespace)
+    pub(super) fn generations(&self, namespace: &str) -> ProcessView {
+        ProcessView::of(&self.store, namespace)
     }
 
-    async fn invalidations_are_never_lost(&self) {
+    async fn older_entries_of_invalidated_scopes_are_invalid(&self) {
         let generations = self.generations("contract/one");
         let scopes: Vec<_> = (0..200).map(|i| Scope::path(&format!("/{i}"))).collect();
         let before = generations.current().await;
@@ -50,7 +50,7 @@ impl<S: Store> Contract<S> {
         generations.expect(rule::AHEAD, "200 paths were invalidated", entry, Validity::Invalid).await;
     }
 
-    async fn an_invalidation_of_everything_is_told(&self) {
+    async fn cleared_follows_invalidations_of_everything(&self) {
         let generations = self.generations("contract/all");
         let (before, first) = (generations.current().await, generations.cleared().await);
         generations.advance(&[Scope::tag("t"), Scope::path("/")], Strength::Hard).await;
@@ -71,7 +71,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn a_softer_invalidation_undoes_no_harder_one(&self) {
+    async fn soft_invalidation_does_not_undo_a_hard_one(&self) {
         let generations = self.generations("contract/soft");
         let scopes = [Scope::tag("t")];
         let first = generations.current().await;
@@ -91,7 +91,7 @@ impl<S: Store> Contract<S> {
         generations.expect(rule::SOFT, "a soft invalidation of everything", entry, Validity::Stale).await;
     }
 
-    async fn what_was_made_from_a_value_goes_when_that_is_written(&self) {
+    async fn write_of_a_value_invalidates_its_dependents(&self) {
         let generations = self.generations("contract/values");
         let value = Scope::value(b"v");
         let before = generations.current().await;
@@ -101,21 +101,21 @@ impl<S: Store> Contract<S> {
         }
         let made = Dependency::new(value, read);
         let after = "nothing was written since depend";
-        generations.expect_made(rule::DEPEND, after, made, Validity::Valid).await;
+        generations.expect_dependent(rule::DEPEND, after, made, Validity::Valid).await;
         let since = generations.written(value, read).await;
-        generations.expect_made(rule::WRITTEN, "the value was written", made, Validity::Invalid).await;
+        generations.expect_dependent(rule::WRITTEN, "the value was written", made, Validity::Invalid).await;
         let Some(since) = since else {
             rule::WRITTEN_SINCE.broken("written returned None, though no other writer has written the value");
         };
         let made = Dependency::new(value, since);
         let after = "written returned this generation";
-        generations.expect_made(rule::WRITTEN_SINCE, after, made, Validity::Valid).await;
+        generations.expect_dependent(rule::WRITTEN_SINCE, after, made, Validity::Valid).await;
         let again = generations.written(value, read).await;
         let call = "written, of a value that was written since the given generation,";
         rule::WRITTEN_SINCE.returned(call, again, None);
     }
 
-    async fn a_write_of_a_value_without_dependents_advances_nothing(&self) {
+    async fn write_without_dependents_advances_nothing(&self) {
         let generations = self.generations("contract/no-dependents");
         let before = generations.current().await;
         let written = generations.written(Scope::value(b"w"), before).await;
@@ -125,7 +125,7 @@ impl<S: Store> Contract<S> {
         rule::WRITTEN.returned("current, after a write of a value without dependents,", current, before);
     }
 
-    async fn concurrent_invalidations_all_count(&self) {
+    async fn concurrent_invalidations_all_take_effect(&self) {
         let generations = self.generations("contract/concurrent");
         let scopes: Vec<_> = (0..32).map(|i| Scope::tag(&i.to_string())).collect();
         let before = generations.current().await;
@@ -138,7 +138,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn namespaces_are_invalidated_apart(&self) {
+    async fn namespaces_are_invalidated_separately(&self) {
         let (one, two) = (self.generations("contract/apart"), self.generations("contract/two"));
         let before = two.current().await;
         let entry = ("an older entry of another namespace", before, &[][..]);
@@ -151,7 +151,7 @@ impl<S: Store> Contract<S> {
         two.expect(rule::SHARED, after, entry, Validity::Invalid).await;
     }
 
-    async fn no_entry_ahead_of_the_counter_is_valid(&self) {
+    async fn entry_ahead_of_the_counter_is_invalid(&self) {
         let generations = self.generations("contract/ahead");
         for later in [1, 1 << 40] {
             let now = generations.current().await;
@@ -160,7 +160,7 @@ impl<S: Store> Contract<S> {
             let entry = ("an entry ahead of it", ahead, &[][..]);
             generations.expect(rule::AHEAD, &after, entry, Validity::Invalid).await;
             let made = Dependency::new(Scope::value(b"v"), ahead);
-            generations.expect_made(rule::AHEAD, &after, made, Validity::Invalid).await;
+            generations.expect_dependent(rule::AHEAD, &after, made, Validity::Invalid).await;
             let now = generations.current().await;
             let entry = ("an entry of the current generation", now, &[][..]);
             let after = "an entry ahead of the counter was checked";
@@ -168,7 +168,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn no_entry_of_a_far_future_ends_the_incarnation(&self) {
+    async fn entry_of_a_far_future_does_not_end_the_incarnation(&self) {
         let generations = self.generations("contract/future");
         for incarnation in [u64::MAX, 0xffff_fffe << 32] {
             let future = Generation::new(incarnation, 1);
@@ -177,7 +177,7 @@ impl<S: Store> Contract<S> {
             let entry = ("an entry whose incarnation begins in the far future", future, &[][..]);
             generations.expect(rule::FUTURE, after, entry, Validity::Invalid).await;
             let made = Dependency::new(Scope::value(b"v"), future);
-            generations.expect_made(rule::FUTURE, after, made, Validity::Invalid).await;
+            generations.expect_dependent(rule::FUTURE, after, made, Validity::Invalid).await;
             let after = "an entry of the far future was checked";
             let entry = ("an entry of the current generation", now, &[][..]);
             generations.expect(rule::FUTURE, after, entry, Validity::Valid).await;
@@ -188,7 +188,7 @@ impl<S: Store> Contract<S> {
 
     /// A restart may lose entries. If it loses invalidations, all older entries must become
     /// invalid.
-    pub(super) async fn a_restart_brings_nothing_back(&self, open: &(dyn Fn() -> S + Send + Sync)) {
+    pub(super) async fn restart_revives_no_invalid_entry(&self, open: &(dyn Fn() -> S + Send + Sync)) {
         let key = KeyRef::new(b"contract/restart");
         let generations = self.generations("contract/restart");
         let scopes = [Scope::path("/")];
@@ -196,7 +196,7 @@ impl<S: Store> Contract<S> {
         self.expect_put(rule::PUT, key, Entry::raw("old"), None, PutMode::Always, true).await;
         generations.advance(&scopes, Strength::Hard).await;
         let store = Arc::new(open());
-        let generations = Seen::of(&store, "contract/restart");
+        let generations = ProcessView::of(&store, "contract/restart");
         let survived = rule::GET.ok("get, after a restart,", store.get(key).await).is_some();
         let after = match survived {
             true => "a path was invalidated, and the store restarted with its entries",
@@ -208,12 +208,12 @@ impl<S: Store> Contract<S> {
 }
 
 /// The invalidations of a namespace as one process sees them.
-pub(super) struct Seen(pub(super) Arc<dyn Generations>);
+pub(super) struct ProcessView(pub(super) Arc<dyn Generations>);
 
 /// An entry: its description in a report, its generation and its scopes.
 type EntryToCheck<'a> = (&'a str, Generation, &'a [Scope]);
 
-impl Seen {
+impl ProcessView {
     fn of<S: Store>(store: &Arc<S>, namespace: &str) -> Self {
         let own = store.generations(namespace);
         Self(own.unwrap_or_else(|| Arc::new(RecordGenerations::new(Arc::clone(store) as _, namespace))))
@@ -248,7 +248,13 @@ impl Seen {
     }
 
     /// Verifies the state of an entry of the current generation that was made from a value.
-    pub(super) async fn expect_made(&self, rule: Rule, after: &str, made: Dependency, expected: Validity) {
+    pub(super) async fn expect_dependent(
+        &self,
+        rule: Rule,
+        after: &str,
+        made: Dependency,
+        expected: Validity,
+    ) {
         let since = self.current().await;
         let call = format!("{after}: check of an entry made from a value as of {:?}", made.since);
         let validity = rule::VALID.ok(&call, self.0.check(since, &[], &[made]).await);

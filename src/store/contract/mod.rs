@@ -16,9 +16,9 @@
 //! use tower_response_cache::clock::Clock;
 //!
 //! # futures::executor::block_on(async {
-//! let (clock, hand) = Clock::manual();
+//! let (clock, manual) = Clock::manual();
 //! let store = MemoryStore::builder().clock(clock).build()?;
-//! Contract::new(store).time(move |by| hand.advance(by)).verify().await;
+//! Contract::new(store).time(move |by| manual.advance(by)).verify().await;
 //! # Ok::<_, tower_response_cache::error::ConfigError>(())
 //! # }).unwrap();
 //! ```
@@ -47,14 +47,14 @@ use std::time::Duration;
 #[must_use]
 pub struct Contract<S> {
     store: Arc<S>,
-    keeps: bool,
-    time: Option<Box<Pass>>,
+    stores_entries: bool,
+    time: Option<Box<AdvanceTime>>,
     restart: Option<Restart<S>>,
     snapshot: Option<Snapshot>,
 }
 
 /// Advances the time of a store.
-type Pass = dyn Fn(Duration) + Send + Sync;
+type AdvanceTime = dyn Fn(Duration) + Send + Sync;
 type Restart<S> = Box<dyn Fn() -> S + Send + Sync>;
 type Snapshot = Box<dyn Fn() -> Restore + Send + Sync>;
 type Restore = Box<dyn FnOnce() + Send>;
@@ -64,14 +64,14 @@ const SECOND: Duration = Duration::from_secs(1);
 impl<S: Store> Contract<S> {
     /// Prepares the verification of a store.
     pub fn new(store: S) -> Self {
-        Self { store: Arc::new(store), keeps: true, time: None, restart: None, snapshot: None }
+        Self { store: Arc::new(store), stores_entries: true, time: None, restart: None, snapshot: None }
     }
 
     /// Declares that the store keeps nothing, like [`NullStore`](super::NullStore).
     ///
     /// The store may then miss any entry, but an entry that it returns must be right.
     pub fn keeps_nothing(mut self) -> Self {
-        self.keeps = false;
+        self.stores_entries = false;
         self
     }
 
@@ -114,18 +114,18 @@ impl<S: Store> Contract<S> {
     /// # Cancel safety
     /// Dropping the future midway leaves some entries in the store.
     pub async fn verify(&self) {
-        self.entries_are_kept().await;
-        self.counters_count().await;
-        self.many_at_a_time_are_the_same_as_one_by_one().await;
-        self.invalidations_are_kept().await;
-        if self.can_go_back() {
-            self.a_counter_that_goes_back_is_noticed().await;
+        self.verify_entries().await;
+        self.verify_counters().await;
+        self.verify_batches().await;
+        self.verify_generations().await;
+        if self.can_restore() {
+            self.verify_rollback().await;
         }
         if let Some(time) = &self.time {
-            self.time_passes(time.as_ref()).await;
+            self.verify_expiry(time.as_ref()).await;
         }
         if let Some(restart) = &self.restart {
-            self.a_restart_brings_nothing_back(restart.as_ref()).await;
+            self.restart_revives_no_invalid_entry(restart.as_ref()).await;
         }
     }
 }
@@ -158,7 +158,7 @@ impl<S: fmt::Debug> fmt::Debug for Contract<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Contract")
             .field("store", &self.store)
-            .field("keeps", &self.keeps)
+            .field("stores_entries", &self.stores_entries)
             .finish_non_exhaustive()
     }
 }

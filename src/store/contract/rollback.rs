@@ -16,22 +16,22 @@ enum Saved {
 
 impl<S: Store> Contract<S> {
     /// Returns `true` if the kit can restore earlier invalidations of a namespace.
-    pub(super) fn can_go_back(&self) -> bool {
+    pub(super) fn can_restore(&self) -> bool {
         self.snapshot.is_some() || self.store.generations("contract/back").is_none()
     }
 
-    pub(super) async fn a_counter_that_goes_back_is_noticed(&self) {
-        self.it_is_noticed_by_who_saw_it().await;
-        self.it_is_noticed_through_a_later_entry().await;
+    pub(super) async fn verify_rollback(&self) {
+        self.rollback_is_noticed_by_the_process_that_advanced().await;
+        self.rollback_is_noticed_through_a_later_entry().await;
         for overtaking in [1, 3] {
-            self.one_that_was_overtaken_is_noticed_by_who_saw_it(overtaking).await;
+            self.overtaken_rollback_is_noticed_by_the_process_that_advanced(overtaking).await;
         }
-        self.one_that_was_overtaken_is_noticed_through_a_later_entry().await;
-        self.one_that_was_overtaken_is_noticed_through_a_dependency().await;
+        self.overtaken_rollback_is_noticed_through_a_later_entry().await;
+        self.overtaken_rollback_is_noticed_through_a_dependency().await;
     }
 
     /// Saves the invalidations of a namespace.
-    async fn saved(&self, namespace: &str) -> Saved {
+    async fn save(&self, namespace: &str) -> Saved {
         if let Some(save) = &self.snapshot {
             return Saved::All(save());
         }
@@ -49,11 +49,11 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    async fn it_is_noticed_by_who_saw_it(&self) {
+    async fn rollback_is_noticed_by_the_process_that_advanced(&self) {
         let generations = self.generations("contract/back");
         let scopes = [Scope::path("/")];
         let before = generations.current().await;
-        let saved = self.saved("contract/back").await;
+        let saved = self.save("contract/back").await;
         generations.advance(&scopes, Strength::Hard).await;
         self.restore(saved).await;
         let after = "a path was invalidated, and the counter went back";
@@ -61,17 +61,17 @@ impl<S: Store> Contract<S> {
         generations.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
         let now = generations.current().await;
         if now.incarnation() <= before.incarnation() {
-            rule::WENT_BACK.broken(&not_later(after, before, now));
+            rule::WENT_BACK.broken(&not_later_message(after, before, now));
         }
         let entry = ("an entry of the current generation", now, &scopes[..]);
         generations.expect(rule::VALID, after, entry, Validity::Valid).await;
     }
 
-    async fn it_is_noticed_through_a_later_entry(&self) {
+    async fn rollback_is_noticed_through_a_later_entry(&self) {
         let generations = self.generations("contract/later");
         let scopes = [Scope::path("/")];
         let before = generations.current().await;
-        let saved = self.saved("contract/later").await;
+        let saved = self.save("contract/later").await;
         generations.advance(&scopes, Strength::Hard).await;
         let later = generations.current().await;
         self.restore(saved).await;
@@ -84,11 +84,11 @@ impl<S: Store> Contract<S> {
         generations.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
     }
 
-    async fn one_that_was_overtaken_is_noticed_by_who_saw_it(&self, overtaking: usize) {
+    async fn overtaken_rollback_is_noticed_by_the_process_that_advanced(&self, overtaking: usize) {
         let namespace = format!("contract/overtaken/{overtaking}");
         let (generations, scopes) = (self.generations(&namespace), [Scope::path("/")]);
         let before = generations.current().await;
-        let saved = self.saved(&namespace).await;
+        let saved = self.save(&namespace).await;
         generations.advance(&scopes, Strength::Hard).await;
         self.restore(saved).await;
         // A new handle stands for another process, which has seen none of this.
@@ -102,7 +102,7 @@ impl<S: Store> Contract<S> {
         generations.expect(rule::OVERTAKEN, &after, entry, Validity::Invalid).await;
         let now = generations.current().await;
         if now.incarnation() <= before.incarnation() {
-            rule::OVERTAKEN.broken(&not_later(&after, before, now));
+            rule::OVERTAKEN.broken(&not_later_message(&after, before, now));
         }
         // The first process may have to invalidate everything, since it misses advances of the
         // other.
@@ -112,11 +112,11 @@ impl<S: Store> Contract<S> {
         other.expect(rule::VALID, &after, entry, Validity::Valid).await;
     }
 
-    async fn one_that_was_overtaken_is_noticed_through_a_later_entry(&self) {
+    async fn overtaken_rollback_is_noticed_through_a_later_entry(&self) {
         let generations = self.generations("contract/overtaken");
         let (first, later) = ([Scope::path("/")], [Scope::path("/later")]);
         let before = generations.current().await;
-        let saved = self.saved("contract/overtaken").await;
+        let saved = self.save("contract/overtaken").await;
         generations.advance(&first, Strength::Hard).await;
         let since = generations.current().await;
         self.restore(saved).await;
@@ -130,19 +130,19 @@ impl<S: Store> Contract<S> {
         other.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
     }
 
-    async fn one_that_was_overtaken_is_noticed_through_a_dependency(&self) {
+    async fn overtaken_rollback_is_noticed_through_a_dependency(&self) {
         let (generations, value) = (self.generations("contract/dependency"), Scope::value(b"v"));
-        let saved = self.saved("contract/dependency").await;
+        let saved = self.save("contract/dependency").await;
         let made = Dependency::new(value, generations.depend(value).await);
         self.restore(saved).await;
         let other = self.generations("contract/dependency");
         let now = other.current().await;
         other.written(value, now).await;
         let after = "a dependency was recorded, the counter went back, and the value was written";
-        other.expect_made(rule::OVERTAKEN, after, made, Validity::Invalid).await;
+        other.expect_dependent(rule::OVERTAKEN, after, made, Validity::Invalid).await;
     }
 }
 
-fn not_later(after: &str, before: Generation, now: Generation) -> String {
+fn not_later_message(after: &str, before: Generation, now: Generation) -> String {
     format!("{after}: current returned {now:?}, whose incarnation is not later than that of {before:?}")
 }

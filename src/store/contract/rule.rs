@@ -64,7 +64,7 @@ rules! {
 
 impl Rule {
     /// Verifies the value that a call returned.
-    pub(super) fn returned<T: PartialEq + Show>(self, call: impl fmt::Display, found: T, expected: T) {
+    pub(super) fn returned<T: PartialEq + ShowValue>(self, call: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
             self.broken(&format!("{call} returned {}, expected {}", both[0].shown(), both[1].shown()));
@@ -72,7 +72,7 @@ impl Rule {
     }
 
     /// Verifies a value that results from several calls.
-    pub(super) fn is<T: PartialEq + Show>(self, what: impl fmt::Display, found: T, expected: T) {
+    pub(super) fn is<T: PartialEq + ShowValue>(self, what: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
             self.broken(&format!("{what} is {}, expected {}", both[0].shown(), both[1].shown()));
@@ -94,14 +94,14 @@ impl Rule {
 }
 
 /// Formats a value for a report, on one line.
-pub(super) trait Show {
+pub(super) trait ShowValue {
     fn shown(&self) -> String;
 }
 
-impl<T: fmt::Debug> Show for T {
+impl<T: fmt::Debug> ShowValue for T {
     fn shown(&self) -> String {
         let all = format!("{self:?}");
-        match all.char_indices().nth(MOST) {
+        match all.char_indices().nth(MAX_SHOWN_CHARS) {
             Some((end, _)) => format!("{}... ({} characters)", &all[..end], all.chars().count()),
             None => all,
         }
@@ -109,13 +109,13 @@ impl<T: fmt::Debug> Show for T {
 }
 
 /// The most characters of a value that a report shows.
-const MOST: usize = 120;
+const MAX_SHOWN_CHARS: usize = 120;
 
 /// An entry as a report shows it.
 #[derive(PartialEq)]
-pub(super) struct Shown(pub(super) Option<Entry>);
+pub(super) struct ShownEntry(pub(super) Option<Entry>);
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for ShownEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("no entry"),
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn long_values_are_truncated() {
-        let shown = Shown(Some(Entry::raw(vec![0; 100_000]))).shown();
+        let shown = ShownEntry(Some(Entry::raw(vec![0; 100_000]))).shown();
         assert!(shown.starts_with("a value of 100000 bytes: ") && shown.len() < 200, "{shown}");
-        assert_eq!(Shown(None).shown(), "no entry");
+        assert_eq!(ShownEntry(None).shown(), "no entry");
         assert_eq!(key(KeyRef::new(b"a\0b")), "a\\x00b");
         assert!(key(KeyRef::new(&[b'k'; 4096])).ends_with("kkk... (4096 bytes)"));
     }

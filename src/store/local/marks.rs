@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use super::usage::Usage;
-use crate::store::placement::{ROWS, in_rows};
+use crate::store::placement::{ROWS, row_buckets};
 use crate::store::{Scope, Strength, Validity};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub(super) struct ScopeGroup {
 
 /// The values that have ever had a dependent. The first 340 are exact; later values share bits.
 #[derive(Default)]
-pub(super) struct DependedValues {
+pub(super) struct ValuesWithDependents {
     exact: Names<(), 4>,
     rows: OnceLock<Box<[AtomicU64]>>,
 }
@@ -46,7 +46,7 @@ impl LocalMarks {
         side.store(to, Ordering::SeqCst);
     }
 
-    pub(super) fn since(&self, counter: u64) -> (bool, bool) {
+    pub(super) fn exceed(&self, counter: u64) -> (bool, bool) {
         (self.hard() > counter, self.soft.load(Ordering::SeqCst) > counter)
     }
 
@@ -58,7 +58,7 @@ impl LocalMarks {
 
 /// Returns the index of a scope's bucket in each row, counted through all rows.
 fn buckets(hash: u64) -> impl Iterator<Item = usize> {
-    in_rows(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
+    row_buckets(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
 }
 
 impl ScopeGroup {
@@ -71,16 +71,16 @@ impl ScopeGroup {
         buckets(hash).for_each(|at| rows[at].bump(strength, to));
     }
 
-    pub(super) fn since(&self, scope: Scope, hash: u64, since: u64) -> Validity {
+    pub(super) fn validity_since(&self, scope: Scope, hash: u64, since: u64) -> Validity {
         match (self.exact.get(scope, hash), self.rows.get()) {
-            (Some(marks), _) => Validity::of(marks.since(since)),
-            (None, Some(rows)) => Validity::in_all(buckets(hash).map(|at| rows[at].since(since))),
+            (Some(marks), _) => Validity::of(marks.exceed(since)),
+            (None, Some(rows)) => Validity::of_buckets(buckets(hash).map(|at| rows[at].exceed(since))),
             (None, None) => Validity::Valid,
         }
     }
 }
 
-impl DependedValues {
+impl ValuesWithDependents {
     pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty()
     }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn contains_finds_all_added_values_and_few_others() {
-        let (usage, depended) = (Usage::new(0, &Arc::default()), DependedValues::default());
+        let (usage, depended) = (Usage::new(0, &Arc::default()), ValuesWithDependents::default());
         let hash = |number: u64| {
             number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xd6e8_feb8_6659_fd93)
         };

@@ -69,6 +69,6 @@ impl LocalGenerations {
     /// share them.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Arc<dyn Generations> {
-        self.namespaces.request(namespace, self.seed)
+        self.namespaces.table(namespace, self.seed)
     }
 }

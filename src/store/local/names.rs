@@ -18,34 +18,34 @@ pub(super) struct Names<M, const SEGMENTS: usize> {
 type NameSlot<M> = (OnceLock<Scope>, M);
 
 /// The number of scopes that the first segment holds.
-const FIRST: usize = 4;
+const FIRST_CAPACITY: usize = 4;
 
 /// Returns the number of scopes that a segment holds. A segment has twice as many slots, which
 /// keeps searches short: a search ends at an empty slot.
-const fn room(segment: usize) -> usize {
-    FIRST << (2 * segment)
+const fn capacity(segment: usize) -> usize {
+    FIRST_CAPACITY << (2 * segment)
 }
 
-fn search<M>(slots: &[NameSlot<M>], hash: u64) -> impl Iterator<Item = &NameSlot<M>> {
+fn probe<M>(slots: &[NameSlot<M>], hash: u64) -> impl Iterator<Item = &NameSlot<M>> {
     let first = hash as usize % slots.len();
     slots[first..].iter().chain(&slots[..first])
 }
 
 impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
     /// The most scopes that the table holds.
-    pub(super) const MOST: usize = (room(SEGMENTS) - FIRST) / 3;
+    pub(super) const MAX_SCOPES: usize = (capacity(SEGMENTS) - FIRST_CAPACITY) / 3;
 
     pub(super) fn is_empty(&self) -> bool {
         self.segments[0].get().is_none()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len.load(Ordering::SeqCst) >= Self::MOST
+        self.len.load(Ordering::SeqCst) >= Self::MAX_SCOPES
     }
 
     pub(super) fn get(&self, scope: Scope, hash: u64) -> Option<&M> {
         self.segments.iter().map_while(OnceLock::get).find_map(|slots| {
-            search(slots, hash)
+            probe(slots, hash)
                 .map_while(|(name, marks)| Some((name.get()?, marks)))
                 .find_map(|(name, marks)| (*name == scope).then_some(marks))
         })
@@ -59,7 +59,7 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         if known.is_some() || self.is_full() {
             return known;
         }
-        let (name, marks) = search(self.segment(usage)?, hash).find(|(name, _)| name.get().is_none())?;
+        let (name, marks) = probe(self.segment(usage)?, hash).find(|(name, _)| name.get().is_none())?;
         name.set(scope).ok()?;
         self.len.fetch_add(1, Ordering::SeqCst);
         Some(marks)
@@ -68,14 +68,14 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
     /// Returns the segment for the next new scope.
     fn segment(&self, usage: &Usage) -> Option<&[NameSlot<M>]> {
         let mut rest = self.len.load(Ordering::SeqCst);
-        let at = (0..SEGMENTS).find(|at| match rest.checked_sub(room(*at)) {
+        let at = (0..SEGMENTS).find(|at| match rest.checked_sub(capacity(*at)) {
             Some(more) => {
                 rest = more;
                 false
             }
             None => true,
         })?;
-        Some(self.segments[at].get_or_init(|| usage.allocate(2 * room(at))))
+        Some(self.segments[at].get_or_init(|| usage.allocate(2 * capacity(at))))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<(), 6>::default();
         assert_eq!(usage.bytes(), 0);
-        for number in 0..Names::<(), 6>::MOST {
+        for number in 0..Names::<(), 6>::MAX_SCOPES {
             let scope = Scope::tag(&number.to_string());
             assert!(names.get_or_add(scope, number as u64, &usage).is_some());
             assert!(usage.bytes() <= (number + 1) * 10 * size_of::<NameSlot<()>>(), "{number}");

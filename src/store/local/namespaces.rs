@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
 /// The most idle namespaces that are kept.
-const MOST_IDLE: usize = 16 * 1024;
+const MAX_IDLE: usize = 16 * 1024;
 /// The most bytes that idle namespaces may take together.
-const MOST_IDLE_BYTES: usize = 24 << 20;
+const MAX_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, that starts a search for idle ones.
-const GROWTH: usize = 8 << 20;
+const GROWTH_PER_SEARCH: usize = 8 << 20;
 /// The fewest requests between two searches for idle namespaces. If a quarter of the number of
 /// namespaces is more, that is the interval.
-const LEAST_INTERVAL: usize = 256;
+const MIN_SEARCH_INTERVAL: usize = 256;
 
 /// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
 ///
@@ -25,16 +25,16 @@ const LEAST_INTERVAL: usize = 256;
 /// constant.
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
-    kept: DashMap<Arc<str>, KeptNamespace>,
+    slots: DashMap<Arc<str>, NamespaceSlot>,
     /// The number of requests so far, which measures how long namespaces are idle.
     requests: AtomicU64,
     next_search: AtomicU64,
-    searching: Mutex<()>,
+    search_lock: Mutex<()>,
     /// The bytes by which all tables have grown since the last search.
-    grown: Arc<AtomicUsize>,
+    growth: Arc<AtomicUsize>,
 }
 
-struct KeptNamespace {
+struct NamespaceSlot {
     table: Arc<NamespaceTable>,
     /// The number of the last request for the namespace, or of the last search that found a handle.
     last_use: AtomicU64,
@@ -47,12 +47,12 @@ struct IdleNamespace {
     bytes: usize,
 }
 
-impl KeptNamespace {
+impl NamespaceSlot {
     fn new(table: NamespaceTable) -> Self {
         Self { table: Arc::new(table), last_use: AtomicU64::new(0) }
     }
 
-    fn request(&self, now: u64) -> Arc<NamespaceTable> {
+    fn use_table(&self, now: u64) -> Arc<NamespaceTable> {
         self.last_use.store(now, Ordering::Relaxed);
         Arc::clone(&self.table)
     }
@@ -68,16 +68,18 @@ impl KeptNamespace {
 
 impl LocalNamespaces {
     /// Returns the table of a namespace. All callers get the same table while a handle exists.
-    pub(super) fn request(&self, namespace: &str, seed: Option<u64>) -> Arc<NamespaceTable> {
+    pub(super) fn table(&self, namespace: &str, seed: Option<u64>) -> Arc<NamespaceTable> {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let known = self.kept.get(namespace).map(|kept| kept.request(now));
-        let table = known.unwrap_or_else(|| {
+        let found = self.slots.get(namespace).map(|slot| slot.use_table(now));
+        let table = found.unwrap_or_else(|| {
             // The bytes of a new table and its name count as growth, too.
-            self.grown.fetch_add(namespace.len(), Ordering::Relaxed);
-            let new = || KeptNamespace::new(NamespaceTable::new(seed, &self.grown));
-            self.kept.entry(namespace.into()).or_insert_with(new).request(now)
+            self.growth.fetch_add(namespace.len(), Ordering::Relaxed);
+            let new = || NamespaceSlot::new(NamespaceTable::new(seed, &self.growth));
+            self.slots.entry(namespace.into()).or_insert_with(new).use_table(now)
         });
-        if now >= self.next_search.load(Ordering::Relaxed) || self.grown.load(Ordering::Relaxed) >= GROWTH {
+        if now >= self.next_search.load(Ordering::Relaxed)
+            || self.growth.load(Ordering::Relaxed) >= GROWTH_PER_SEARCH
+        {
             self.drop_idle(now);
         }
         table
@@ -86,40 +88,40 @@ impl LocalNamespaces {
     /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed
     /// outside the map's locks.
     fn drop_idle(&self, now: u64) {
-        let _searching = match self.searching.try_lock() {
-            Ok(searching) => searching,
+        let _search = match self.search_lock.try_lock() {
+            Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        self.grown.store(0, Ordering::Relaxed);
-        let mut idle = self.idle(now);
+        self.growth.store(0, Ordering::Relaxed);
+        let mut idle = self.find_idle(now);
         idle.sort_unstable_by_key(|idle| Reverse(idle.last_use));
         let mut bytes = 0;
         for (at, idle) in idle.iter().enumerate() {
-            if at < MOST_IDLE && bytes + idle.bytes <= MOST_IDLE_BYTES {
+            if at < MAX_IDLE && bytes + idle.bytes <= MAX_IDLE_BYTES {
                 bytes += idle.bytes;
             } else {
-                let is_unused = |kept: &KeptNamespace| {
-                    kept.is_idle() && kept.last_use.load(Ordering::Relaxed) == idle.last_use
+                let is_unused = |slot: &NamespaceSlot| {
+                    slot.is_idle() && slot.last_use.load(Ordering::Relaxed) == idle.last_use
                 };
-                drop(self.kept.remove_if(&idle.name, |_, kept| is_unused(kept)));
+                drop(self.slots.remove_if(&idle.name, |_, slot| is_unused(slot)));
             }
         }
-        let interval = LEAST_INTERVAL.max(self.kept.len() / 4);
+        let interval = MIN_SEARCH_INTERVAL.max(self.slots.len() / 4);
         self.next_search.store(now + interval as u64, Ordering::Relaxed);
     }
 
-    fn idle(&self, now: u64) -> Vec<IdleNamespace> {
-        let found = self.kept.iter().filter_map(|kept| {
-            if !kept.is_idle() {
-                kept.last_use.fetch_max(now, Ordering::Relaxed);
+    fn find_idle(&self, now: u64) -> Vec<IdleNamespace> {
+        let found = self.slots.iter().filter_map(|slot| {
+            if !slot.is_idle() {
+                slot.last_use.fetch_max(now, Ordering::Relaxed);
                 return None;
             }
-            let last_use = kept.last_use.load(Ordering::Relaxed);
+            let last_use = slot.last_use.load(Ordering::Relaxed);
             Some(IdleNamespace {
-                name: Arc::clone(kept.key()),
+                name: Arc::clone(slot.key()),
                 last_use,
-                bytes: kept.table.bytes() + kept.key().len(),
+                bytes: slot.table.bytes() + slot.key().len(),
             })
         });
         found.collect()
@@ -128,6 +130,6 @@ impl LocalNamespaces {
 
 impl fmt::Debug for LocalNamespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalNamespaces").field("kept", &self.kept.len()).finish_non_exhaustive()
+        f.debug_struct("LocalNamespaces").field("kept", &self.slots.len()).finish_non_exhaustive()
     }
 }

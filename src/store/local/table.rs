@@ -1,6 +1,6 @@
 //! The invalidations of one namespace: a counter, and a bounded number of marks that only grow.
 
-use super::marks::{DependedValues, ExactScopes, LocalMarks, ScopeGroup};
+use super::marks::{ExactScopes, LocalMarks, ScopeGroup, ValuesWithDependents};
 use super::usage::Usage;
 use crate::store::incarnation::{next_incarnation, random};
 use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES, VALUES};
@@ -15,26 +15,26 @@ pub(super) struct NamespaceTable {
     secret: Secret,
     counter: AtomicU64,
     /// The lock for adding a scope or raising a mark. Checks never wait for it.
-    turn: Mutex<()>,
+    write_lock: Mutex<()>,
     fixed: [LocalMarks; FIXED],
     named: [ExactScopes; TABLES],
     groups: [ScopeGroup; GROUPS],
-    depended: DependedValues,
+    values_with_dependents: ValuesWithDependents,
     usage: Usage,
 }
 
 impl NamespaceTable {
-    pub(super) fn new(seed: Option<u64>, grown: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(seed: Option<u64>, growth: &Arc<AtomicUsize>) -> Self {
         Self {
             incarnation: next_incarnation(),
             secret: seed.map_or_else(|| Secret(random(), random()), |seed| Secret(seed, 0)),
             counter: AtomicU64::new(0),
-            turn: Mutex::new(()),
+            write_lock: Mutex::new(()),
             fixed: Default::default(),
             named: Default::default(),
             groups: Default::default(),
-            depended: DependedValues::default(),
-            usage: Usage::new(size_of::<Self>(), grown),
+            values_with_dependents: ValuesWithDependents::default(),
+            usage: Usage::new(size_of::<Self>(), growth),
         }
     }
 
@@ -47,13 +47,13 @@ impl NamespaceTable {
         Generation::new(self.incarnation, counter)
     }
 
-    fn now(&self) -> u64 {
+    fn current_counter(&self) -> u64 {
         self.counter.load(Ordering::SeqCst)
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, ()> {
         // A panic leaves no change half done under this lock.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.write_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Raises the marks of the scopes, then the counter. Returns the new counter.
@@ -63,7 +63,7 @@ impl NamespaceTable {
     /// marks, so it is invalid. A check that reads the new counter sees the marks. Growth of the
     /// table does not change this, since marks never move.
     fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
-        let next = self.now() + 1;
+        let next = self.current_counter() + 1;
         for &scope in scopes {
             self.mark(scope, strength, next);
         }
@@ -85,39 +85,44 @@ impl NamespaceTable {
     }
 
     /// Returns the state of an entry with this scope and generation.
-    fn since(&self, scope: Scope, since: Generation) -> Validity {
-        if since.incarnation() != self.incarnation || since.counter() > self.now() {
+    fn validity_since(&self, scope: Scope, since: Generation) -> Validity {
+        if since.incarnation() != self.incarnation || since.counter() > self.current_counter() {
             return Validity::Invalid;
         }
         let since = since.counter();
         match ScopeSlot::of(scope) {
-            ScopeSlot::Fixed(at) => Validity::of(self.fixed[at].since(since)),
+            ScopeSlot::Fixed(at) => Validity::of(self.fixed[at].exceed(since)),
             ScopeSlot::Named { table, .. } if self.named[table].is_empty() => Validity::Valid,
             ScopeSlot::Named { table, group } => {
                 let hash = self.secret.hash(scope);
                 match self.named[table].get(scope, hash) {
-                    Some(marks) => Validity::of(marks.since(since)),
-                    None if self.named[table].is_full() => self.groups[group].since(scope, hash, since),
+                    Some(marks) => Validity::of(marks.exceed(since)),
+                    None if self.named[table].is_full() => {
+                        self.groups[group].validity_since(scope, hash, since)
+                    }
                     None => Validity::Valid,
                 }
             }
             ScopeSlot::Rows { group } if self.groups[group].exact.is_empty() => Validity::Valid,
-            ScopeSlot::Rows { group } => self.groups[group].since(scope, self.secret.hash(scope), since),
+            ScopeSlot::Rows { group } => {
+                self.groups[group].validity_since(scope, self.secret.hash(scope), since)
+            }
         }
     }
 
-    fn is_depended(&self, value: Scope) -> bool {
+    fn has_dependents(&self, value: Scope) -> bool {
         // The value was written before this fence. A dependent that is not yet in the table passes
         // the fence of `depend` later, so it reads the new value.
         fence(Ordering::SeqCst);
-        !self.depended.is_empty() && self.depended.contains(value, self.secret.hash(value))
+        !self.values_with_dependents.is_empty()
+            && self.values_with_dependents.contains(value, self.secret.hash(value))
     }
 }
 
 impl Generations for NamespaceTable {
     #[inline]
     fn current(&self) -> StoreFuture<Generation> {
-        StoreFuture::ready(Ok(self.generation(self.now())))
+        StoreFuture::ready(Ok(self.generation(self.current_counter())))
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
@@ -131,33 +136,35 @@ impl Generations for NamespaceTable {
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity> {
-        let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|&scope| self.since(scope, since));
-        let others = dependencies.iter().map(|dependency| self.since(dependency.value, dependency.since));
+        let own =
+            std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|&scope| self.validity_since(scope, since));
+        let others =
+            dependencies.iter().map(|dependency| self.validity_since(dependency.value, dependency.since));
         StoreFuture::ready(Ok(Validity::worst(own.chain(others))))
     }
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
-        let _turn = self.turn();
+        let _lock = self.lock();
         self.bump(scopes, strength);
         StoreFuture::ready(Ok(()))
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
         let hash = self.secret.hash(value);
-        if !self.depended.contains(value, hash) {
-            let _turn = self.turn();
-            self.depended.add(value, hash, &self.usage);
+        if !self.values_with_dependents.contains(value, hash) {
+            let _lock = self.lock();
+            self.values_with_dependents.add(value, hash, &self.usage);
         }
         fence(Ordering::SeqCst);
         self.current()
     }
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        if !self.is_depended(value) {
+        if !self.has_dependents(value) {
             return StoreFuture::ready(Ok(Some(since)));
         }
-        let _turn = self.turn();
-        let before = self.since(value, since);
+        let _lock = self.lock();
+        let before = self.validity_since(value, since);
         let next = self.bump(&[value], Strength::Hard);
         let sole = before != Validity::Invalid;
         StoreFuture::ready(Ok(sole.then(|| self.generation(next))))

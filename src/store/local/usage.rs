@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The bytes that a namespace takes. Each allocation is counted when it is made.
 #[derive(Debug)]
 pub(super) struct Usage {
-    own: AtomicUsize,
+    bytes: AtomicUsize,
     /// The bytes by which all namespaces have grown since the last search for idle ones.
-    grown: Arc<AtomicUsize>,
+    growth: Arc<AtomicUsize>,
 }
 
 impl Usage {
-    pub(super) fn new(bytes: usize, grown: &Arc<AtomicUsize>) -> Self {
-        Self { own: AtomicUsize::new(bytes), grown: Arc::clone(grown) }
+    pub(super) fn new(bytes: usize, growth: &Arc<AtomicUsize>) -> Self {
+        Self { bytes: AtomicUsize::new(bytes), growth: Arc::clone(growth) }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.own.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Allocates this many default items, and counts their bytes.
     pub(super) fn allocate<T: Default>(&self, items: usize) -> Box<[T]> {
         let bytes = items * size_of::<T>();
-        self.own.fetch_add(bytes, Ordering::Relaxed);
-        self.grown.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.growth.fetch_add(bytes, Ordering::Relaxed);
         (0..items).map(|_| T::default()).collect()
     }
 }

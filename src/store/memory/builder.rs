@@ -1,6 +1,6 @@
 //! The builder of a [`MemoryStore`].
 
-use super::inner::{Entries, MemoryInner, WRITERS};
+use super::inner::{Entries, MemoryInner, WRITE_LOCKS};
 use super::memory_store::MemoryStore;
 use super::replicas::Replicas;
 use super::slot::{RemovalLifecycle, Weight};
@@ -13,9 +13,9 @@ use quick_cache::sync::Cache as Quick;
 use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
-const LEAST_CAPACITY: u64 = 64 << 10;
+const MIN_CAPACITY: u64 = 64 << 10;
 /// The size of the largest body that policies record by default, plus room for its head.
-const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
+const DEFAULT_MAX_ENTRY: u64 = (8 << 20) + (64 << 10);
 
 /// A builder for a [`MemoryStore`].
 ///
@@ -104,11 +104,11 @@ impl MemoryStoreBuilder {
     /// [`ConfigErrorKind::LargestEntryTooLarge`] if the largest entry is over a quarter of the
     /// capacity.
     pub fn build(self) -> Result<MemoryStore, ConfigError> {
-        if self.capacity < LEAST_CAPACITY {
+        if self.capacity < MIN_CAPACITY {
             return Err(ConfigError::new(ConfigErrorKind::CapacityTooSmall, self.capacity));
         }
         let quarter = self.capacity / 4;
-        let largest_entry = self.largest_entry.unwrap_or(DEFAULT_LARGEST_ENTRY.min(quarter));
+        let largest_entry = self.largest_entry.unwrap_or(DEFAULT_MAX_ENTRY.min(quarter));
         if largest_entry == 0 {
             return Err(ConfigError::new(ConfigErrorKind::ZeroLimit, largest_entry));
         }
@@ -117,7 +117,7 @@ impl MemoryStoreBuilder {
         }
         Ok(MemoryStore(Arc::new(MemoryInner {
             entries: entries(self.capacity, largest_entry),
-            writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
+            write_locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
             replicas: Replicas::new(),
             generations: self.seed.map_or_else(LocalGenerations::new, LocalGenerations::with_seed),
             clock: self.clock,

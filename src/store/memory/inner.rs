@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The state that the clones of a store share.
 pub(super) struct MemoryInner {
     pub(super) entries: Entries,
-    /// Writers of one key take turns. Readers never wait for writers.
-    pub(super) writers: Box<[Mutex<()>]>,
+    /// The locks of the writers. Readers never wait for writers.
+    pub(super) write_locks: Box<[Mutex<()>]>,
     pub(super) replicas: Replicas,
     pub(super) generations: LocalGenerations,
     pub(super) clock: Clock,
@@ -23,11 +23,11 @@ pub(super) struct MemoryInner {
 pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
 
 /// The number of locks that the keys share.
-pub(super) const WRITERS: usize = 64;
+pub(super) const WRITE_LOCKS: usize = 64;
 
 impl MemoryInner {
     /// Returns the entry under a key. An expired entry is removed and moved to `removed` instead.
-    pub(super) fn live(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
+    pub(super) fn get_unexpired(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
         if slot.expires == Moment::NEVER || now < slot.expires {

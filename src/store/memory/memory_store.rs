@@ -1,8 +1,8 @@
 //! The memory store.
 
 use super::inner::MemoryInner;
+use super::key_write_lock::KeyWriteLock;
 use super::slot::StoredSlot;
-use super::turn::WriteTurn;
 use crate::entry::EntryKind;
 use crate::store::{
     Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreError, StoreErrorKind, StoreFuture,
@@ -63,15 +63,15 @@ impl MemoryInner {
         delta: i64,
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
-        let mut turn = WriteTurn::wait(self, key);
-        let (value, expires) = match (turn.live(), initial) {
+        let mut lock = KeyWriteLock::acquire(self, key);
+        let (value, expires) = match (lock.get_unexpired(), initial) {
             (Some(StoredSlot { entry: Entry(EntryKind::Counter(value)), expires }), _) => (*value, *expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
             (None, Some(initial)) => (initial.value(), self.expiry(initial.ttl())),
             (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
         };
         let value = value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
-        turn.write(Entry(EntryKind::Counter(value)), expires);
+        lock.write(Entry(EntryKind::Counter(value)), expires);
         Ok(value)
     }
 }
@@ -80,30 +80,30 @@ impl Store for MemoryStore {
     #[inline]
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         let inner = &*self.0;
-        let entry = inner.replicas.get(key, &inner.clock, || inner.live(key, &mut Vec::new()));
+        let entry = inner.replicas.get(key, &inner.clock, || inner.get_unexpired(key, &mut Vec::new()));
         StoreFuture::ready(Ok(entry))
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         // Locals are dropped before parameters, so a rejected entry is dropped after the turn. Its
         // body may have a foreign owner, whose `Drop` may use the store.
-        let mut turn = WriteTurn::wait(&self.0, key);
-        if mode == PutMode::IfAbsent && turn.live().is_some() {
+        let mut lock = KeyWriteLock::acquire(&self.0, key);
+        if mode == PutMode::IfAbsent && lock.get_unexpired().is_some() {
             return StoreFuture::ready(Ok(false));
         }
         if ttl == Some(Duration::ZERO) {
             if mode == PutMode::Always {
-                turn.erase();
+                lock.remove();
             }
             return StoreFuture::ready(Ok(false));
         }
-        StoreFuture::ready(Ok(turn.write(entry, self.0.expiry(ttl))))
+        StoreFuture::ready(Ok(lock.write(entry, self.0.expiry(ttl))))
     }
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        let mut turn = WriteTurn::wait(&self.0, key);
-        let was_there = turn.live().is_some();
-        turn.erase();
+        let mut lock = KeyWriteLock::acquire(&self.0, key);
+        let was_there = lock.get_unexpired().is_some();
+        lock.remove();
         StoreFuture::ready(Ok(was_there))
     }
 
@@ -119,8 +119,8 @@ impl Store for MemoryStore {
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
         // The turn ends before the parameters are dropped, as in `put`.
-        let mut turn = WriteTurn::wait(&self.0, key);
-        let equal = match (turn.live(), expected) {
+        let mut lock = KeyWriteLock::acquire(&self.0, key);
+        let equal = match (lock.get_unexpired(), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,
             (None, None) => true,
             _ => false,
@@ -128,21 +128,21 @@ impl Store for MemoryStore {
         StoreFuture::ready(Ok(match (equal, ttl) {
             (false, _) => false,
             (true, Some(Duration::ZERO)) => {
-                turn.erase();
+                lock.remove();
                 true
             }
-            (true, _) => turn.write(new, self.0.expiry(ttl)),
+            (true, _) => lock.write(new, self.0.expiry(ttl)),
         }))
     }
 
     fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
-        let mut turn = WriteTurn::wait(&self.0, key);
-        let Some(entry) = turn.live().map(|slot| slot.entry.clone()) else {
+        let mut lock = KeyWriteLock::acquire(&self.0, key);
+        let Some(entry) = lock.get_unexpired().map(|slot| slot.entry.clone()) else {
             return StoreFuture::ready(Ok(false));
         };
         match ttl {
-            Some(Duration::ZERO) => turn.erase(),
-            ttl => drop(turn.write(entry, self.0.expiry(ttl))),
+            Some(Duration::ZERO) => lock.remove(),
+            ttl => drop(lock.write(entry, self.0.expiry(ttl))),
         }
         StoreFuture::ready(Ok(true))
     }

@@ -2,10 +2,10 @@
 
 mod builder;
 mod inner;
+mod key_write_lock;
 mod memory_store;
 mod replicas;
 mod slot;
-mod turn;
 
 pub use builder::MemoryStoreBuilder;
 pub use memory_store::MemoryStore;

@@ -11,22 +11,22 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of the last store. A replica has the number of its store.
-static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
+static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
-const PLACES: usize = 32;
+const SLOTS_PER_THREAD: usize = 32;
 /// The most bytes of a copy and its source together. After the eviction of the source, the copy may
 /// be all that keeps it in memory.
-const LARGEST: u64 = 128 << 10;
+const MAX_REPLICA_BYTES: u64 = 128 << 10;
 /// The look-ups that make an entry hot. Each look-up of another entry in the same place deducts
 /// one.
-const HOT: u32 = 16;
+const HOT_LOOKUPS: u32 = 16;
 /// The hits of a copy after which the entry itself is looked up, so that it is not evicted as
 /// unused.
-const TOUCH_EVERY: u32 = 64;
-const VERSIONS: usize = 8192;
+const HITS_PER_TOUCH: u32 = 64;
+const VERSION_SLOTS: usize = 8192;
 
 thread_local! {
-    static PLACE: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
+    static REPLICA_SLOTS: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A place in a thread's replicas: a candidate and its look-ups, and its copy once it is hot.
@@ -61,17 +61,17 @@ pub(super) struct Replicas {
 impl Replicas {
     pub(super) fn new() -> Self {
         Self {
-            store: NEXT_STORE.fetch_add(1, Ordering::Relaxed) + 1,
-            versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
+            store: LAST_STORE.fetch_add(1, Ordering::Relaxed) + 1,
+            versions: (0..VERSION_SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     fn version(&self, key: KeyRef<'_>) -> &AtomicU64 {
-        &self.versions[key.process_hash() as usize % VERSIONS]
+        &self.versions[key.process_hash() as usize % VERSION_SLOTS]
     }
 
     /// Outdates the copies of a key, after a write of it.
-    pub(super) fn changed(&self, key: KeyRef<'_>) {
+    pub(super) fn outdate(&self, key: KeyRef<'_>) {
         self.version(key).fetch_add(1, Ordering::SeqCst);
     }
 
@@ -85,10 +85,10 @@ impl Replicas {
     ) -> Option<Entry> {
         // Read before `load`: a write in between leaves a version that no longer matches.
         let version = self.version(key).load(Ordering::SeqCst);
-        let found = PLACE.try_with(|places| {
-            let mut places = places.try_borrow_mut().ok()?;
-            let place = places.get_mut(place_of(key))?;
-            place.hit(self.store, key, version, clock)
+        let found = REPLICA_SLOTS.try_with(|slots| {
+            let mut slots = slots.try_borrow_mut().ok()?;
+            let place = slots.get_mut(slot_index(key))?;
+            place.current_copy(self.store, key, version, clock)
         });
         match found {
             Ok(Some(entry)) => Some(entry),
@@ -96,29 +96,29 @@ impl Replicas {
             Err(_) => load().map(|slot| slot.entry),
             Ok(None) => {
                 let slot = load()?;
-                self.consider(key, version, &slot);
+                self.count_lookup(key, version, &slot);
                 Some(slot.entry)
             }
         }
     }
 
     /// Counts a look-up in the table, and makes a copy if the entry is hot.
-    fn consider(&self, key: KeyRef<'_>, version: u64, slot: &StoredSlot) {
+    fn count_lookup(&self, key: KeyRef<'_>, version: u64, slot: &StoredSlot) {
         // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop`
         // may use the store.
-        let replaced = PLACE.try_with(|places| {
-            let mut places = places.try_borrow_mut().ok()?;
-            if places.is_empty() {
-                places.resize_with(PLACES, ReplicaSlot::default);
+        let replaced = REPLICA_SLOTS.try_with(|slots| {
+            let mut slots = slots.try_borrow_mut().ok()?;
+            if slots.is_empty() {
+                slots.resize_with(SLOTS_PER_THREAD, ReplicaSlot::default);
             }
-            self.count(&mut places[place_of(key)], key, version, slot)
+            self.count_in_slot(&mut slots[slot_index(key)], key, version, slot)
         });
         drop(replaced);
     }
 
     /// Counts a look-up of an entry in its place. Returns the copy that is removed from the place,
     /// if any.
-    fn count(
+    fn count_in_slot(
         &self,
         place: &mut ReplicaSlot,
         key: KeyRef<'_>,
@@ -133,14 +133,16 @@ impl Replicas {
             let new = ReplicaSlot { store: self.store, hash: key.process_hash(), count: 1, copy: None };
             return std::mem::replace(place, new).copy;
         }
-        place.count = (place.count + 1).min(HOT);
+        place.count = (place.count + 1).min(HOT_LOOKUPS);
         match &mut place.copy {
-            Some(copy) if copy.source.is_same(&slot.entry) => {
+            Some(copy) if copy.source.shares_allocation(&slot.entry) => {
                 copy.version = version;
                 copy.slot.expires = slot.expires;
                 None
             }
-            _ if place.count == HOT && slot.entry.weight() + slot.entry.replica_weight() <= LARGEST => {
+            _ if place.count == HOT_LOOKUPS
+                && slot.entry.weight() + slot.entry.replica_weight() <= MAX_REPLICA_BYTES =>
+            {
                 place.copy.replace(Replica {
                     key: key.to_key(),
                     slot: StoredSlot { entry: slot.entry.replica(), expires: slot.expires },
@@ -153,18 +155,18 @@ impl Replicas {
     }
 }
 
-fn place_of(key: KeyRef<'_>) -> usize {
-    (key.process_hash() >> 32) as usize % PLACES
+fn slot_index(key: KeyRef<'_>) -> usize {
+    (key.process_hash() >> 32) as usize % SLOTS_PER_THREAD
 }
 
 impl ReplicaSlot {
     #[inline]
-    fn hit(&mut self, store: u64, key: KeyRef<'_>, version: u64, clock: &Clock) -> Option<Entry> {
+    fn current_copy(&mut self, store: u64, key: KeyRef<'_>, version: u64, clock: &Clock) -> Option<Entry> {
         let copy = self.copy.as_ref()?;
         let current = self.store == store
             && self.hash == key.process_hash()
             && copy.version == version
-            && self.count < HOT + TOUCH_EVERY
+            && self.count < HOT_LOOKUPS + HITS_PER_TOUCH
             && quick_cache::Equivalent::equivalent(&key, &copy.key)
             && (copy.slot.expires == Moment::NEVER || clock.now() < copy.slot.expires);
         if !current {

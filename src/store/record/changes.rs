@@ -18,22 +18,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 #[derive(Default)]
 pub(super) struct Changes {
-    waiting: Mutex<Vec<Arc<Change>>>,
+    pending: Mutex<Vec<Arc<Change>>>,
 }
 
 /// Changes a copy of the record. It runs again if another process interfered. Returns a function
 /// that sets the result once the copy is written.
-type Make = Box<dyn Fn(&mut Record) -> Tell + Send + Sync>;
-type Tell = Box<dyn FnOnce() + Send>;
+type ApplyChange = Box<dyn Fn(&mut Record) -> SetResult + Send + Sync>;
+type SetResult = Box<dyn FnOnce() + Send>;
 
 /// A change that a task waits for.
 pub(super) struct Change {
-    make: Make,
-    made: AtomicBool,
+    apply: ApplyChange,
+    is_written: AtomicBool,
 }
 
 /// Changes that are made to a copy of the record, which is not written yet.
-pub(super) struct Attempt(Vec<(Arc<Change>, Tell)>);
+pub(super) struct Attempt(Vec<(Arc<Change>, SetResult)>);
 
 /// A task's claim on a waiting change. Dropping it removes the change.
 pub(super) struct Ticket<'a> {
@@ -42,46 +42,50 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Changes {
-    pub(super) fn join(&self, make: impl Fn(&mut Record) -> Tell + Send + Sync + 'static) -> Ticket<'_> {
-        let change = Arc::new(Change { make: Box::new(make), made: AtomicBool::new(false) });
-        lock(&self.waiting).push(Arc::clone(&change));
+    pub(super) fn add(&self, apply: impl Fn(&mut Record) -> SetResult + Send + Sync + 'static) -> Ticket<'_> {
+        let change = Arc::new(Change { apply: Box::new(apply), is_written: AtomicBool::new(false) });
+        lock(&self.pending).push(Arc::clone(&change));
         Ticket { changes: self, change }
     }
 
     /// Returns the changes that are waiting now.
-    pub(super) fn waiting(&self) -> Vec<Arc<Change>> {
-        lock(&self.waiting).iter().filter(|change| !change.made.load(Ordering::Acquire)).cloned().collect()
+    pub(super) fn pending(&self) -> Vec<Arc<Change>> {
+        lock(&self.pending)
+            .iter()
+            .filter(|change| !change.is_written.load(Ordering::Acquire))
+            .cloned()
+            .collect()
     }
 }
 
 impl Attempt {
     /// Makes changes to a copy of the record.
-    pub(super) fn new(waiting: Vec<Arc<Change>>, record: &mut Record) -> Self {
-        let made = waiting.into_iter().map(|change| {
-            let tell = (change.make)(record);
-            (change, tell)
+    pub(super) fn new(pending: Vec<Arc<Change>>, record: &mut Record) -> Self {
+        let applied = pending.into_iter().map(|change| {
+            let set_result = (change.apply)(record);
+            (change, set_result)
         });
-        Self(made.collect())
+        Self(applied.collect())
     }
 
     /// Sets the results of the changes, after the copy was written.
-    pub(super) fn told(self) {
-        for (change, tell) in self.0 {
-            tell();
-            change.made.store(true, Ordering::Release);
+    pub(super) fn set_results(self) {
+        for (change, set_result) in self.0 {
+            set_result();
+            change.is_written.store(true, Ordering::Release);
         }
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        lock(&self.changes.waiting).retain(|change| !Arc::ptr_eq(change, &self.change));
+        lock(&self.changes.pending).retain(|change| !Arc::ptr_eq(change, &self.change));
     }
 }
 
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changes").field("waiting", &lock(&self.waiting).len()).finish()
+        f.debug_struct("Changes").field("waiting", &lock(&self.pending).len()).finish()
     }
 }
 

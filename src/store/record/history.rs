@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 /// The most advances whose stamps are kept. They take 1 KiB.
-pub(super) const LISTED: usize = 256;
+pub(super) const MAX_STAMPS: usize = 256;
 
 /// An incarnation, its counter, and the stamps of the last advances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl History {
 
     /// Advances the counter and returns it.
     pub(super) fn advance(&mut self) -> u64 {
-        if self.stamps.len() >= LISTED {
+        if self.stamps.len() >= MAX_STAMPS {
             self.stamps.pop_front();
         }
         self.stamps.push_back(random() as u32);
@@ -71,7 +71,7 @@ impl History {
     }
 
     /// Returns `true` if one of two histories may have grown from the other.
-    pub(super) fn agrees(&self, other: &Self) -> bool {
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
         let (earlier, later) = if self.is_behind(other.generation()) { (self, other) } else { (other, self) };
         !later.contradicts(earlier.generation())
     }
@@ -85,7 +85,7 @@ impl History {
 
     pub(super) fn read(from: &mut RecordReader<'_>) -> Option<Self> {
         let (incarnation, counter) = (from.fixed()?, from.fixed()?);
-        let most = counter.saturating_add(1).min(LISTED as u64);
+        let most = counter.saturating_add(1).min(MAX_STAMPS as u64);
         let len = from.number().filter(|len| (1..=most).contains(len))?;
         let stamps = (0..len).map(|_| from.bytes().map(u32::from_le_bytes)).collect::<Option<_>>()?;
         Some(Self { incarnation, counter, stamps })
@@ -107,13 +107,15 @@ mod tests {
     #[test]
     fn history_contains_its_own_past_but_not_a_fork() {
         let first = advanced(&History::new(Generation::new(1, 0)), 3);
-        for by in [1, 2, LISTED - 1] {
+        for by in [1, 2, MAX_STAMPS - 1] {
             let (one, other) = (advanced(&first, by), advanced(&first, by));
-            assert!(one.contains(first.generation()) && one.agrees(&first) && first.agrees(&one));
+            assert!(one.contains(first.generation()) && one.agrees_with(&first) && first.agrees_with(&one));
             assert!(!first.contains(one.generation()), "it is ahead");
-            assert!(!one.contains(other.generation()) && !one.agrees(&other), "{by}");
-            let later = advanced(&other, LISTED - 1);
-            assert!(later.contradicts(one.generation()) && !later.agrees(&one) && !one.agrees(&later));
+            assert!(!one.contains(other.generation()) && !one.agrees_with(&other), "{by}");
+            let later = advanced(&other, MAX_STAMPS - 1);
+            assert!(
+                later.contradicts(one.generation()) && !later.agrees_with(&one) && !one.agrees_with(&later)
+            );
         }
     }
 
@@ -121,8 +123,8 @@ mod tests {
     fn unlisted_generation_counts_as_passed() {
         let first = advanced(&History::new(Generation::new(1, 0)), 1);
         let other = Generation::new(1, 1).with_stamp(first.generation().stamp() ^ 1);
-        assert!(!advanced(&first, LISTED - 1).contains(other));
-        assert!(advanced(&first, LISTED).contains(other));
+        assert!(!advanced(&first, MAX_STAMPS - 1).contains(other));
+        assert!(advanced(&first, MAX_STAMPS).contains(other));
     }
 
     #[test]

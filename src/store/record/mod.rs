@@ -7,7 +7,7 @@ mod wire;
 
 use self::changes::{Attempt, Changes};
 use self::history::History;
-use self::table::{Record, Unreadable};
+use self::table::{Record, UnreadableRecord};
 use super::incarnation::is_believable;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
@@ -40,7 +40,7 @@ pub(crate) struct RecordGenerations {
 }
 
 /// The most times that a read or a change of the record is tried while other processes change it.
-const TRIES: usize = 256;
+const MAX_ATTEMPTS: usize = 256;
 
 /// The result of reading the record.
 enum Reading {
@@ -72,10 +72,10 @@ impl RecordGenerations {
     /// Reads a record whose history has reached these generations. If the record is lost, begins a
     /// new incarnation.
     async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
-        for _ in 0..TRIES {
-            let (stored, record) = match self.settled(passed).await? {
+        for _ in 0..MAX_ATTEMPTS {
+            let (stored, record) = match self.read_confirmed(passed).await? {
                 (_, Reading::Current(record)) => return Ok(record),
-                (stored, other) => (stored, self.mended(other)),
+                (stored, other) => (stored, self.replacement(other)),
             };
             if self.replace(stored.as_ref(), &record).await? {
                 return Ok(record);
@@ -85,7 +85,7 @@ impl RecordGenerations {
     }
 
     /// Returns the record that replaces an overtaken or lost record.
-    fn mended(&self, reading: Reading) -> Record {
+    fn replacement(&self, reading: Reading) -> Record {
         match reading {
             Reading::Current(record) => record,
             Reading::Overtaken(mut record) => {
@@ -98,23 +98,23 @@ impl RecordGenerations {
 
     /// Reads the record. If it seems to have gone back, reads it once more, since a replica may be
     /// late.
-    async fn settled(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
-        let first = self.look(passed).await?;
+    async fn read_confirmed(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
+        let first = self.read_once(passed).await?;
         match first {
             (stored, Reading::Lost { after: None }) => Ok((stored, Reading::Lost { after: None })),
-            (_, Reading::Lost { .. }) => self.look(passed).await,
+            (_, Reading::Lost { .. }) => self.read_once(passed).await,
             current => Ok(current),
         }
     }
 
-    async fn look(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
+    async fn read_once(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         // The newest history is taken before the read. During the read, another task may see a
         // newer record than the one that this read returns.
         let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
             Some(Entry(EntryKind::Value(value))) => match Record::decode(value.bytes()) {
-                Err(Unreadable::Newer) => return Err(StoreError::new(StoreErrorKind::UnknownVersion)),
+                Err(UnreadableRecord::Newer) => return Err(StoreError::new(StoreErrorKind::UnknownVersion)),
                 record => record.ok(),
             },
             _ => None,
@@ -128,10 +128,13 @@ impl RecordGenerations {
         let reading = match record.filter(is_newer) {
             // Another task of this process may already have invalidated everything in this
             // incarnation.
-            Some(record) if newest.is_some_and(|newest| !record.succeeds(newest)) && !self.knows(&record) => {
+            Some(record)
+                if newest.is_some_and(|newest| !record.succeeds(newest))
+                    && !self.has_seen_incarnation(&record) =>
+            {
                 Reading::Overtaken(record)
             }
-            Some(record) if self.note(&record.history) => Reading::Current(record),
+            Some(record) if self.note_history(&record.history) => Reading::Current(record),
             _ => Reading::Lost { after },
         };
         Ok((stored, reading))
@@ -142,11 +145,11 @@ impl RecordGenerations {
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
-        Ok(is_replaced && self.note(&record.history))
+        Ok(is_replaced && self.note_history(&record.history))
     }
 
     /// Returns `true` if the newest history of this process has the incarnation of a record.
-    fn knows(&self, record: &Record) -> bool {
+    fn has_seen_incarnation(&self, record: &Record) -> bool {
         let newest = self.newest();
         newest
             .as_ref()
@@ -155,10 +158,10 @@ impl RecordGenerations {
 
     /// Records a history as the newest one seen. Returns `false` if it contradicts one that another
     /// task recorded meanwhile.
-    fn note(&self, history: &History) -> bool {
+    fn note_history(&self, history: &History) -> bool {
         let mut newest = self.newest();
         match newest.as_ref() {
-            Some(known) if !known.agrees(history) => return false,
+            Some(known) if !known.agrees_with(history) => return false,
             Some(known) if !known.is_behind(history.generation()) && known.is_believable() => {}
             _ => *newest = Some(history.clone()),
         }
@@ -177,38 +180,38 @@ impl RecordGenerations {
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
         // Set after the change is written, and only once, though several tasks may write it.
-        let told = Arc::new(OnceLock::new());
-        let _place = self.changes.join({
-            let told = Arc::clone(&told);
+        let result = Arc::new(OnceLock::new());
+        let _ticket = self.changes.add({
+            let result = Arc::clone(&result);
             move |record| {
-                let (did, told) = (change(record), Arc::clone(&told));
-                Box::new(move || drop(told.set(did)))
+                let (value, result) = (change(record), Arc::clone(&result));
+                Box::new(move || drop(result.set(value)))
             }
         });
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             // Taken before the record is read. If a change leaves the record as it is, nothing is
             // written, and the change takes effect at that read.
-            let waiting = self.changes.waiting();
-            let (stored, reading) = self.settled(&[]).await?;
-            if let Some(did) = told.get() {
-                return Ok(T::clone(did));
+            let pending = self.changes.pending();
+            let (stored, reading) = self.read_confirmed(&[]).await?;
+            if let Some(value) = result.get() {
+                return Ok(T::clone(value));
             }
             let (mut changed, record) = match reading {
                 Reading::Current(record) => (record.clone(), Some(record)),
-                other => (self.mended(other), None),
+                other => (self.replacement(other), None),
             };
-            let attempt = Attempt::new(waiting, &mut changed);
+            let attempt = Attempt::new(pending, &mut changed);
             if record.as_ref() == Some(&changed) || self.replace(stored.as_ref(), &changed).await? {
-                attempt.told();
+                attempt.set_results();
             }
-            if let Some(did) = told.get() {
-                return Ok(T::clone(did));
+            if let Some(value) = result.get() {
+                return Ok(T::clone(value));
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    fn spawned<T, F>(&self, work: impl FnOnce(Self) -> F) -> StoreFuture<T>
+    fn run<T, F>(&self, work: impl FnOnce(Self) -> F) -> StoreFuture<T>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
@@ -218,11 +221,11 @@ impl RecordGenerations {
 
 impl Generations for RecordGenerations {
     fn current(&self) -> StoreFuture<Generation> {
-        self.spawned(|this| async move { Ok(this.read(&[]).await?.generation()) })
+        self.run(|this| async move { Ok(this.read(&[]).await?.generation()) })
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
-        self.spawned(|this| async move { Ok(this.read(&[]).await?.cleared()) })
+        self.run(|this| async move { Ok(this.read(&[]).await?.cleared()) })
     }
 
     fn check(
@@ -234,23 +237,23 @@ impl Generations for RecordGenerations {
         let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|scope| (*scope, since));
         let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
         let all: Vec<_> = own.chain(others).collect();
-        self.spawned(|this| async move {
+        self.run(|this| async move {
             // The record is read after the entry. So its history has reached the generations of the
             // entry, unless the record went back.
             let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
             passed.dedup();
             let record = this.read(&passed).await?;
-            Ok(Validity::worst(all.iter().map(|(scope, since)| record.since(*scope, *since))))
+            Ok(Validity::worst(all.iter().map(|(scope, since)| record.validity_since(*scope, *since))))
         })
     }
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         let scopes = scopes.to_vec();
-        self.spawned(|this| async move { this.change(move |record| record.bump(&scopes, strength)).await })
+        self.run(|this| async move { this.change(move |record| record.bump(&scopes, strength)).await })
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
-        self.spawned(move |this| async move {
+        self.run(move |this| async move {
             this.change(move |record| {
                 record.depend(value);
                 record.generation()
@@ -260,13 +263,13 @@ impl Generations for RecordGenerations {
     }
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        self.spawned(move |this| async move {
+        self.run(move |this| async move {
             // The record that is changed here has the writes by other processes after `since`.
             this.change(move |record| {
-                if !record.is_depended(value) {
+                if !record.has_dependents(value) {
                     return Some(since);
                 }
-                let is_sole = record.since(value, since) != Validity::Invalid;
+                let is_sole = record.validity_since(value, since) != Validity::Invalid;
                 record.bump(&[value], Strength::Hard);
                 is_sole.then(|| record.generation())
             })
@@ -286,14 +289,14 @@ mod tests {
     use super::*;
     use crate::store::MemoryStore;
     use crate::store::PutMode;
-    use crate::store::incarnation::{MOST_AHEAD, new_incarnation};
+    use crate::store::incarnation::{MAX_SECONDS_AHEAD, new_incarnation};
 
     #[tokio::test]
     async fn changes_near_the_end_of_the_counter_start_a_new_incarnation() {
         for counter in [u64::MAX - 2, (1 << 63) - 2] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::with_max_bytes(1 << 20));
             let generations = RecordGenerations::new(Arc::clone(&store), "n");
-            let last = Record::at(Generation::new(1, counter));
+            let last = Record::starting_at(Generation::new(1, counter));
             let put =
                 store.put(KeyRef::new(&generations.key), Entry::raw(last.encode()), None, PutMode::Always);
             put.await.expect("put");
@@ -326,14 +329,14 @@ mod tests {
     /// A record or an entry with an incarnation of a far future does not disable a namespace.
     #[tokio::test]
     async fn an_incarnation_of_a_far_future_is_replaced() {
-        let last = (new_incarnation(None) >> 32) + MOST_AHEAD;
+        let last = (new_incarnation(None) >> 32) + MAX_SECONDS_AHEAD;
         for start in [0xffff_fffe, u32::MAX.into(), last + 60, last, last - 1] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::with_max_bytes(1 << 20));
             let [one, other] = [(); 2].map(|()| RecordGenerations::new(Arc::clone(&store), "n"));
             let [earlier, later] = [1, 2].map(|counter| Generation::new(start << 32, counter));
-            put(&one, &Record::at(later)).await;
+            put(&one, &Record::starting_at(later)).await;
             one.current().await.expect("read");
-            put(&one, &Record::at(earlier)).await;
+            put(&one, &Record::starting_at(earlier)).await;
             for process in [&one, &other, &one] {
                 assert_eq!(process.check(later, &[], &[]).await.expect("read"), Validity::Invalid, "{start}");
             }

@@ -2,9 +2,11 @@
 //! encoding.
 
 use super::super::incarnation::{new_incarnation, random};
-use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, VALUES, in_rows};
+use super::super::placement::{
+    EVERYTHING, FIXED, MAX_NAMED, ROWS, ScopeSlot, Secret, TABLES, VALUES, row_buckets,
+};
 use super::super::{Generation, Scope, Strength, Validity};
-use super::history::{History, LISTED};
+use super::history::{History, MAX_STAMPS};
 use super::wire::{RecordReader, number, seal, sealed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -37,16 +39,16 @@ struct RecordMarks {
     soft: u64,
 }
 
-/// The marks of a bucket. `depended` is `true` if a value of the bucket ever had a dependent.
+/// The marks of a bucket. `has_dependents` is `true` if a value of the bucket ever had a dependent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Bucket {
     marks: RecordMarks,
-    depended: bool,
+    has_dependents: bool,
 }
 
 /// The reason why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum UnreadableRecord {
     /// The bytes are damaged, or of an older version.
     Malformed,
     /// A later version of this crate has written the bytes.
@@ -61,7 +63,7 @@ impl RecordMarks {
         }
     }
 
-    fn since(self, counter: u64) -> (bool, bool) {
+    fn exceed(self, counter: u64) -> (bool, bool) {
         (self.hard > counter, self.soft > counter)
     }
 }
@@ -70,11 +72,11 @@ impl Record {
     /// Begins an incarnation that is later than `after`. `previous` is the history of the
     /// incarnation before it, as far as it is known.
     pub(super) fn new(after: Option<u64>, previous: Option<History>) -> Self {
-        Self { previous, ..Self::at(Generation::new(new_incarnation(after), 0)) }
+        Self { previous, ..Self::starting_at(Generation::new(new_incarnation(after), 0)) }
     }
 
     /// Begins a record at a generation.
-    pub(super) fn at(first: Generation) -> Self {
+    pub(super) fn starting_at(first: Generation) -> Self {
         Self::empty(History::new(first), 0, Secret(random(), random()))
     }
 
@@ -118,7 +120,7 @@ impl Record {
                 }
                 ScopeSlot::Named { table, group } => {
                     let names = &mut self.named[table];
-                    if names.len() < NAMES || names.contains_key(&scope) {
+                    if names.len() < MAX_NAMED || names.contains_key(&scope) {
                         names.entry(scope).or_default().bump(strength, to);
                         continue;
                     }
@@ -126,62 +128,67 @@ impl Record {
                 }
                 ScopeSlot::Rows { group } => group,
             };
-            self.numbers(scope, group).into_iter().for_each(|at| self.bucket(at).marks.bump(strength, to));
+            self.bucket_numbers(scope, group)
+                .into_iter()
+                .for_each(|at| self.bucket(at).marks.bump(strength, to));
         }
     }
 
     /// Returns the state of an entry with this scope and generation. The entry is invalid unless
     /// the history contains the generation.
-    pub(super) fn since(&self, scope: Scope, since: Generation) -> Validity {
+    pub(super) fn validity_since(&self, scope: Scope, since: Generation) -> Validity {
         if !self.history.contains(since) {
             return Validity::Invalid;
         }
         let since = since.counter();
         let group = match ScopeSlot::of(scope) {
-            ScopeSlot::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
+            ScopeSlot::Fixed(at) => return Validity::of(self.fixed[at].exceed(since)),
             ScopeSlot::Named { table, group } => match self.named[table].get(&scope) {
-                Some(marks) => return Validity::of(marks.since(since)),
-                None if self.named[table].len() < NAMES => return Validity::Valid,
+                Some(marks) => return Validity::of(marks.exceed(since)),
+                None if self.named[table].len() < MAX_NAMED => return Validity::Valid,
                 None => group,
             },
             ScopeSlot::Rows { group } => group,
         };
-        let numbers = self.numbers(scope, group).into_iter();
-        Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
+        let numbers = self.bucket_numbers(scope, group).into_iter();
+        Validity::of_buckets(numbers.map(|at| self.bucket_or_empty(at).marks.exceed(since)))
     }
 
     /// Records that a value has a dependent. The first dependent of a value advances the record.
     /// Otherwise no process would notice if the record went back to before the dependent.
     pub(super) fn depend(&mut self, value: Scope) {
         match ScopeSlot::of(value) {
-            ScopeSlot::Rows { group } if !self.is_depended(value) => {
-                self.numbers(value, group).into_iter().for_each(|at| self.bucket(at).depended = true);
+            ScopeSlot::Rows { group } if !self.has_dependents(value) => {
+                self.bucket_numbers(value, group)
+                    .into_iter()
+                    .for_each(|at| self.bucket(at).has_dependents = true);
                 self.history.advance();
             }
             _ => {}
         }
     }
 
-    pub(super) fn is_depended(&self, value: Scope) -> bool {
+    pub(super) fn has_dependents(&self, value: Scope) -> bool {
         match ScopeSlot::of(value) {
-            ScopeSlot::Rows { group } => {
-                self.numbers(value, group).into_iter().all(|at| self.known(at).depended)
-            }
+            ScopeSlot::Rows { group } => self
+                .bucket_numbers(value, group)
+                .into_iter()
+                .all(|at| self.bucket_or_empty(at).has_dependents),
             ScopeSlot::Fixed(_) | ScopeSlot::Named { .. } => true,
         }
     }
 
     /// Returns the numbers of a scope's buckets, one in each row.
-    fn numbers(&self, scope: Scope, group: usize) -> [u16; ROWS] {
+    fn bucket_numbers(&self, scope: Scope, group: usize) -> [u16; ROWS] {
         let mut row = group * ROWS;
-        in_rows(self.secret.hash(scope), BITS).map(|number| {
+        row_buckets(self.secret.hash(scope), BITS).map(|number| {
             let number = (row << BITS) + number;
             row += 1;
             number as u16
         })
     }
 
-    fn known(&self, number: u16) -> Bucket {
+    fn bucket_or_empty(&self, number: u16) -> Bucket {
         let at = self.buckets.binary_search_by_key(&number, |(number, _)| *number);
         at.map(|at| self.buckets[at].1).unwrap_or_default()
     }
@@ -198,7 +205,7 @@ impl Record {
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        let mut to = Vec::with_capacity(64 + 4 * LISTED + 8 * self.buckets.len());
+        let mut to = Vec::with_capacity(64 + 4 * MAX_STAMPS + 8 * self.buckets.len());
         to.push(VERSION);
         self.history.write(&mut to);
         to.push(u8::from(self.previous.is_some()));
@@ -216,7 +223,7 @@ impl Record {
         }
         let mut next = 0;
         for (at, bucket) in &self.buckets {
-            number((u64::from(*at) - next) << 1 | u64::from(bucket.depended), &mut to);
+            number((u64::from(*at) - next) << 1 | u64::from(bucket.has_dependents), &mut to);
             self.write(bucket.marks, &mut to);
             next = u64::from(*at) + 1;
         }
@@ -233,10 +240,10 @@ impl Record {
     }
 
     /// Decodes a record from untrusted bytes.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
         match bytes.first() {
-            Some(&version) if version > VERSION => Err(Unreadable::Newer),
-            _ => Self::read(bytes).ok_or(Unreadable::Malformed),
+            Some(&version) if version > VERSION => Err(UnreadableRecord::Newer),
+            _ => Self::read(bytes).ok_or(UnreadableRecord::Malformed),
         }
     }
 
@@ -263,7 +270,7 @@ impl Record {
             record.fixed[at] = marks(&mut from, counter)?;
         }
         for table in 0..TABLES {
-            for _ in 0..from.number().filter(|len| *len <= NAMES as u64)? {
+            for _ in 0..from.number().filter(|len| *len <= MAX_NAMED as u64)? {
                 let scope = Scope::from_bytes(from.bytes()?)?;
                 let is_new = record.named[table].insert(scope, marks(&mut from, counter)?).is_none();
                 match ScopeSlot::of(scope) {
@@ -276,7 +283,7 @@ impl Record {
         while !from.0.is_empty() {
             let number = from.number()?;
             let at = u16::try_from((number >> 1).checked_add(next)?).ok()?;
-            let bucket = Bucket { marks: marks(&mut from, counter)?, depended: number & 1 == 1 };
+            let bucket = Bucket { marks: marks(&mut from, counter)?, has_dependents: number & 1 == 1 };
             record.buckets.push((at, bucket));
             next = u64::from(at) + 1;
         }
@@ -324,15 +331,15 @@ mod tests {
         fn record_survives_encoding(
             counter in 0..(1_u64 << 63) - 100,
             raised in prop::collection::vec((prop::collection::vec(scope(), 0..5), any::<bool>()), 0..40),
-            depended in prop::collection::vec(scope(), 0..5),
+            has_dependents in prop::collection::vec(scope(), 0..5),
             has_previous in any::<bool>(),
         ) {
-            let mut record = Record::at(Generation::new(1, counter));
+            let mut record = Record::starting_at(Generation::new(1, counter));
             record.previous = has_previous.then(|| History::new(Generation::new(0, 7).with_stamp(9)));
             for (scopes, is_soft) in &raised {
                 record.bump(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
             }
-            depended.into_iter().for_each(|value| record.depend(value));
+            has_dependents.into_iter().for_each(|value| record.depend(value));
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
         }
 
@@ -347,8 +354,8 @@ mod tests {
                 record.bump(&[scope], if is_hard { Strength::Hard } else { Strength::Soft });
                 hard.extend(is_hard.then_some(scope));
                 let expected = if hard.contains(&scope) { Validity::Invalid } else { Validity::Stale };
-                prop_assert_eq!(record.since(scope, before), expected);
-                prop_assert_eq!(record.since(scope, record.generation()), Validity::Valid);
+                prop_assert_eq!(record.validity_since(scope, before), expected);
+                prop_assert_eq!(record.validity_since(scope, record.generation()), Validity::Valid);
             }
         }
 
@@ -385,21 +392,23 @@ mod tests {
         (0..20).for_each(|number| record.bump(&[Scope::tag(&number.to_string())], Strength::Hard));
         let bytes = record.encode();
         for cut in 0..bytes.len() {
-            assert_eq!(Record::decode(&bytes[..cut]), Err(Unreadable::Malformed), "{cut}");
+            assert_eq!(Record::decode(&bytes[..cut]), Err(UnreadableRecord::Malformed), "{cut}");
         }
-        assert_eq!(Record::decode(&[&bytes[..], &[0]].concat()), Err(Unreadable::Malformed));
+        assert_eq!(Record::decode(&[&bytes[..], &[0]].concat()), Err(UnreadableRecord::Malformed));
     }
 
     #[test]
     fn later_version_is_newer_and_other_bytes_are_malformed() {
         let mut bytes = Record::new(None, None).encode().to_vec();
-        for (version, expected) in
-            [(VERSION + 1, Unreadable::Newer), (0xff, Unreadable::Newer), (1, Unreadable::Malformed)]
-        {
+        for (version, expected) in [
+            (VERSION + 1, UnreadableRecord::Newer),
+            (0xff, UnreadableRecord::Newer),
+            (1, UnreadableRecord::Malformed),
+        ] {
             bytes[0] = version;
             assert_eq!(Record::decode(&bytes), Err(expected));
         }
-        assert_eq!(Record::decode(b""), Err(Unreadable::Malformed));
+        assert_eq!(Record::decode(b""), Err(UnreadableRecord::Malformed));
     }
 
     #[test]
@@ -427,8 +436,8 @@ mod tests {
             (u64::from(u32::MAX) << 32, 0),
             (0xffff_fffe << 32, 0),
         ] {
-            let record = Record::at(Generation::new(incarnation, counter));
-            assert_eq!(Record::decode(&record.encode()), Err(Unreadable::Malformed));
+            let record = Record::starting_at(Generation::new(incarnation, counter));
+            assert_eq!(Record::decode(&record.encode()), Err(UnreadableRecord::Malformed));
         }
     }
 
@@ -463,13 +472,13 @@ mod tests {
             let name = format!("/{number}");
             [Scope::subtree(&name), Scope::EVERYTHING.on_host(&name), Scope::subtree(&name).on_host("h")]
         };
-        for number in 0..2 * NAMES as u32 {
+        for number in 0..2 * MAX_NAMED as u32 {
             record.bump(&names(number), Strength::Hard);
             for scope in names(number) {
-                assert_eq!(record.since(scope, before), Validity::Invalid, "{number}");
-                assert_eq!(record.since(scope, record.generation()), Validity::Valid, "{number}");
+                assert_eq!(record.validity_since(scope, before), Validity::Invalid, "{number}");
+                assert_eq!(record.validity_since(scope, record.generation()), Validity::Valid, "{number}");
             }
         }
-        assert_eq!(record.named.each_ref().map(BTreeMap::len), [NAMES; TABLES]);
+        assert_eq!(record.named.each_ref().map(BTreeMap::len), [MAX_NAMED; TABLES]);
     }
 }

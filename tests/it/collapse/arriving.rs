@@ -62,13 +62,13 @@ fn piece(text: &'static str) -> Piece {
 
 #[tokio::test(start_paused = true)]
 async fn late_requests_do_not_join_a_response_that_went_stale() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let policy = policy().stale_if_error(Duration::from_secs(3600));
     let (stack, senders) = streaming(&cache, policy, &[("cache-control", "max-age=60")]);
     let first = stack.clone().oneshot(get("/")).await.expect("infallible");
     let reader = stack.clone().oneshot(get("/")).await.expect("infallible");
     assert_eq!(calls(&senders), 1, "a request joins the response while it is fresh");
-    hand.advance(Duration::from_secs(61));
+    manual.advance(Duration::from_secs(61));
     let late = tokio::spawn(stack.oneshot(get("/")));
     tokio::time::sleep(Duration::from_secs(1)).await;
     // The late request must not join. It may wait for the end of the response or fetch its own at

@@ -35,13 +35,16 @@ async fn stalled_readers_of_a_stored_page_do_not_use_the_budget() {
         let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
         let mut waiting = Vec::new();
         for page in 0..8 {
-            let ask = || async { site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible") };
-            let (leader, others) =
-                futures::join!(ask(), futures::future::join_all((0..stalled).map(|_| ask())));
+            let request_page =
+                || async { site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible") };
+            let (leader, others) = futures::join!(
+                request_page(),
+                futures::future::join_all((0..stalled).map(|_| request_page()))
+            );
             assert_eq!(leader.into_body().collect().await.expect("a body").to_bytes().len(), PAGE);
             // The followers have read only the head.
             waiting.extend(others);
-            assert!(is_hit(&ask().await), "page {page} in {count} frames");
+            assert!(is_hit(&request_page().await), "page {page} in {count} frames");
             assert_eq!(cache.recording_bytes(), 0, "page {page} in {count} frames");
         }
         for response in waiting {

@@ -15,7 +15,7 @@ use tower_response_cache::SiteCacheLayer;
 const MS: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+enum CallOutcome {
     Page,
     Private,
     Error,
@@ -23,13 +23,13 @@ enum Fate {
     Panic,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn call_outcome() -> impl Strategy<Value = CallOutcome> {
     prop_oneof![
-        4 => Just(Fate::Page),
-        1 => Just(Fate::Private),
-        1 => Just(Fate::Error),
-        1 => Just(Fate::ServerError),
-        1 => Just(Fate::Panic)
+        4 => Just(CallOutcome::Page),
+        1 => Just(CallOutcome::Private),
+        1 => Just(CallOutcome::Error),
+        1 => Just(CallOutcome::ServerError),
+        1 => Just(CallOutcome::Panic)
     ]
 }
 
@@ -137,22 +137,22 @@ proptest! {
     /// leaks.
     #[test]
     fn no_request_hangs_if_leaders_fail_panic_or_leave(
-        fates in prop::collection::vec((fate(), 0..60_u64), 40),
+        outcomes in prop::collection::vec((call_outcome(), 0..60_u64), 40),
         arrivals in prop::collection::vec(0..150_u64, 1..24),
         aborts in prop::collection::vec(prop::option::of(0..200_u64), 24),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         runtime.block_on(async move {
             let (service, _, cache) = slow(move |call, _| {
-                let (fate, delay) = fates[(call - 1) % fates.len()];
+                let (call_outcome, delay) = outcomes[(call - 1) % outcomes.len()];
                 async move {
                     sleep(delay as u32 * MS).await;
-                    match fate {
-                        Fate::Page => Ok(page(call)),
-                        Fate::Private => Ok(numbered(&[("cache-control", "private")], call)),
-                        Fate::Error => Err(io::Error::other("down")),
-                        Fate::ServerError => Ok(status(503, call)),
-                        Fate::Panic => std::panic::resume_unwind(Box::new("the handler panics")),
+                    match call_outcome {
+                        CallOutcome::Page => Ok(page(call)),
+                        CallOutcome::Private => Ok(numbered(&[("cache-control", "private")], call)),
+                        CallOutcome::Error => Err(io::Error::other("down")),
+                        CallOutcome::ServerError => Ok(status(503, call)),
+                        CallOutcome::Panic => std::panic::resume_unwind(Box::new("the handler panics")),
                     }
                 }
             });
@@ -248,7 +248,7 @@ async fn a_fetch_after_a_disconnect_ends_within_its_limit() {
 async fn detached_and_background_fetches_keep_the_request_span() {
     use tracing::Instrument;
     let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry());
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let (inner, _) = origin(move |_, call| {
@@ -258,7 +258,7 @@ async fn detached_and_background_fetches_keep_the_request_span() {
     let policy = policy().complete_after_disconnect(1000 * MS).stale_while_revalidate(MINUTE);
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).instrument(tracing::info_span!("first")).await;
-    hand.advance(MINUTE + 1000 * MS);
+    manual.advance(MINUTE + 1000 * MS);
     assert!(send(&stack, get("/")).instrument(tracing::info_span!("second")).await.is_hit());
     settle().await;
     assert_eq!(*seen.lock().expect("not poisoned"), [Some("first"), Some("second")]);

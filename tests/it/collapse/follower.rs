@@ -32,8 +32,8 @@ async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'stati
     });
     let stack =
         SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
-    let ask = async |who| send(&stack, get_with("/account", &[(name, who)])).await;
-    let (one, two) = tokio::join!(ask("alice"), ask("bob"));
+    let request_page = async |who| send(&stack, get_with("/account", &[(name, who)])).await;
+    let (one, two) = tokio::join!(request_page("alice"), request_page("bob"));
     [one.text().to_owned(), two.text().to_owned()]
 }
 
@@ -61,22 +61,22 @@ async fn follower_never_gets_another_visitors_no_cache_response() {
 async fn follower_does_not_use_the_304_of_another_visitor() {
     let inner = service_fn(move |request: Request<Body>| async move {
         let who = field(&request, "cookie").to_owned();
-        let asked = field(&request, "if-none-match") == "\"p\"";
+        let is_conditional = field(&request, "if-none-match") == "\"p\"";
         let lines = [("cache-control", "no-cache"), ("etag", "\"p\"")];
         if !who.is_empty() {
             tokio::time::sleep(SECOND).await;
         }
         Ok::<_, Infallible>(match who.as_str() {
             "bob" => with_lines(&[("cache-control", "private")], "bob's"),
-            _ if asked => with_status(304, with_lines(&lines, "")),
+            _ if is_conditional => with_status(304, with_lines(&lines, "")),
             _ => with_lines(&lines, "public"),
         })
     });
     let stack =
         SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
-    let ask = |cookie| send(&stack, get_with("/", &[("cookie", cookie)]));
-    let (one, two) = tokio::join!(ask("alice"), ask("bob"));
+    let request_page = |cookie| send(&stack, get_with("/", &[("cookie", cookie)]));
+    let (one, two) = tokio::join!(request_page("alice"), request_page("bob"));
     assert_eq!([one.text(), two.text()], ["public", "bob's"]);
 }
 
@@ -84,19 +84,19 @@ async fn follower_does_not_use_the_304_of_another_visitor() {
 /// do not wait.
 #[tokio::test(start_paused = true)]
 async fn a_no_cache_page_stops_collapsing_after_the_first_wait() {
-    for said in ["no-cache", "max-age=0"] {
+    for response_control in ["no-cache", "max-age=0"] {
         let inner = service_fn(move |_: Request<Body>| async move {
             tokio::time::sleep(SECOND).await;
-            Ok::<_, Infallible>(with_lines(&[("cache-control", said), ("etag", "\"1\"")], "page"))
+            Ok::<_, Infallible>(with_lines(&[("cache-control", response_control), ("etag", "\"1\"")], "page"))
         });
         let stack = SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner);
         let mut took = Vec::new();
         for _ in 0..3 {
-            let asked = tokio::time::Instant::now();
+            let sent = tokio::time::Instant::now();
             futures::join!(send(&stack, get("/")), send(&stack, get("/")));
-            took.push(asked.elapsed().as_secs());
+            took.push(sent.elapsed().as_secs());
         }
-        assert_eq!(took, [2, 1, 1], "{said}");
+        assert_eq!(took, [2, 1, 1], "{response_control}");
     }
 }
 
@@ -222,23 +222,27 @@ async fn a_late_request_does_not_share_a_no_cache_response() {
 
 #[tokio::test(start_paused = true)]
 async fn a_304_to_an_authorized_request_does_not_stop_collapsing() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
         counted.next();
-        let asked = request.headers().contains_key("if-none-match");
+        let is_conditional = request.headers().contains_key("if-none-match");
         async move {
             sleep(Duration::from_millis(20)).await;
             let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
-            Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
+            Ok::<_, Infallible>(if is_conditional {
+                not_modified(&lines)
+            } else {
+                with_lines(&lines, "page")
+            })
         }
     });
     let stack = SiteCacheLayer::new(&cache)
         .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"))
         .layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     // The 304 has no directive that shares it (RFC 9111 section 3.5), so it does not update the
     // stored page.
     send(&stack, get_with("/", &[("authorization", "Basic bogus")])).await;

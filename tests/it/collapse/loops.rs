@@ -27,7 +27,7 @@ type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Inf
 struct Site(Arc<OnceLock<Shop>>);
 
 impl Site {
-    async fn ask(&self, uri: &str) -> (u16, String) {
+    async fn get(&self, uri: &str) -> (u16, String) {
         self.send(get(uri)).await
     }
 
@@ -94,19 +94,19 @@ async fn at_once<T>(work: impl Future<Output = T>) -> T {
 async fn a_handler_may_request_its_own_page_once() {
     let (site, calls) = built(policy(), |site, path, call| async move {
         match call {
-            1 => format!("around {:?}", site.ask(&path).await),
+            1 => format!("around {:?}", site.get(&path).await),
             call => call.to_string(),
         }
     });
-    assert_eq!(at_once(site.ask("/a")).await.1, "around (200, \"2\")");
+    assert_eq!(at_once(site.get("/a")).await.1, "around (200, \"2\")");
     assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_always_requests_its_own_page_gets_508() {
     for policy in [policy(), policy().collapse(false)] {
-        let (site, calls) = built(policy, |site, path, _| async move { site.ask(&path).await.0.to_string() });
-        at_once(site.ask("/a")).await;
+        let (site, calls) = built(policy, |site, path, _| async move { site.get(&path).await.0.to_string() });
+        at_once(site.get("/a")).await;
         assert_eq!(calls.count(), 2);
     }
 }
@@ -124,11 +124,11 @@ async fn pages_that_need_each_other_do_not_deadlock() {
                 // All pages are being made at this point.
                 together.wait().await;
                 let number: usize = path[1..].parse().expect("a number");
-                site.ask(&format!("/{}", (number + 1) % pages)).await.1
+                site.get(&format!("/{}", (number + 1) % pages)).await.1
             }
         });
-        let asked: Vec<_> = (0..pages).map(|page| format!("/{page}")).collect();
-        at_once(futures::future::join_all(asked.iter().map(|uri| site.ask(uri)))).await;
+        let uris: Vec<_> = (0..pages).map(|page| format!("/{page}")).collect();
+        at_once(futures::future::join_all(uris.iter().map(|uri| site.get(uri)))).await;
         assert!(calls.count() > pages, "at least one nested request does not collapse");
     }
 }
@@ -139,10 +139,10 @@ async fn nested_requests_for_a_shared_part_collapse() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         match &*path {
             "/part" => "part".to_owned(),
-            _ => site.ask("/part").await.1,
+            _ => site.get("/part").await.1,
         }
     });
-    let (a, b, part) = tokio::join!(site.ask("/a"), site.ask("/b"), site.ask("/part"));
+    let (a, b, part) = tokio::join!(site.get("/a"), site.get("/b"), site.get("/part"));
     assert_eq!((&*a.1, &*b.1, &*part.1), ("part", "part", "part"));
     assert_eq!(calls.count(), 3);
 }
@@ -154,7 +154,7 @@ async fn a_body_that_requests_its_own_page_does_not_hang() {
     let inner = service_fn(move |request: Request<Body>| {
         let (site, path, call) = (own.clone(), request.uri().path().to_owned(), counted.next());
         let rest = async move {
-            let text = if call > 1 { "end".to_owned() } else { site.ask(&path).await.1 };
+            let text = if call > 1 { "end".to_owned() } else { site.get(&path).await.1 };
             Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(text)))
         };
         let first = futures::future::ready(Ok(http_body::Frame::data(Bytes::from_static(b"<"))));
@@ -166,7 +166,7 @@ async fn a_body_that_requests_its_own_page_does_not_hang() {
     });
     let shop = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
-    assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
+    assert_eq!(at_once(site.get("/a")).await.1, "<<end");
 }
 
 /// Requests `/loop` from within its own handler. Returns the status of the answer in a new
@@ -284,7 +284,7 @@ async fn a_body_that_requests_itself_ends_if_stored_or_not() {
                     let first = futures::future::ready(Ok(http_body::Frame::data(first)));
                     let rest = async move {
                         tokio::task::yield_now().await;
-                        let status = site.ask("/loop").await.0.to_string();
+                        let status = site.get("/loop").await.0.to_string();
                         Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(status)))
                     };
                     let frames = futures::stream::FuturesOrdered::from_iter([
@@ -296,7 +296,7 @@ async fn a_body_that_requests_itself_ends_if_stored_or_not() {
                 }
             },
         );
-        assert_eq!(at_once(site.ask("/loop")).await.0, 200);
+        assert_eq!(at_once(site.get("/loop")).await.0, 200);
         assert_eq!(calls.count(), 2, "{control}");
     }
 }
@@ -350,7 +350,7 @@ async fn nested_sites_with_equal_urls_are_no_loop() {
                 let next = next.clone();
                 async move {
                     let rest = match next {
-                        Some(next) => next.ask(request.uri().path()).await.1,
+                        Some(next) => next.get(request.uri().path()).await.1,
                         None => String::new(),
                     };
                     Response::new(text(format!("{number}{rest}")))
@@ -359,7 +359,7 @@ async fn nested_sites_with_equal_urls_are_no_loop() {
         );
         site = Some(made.0);
     }
-    assert_eq!(at_once(site.expect("made").ask("/")).await, (200, "3210".to_owned()));
+    assert_eq!(at_once(site.expect("made").get("/")).await, (200, "3210".to_owned()));
 }
 
 /// Builds a site whose pages all show one value. The value is computed from the page `/b`.
@@ -371,7 +371,7 @@ fn showing_a_value() -> (Site, Calls) {
         move |site, _, _| {
             let values = values.clone();
             async move {
-                let compute = || async move { site.ask("/b").await.0.to_string() };
+                let compute = || async move { site.get("/b").await.0.to_string() };
                 Response::new(text(values.get_or_set("v", MINUTE, compute).await.expect("a value")))
             }
         },
@@ -381,10 +381,10 @@ fn showing_a_value() -> (Site, Calls) {
 #[tokio::test(start_paused = true)]
 async fn page_and_value_that_need_each_other_do_not_deadlock() {
     let (site, calls) = showing_a_value();
-    assert_eq!(at_once(site.ask("/a")).await.0, 200);
+    assert_eq!(at_once(site.get("/a")).await.0, 200);
     assert!(calls.count() <= 4, "{}", calls.count());
     let (site, _) = showing_a_value();
-    let (a, b, c) = at_once(async { tokio::join!(site.ask("/a"), site.ask("/b"), site.ask("/c")) }).await;
+    let (a, b, c) = at_once(async { tokio::join!(site.get("/a"), site.get("/b"), site.get("/c")) }).await;
     assert_eq!((a.0, b.0, c.0), (200, 200, 200));
 }
 

@@ -253,8 +253,8 @@ async fn a_panicking_body_fails_for_all_readers() {
     });
     let cache = memory();
     let shop = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    let ask = || shop.clone().oneshot(get("/"));
-    let (one, other) = tokio::join!(ask(), ask());
+    let request_page = || shop.clone().oneshot(get("/"));
+    let (one, other) = tokio::join!(request_page(), request_page());
     let one = tokio::spawn(one.expect("infallible").into_body().collect());
     assert!(one.await.is_err_and(|error| error.is_panic()));
     assert!(other.expect("infallible").into_body().collect().await.is_err());
@@ -440,7 +440,7 @@ async fn a_body_with_a_wrong_content_length_is_not_stored() {
 /// with it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_that_went_stale_while_arriving() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
     let (counted, kept) = (calls.clone(), Arc::clone(&senders));
     let inner = service_fn(move |_: Request<Body>| {
@@ -453,7 +453,7 @@ async fn no_request_joins_a_page_that_went_stale_while_arriving() {
     });
     let shop = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
-    hand.advance(Duration::from_secs(5));
+    manual.advance(Duration::from_secs(5));
     let second = tokio::spawn(shop.clone().oneshot(get("/")));
     sleep(Duration::from_millis(1)).await;
     drop(first);
@@ -485,7 +485,7 @@ async fn empty_frames_are_skipped_and_an_error_is_returned_once() {
 /// Returns a world whose page is stale, within its stale-while-revalidate window, and the manual
 /// clock.
 async fn stale_page() -> (World, ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let policy = policy().max_body_bytes(10).default_ttl(10 * S).stale_while_revalidate(60 * S);
     let world = world_over(cache, policy, &[]);
     let reading = tokio::spawn(rest(world.get().await.into_body()));
@@ -493,8 +493,8 @@ async fn stale_page() -> (World, ManualClock) {
     sender.send(piece("old")).await.expect("a reader is left");
     world.end(sender);
     assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
-    hand.advance(12 * S);
-    (world, hand)
+    manual.advance(12 * S);
+    (world, manual)
 }
 
 #[tokio::test(start_paused = true)]
@@ -572,7 +572,7 @@ async fn a_very_slow_reader_does_not_delay_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_whose_body_is_truncated_counts_as_failed() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let policy = policy().default_ttl(10 * S).stale_while_revalidate(60 * S);
     let world = world_over(cache, policy, &[("content-length", "3")]);
     let reading = tokio::spawn(rest(world.get().await.into_body()));
@@ -580,7 +580,7 @@ async fn a_refresh_whose_body_is_truncated_counts_as_failed() {
     sender.send(piece("old")).await.expect("a reader is left");
     world.end(sender);
     assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     for _ in 0..5 {
         assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
         sleep(Duration::from_millis(1)).await;
@@ -695,12 +695,12 @@ async fn no_wake_up_is_lost_across_threads() {
 /// Past the stale window, requests wait for the new page. Here its body hangs.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_with_a_hanging_body_blocks_no_request_for_long() {
-    let (world, hand) = stale_page().await;
+    let (world, manual) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;
     // The refresh has a head, and a body that hangs. The stale window is over when the next
     // requests arrive.
-    hand.advance(70 * S);
+    manual.advance(70 * S);
     let mut current = world.get().await;
     let before = world.calls.count();
     for _ in 0..200 {

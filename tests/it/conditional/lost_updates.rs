@@ -118,7 +118,7 @@ async fn the_get_for_the_current_tag_gets_no_stored_page() {
 
 #[tokio::test(start_paused = true)]
 async fn the_get_for_the_current_tag_gets_no_stale_page() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let document = Document::default();
     let fails = Arc::new(AtomicUsize::new(0));
     let (inner, failing) = (document.service(false, Duration::ZERO), Arc::clone(&fails));
@@ -135,7 +135,7 @@ async fn the_get_for_the_current_tag_gets_no_stale_page() {
     let cached = SiteCacheLayer::new(&cache).policy(windowed().build().expect("a policy")).layer(service);
     let stack = PreconditionLayer::by_get().layer(cached);
     send(&stack, get("/document")).await;
-    hand.advance(2 * MINUTE);
+    manual.advance(2 * MINUTE);
     document.change();
     assert_eq!(status(&stack, save("\"0\"")).await, 412);
     fails.store(1, Ordering::SeqCst);

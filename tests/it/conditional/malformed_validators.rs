@@ -19,7 +19,7 @@ async fn a_malformed_etag_is_not_sent_to_revalidate() {
         for (tag, dated) in MALFORMED.iter().flat_map(|tag| [(*tag, false), (*tag, true)]) {
             let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
             let log = std::sync::Arc::clone(&seen);
-            let (stack, _, hand) = standing(policy.clone(), move |request, call| {
+            let (stack, _, manual) = standing(policy.clone(), move |request, call| {
                 let asked = ["if-none-match", "if-modified-since"].map(|n| request.headers().contains_key(n));
                 log.lock().expect("no panic").push(asked);
                 let mut lines = vec![("etag", tag), ("cache-control", "max-age=60")];
@@ -31,7 +31,7 @@ async fn a_malformed_etag_is_not_sent_to_revalidate() {
             });
             send(&stack, get("/")).await;
             assert!(send(&stack, get("/")).await.is_hit(), "{tag}");
-            hand.advance(61 * SECOND);
+            manual.advance(61 * SECOND);
             assert_eq!(send(&stack, get("/")).await.text(), "2", "{tag}");
             assert_eq!(*seen.lock().expect("no panic"), [[false; 2], [false, dated]], "{tag}");
         }
@@ -67,7 +67,7 @@ async fn two_etags_or_a_malformed_date_are_no_validators() {
 /// RFC 9111 section 3.2.
 #[tokio::test]
 async fn a_304_with_a_malformed_etag_keeps_the_stored_etag() {
-    let (stack, calls, hand) = standing(proxy(), |request, call| {
+    let (stack, calls, manual) = standing(proxy(), |request, call| {
         match request.headers().get("if-none-match").map(|tag| tag.to_str().expect("text")) {
             Some("\"a\"") => {
                 with_status(304, with_lines(&[("etag", "*"), ("cache-control", "max-age=60")], ""))
@@ -78,7 +78,7 @@ async fn a_304_with_a_malformed_etag_keeps_the_stored_etag() {
     for call in 1..=3 {
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.header("etag"), calls.count()), ("1", Some("\"a\""), call));
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
     }
 }
 
@@ -109,7 +109,7 @@ async fn no_client_gets_an_asterisk_as_etag() {
     let all: [Lines; 2] = [&[("etag", "*")], &[("etag", "*"), ("etag", "\"a\"")]];
     for lines in all {
         for policy in [policy(), policy().etags(true), proxy()] {
-            let (stack, _, hand) = standing(policy, move |_, call| {
+            let (stack, _, manual) = standing(policy, move |_, call| {
                 numbered(&[lines, &[("cache-control", "max-age=60")]].concat(), call)
             });
             for call in ["1", "2"] {
@@ -117,7 +117,7 @@ async fn no_client_gets_an_asterisk_as_etag() {
                     let page = send(&stack, get("/")).await;
                     assert_eq!((page.text(), page.header("etag") == Some("*")), (call, false), "{lines:?}");
                 }
-                hand.advance(61 * SECOND);
+                manual.advance(61 * SECOND);
             }
         }
         let layer: Stack =

@@ -33,12 +33,12 @@ async fn a_304_from_the_cache_has_cdn_cache_control() {
 /// RFC 9111 section 4.3.2.
 #[tokio::test]
 async fn if_modified_since_uses_date_without_last_modified() {
-    let (stack, _, hand) = standing(proxy(), |_, call| {
+    let (stack, _, manual) = standing(proxy(), |_, call| {
         let now = date(0);
         numbered(&[("cache-control", "max-age=60"), ("date", &now)], call)
     });
     send(&stack, get("/")).await;
-    hand.advance(SECOND);
+    manual.advance(SECOND);
     for after in [0, 10] {
         let answer = send(&stack, get_with("/", &[("if-modified-since", &date(after))])).await;
         assert_eq!(answer.status, 304, "{after}");
@@ -176,12 +176,12 @@ async fn a_hit_answers_preconditions() {
 
 #[tokio::test]
 async fn a_304_from_the_cache_has_age_and_the_date_of_the_origin() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) =
         origin(|_, _| with_lines(&[("etag", "\"a\""), ("date", "Thu, 01 Jan 2026 00:00:00 GMT")], "x"));
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(Duration::from_secs(7));
+    manual.advance(Duration::from_secs(7));
     let answer = send(&stack, get_with("/", &[("if-none-match", "\"a\"")])).await;
     assert_eq!((answer.status.as_u16(), answer.header("age")), (304, Some("7")));
     assert_eq!(answer.header("date"), Some("Thu, 01 Jan 2026 00:00:00 GMT"));

@@ -221,12 +221,12 @@ async fn tags_and_304s_of_an_inner_cache_layer_pass_unchanged() {
 
 #[tokio::test]
 async fn inside_a_cache_layer_its_tags_are_stored_and_revalidate() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
     let stack = site_over_boxed(&cache, ConditionalGetLayer::new().strong().layer(inner).boxed_clone());
     send(&stack, get("/")).await;
     assert_eq!(send(&stack, get("/")).await.header("etag"), Some(PAGE));
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let again = send(&stack, get("/")).await;
     assert_eq!((again.text(), again.detail(), calls.count()), ("page", Some("revalidated"), 2));
 }

@@ -110,8 +110,9 @@ type Frames = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>
 async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
     for later in [false, true] {
         let stack = framed(later);
-        let ask = || async { read(stack.clone().oneshot(get("/")).await.expect("infallible")).await };
-        let (miss, hit) = (ask().await, ask().await);
+        let request_page =
+            || async { read(stack.clone().oneshot(get("/")).await.expect("infallible")).await };
+        let (miss, hit) = (request_page().await, request_page().await);
         assert!(hit.is_hit() && !miss.is_hit());
         let tag = hit.header("etag").expect("a tag");
         assert_eq!(miss.header("etag"), Some(tag).filter(|_| !later), "the body comes later: {later}");

@@ -29,11 +29,11 @@ fn date(answer: &Answer) -> Duration {
 /// In Django's middleware, one TTL applies to server and browsers. Here they are separate.
 #[tokio::test]
 async fn browsers_always_revalidate_a_page_stored_for_a_year() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let policy = policy().default_ttl(YEAR).client_max_age(Duration::ZERO);
     let stack = over(&cache, policy, |call| numbered(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], call));
     let first = send(&stack, get("/")).await;
-    hand.advance(YEAR / 2);
+    manual.advance(YEAR / 2);
     let hit = send(&stack, get("/")).await;
     assert!(hit.is_hit());
     for answer in [&first, &hit] {
@@ -41,19 +41,19 @@ async fn browsers_always_revalidate_a_page_stored_for_a_year() {
         assert!(answer.header("expires").is_none() && answer.header("age").is_none());
     }
     let tag = hit.header("etag").expect("a tag to revalidate with").to_owned();
-    let asks = || get_with("/", &[("if-none-match", &tag)]);
-    let unchanged = send(&stack, asks()).await;
+    let conditional_request = || get_with("/", &[("if-none-match", &tag)]);
+    let unchanged = send(&stack, conditional_request()).await;
     assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
     assert_eq!(unchanged.header("cache-control"), Some("max-age=0, must-revalidate"));
     // After an invalidation, the browser's next revalidation gets the new page.
     assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    let new = send(&stack, asks()).await;
+    let new = send(&stack, conditional_request()).await;
     assert_eq!((new.status, new.text()), (StatusCode::OK, "2"));
 }
 
 #[tokio::test]
 async fn a_client_lifetime_begins_when_the_response_is_sent() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";
     let stack = over(&cache, policy().client_max_age(MINUTE), move |call| {
         let lines = [("cache-control", "public, max-age=31536000"), ("age", "5"), ("date", start)];
@@ -67,7 +67,7 @@ async fn a_client_lifetime_begins_when_the_response_is_sent() {
         ("GET", ("if-modified-since", start), 304),
         ("GET", ("range", "bytes=0-0"), 206),
     ] {
-        hand.advance(Duration::from_secs(100));
+        manual.advance(Duration::from_secs(100));
         let answer = send(&stack, request(method, "/", &[line])).await;
         assert!(answer.is_hit() && answer.status == status, "{method} {line:?}");
         assert_eq!(answer.header("cache-control"), Some("public, max-age=60"));
@@ -78,7 +78,7 @@ async fn a_client_lifetime_begins_when_the_response_is_sent() {
 
 #[tokio::test]
 async fn revalidation_uses_the_origins_lifetime_not_the_clients() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         if request.headers().contains_key("if-none-match") {
             let mut response = with_lines(&[("etag", "\"a\"")], "");
@@ -96,12 +96,12 @@ async fn revalidation_uses_the_origins_lifetime_not_the_clients() {
             assert_eq!(answer.header("cache-control"), Some("public, max-age=5"));
             assert_eq!((answer.header("age"), answer.text()), (None, "1"));
         }
-        hand.advance(Duration::from_secs(99));
+        manual.advance(Duration::from_secs(99));
         assert!(
             send(&stack, get("/")).await.is_hit(),
             "the lifetime of the origin applies, not the client lifetime"
         );
-        hand.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
     }
     assert_eq!(calls.count(), 3, "one fetch and two revalidations");
 }
@@ -117,7 +117,7 @@ async fn a_handlers_client_lifetime_applies_if_stored_or_not() {
         }
     };
     let policy = || policy().client_max_age(YEAR);
-    for (lines, hints, request, told) in [
+    for (lines, hints, request, client_control) in [
         (&[][..], hints(), get("/"), Some("max-age=60")),
         (&[("cache-control", "max-age=5, private")], hints(), get("/"), Some("private, max-age=60")),
         (&[("cache-control", "no-store")], hints(), get("/"), Some("no-store")),
@@ -128,7 +128,7 @@ async fn a_handlers_client_lifetime_applies_if_stored_or_not() {
         (&[], CacheHints::new(), request("HEAD", "/", &[]), None),
     ] {
         let stack = over(&memory(), policy(), hinted(lines, hints));
-        assert_eq!(send(&stack, request).await.header("cache-control"), told, "{lines:?}");
+        assert_eq!(send(&stack, request).await.header("cache-control"), client_control, "{lines:?}");
     }
 }
 
@@ -161,12 +161,12 @@ async fn targeted_fields_outrank_cache_control_if_enabled() {
         (&[("cache-control", "max-age=10")], Some(10)),
     ] {
         for policy in [Policy::app(), Policy::rfc9111()] {
-            let (cache, hand) = timed();
+            let (cache, manual) = timed();
             let policy = policy.cache_status(true).targeted_fields(targets.clone());
             let stack = over(&cache, policy, move |call| numbered(lines, call));
             send(&stack, get("/")).await;
             if let Some(held) = held {
-                hand.advance(Duration::from_secs(held - 1));
+                manual.advance(Duration::from_secs(held - 1));
                 let hit = send(&stack, get("/")).await;
                 assert!(hit.is_hit(), "{lines:?}");
                 assert_eq!(
@@ -174,7 +174,7 @@ async fn targeted_fields_outrank_cache_control_if_enabled() {
                     Some(lines[0].1),
                     "the targeted field is passed on unchanged"
                 );
-                hand.advance(Duration::from_secs(1));
+                manual.advance(Duration::from_secs(1));
             }
             assert!(!send(&stack, get("/")).await.is_hit(), "{lines:?}");
         }
@@ -276,7 +276,7 @@ async fn under_app_a_page_with_a_csp_nonce_is_not_stored() {
 #[tokio::test]
 async fn client_max_age_also_limits_unstored_responses() {
     const YEARS: (&str, &str) = ("cache-control", "public, max-age=31536000");
-    for (lines, request, told) in [
+    for (lines, request, client_control) in [
         (&[YEARS][..], request("HEAD", "/", &[]), "public, max-age=60"),
         (&[YEARS], get_with("/", &[("cookie", "sid=1")]), "public, max-age=60"),
         (&[YEARS, ("vary", "*")], get("/"), "public, max-age=60"),
@@ -284,14 +284,14 @@ async fn client_max_age_also_limits_unstored_responses() {
         (&[("cache-control", "no-store")], get("/"), "no-store"),
     ] {
         let stack = over(&memory(), policy().client_max_age(MINUTE), move |call| numbered(lines, call));
-        assert_eq!(send(&stack, request).await.header("cache-control"), Some(told), "{lines:?}");
+        assert_eq!(send(&stack, request).await.header("cache-control"), Some(client_control), "{lines:?}");
     }
 }
 
 #[tokio::test]
 async fn an_inner_layer_writes_no_client_lifetime_for_the_outer() {
     for (hint, own, held) in [(Duration::ZERO, "max-age=3600", true), (YEAR, "max-age=5", false)] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let lines: &'static [_] = Box::leak(Box::new([("cache-control", own)]));
         let inner = over(&cache, policy(), move |call| {
             let mut response = numbered(lines, call);
@@ -300,7 +300,7 @@ async fn an_inner_layer_writes_no_client_lifetime_for_the_outer() {
         });
         let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
-        hand.advance(Duration::from_secs(10));
+        manual.advance(Duration::from_secs(10));
         assert_eq!(send(&stack, get("/")).await.text() == "1", held);
     }
 }

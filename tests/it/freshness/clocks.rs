@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 type Step = fn(&ManualClock);
 
 type Handler = fn(usize) -> Response<Body>;
-const STEPS: [Step; 2] = [|hand| hand.set_wall_back(HOUR), |hand| hand.set_wall_forward(HOUR)];
+const STEPS: [Step; 2] = [|manual| manual.set_wall_back(HOUR), |manual| manual.set_wall_forward(HOUR)];
 
 fn over(
     cache: &Cache,
@@ -29,33 +29,33 @@ fn over(
 
 #[tokio::test]
 async fn suspended_time_counts_toward_lifetime_and_age() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let stack = over(&cache, policy(), |call| numbered(&[("cache-control", "max-age=7200")], call));
     send(&stack, get("/")).await;
-    hand.sleep(HOUR);
-    hand.advance(SECOND);
+    manual.sleep(HOUR);
+    manual.advance(SECOND);
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.is_hit(), hit.header("age")), (true, Some("3601")));
-    hand.sleep(HOUR);
-    hand.advance(SECOND);
+    manual.sleep(HOUR);
+    manual.advance(SECOND);
     assert!(!send(&stack, get("/")).await.is_hit());
 }
 
 #[tokio::test]
 async fn suspended_time_expires_a_lock_and_a_clock_step_does_not() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let add = || async { cache.add("lock", "mine", HOUR).await.expect("the store answers") };
     assert!(add().await);
     for step in STEPS {
-        step(&hand);
-        hand.advance(SECOND);
+        step(&manual);
+        manual.advance(SECOND);
         assert!(!add().await);
     }
-    hand.set_wall_forward(24 * HOUR);
-    hand.advance(SECOND);
+    manual.set_wall_forward(24 * HOUR);
+    manual.advance(SECOND);
     assert!(!add().await);
-    hand.sleep(HOUR);
-    hand.advance(SECOND);
+    manual.sleep(HOUR);
+    manual.advance(SECOND);
     assert!(add().await);
 }
 
@@ -65,8 +65,8 @@ async fn a_wall_clock_step_during_a_call_does_not_change_the_age() {
         [("cache-control", "max-age=60"), ("date", "Thu, 01 Jan 2026 00:00:00 GMT")];
     for step in STEPS {
         for lines in [&DATED[..1], &DATED] {
-            let (cache, hand) = timed();
-            let answering = hand.clone();
+            let (cache, manual) = timed();
+            let answering = manual.clone();
             let stack = over(&cache, policy(), move |call| {
                 step(&answering);
                 answering.advance(2 * SECOND);
@@ -74,7 +74,7 @@ async fn a_wall_clock_step_during_a_call_does_not_change_the_age() {
             });
             let first = send(&stack, get("/")).await;
             assert!(first.header("cache-status").is_some_and(|status| status.contains("stored; ttl=58")));
-            hand.advance(SECOND);
+            manual.advance(SECOND);
             assert_eq!(send(&stack, get("/")).await.header("age"), Some("3"), "{lines:?}");
         }
     }
@@ -83,17 +83,17 @@ async fn a_wall_clock_step_during_a_call_does_not_change_the_age() {
 #[tokio::test]
 async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
     for step in STEPS {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let stack = over(&cache, policy().client_max_age(MINUTE), |call| numbered(&[], call));
-        step(&hand);
+        step(&manual);
         send(&stack, get("/")).await;
         let right = "Thu, 01 Jan 2026 00:00:30 GMT";
         match send(&stack, get("/")).await.header("date") {
-            Some("Wed, 31 Dec 2025 23:00:00 GMT") => hand.set_wall_forward(HOUR),
-            Some("Thu, 01 Jan 2026 01:00:00 GMT") => hand.set_wall_back(HOUR),
+            Some("Wed, 31 Dec 2025 23:00:00 GMT") => manual.set_wall_forward(HOUR),
+            Some("Thu, 01 Jan 2026 01:00:00 GMT") => manual.set_wall_back(HOUR),
             other => panic!("{other:?}"),
         }
-        hand.advance(30 * SECOND);
+        manual.advance(30 * SECOND);
         for request in [get("/"), request("HEAD", "/", &[]), get_with("/", &[("range", "bytes=0-0")])] {
             let hit = send(&stack, request).await;
             assert_eq!((hit.is_hit(), hit.header("date")), (true, Some(right)));
@@ -105,25 +105,25 @@ async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
 #[tokio::test]
 async fn the_date_of_a_forwarded_response_is_its_arrival_time() {
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";
-    let came = "Thu, 01 Jan 2026 00:00:30 GMT";
+    let received = "Thu, 01 Jan 2026 00:00:30 GMT";
     for line in [("cookie", "sid=1"), ("x-nothing", "1")] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let stack = over(&cache, policy().client_max_age(MINUTE), move |call| {
-            hand.advance(30 * SECOND);
+            manual.advance(30 * SECOND);
             numbered(&[("cache-control", "max-age=600"), ("date", start)], call)
         });
         let answer = send(&stack, get_with("/", &[line])).await;
-        assert_eq!(answer.header("date"), Some(came), "{line:?}");
+        assert_eq!(answer.header("date"), Some(received), "{line:?}");
     }
 }
 
 #[tokio::test]
 async fn a_lock_of_under_a_millisecond_lasts_a_millisecond() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let add = |ttl| cache.add("lock", "mine", ttl);
     assert!(add(Duration::from_nanos(1)).await.expect("the store answers"));
     assert!(!add(Duration::from_micros(999)).await.expect("the store answers"));
-    hand.advance(Duration::from_millis(1));
+    manual.advance(Duration::from_millis(1));
     assert!(add(Duration::from_micros(999)).await.expect("the store answers"));
 }
 

@@ -105,12 +105,12 @@ async fn must_understand_with_an_argument_does_not_lift_no_store() {
 async fn a_directive_with_a_malformed_argument_still_restricts() {
     for value in ["must-revalidate=bad", "proxy-revalidate=1", "s-maxage=bad"] {
         let control = format!("max-age=60, {value}, stale-if-error=600");
-        let (stack, _, hand) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
+        let (stack, _, manual) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
             1 => numbered(&[("cache-control", &control), ("etag", "\"a\"")], call),
             _ => with_status(503, numbered(&[], call)),
         });
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         assert_eq!(send(&stack, get("/")).await.status, 503, "{value}");
     }
 }
@@ -139,10 +139,10 @@ async fn the_strictest_of_repeated_request_directives_applies() {
     ] {
         let lines: Vec<_> = value.split(", ").map(|value| ("cache-control", value)).collect();
         for lines in [&[("cache-control", value)][..], &lines] {
-            let (stack, _, hand) =
+            let (stack, _, manual) =
                 standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
             send(&stack, get("/")).await;
-            hand.advance(age * SECOND);
+            manual.advance(age * SECOND);
             assert_eq!(send(&stack, get_with("/", lines)).await.text() == "1", is_hit, "{age}: {lines:?}");
         }
     }
@@ -164,7 +164,7 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
             ("max-age=10, stale-while-revalidate=bad", "30", false),
             ("max-age=10", "30", false),
         ] {
-            let (stack, _, hand) = standing(policy.clone(), move |_, call| {
+            let (stack, _, manual) = standing(policy.clone(), move |_, call| {
                 numbered(&[("cache-control", value), ("age", age)], call)
             });
             let first = send(&stack, get("/")).await;
@@ -176,7 +176,7 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
                 tokio::time::sleep(SECOND).await;
                 assert_eq!(send(&stack, get("/")).await.text(), "2", "refreshed in the background: {value}");
                 tokio::time::sleep(SECOND).await;
-                hand.advance(61 * SECOND);
+                manual.advance(61 * SECOND);
                 let late = send(&stack, get("/")).await;
                 assert!(!late.is_hit(), "the window is over: {value}, {age}");
             }
@@ -203,14 +203,15 @@ async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
 /// RFC 9111 section 4.2.1: a response with a malformed `Cache-Control` is not fresh.
 #[tokio::test]
 async fn an_unterminated_quoted_string_hides_no_restriction() {
-    for said in [
+    for response_control in [
         "max-age=60, ext=\"x, no-store",
         "max-age=60, ext=\"x, private",
         "max-age=60, ext=\"x\\\", private",
         "max-age=60, ext=\"x, no-cache",
     ] {
-        let (stack, ..) = standing(proxy(), move |_, call| numbered(&[("cache-control", said)], call));
-        assert!(!shares(&stack, get("/"), get("/")).await, "{said}");
+        let (stack, ..) =
+            standing(proxy(), move |_, call| numbered(&[("cache-control", response_control)], call));
+        assert!(!shares(&stack, get("/"), get("/")).await, "{response_control}");
     }
 }
 
@@ -219,7 +220,7 @@ async fn an_unterminated_quoted_string_hides_no_restriction() {
 #[tokio::test]
 async fn malformed_cache_control_gets_no_heuristic_lifetime() {
     let mut stored = Vec::new();
-    for said in [
+    for response_control in [
         "private; max-age=60",
         "private; max-age=0",
         "no-store; no-cache; must-revalidate",
@@ -228,14 +229,14 @@ async fn malformed_cache_control_gets_no_heuristic_lifetime() {
         "private\u{1}",
     ] {
         let lm = date(-1_000_000);
-        let Ok(value) = http::HeaderValue::from_str(said) else { continue };
+        let Ok(value) = http::HeaderValue::from_str(response_control) else { continue };
         let (stack, ..) = standing(proxy(), move |_, call| {
             let mut response = numbered(&[("last-modified", &lm)], call);
             response.headers_mut().insert("cache-control", value.clone());
             response
         });
         if shares(&stack, get("/"), get("/")).await {
-            stored.push(said);
+            stored.push(response_control);
         }
     }
     assert!(stored.is_empty(), "{stored:?}");
@@ -245,21 +246,21 @@ async fn malformed_cache_control_gets_no_heuristic_lifetime() {
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_forbids_stale_responses() {
     let mut served = Vec::new();
-    for said in [
+    for response_control in [
         "must-revalidate; max-age=1, stale-while-revalidate=600",
         "proxy-revalidate; x, max-age=1, stale-while-revalidate=600",
         "s-maxage: 1, max-age=1, stale-while-revalidate=600",
         "must-revalidate; max-age=1, stale-if-error=600",
     ] {
-        let (stack, calls, hand) = standing(proxy(), move |_, call| {
-            let lines = [("cache-control", said), ("etag", "\"1\"")];
+        let (stack, calls, manual) = standing(proxy(), move |_, call| {
+            let lines = [("cache-control", response_control), ("etag", "\"1\"")];
             if call == 1 { numbered(&lines, call) } else { with_status(503, numbered(&[], call)) }
         });
         send(&stack, get("/")).await;
-        hand.advance(10 * SECOND);
+        manual.advance(10 * SECOND);
         let answer = send(&stack, get("/")).await;
         if answer.text() == "1" {
-            served.push((said, answer.header("cache-status").map(str::to_owned), calls.count()));
+            served.push((response_control, answer.header("cache-status").map(str::to_owned), calls.count()));
         }
     }
     assert!(served.is_empty(), "{served:#?}");
@@ -269,13 +270,13 @@ async fn malformed_must_revalidate_forbids_stale_responses() {
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
     let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);
-    let (stack, _, hand) = standing(policy, |_, call| {
+    let (stack, _, manual) = standing(policy, |_, call| {
         let mut response = numbered(&[("cache-control", "must-revalidate; public"), ("etag", "\"1\"")], call);
         CacheHints::new().ttl(SECOND).add_to(response.extensions_mut());
         response
     });
     send(&stack, get("/")).await;
-    hand.advance(2 * SECOND);
+    manual.advance(2 * SECOND);
     let answer = send(&stack, get("/")).await;
     assert_ne!(answer.text(), "1", "{answer:?}");
 }

@@ -21,12 +21,12 @@ async fn heuristic_is_a_tenth_since_last_modified_up_to_a_limit() {
         (proxy().default_ttl(MINUTE), 10 * HOUR, MINUTE),
     ] {
         let modified = earlier(ago);
-        let (stack, calls, hand) =
+        let (stack, calls, manual) =
             standing(policy, move |_, call| numbered(&[("last-modified", &modified)], call));
         send(&stack, get("/")).await;
-        hand.advance(fresh - SECOND);
+        manual.advance(fresh - SECOND);
         assert!(send(&stack, get("/")).await.is_hit(), "{ago:?}");
-        hand.advance(SECOND);
+        manual.advance(SECOND);
         send(&stack, get("/")).await;
         assert_eq!(calls.count(), 2, "{ago:?}");
     }

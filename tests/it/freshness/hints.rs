@@ -27,14 +27,14 @@ async fn a_hinted_ttl_outranks_route_fields_and_default() {
         ("cache-control", "no-cache"),
         ("expires", "0"),
     ] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, _) = origin(move |_, call| hinted(&[line], CacheHints::new().ttl(hour), call));
         let stack =
             RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
-        hand.advance(hour - Duration::from_secs(1));
+        manual.advance(hour - Duration::from_secs(1));
         assert!(send(&stack, get("/")).await.is_hit(), "{line:?}");
-        hand.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
         assert!(!send(&stack, get("/")).await.is_hit(), "{line:?}");
     }
 }

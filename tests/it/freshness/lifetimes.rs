@@ -20,7 +20,7 @@ async fn fresh_for(
     route: Option<Ttl>,
     policy: PolicyBuilder,
 ) -> u64 {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(move |_, call| numbered(lines, call));
     let policy = policy.cache_status(true);
     let stack = match route {
@@ -37,7 +37,7 @@ async fn fresh_for(
         if !send(&stack, get("/")).await.is_hit() {
             return second;
         }
-        hand.advance(secs(1));
+        manual.advance(secs(1));
     }
     u64::MAX
 }
@@ -132,7 +132,7 @@ async fn a_huge_lifetime_is_clamped_and_does_not_overflow() {
 
 #[tokio::test]
 async fn a_hit_has_its_age_and_the_date_of_the_origin() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let date = "Wed, 31 Dec 2025 23:59:50 GMT";
     let (inner, _) = origin(move |_, call| {
         numbered(&[("date", date), ("age", "3"), ("cache-control", "max-age=600")], call)
@@ -143,7 +143,7 @@ async fn a_hit_has_its_age_and_the_date_of_the_origin() {
         Some("3"),
         "a miss passes the `Age` of the origin on"
     );
-    hand.advance(secs(5));
+    manual.advance(secs(5));
     let hit = send(&stack, get("/")).await;
     // RFC 9111 section 4.2.3: an `apparent_age` of 10 s, and a `resident_time` of 5 s.
     assert_eq!((hit.header("age"), hit.header("date")), (Some("15"), Some(date)));
@@ -152,23 +152,23 @@ async fn a_hit_has_its_age_and_the_date_of_the_origin() {
 
 #[tokio::test]
 async fn a_response_stored_without_a_date_gets_one() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
     send(&stack, get("/")).await;
-    hand.advance(secs(7));
+    manual.advance(secs(7));
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.header("date"), hit.header("age")), (Some("Thu, 01 Jan 2026 00:00:00 GMT"), Some("7")));
 }
 
 #[tokio::test]
 async fn a_wall_clock_set_back_changes_no_lifetime_or_age() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let stack = site_over(&cache, origin(|_, call| numbered(&[("cache-control", "max-age=10")], call)).0);
     send(&stack, get("/")).await;
-    hand.set_wall_back(secs(86_400));
-    hand.advance(secs(9));
+    manual.set_wall_back(secs(86_400));
+    manual.advance(secs(9));
     assert_eq!(send(&stack, get("/")).await.header("age"), Some("9"));
-    hand.advance(secs(1));
+    manual.advance(secs(1));
     assert!(!send(&stack, get("/")).await.is_hit());
 }
 
@@ -222,12 +222,12 @@ async fn malformed_and_extreme_ages_and_dates_follow_rfc9111() {
     let mut failed = Vec::new();
     for (lines, age) in table {
         let own: Vec<_> = lines.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let (stack, _, hand) = standing(proxy(), move |_, call| {
+        let (stack, _, manual) = standing(proxy(), move |_, call| {
             let lines: Vec<_> = own.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             numbered(&lines, call)
         });
         send(&stack, get("/")).await;
-        hand.advance(SECOND);
+        manual.advance(SECOND);
         let answer = send(&stack, get("/")).await;
         let found = answer.header("age").filter(|_| answer.is_hit()).map(str::to_owned);
         if found.as_deref() != age {

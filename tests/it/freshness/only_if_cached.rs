@@ -65,14 +65,14 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
     let within = SiteCacheLayer::new(&cache).policy(own.build().expect("a policy")).layer(inner);
     let outer = proxy().bypass_if(|request| request.headers.contains_key("x-user"));
     let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
-    let ask = async |more: &[(&str, &str)]| {
+    let request_page = async |more: &[(&str, &str)]| {
         let lines: Vec<_> = [("x-user", "alice")].iter().chain(more).copied().collect();
         send(&stack, get_with("/", &lines)).await
     };
-    ask(&[]).await;
-    let hit = ask(&[]).await;
+    request_page(&[]).await;
+    let hit = request_page(&[]).await;
     assert_eq!((hit.status.as_u16(), hit.text()), (200, "1"));
-    let only = ask(&[("cache-control", "only-if-cached")]).await;
+    let only = request_page(&[("cache-control", "only-if-cached")]).await;
     assert_eq!((only.status.as_u16(), only.text()), (200, "1"), "{only:?}");
 }
 
@@ -96,14 +96,14 @@ async fn only_if_cached_is_answered_by_an_inner_layer_on_any_store() {
 async fn only_if_cached_without_a_usable_entry_gets_504() {
     for method in ["GET", "HEAD"] {
         let only = || request(method, "/", &[("cache-control", "only-if-cached")]);
-        let (stack, calls, hand) =
+        let (stack, calls, manual) =
             standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
         let refused = send(&stack, only()).await;
         assert_eq!((refused.status, refused.text(), calls.count()), (StatusCode::GATEWAY_TIMEOUT, "", 0));
         assert_eq!(refused.header("cache-status"), Some("tower-response-cache; detail=only-if-cached"));
         send(&stack, get("/")).await;
         assert!(send(&stack, only()).await.is_hit());
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         assert_eq!(send(&stack, only()).await.status, StatusCode::GATEWAY_TIMEOUT, "{method}");
         let stale = request(method, "/", &[("cache-control", "only-if-cached, max-stale")]);
         assert!(send(&stack, stale).await.is_hit());

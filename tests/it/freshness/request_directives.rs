@@ -14,7 +14,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer};
 #[tokio::test(start_paused = true)]
 async fn request_directives_limit_stale_responses() {
     use tower_response_cache::Invalidation;
-    for (said, asked, soft, answered) in [
+    for (response_control, request_control, soft, answered) in [
         ("max-age=60, stale-while-revalidate=600", "min-fresh=1", true, false),
         ("max-age=60, stale-while-revalidate=600", "no-cache", true, false),
         ("max-age=60, stale-while-revalidate=600", "max-age=0", true, false),
@@ -25,17 +25,22 @@ async fn request_directives_limit_stale_responses() {
         ("max-age=60, stale-while-revalidate=600", "only-if-cached", false, true),
         ("max-age=60, stale-while-revalidate=600", "only-if-cached, min-fresh=1", false, false),
     ] {
-        let (cache, hand) = timed();
-        let (inner, _) = origin(move |_, call| numbered(&[("cache-control", said)], call));
+        let (cache, manual) = timed();
+        let (inner, _) = origin(move |_, call| numbered(&[("cache-control", response_control)], call));
         let stack =
             SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
         send(&stack, get("/")).await;
-        hand.advance(if soft { SECOND } else { 61 * SECOND });
+        manual.advance(if soft { SECOND } else { 61 * SECOND });
         if soft {
             assert_eq!(cache.invalidate(Invalidation::path("/").soft()).await, Delivery::Delivered);
         }
-        let answer = send(&stack, get_with("/", &[("cache-control", asked)])).await;
-        assert_eq!(answer.is_hit(), answered, "{said}: {asked} {soft} {:?}", answer.headers);
+        let answer = send(&stack, get_with("/", &[("cache-control", request_control)])).await;
+        assert_eq!(
+            answer.is_hit(),
+            answered,
+            "{response_control}: {request_control} {soft} {:?}",
+            answer.headers
+        );
     }
 }
 
@@ -63,13 +68,13 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
 /// stale window.
 #[tokio::test]
 async fn max_stale_gets_no_softly_invalidated_response() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
     let stack =
         SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     assert_eq!(cache.invalidate(Invalidation::path("/").soft()).await, Delivery::Delivered);
-    hand.advance(SECOND);
+    manual.advance(SECOND);
     for call in 2..=3 {
         let answer = send(&stack, get_with("/", &[("cache-control", "max-stale")])).await;
         assert_eq!((answer.text(), calls.count()), (call.to_string().as_str(), call));
@@ -80,7 +85,7 @@ async fn max_stale_gets_no_softly_invalidated_response() {
 /// RFC 9111 sections 5.2.1.2 and 4.2.4.
 #[tokio::test]
 async fn max_stale_is_honored_unless_the_response_forbids_it() {
-    let asks = |value: &'static str| get_with("/", &[("cache-control", value)]);
+    let conditional_request = |value: &'static str| get_with("/", &[("cache-control", value)]);
     let table = [
         (proxy(), "max-age=60", "max-stale=10", true),
         (proxy(), "max-age=60", "max-stale", true),
@@ -96,16 +101,16 @@ async fn max_stale_is_honored_unless_the_response_forbids_it() {
         (proxy(), "s-maxage=60", "max-stale", false),
         (app(), "max-age=60", "max-stale", false),
     ];
-    for (policy, said, asked, answered) in table {
-        let (stack, calls, hand) =
-            standing(policy, move |_, call| numbered(&[("cache-control", said)], call));
+    for (policy, response_control, request_control, answered) in table {
+        let (stack, calls, manual) =
+            standing(policy, move |_, call| numbered(&[("cache-control", response_control)], call));
         send(&stack, get("/")).await;
-        hand.advance(Duration::from_secs(70));
-        let answer = send(&stack, asks(asked)).await;
+        manual.advance(Duration::from_secs(70));
+        let answer = send(&stack, conditional_request(request_control)).await;
         assert_eq!(
             (answer.is_hit(), calls.count()),
             (answered, if answered { 1 } else { 2 }),
-            "{said}: {asked}"
+            "{response_control}: {request_control}"
         );
         if answered {
             assert_eq!(
@@ -119,10 +124,11 @@ async fn max_stale_is_honored_unless_the_response_forbids_it() {
 
 #[tokio::test(start_paused = true)]
 async fn max_stale_starts_a_background_refresh() {
-    let said = "max-age=60, stale-while-revalidate=600";
-    let (stack, calls, hand) = standing(proxy(), move |_, call| numbered(&[("cache-control", said)], call));
+    let response_control = "max-age=60, stale-while-revalidate=600";
+    let (stack, calls, manual) =
+        standing(proxy(), move |_, call| numbered(&[("cache-control", response_control)], call));
     send(&stack, get("/")).await;
-    hand.advance(Duration::from_secs(70));
+    manual.advance(Duration::from_secs(70));
     assert!(send(&stack, get_with("/", &[("cache-control", "max-stale=600")])).await.is_hit());
     tokio::time::sleep(SECOND).await;
     assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("2", 2));

@@ -20,12 +20,12 @@ const S: Duration = Duration::from_secs(1);
 
 /// How the service behaves from the next call on.
 #[derive(Clone, Copy, PartialEq)]
-enum Mood {
+enum ServiceBehavior {
     Well,
     /// Responds after a second.
     Slow,
     Status(u16),
-    Says(&'static str),
+    Headers(&'static str),
     Error,
     Panic,
     Hangs,
@@ -36,9 +36,9 @@ type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, io::Err
 struct World {
     shop: Shop,
     cache: Cache,
-    hand: ManualClock,
+    manual: ManualClock,
     calls: Calls,
-    mood: Arc<Mutex<Mood>>,
+    behavior: Arc<Mutex<ServiceBehavior>>,
     seen: Arc<Mutex<Vec<http::request::Parts>>>,
 }
 
@@ -52,33 +52,33 @@ fn world_with(
     lines: &'static [(&'static str, &'static str)],
     max_refreshes: u32,
 ) -> World {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache =
         Cache::builder(store).clock(clock).seed(1).max_refreshes(max_refreshes).build().expect("valid");
-    let (calls, mood, seen) =
-        (Calls::default(), Arc::new(Mutex::new(Mood::Well)), Arc::new(Mutex::new(Vec::new())));
-    let (counted, now, log) = (calls.clone(), Arc::clone(&mood), Arc::clone(&seen));
+    let (calls, behavior, seen) =
+        (Calls::default(), Arc::new(Mutex::new(ServiceBehavior::Well)), Arc::new(Mutex::new(Vec::new())));
+    let (counted, now, log) = (calls.clone(), Arc::clone(&behavior), Arc::clone(&seen));
     let inner = service_fn(move |request: Request<Body>| {
-        let (call, mood) = (counted.next(), *now.lock().expect("not poisoned"));
+        let (call, behavior) = (counted.next(), *now.lock().expect("not poisoned"));
         log.lock().expect("not poisoned").push(request.into_parts().0);
         async move {
             // Lets followers join.
             tokio::task::yield_now().await;
             let mut response = numbered(lines, call);
-            match mood {
-                Mood::Well => {}
-                Mood::Slow => tokio::time::sleep(S).await,
-                Mood::Status(status) => {
+            match behavior {
+                ServiceBehavior::Well => {}
+                ServiceBehavior::Slow => tokio::time::sleep(S).await,
+                ServiceBehavior::Status(status) => {
                     *response.status_mut() = StatusCode::from_u16(status).expect("a status")
                 }
-                Mood::Says(value) => {
+                ServiceBehavior::Headers(value) => {
                     response.headers_mut().insert("cache-control", value.parse().expect("a value"));
                 }
-                Mood::Error => return Err(io::Error::other("down")),
-                Mood::Panic => panic!("handler"),
-                Mood::Hangs => std::future::pending().await,
+                ServiceBehavior::Error => return Err(io::Error::other("down")),
+                ServiceBehavior::Panic => panic!("handler"),
+                ServiceBehavior::Hangs => std::future::pending().await,
             }
             Ok(response)
         }
@@ -87,7 +87,7 @@ fn world_with(
         .policy(policy.cache_status(true).build().expect("a policy"))
         .layer(inner)
         .boxed_clone();
-    World { shop, cache, hand, calls, mood, seen }
+    World { shop, cache, manual, calls, behavior, seen }
 }
 
 impl World {
@@ -99,8 +99,8 @@ impl World {
         Ok(read(self.shop.clone().oneshot(request).await?).await)
     }
 
-    fn set_mood(&self, mood: Mood) {
-        *self.mood.lock().expect("not poisoned") = mood;
+    fn set_behavior(&self, behavior: ServiceBehavior) {
+        *self.behavior.lock().expect("not poisoned") = behavior;
     }
 
     /// Lets background tasks run as far as they can.
@@ -130,8 +130,8 @@ fn sie() -> PolicyBuilder {
 async fn a_stale_hit_starts_exactly_one_background_refresh() {
     let world = world(swr(), &[]);
     world.get().await;
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Slow);
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Slow);
     for _ in 0..20 {
         let answer = world.get().await;
         assert_eq!((answer.text(), answer.is_hit(), answer.header("age")), ("1", true, Some("12")));
@@ -152,7 +152,7 @@ async fn past_the_stale_window_a_request_waits_for_the_new_page() {
     for lines in [&[][..], &[("etag", "\"1\"")]] {
         let world = world(swr(), lines);
         world.get().await;
-        world.hand.advance(40 * S);
+        world.manual.advance(40 * S);
         let answer = world.get().await;
         assert_eq!((answer.text(), answer.is_hit()), ("2", false));
     }
@@ -170,7 +170,7 @@ async fn stale_windows_of_responses_and_hints_outrank_the_layer() {
         (&[("cache-control", "s-maxage=10")], None, false),
         (&[("cache-control", "max-age=10")], None, true),
     ] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, _) = origin(move |_, call| {
             let mut response = numbered(lines, call);
             if let Some(seconds) = hinted {
@@ -182,7 +182,7 @@ async fn stale_windows_of_responses_and_hints_outrank_the_layer() {
             .policy(swr().cache_status(true).build().expect("a policy"))
             .layer(inner);
         send(&stack, get("/")).await;
-        hand.advance(16 * S);
+        manual.advance(16 * S);
         assert_eq!(send(&stack, get("/")).await.is_hit(), served, "{lines:?} {hinted:?}");
     }
 }
@@ -209,7 +209,7 @@ async fn a_background_refresh_is_a_get_without_personal_fields() {
         ("x-forwarded-host", "shop.example"),
     ];
     world.send(get_with("/", &[lines[0], lines[3]])).await.expect("an answer");
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let mut request = request("HEAD", "/", &lines);
     request.extensions_mut().insert(Session);
     request.extensions_mut().insert(PathParameters);
@@ -233,7 +233,7 @@ async fn a_background_refresh_is_a_get_without_personal_fields() {
 async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
     let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
     world.get().await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let answer = world.send(get_with("/", &[("cookie", "sid=alice")])).await.expect("an answer");
     assert_eq!(answer.text(), "2");
     let seen = world.seen.lock().expect("not poisoned");
@@ -243,13 +243,13 @@ async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
 #[tokio::test(start_paused = true)]
 async fn error_predicate_can_make_a_200_a_failure_by_its_fields() {
     let failing = sie().error_predicate(|response| response.headers.contains_key("x-failed"));
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(if call == 1 { &[] } else { &[("x-failed", "1")] }, call));
     let stack = SiteCacheLayer::new(&cache)
         .policy(failing.cache_status(true).build().expect("a policy"))
         .layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     assert_eq!(send(&stack, get("/")).await.text(), "1");
 }
 
@@ -259,18 +259,20 @@ async fn under_rfc9111_authorized_requests_get_no_stale_response() {
     let world = world(policy, &[("cache-control", "public, max-age=10")]);
     let with_token = || get_with("/", &[("authorization", "Bearer x")]);
     world.send(with_token()).await.expect("an answer");
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let answer = world.send(with_token()).await.expect("an answer");
     assert_eq!((answer.text(), answer.is_hit()), ("2", false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
-    for mood in [Mood::Error, Mood::Panic, Mood::Status(503), Mood::Hangs] {
+    for behavior in
+        [ServiceBehavior::Error, ServiceBehavior::Panic, ServiceBehavior::Status(503), ServiceBehavior::Hangs]
+    {
         let world = world(swr(), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
-        world.set_mood(mood);
+        world.manual.advance(12 * S);
+        world.set_behavior(behavior);
         for _ in 0..5 {
             assert_eq!(world.get().await.text(), "1", "the stale page is still served");
             world.settle().await;
@@ -280,8 +282,8 @@ async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
         assert_eq!((world.cache.flights(), world.cache.refreshes().running()), (0, 0));
         // A failed or cancelled refresh does not extend the lifetime.
         assert_eq!(world.get().await.header("age"), Some("12"));
-        world.hand.advance(10 * S);
-        world.set_mood(Mood::Well);
+        world.manual.advance(10 * S);
+        world.set_behavior(ServiceBehavior::Well);
         world.get().await;
         world.settle().await;
         assert_eq!(world.get().await.header("age"), Some("0"));
@@ -290,15 +292,20 @@ async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_became_unstorable_is_not_served_stale() {
-    for mood in [Mood::Says("private"), Mood::Says("no-store"), Mood::Status(404), Mood::Status(403)] {
+    for behavior in [
+        ServiceBehavior::Headers("private"),
+        ServiceBehavior::Headers("no-store"),
+        ServiceBehavior::Status(404),
+        ServiceBehavior::Status(403),
+    ] {
         let world = world(swr().stale_if_error(30 * S), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
-        world.set_mood(mood);
+        world.manual.advance(12 * S);
+        world.set_behavior(behavior);
         world.get().await;
         world.settle().await;
         assert!(!world.get().await.is_hit());
-        world.set_mood(Mood::Status(503));
+        world.set_behavior(ServiceBehavior::Status(503));
         assert_eq!(world.get().await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }
@@ -308,16 +315,16 @@ async fn an_invalidated_page_is_never_served_stale() {
     let world = world(swr().stale_if_error(60 * S).origin_timeout(5 * S), &[]);
     world.get().await;
     assert_eq!(world.cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    world.set_mood(Mood::Error);
+    world.set_behavior(ServiceBehavior::Error);
     assert!(world.send(get("/")).await.is_err());
-    world.set_mood(Mood::Well);
+    world.set_behavior(ServiceBehavior::Well);
     assert_eq!(world.get().await.text(), "3");
-    world.hand.advance(80 * S);
-    world.set_mood(Mood::Well);
+    world.manual.advance(80 * S);
+    world.set_behavior(ServiceBehavior::Well);
     world.get().await;
     // The page is past its stale-while-revalidate window, and within its stale-if-error window.
-    world.hand.advance(45 * S);
-    world.set_mood(Mood::Hangs);
+    world.manual.advance(45 * S);
+    world.set_behavior(ServiceBehavior::Hangs);
     let (answer, ()) = tokio::join!(world.send(get("/")), async {
         world.settle().await;
         assert_eq!(world.cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
@@ -328,13 +335,18 @@ async fn an_invalidated_page_is_never_served_stale() {
 /// RFC 5861 section 4.
 #[tokio::test(start_paused = true)]
 async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
-    for mood in
-        [Mood::Error, Mood::Status(500), Mood::Status(502), Mood::Status(503), Mood::Status(504), Mood::Hangs]
-    {
+    for behavior in [
+        ServiceBehavior::Error,
+        ServiceBehavior::Status(500),
+        ServiceBehavior::Status(502),
+        ServiceBehavior::Status(503),
+        ServiceBehavior::Status(504),
+        ServiceBehavior::Hangs,
+    ] {
         let world = world(sie().origin_timeout(5 * S), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
-        world.set_mood(mood);
+        world.manual.advance(12 * S);
+        world.set_behavior(behavior);
         let (one, other) = tokio::join!(world.get(), world.get());
         for answer in [one, other] {
             assert_eq!(
@@ -345,10 +357,12 @@ async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
         assert_eq!(world.calls.count(), 2, "the follower gets the stale page, too");
         let tag = get_with("/", &[("range", "bytes=0-0")]);
         assert_eq!(world.send(tag).await.expect("an answer").status, StatusCode::PARTIAL_CONTENT);
-        world.hand.advance(28 * S);
-        match (mood, world.send(get("/")).await) {
-            (Mood::Error, answer) => assert!(answer.is_err()),
-            (Mood::Status(status), answer) => assert_eq!(answer.expect("an answer").status, status),
+        world.manual.advance(28 * S);
+        match (behavior, world.send(get("/")).await) {
+            (ServiceBehavior::Error, answer) => assert!(answer.is_err()),
+            (ServiceBehavior::Status(status), answer) => {
+                assert_eq!(answer.expect("an answer").status, status)
+            }
             (_, answer) => assert_eq!(answer.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT),
         }
     }
@@ -356,13 +370,13 @@ async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
 
 #[tokio::test(start_paused = true)]
 async fn a_classifier_decides_which_statuses_are_failures() {
-    for (mood, by_default, by_classifier) in [
-        (Mood::Status(401), false, false),
-        (Mood::Status(403), false, false),
-        (Mood::Status(404), false, false),
-        (Mood::Status(429), false, true),
-        (Mood::Status(501), false, true),
-        (Mood::Status(503), true, false),
+    for (behavior, by_default, by_classifier) in [
+        (ServiceBehavior::Status(401), false, false),
+        (ServiceBehavior::Status(403), false, false),
+        (ServiceBehavior::Status(404), false, false),
+        (ServiceBehavior::Status(429), false, true),
+        (ServiceBehavior::Status(501), false, true),
+        (ServiceBehavior::Status(503), true, false),
     ] {
         // With the feature, a classifier of tower-http decides. Otherwise an equal predicate does.
         #[cfg(feature = "tower-http")]
@@ -373,10 +387,10 @@ async fn a_classifier_decides_which_statuses_are_failures() {
         for (policy, served) in [(sie(), by_default), (classified, by_classifier)] {
             let world = world(policy, &[]);
             world.get().await;
-            world.hand.advance(12 * S);
-            world.set_mood(mood);
+            world.manual.advance(12 * S);
+            world.set_behavior(behavior);
             let answer = world.get().await;
-            let Mood::Status(status) = mood else { unreachable!("a status") };
+            let ServiceBehavior::Status(status) = behavior else { unreachable!("a status") };
             assert_eq!(answer.status == StatusCode::OK, served, "{status}");
             assert_eq!(answer.detail() == Some("stale-if-error"), served);
         }
@@ -392,15 +406,15 @@ async fn negative_ttl_stores_responses_with_its_status() {
         &[],
     );
     for (status, seconds) in [(404, 5), (503, 2), (403, 0), (405, 0)] {
-        world.set_mood(Mood::Status(status));
+        world.set_behavior(ServiceBehavior::Status(status));
         assert_eq!(world.cache.invalidate(Invalidation::all()).await, Delivery::Delivered);
         world.get().await;
         let before = world.calls.count();
         if seconds > 0 {
-            world.hand.advance((seconds - 1) * S);
+            world.manual.advance((seconds - 1) * S);
             assert_eq!(world.get().await.status, status);
             assert_eq!(world.calls.count(), before, "{status}");
-            world.hand.advance(S);
+            world.manual.advance(S);
         }
         world.get().await;
         assert_eq!(world.calls.count(), before + 1, "{status}");
@@ -410,21 +424,21 @@ async fn negative_ttl_stores_responses_with_its_status() {
 #[tokio::test(start_paused = true)]
 async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
     let world = world_with(swr(), &[], 2);
-    let ask = |path: &'static str| world.send(get(path));
+    let request_page = |path: &'static str| world.send(get(path));
     for path in ["/a", "/b", "/c"] {
-        ask(path).await.expect("an answer");
+        request_page(path).await.expect("an answer");
     }
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Slow);
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Slow);
     for path in ["/a", "/b", "/c"] {
-        assert!(ask(path).await.expect("an answer").is_hit());
+        assert!(request_page(path).await.expect("an answer").is_hit());
     }
     world.settle().await;
     assert_eq!((world.calls.count(), world.cache.refreshes().running()), (5, 2));
     world.cache.shutdown().await;
     assert_eq!((world.cache.refreshes().running(), world.cache.refreshes().succeeded()), (0, 2));
     // After the shutdown, the cache still answers and starts no refresh.
-    assert!(ask("/c").await.expect("an answer").is_hit());
+    assert!(request_page("/c").await.expect("an answer").is_hit());
     world.settle().await;
     assert_eq!(world.calls.count(), 5);
     world.cache.shutdown().await;
@@ -434,7 +448,7 @@ async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
 async fn without_tokio_a_stale_page_is_refreshed_in_the_foreground() {
     let world = world(swr(), &[]);
     world.get().await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let shop = world.shop.clone();
     let answer = std::thread::spawn(move || {
         futures::executor::block_on(async { read(shop.oneshot(get("/")).await.expect("an answer")).await })
@@ -448,7 +462,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
     for (beta, rest, expected) in [(1.0, 1.0, 0.368), (1.0, 3.0, 0.050), (2.0, 1.0, 0.607)] {
         let mut early = 0;
         for seed in 0..300 {
-            let (clock, hand) = Clock::manual();
+            let (clock, manual) = Clock::manual();
             let store = MemoryStore::builder()
                 .seed(3)
                 .max_bytes(1 << 22)
@@ -456,7 +470,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
                 .build()
                 .expect("valid");
             let cache = Cache::builder(store).clock(clock).seed(seed * 7919).build().expect("valid");
-            let takes = hand.clone();
+            let takes = manual.clone();
             // The service takes a second.
             let (inner, calls) = origin(move |_, call| {
                 takes.advance(S);
@@ -466,7 +480,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
                 .policy(short().early_refresh(beta).build().expect("a policy"))
                 .layer(inner);
             send(&stack, get("/")).await;
-            hand.advance(Duration::from_secs_f64(10.0 - rest));
+            manual.advance(Duration::from_secs_f64(10.0 - rest));
             assert_eq!(send(&stack, get("/")).await.text(), "1", "the request does not wait for the refresh");
             for _ in 0..20 {
                 tokio::task::yield_now().await;
@@ -480,7 +494,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
 
 #[tokio::test]
 async fn ttl_jitter_shortens_lifetimes_evenly_up_to_its_share() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let policy = Policy::app().default_ttl(100 * S).ttl_jitter(0.5).cache_status(true);
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
@@ -496,16 +510,16 @@ async fn ttl_jitter_shortens_lifetimes_evenly_up_to_its_share() {
     }
     let mean = ttls.iter().sum::<i64>() as f64 / 1000.0;
     assert!(ttls.iter().all(|ttl| (49..=100).contains(ttl)) && (72.0..77.0).contains(&mean), "{mean}");
-    hand.advance(100 * S);
+    manual.advance(100 * S);
     assert!(!send(&stack, get(&uris[0])).await.is_hit());
 }
 
 #[tokio::test(start_paused = true)]
 async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
     let world = world(short().max_followers(3), &[]);
-    world.set_mood(Mood::Slow);
-    let asks = futures::future::join_all((0..10).map(|_| world.get()));
-    assert_eq!(asks.await.len(), 10);
+    world.set_behavior(ServiceBehavior::Slow);
+    let requests = futures::future::join_all((0..10).map(|_| world.get()));
+    assert_eq!(requests.await.len(), 10);
     assert_eq!(world.calls.count(), 1 + 6, "three followers wait for the first request");
 
     let (inner, calls) = origin(|_, call| numbered(&[], call));
@@ -518,8 +532,8 @@ async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
     });
     let cache = Cache::builder(memory_store(32 << 20)).max_flights(1).build().expect("valid");
     let stack = SiteCacheLayer::new(&cache).policy(short().build().expect("a policy")).layer(slow);
-    let asks = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
-    asks.await;
+    let requests = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
+    requests.await;
     assert_eq!(calls.count(), 3, "only one of the two keys has a flight");
 }
 
@@ -528,10 +542,10 @@ async fn a_background_error_does_not_replace_the_stale_page() {
     for early in [false, true] {
         let policy = swr().negative_ttl(StatusCode::SERVICE_UNAVAILABLE, 60 * S);
         let world = world(if early { policy.early_refresh(1e9) } else { policy }, &[]);
-        world.set_mood(if early { Mood::Slow } else { Mood::Well });
+        world.set_behavior(if early { ServiceBehavior::Slow } else { ServiceBehavior::Well });
         world.get().await;
-        world.hand.advance(if early { 9 * S } else { 12 * S });
-        world.set_mood(Mood::Status(503));
+        world.manual.advance(if early { 9 * S } else { 12 * S });
+        world.set_behavior(ServiceBehavior::Status(503));
         for _ in 0..3 {
             let answer = world.get().await;
             assert_eq!((answer.status, answer.text()), (StatusCode::OK, "1"), "{early}");
@@ -544,10 +558,10 @@ async fn a_background_error_does_not_replace_the_stale_page() {
 async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
     let own = || swr().stale_if_error(30 * S).negative_ttl(StatusCode::NOT_FOUND, 5 * S);
     let errors = world(own(), &[]);
-    errors.set_mood(Mood::Status(404));
+    errors.set_behavior(ServiceBehavior::Status(404));
     errors.get().await;
-    errors.hand.advance(6 * S);
-    errors.set_mood(Mood::Well);
+    errors.manual.advance(6 * S);
+    errors.set_behavior(ServiceBehavior::Well);
     assert_eq!(errors.get().await.status, StatusCode::OK);
     let always = world(own(), &[("cache-control", "max-age=0"), ("etag", "\"1\"")]);
     always.get().await;
@@ -562,7 +576,7 @@ async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
 #[tokio::test(start_paused = true)]
 async fn a_304_that_makes_a_page_private_ends_its_stale_windows() {
     for background in [true, false] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, _) = origin(|request, call| match call {
             1 => numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call),
             2 => {
@@ -578,7 +592,7 @@ async fn a_304_that_makes_a_page_private_ends_its_stale_windows() {
             .policy(policy.stale_if_error(60 * S).cache_status(true).build().expect("a policy"))
             .layer(inner);
         send(&stack, get("/")).await;
-        hand.advance(12 * S);
+        manual.advance(12 * S);
         send(&stack, get("/")).await;
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -590,7 +604,7 @@ async fn a_304_that_makes_a_page_private_ends_its_stale_windows() {
 
 #[tokio::test(start_paused = true)]
 async fn hinted_stale_windows_survive_a_304() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let mut response = numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call);
         if request.headers().contains_key("if-none-match") {
@@ -605,7 +619,7 @@ async fn hinted_stale_windows_survive_a_304() {
         .layer(inner);
     send(&stack, get("/")).await;
     for _ in 0..3 {
-        hand.advance(12 * S);
+        manual.advance(12 * S);
         assert!(send(&stack, get("/")).await.is_hit());
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -623,11 +637,11 @@ async fn a_response_to_a_bogus_credential_removes_no_page() {
         &[("cache-control", "max-age=10"), ("etag", "\"1\"")],
     );
     world.get().await;
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Says("no-store"));
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Headers("no-store"));
     let bogus = world.send(get_with("/", &[("x-api-key", "bogus")])).await.expect("an answer");
     assert_eq!(bogus.text(), "2");
-    world.set_mood(Mood::Error);
+    world.set_behavior(ServiceBehavior::Error);
     assert_eq!(world.get().await.text(), "1", "the page is still served if the service fails");
 }
 
@@ -638,8 +652,8 @@ async fn a_follower_with_max_age_gets_no_older_response() {
         &[("cache-control", "max-age=10")],
     );
     world.get().await;
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Hangs);
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Hangs);
     let strict = || world.send(get_with("/", &[("cache-control", "max-age=11")]));
     let (lenient, strict) = tokio::join!(world.get(), strict());
     assert_eq!(lenient.status, StatusCode::OK);
@@ -668,30 +682,30 @@ async fn pages_keyed_by_fields_of_the_visitor_are_not_served_stale() {
     ] {
         let world = world(policy, lines);
         world.send(get_with("/", &[line])).await.expect("an answer");
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         assert_eq!(world.send(get_with("/", &[line])).await.expect("an answer").text(), "2", "{lines:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_head_gets_the_stale_page_and_replaces_nothing() {
-    for mood in [Mood::Error, Mood::Status(503), Mood::Hangs] {
+    for behavior in [ServiceBehavior::Error, ServiceBehavior::Status(503), ServiceBehavior::Hangs] {
         let world = world(sie().origin_timeout(5 * S), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
-        world.set_mood(mood);
+        world.manual.advance(12 * S);
+        world.set_behavior(behavior);
         let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
         assert_eq!(
             (head.status, head.text(), head.header("content-length")),
             (StatusCode::OK, "", Some("1"))
         );
-        world.set_mood(Mood::Well);
+        world.set_behavior(ServiceBehavior::Well);
         assert_eq!(world.send(request("HEAD", "/", &[])).await.expect("an answer").detail(), Some("head"));
-        world.set_mood(mood);
+        world.set_behavior(behavior);
         assert_eq!(world.get().await.text(), "1", "the HEAD request has replaced nothing");
     }
     let world = world(short().origin_timeout(5 * S), &[]);
-    world.set_mood(Mood::Hangs);
+    world.set_behavior(ServiceBehavior::Hangs);
     let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
     assert_eq!(head.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(world.cache.flights(), 0);
@@ -705,7 +719,7 @@ async fn refresh_without_removes_an_extension_from_the_refresh() {
     struct Route;
     let world = world(swr().refresh_without::<Session>(), &[]);
     world.get().await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let mut request = get("/");
     request.extensions_mut().insert(Session);
     request.extensions_mut().insert(Route);
@@ -722,8 +736,8 @@ async fn a_failed_head_with_range_gets_the_whole_stale_head() {
     world.get().await;
     let fresh = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
     assert_eq!((fresh.status, fresh.text()), (StatusCode::OK, ""));
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Status(503));
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Status(503));
     let head = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
     assert_eq!((head.status, head.text()), (StatusCode::OK, ""));
 }
@@ -732,8 +746,8 @@ async fn a_failed_head_with_range_gets_the_whole_stale_head() {
 async fn a_refresh_that_times_out_counts_as_failed() {
     let world = world(swr().origin_timeout(5 * S).error_predicate(|r| r.status == 500), &[]);
     world.get().await;
-    world.hand.advance(12 * S);
-    world.set_mood(Mood::Hangs);
+    world.manual.advance(12 * S);
+    world.set_behavior(ServiceBehavior::Hangs);
     world.get().await;
     tokio::time::sleep(6 * S).await;
     let refreshes = world.cache.refreshes();
@@ -746,8 +760,8 @@ async fn a_refresh_that_leaves_the_page_stale_is_not_repeated_at_once() {
     for status in [429, 501, 400, 405, 505] {
         let world = world(swr(), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
-        world.set_mood(Mood::Status(status));
+        world.manual.advance(12 * S);
+        world.set_behavior(ServiceBehavior::Status(status));
         for _ in 0..20 {
             assert_eq!(world.get().await.text(), "1");
             world.settle().await;
@@ -759,7 +773,7 @@ async fn a_refresh_that_leaves_the_page_stale_is_not_repeated_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_304_to_a_bogus_credential_removes_no_page() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         let bogus = request.headers().contains_key("x-api-key");
         let mut response = match bogus {
@@ -776,7 +790,7 @@ async fn a_304_to_a_bogus_credential_removes_no_page() {
     let policy = Policy::rfc9111().stale_if_error(60 * S).cache_status(true);
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     send(&stack, get_with("/", &[("x-api-key", "bogus")])).await;
     let after = send(&stack, get("/")).await;
     assert_eq!((after.status, after.text()), (StatusCode::OK, "1"));
@@ -784,7 +798,7 @@ async fn a_304_to_a_bogus_credential_removes_no_page() {
 
 #[tokio::test(start_paused = true)]
 async fn a_must_revalidate_variant_is_not_served_stale() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         if request.headers().contains_key("if-none-match") {
             let mut response = with_lines(&[("etag", "\"1\""), ("vary", "x-a")], "");
@@ -797,22 +811,22 @@ async fn a_must_revalidate_variant_is_not_served_stale() {
     });
     let stack =
         SiteCacheLayer::new(&cache).policy(swr().cache_status(true).build().expect("a policy")).layer(inner);
-    let ask = |a: &'static str| {
+    let request_page = |a: &'static str| {
         let stack = stack.clone();
         async move { send(&stack, get_with("/", &[("x-a", a)])).await }
     };
-    ask("strict").await;
-    ask("lax").await;
-    hand.advance(12 * S);
-    ask("lax").await;
+    request_page("strict").await;
+    request_page("lax").await;
+    manual.advance(12 * S);
+    request_page("lax").await;
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
-    hand.advance(5 * S);
-    let fresh = ask("strict").await;
+    manual.advance(5 * S);
+    let fresh = request_page("strict").await;
     assert!(fresh.is_hit());
-    hand.advance(7 * S);
-    let stale = ask("strict").await;
+    manual.advance(7 * S);
+    let stale = request_page("strict").await;
     assert!(
         !stale.header("cache-status").expect("the field is set").contains("detail=stale"),
         "{:?}",
@@ -824,8 +838,8 @@ async fn a_must_revalidate_variant_is_not_served_stale() {
 async fn stale_responses_get_no_lifetime_for_downstream_caches() {
     let world = world(sie().client_max_age(3600 * S), &[]);
     world.get().await;
-    world.hand.advance(30 * S);
-    world.set_mood(Mood::Status(503));
+    world.manual.advance(30 * S);
+    world.set_behavior(ServiceBehavior::Status(503));
     let answer = world.get().await;
     assert_eq!(answer.header("cache-control"), Some("max-age=0, must-revalidate"));
 }
@@ -836,7 +850,7 @@ fn a_stale_page_is_served_on_a_runtime_without_a_timer() {
     runtime.block_on(async {
         let world = world(swr(), &[]);
         world.get().await;
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         assert_eq!(world.get().await.text(), "1");
     });
 }
@@ -845,7 +859,7 @@ fn a_stale_page_is_served_on_a_runtime_without_a_timer() {
 async fn a_panic_in_refresh_request_does_not_fail_the_request() {
     let world = world(swr().refresh_request(|_| panic!("hook")), &[]);
     world.get().await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     let shop = world.shop.clone();
     let answer =
         tokio::spawn(async move { read(shop.oneshot(get("/")).await.expect("an answer")).await }).await;
@@ -857,21 +871,22 @@ async fn a_panic_in_refresh_request_does_not_fail_the_request() {
 #[tokio::test(start_paused = true)]
 async fn staleness_on_arrival_counts_against_stale_windows() {
     let mut failed = Vec::new();
-    for (said, asked, fails) in [
+    for (response_control, request_control, fails) in [
         ("max-age=10", "max-stale=5", false),
         ("max-age=10, stale-while-revalidate=20", "", false),
         ("max-age=10, stale-if-error=20", "", true),
     ] {
         let (stack, calls, _) = standing(proxy(), move |_, call| match call {
-            1 => numbered(&[("cache-control", said), ("etag", "\"1\""), ("age", "5000")], call),
+            1 => numbered(&[("cache-control", response_control), ("etag", "\"1\""), ("age", "5000")], call),
             _ if fails => with_status(503, numbered(&[], call)),
-            _ => numbered(&[("cache-control", said), ("etag", "\"2\"")], call),
+            _ => numbered(&[("cache-control", response_control), ("etag", "\"2\"")], call),
         });
         send(&stack, get("/")).await;
-        let lines: &[_] = if asked.is_empty() { &[] } else { &[("cache-control", asked)] };
+        let lines: &[_] =
+            if request_control.is_empty() { &[] } else { &[("cache-control", request_control)] };
         let answer = send(&stack, get_with("/", lines)).await;
         if answer.text() != "2" {
-            failed.push((said, asked, answer.headers, calls.count()));
+            failed.push((response_control, request_control, answer.headers, calls.count()));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");

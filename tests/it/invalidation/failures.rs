@@ -14,7 +14,7 @@ use tower_response_cache::{Cache, Invalidation, Policy};
 /// Stores whose invalidations fail: a remote store and a local one.
 pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];
 
-type Provoked = Pin<Box<dyn Future<Output = Option<Answer>>>>;
+type CauseFuture = Pin<Box<dyn Future<Output = Option<Answer>>>>;
 
 fn cache(fault: Fault) -> Cache {
     Cache::new(Faulty::new(memory_store(1 << 20), fault))
@@ -28,22 +28,22 @@ fn invalidating_page(_: &Request<Body>) -> Response<Body> {
     changed(numbered(&[], 1), Invalidation::tag("t"))
 }
 
-fn after_a_write(fault: Fault) -> Provoked {
+fn after_a_write(fault: Fault) -> CauseFuture {
     Box::pin(async move {
         Some(send(&stack(fault, policy(), |_| numbered(&[], 1)), request("POST", "/", &[])).await)
     })
 }
 
-fn by_a_gateway(fault: Fault) -> Provoked {
+fn by_a_gateway(fault: Fault) -> CauseFuture {
     let answer = |_: &Request<Body>| with_status(numbered(&[], 1), 502);
     Box::pin(async move { Some(send(&stack(fault, policy(), answer), request("PUT", "/", &[])).await) })
 }
 
-fn by_a_page_that_is_stored(fault: Fault) -> Provoked {
+fn by_a_page_that_is_stored(fault: Fault) -> CauseFuture {
     Box::pin(async move { Some(send(&stack(fault, policy(), invalidating_page), get("/")).await) })
 }
 
-fn by_a_page_that_is_not_stored(fault: Fault) -> Provoked {
+fn by_a_page_that_is_not_stored(fault: Fault) -> CauseFuture {
     let answer = |request: &Request<Body>| {
         let mut response = invalidating_page(request);
         response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
@@ -52,7 +52,7 @@ fn by_a_page_that_is_not_stored(fault: Fault) -> Provoked {
     Box::pin(async move { Some(send(&stack(fault, policy(), answer), get("/")).await) })
 }
 
-fn by_a_post_that_would_be_kept(fault: Fault) -> Provoked {
+fn by_a_post_that_would_be_kept(fault: Fault) -> CauseFuture {
     let answer =
         |_: &Request<Body>| numbered(&[("cache-control", "max-age=60"), ("content-location", "/")], 1);
     let policy = || Policy::rfc9111();
@@ -74,7 +74,7 @@ pub(crate) fn begun(fault: Fault) -> impl Future<Output = Result<Response<()>, I
     async move { Ok(stack.oneshot(request("POST", "/", &[])).await?.map(drop)) }
 }
 
-fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
+fn by_a_write_whose_client_leaves(fault: Fault) -> CauseFuture {
     Box::pin(async move {
         let mut write = Box::pin(begun(fault));
         assert!(futures::poll!(&mut write).is_pending());
@@ -83,10 +83,10 @@ fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
 }
 
 /// A name, and a function that causes an automatic invalidation.
-pub(crate) type Way = (&'static str, fn(Fault) -> Provoked);
+pub(crate) type InvalidationCause = (&'static str, fn(Fault) -> CauseFuture);
 
 /// Returns every cause of an automatic invalidation, with its name.
-pub(crate) fn ways() -> [Way; 6] {
+pub(crate) fn invalidation_causes() -> [InvalidationCause; 6] {
     [
         ("a write", after_a_write),
         ("a gateway", by_a_gateway),
@@ -100,7 +100,7 @@ pub(crate) fn ways() -> [Way; 6] {
 #[tokio::test(start_paused = true)]
 async fn a_failed_invalidation_is_the_detail_of_cache_status() {
     for fault in FAULTS {
-        for (name, provoke) in ways() {
+        for (name, provoke) in invalidation_causes() {
             let Some(answer) = provoke(fault).await else { continue };
             assert_eq!(answer.detail(), Some("invalidation-queued"), "{fault:?} {name}");
         }

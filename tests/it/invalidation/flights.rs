@@ -60,7 +60,7 @@ fn streaming(
 
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_flight_older_than_an_invalidation() {
-    for &kept in ALL {
+    for &setup in ALL {
         for soft in [false, true] {
             for what in [
                 Invalidation::path("/a/b"),
@@ -75,30 +75,34 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
                 let what = if soft { what.soft() } else { what };
                 // Before the head, between head and body, and during the body.
                 for when in [10, 30, 50] {
-                    let (cache, _hand) = kept.cache(0);
+                    let (cache, _manual) = setup.cache(0);
                     let data = Arc::new(AtomicU64::new(1));
                     let (inner, _) = streaming(&data);
                     let stack = SiteCacheLayer::new(&cache)
                         .policy(windowed().build().expect("a policy"))
                         .layer(inner);
-                    let ask = || {
+                    let request_page = || {
                         let call = stack.clone().oneshot(get_with("/a/b?x=1", &[A]));
                         tokio::spawn(async move { read(call.await.expect("infallible")).await })
                     };
-                    let (leader, follower) = (ask(), ask());
+                    let (leader, follower) = (request_page(), request_page());
                     sleep(when * MS).await;
                     data.store(2, Ordering::SeqCst);
                     invalidate(&cache, what.clone()).await;
-                    let (one, other) = (ask(), ask());
+                    let (one, other) = (request_page(), request_page());
                     for after in [one, other] {
-                        assert_eq!(after.await.expect("no panic").text(), "22", "{kept:?} {what:?} {when}");
+                        assert_eq!(after.await.expect("no panic").text(), "22", "{setup:?} {what:?} {when}");
                     }
                     for before in [leader, follower] {
                         let answer = before.await.expect("no panic");
                         assert!(["11", "22"].contains(&answer.text()), "{answer:?}");
                     }
                     settle().await;
-                    assert_eq!(ask().await.expect("no panic").text(), "22", "{kept:?} {what:?} {when}");
+                    assert_eq!(
+                        request_page().await.expect("no panic").text(),
+                        "22",
+                        "{setup:?} {what:?} {when}"
+                    );
                     assert_eq!(cache.flights(), 0);
                 }
             }
@@ -108,30 +112,30 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_after_a_tag_invalidation_share_one_flight() {
-    for &kept in ALL {
+    for &setup in ALL {
         for soft in [false, true] {
             // Before the head, when the tags are still unknown, and during the body.
             for when in [10, 50] {
-                let (cache, _hand) = kept.cache(0);
+                let (cache, _manual) = setup.cache(0);
                 let data = Arc::new(AtomicU64::new(1));
                 let (inner, calls) = streaming(&data);
                 let stack =
                     SiteCacheLayer::new(&cache).policy(lasting().build().expect("a policy")).layer(inner);
-                let ask = || {
+                let request_page = || {
                     let call = stack.clone().oneshot(get("/"));
                     tokio::spawn(async move { read(call.await.expect("infallible")).await })
                 };
-                let first = ask();
+                let first = request_page();
                 sleep(when * MS).await;
                 data.store(2, Ordering::SeqCst);
                 let what = Invalidation::tag("t");
                 invalidate(&cache, if soft { what.soft() } else { what }).await;
-                let all: Vec<_> = (0..8).map(|_| ask()).collect();
+                let all: Vec<_> = (0..8).map(|_| request_page()).collect();
                 for after in all {
-                    assert_eq!(after.await.expect("no panic").text(), "22", "{kept:?} {soft} {when}");
+                    assert_eq!(after.await.expect("no panic").text(), "22", "{setup:?} {soft} {when}");
                 }
                 first.await.expect("no panic");
-                assert_eq!(calls.load(Ordering::SeqCst), 2, "{kept:?} {soft} {when}");
+                assert_eq!(calls.load(Ordering::SeqCst), 2, "{setup:?} {soft} {when}");
             }
         }
     }
@@ -139,15 +143,15 @@ async fn requests_after_a_tag_invalidation_share_one_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_join_a_flight_after_an_unrelated_invalidation() {
-    for &kept in ALL {
+    for &setup in ALL {
         let mut calls_made = Vec::new();
         // Scopes may share buckets in one namespace, but not in every one.
         for attempt in 0..5 {
-            let (cache, _hand) = kept.cache(attempt);
+            let (cache, _manual) = setup.cache(attempt);
             let (inner, calls) = slow(&["t"], &[]);
             let stack = layered(&cache, lasting(), inner);
-            let ask = || begin(&stack, get_with("/a/b?x=1", &[A]));
-            let first = ask();
+            let request_page = || begin(&stack, get_with("/a/b?x=1", &[A]));
+            let first = request_page();
             sleep(20 * MS).await;
             for what in [
                 Invalidation::path("/a"),
@@ -160,7 +164,7 @@ async fn requests_join_a_flight_after_an_unrelated_invalidation() {
             ] {
                 invalidate(&cache, what).await;
             }
-            let second = ask();
+            let second = request_page();
             let both = [first.await.expect("no panic"), second.await.expect("no panic")];
             settle().await;
             let hit = send(&stack, get_with("/a/b?x=1", &[A])).await;
@@ -170,7 +174,7 @@ async fn requests_join_a_flight_after_an_unrelated_invalidation() {
                 break;
             }
         }
-        assert_eq!(calls_made.last(), Some(&1), "{kept:?} {calls_made:?}");
+        assert_eq!(calls_made.last(), Some(&1), "{setup:?} {calls_made:?}");
     }
 }
 
@@ -278,7 +282,7 @@ async fn a_concurrent_invalidation_covers_a_post_response() {
     let lines = [("cache-control", "max-age=60"), ("content-location", "/list")];
     let mut kept = 0;
     for delay in 0..40 {
-        let (cache, _) = Kept::Outside.cache(0);
+        let (cache, _) = StoreSetup::Remote.cache(0);
         let (handle, answered) = (cache.clone(), Arc::new(tokio::sync::Notify::new()));
         let notify = Arc::clone(&answered);
         let inner = service_fn(move |_: Request<Body>| {

@@ -69,8 +69,8 @@ fn names() -> Vec<(Invalidation, &'static [usize])> {
 /// lost.
 ///
 /// Panics if a covered target is still a hit.
-async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) -> Vec<usize> {
-    let (cache, _hand) = kept.cache(attempt);
+async fn lost(setup: StoreSetup, attempt: usize, what: &Invalidation, named: &[usize]) -> Vec<usize> {
+    let (cache, _manual) = setup.cache(attempt);
     let answer = |request: &Request<Body>, call| {
         let lines = [("vary", "accept-language"), ("cache-control", "max-age=600")];
         match request.uri().path() {
@@ -99,7 +99,7 @@ async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) 
             *head.method_mut() = http::Method::HEAD;
             for request in [head, request] {
                 let hit = send(stack, request).await.is_hit();
-                assert!(!(hit && named.contains(&at)), "{kept:?} {what:?} {at}");
+                assert!(!(hit && named.contains(&at)), "{setup:?} {what:?} {at}");
                 if !hit && !named.contains(&at) {
                     lost.push(at);
                 }
@@ -111,19 +111,19 @@ async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) 
 
 #[tokio::test(start_paused = true)]
 async fn a_scope_covers_exactly_its_entries_in_all_layers() {
-    for &kept in ALL {
+    for &setup in ALL {
         for (what, named) in names() {
             // Without a stale window, soft and hard invalidation have the same effect.
             for what in [what.clone(), what.soft()] {
                 let mut rest = Vec::new();
                 // Scopes may share buckets in one namespace, but not in every one.
                 for attempt in 0..5 {
-                    rest = lost(kept, attempt, &what, named).await;
+                    rest = lost(setup, attempt, &what, named).await;
                     if rest.is_empty() {
                         break;
                     }
                 }
-                assert!(rest.is_empty(), "{kept:?} {what:?} also invalidated {rest:?}");
+                assert!(rest.is_empty(), "{setup:?} {what:?} also invalidated {rest:?}");
             }
         }
     }
@@ -143,7 +143,7 @@ async fn a_subtree_matches_in_encoded_and_decoded_form() {
         let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
         fill(&stack, &[requested]).await;
         invalidate(&cache, Invalidation::subtree(named)).await;
-        assert!(!is_there(&stack, requested).await, "{named}");
+        assert!(!is_page_stored(&stack, requested).await, "{named}");
     }
 }
 
@@ -154,9 +154,9 @@ async fn a_uri_matches_by_the_keyed_part_of_its_query() {
     let stack = layered(&cache, ignoring, origin(|_, call| numbered(&[], call)).0);
     fill(&stack, &["/a?x=1&utm_source=mail"]).await;
     invalidate(&cache, Invalidation::uri("/a")).await;
-    assert!(is_there(&stack, "/a?x=1").await);
+    assert!(is_page_stored(&stack, "/a?x=1").await);
     invalidate(&cache, Invalidation::uri("/a?x=1")).await;
-    assert!(!is_there(&stack, "/a?x=1&utm_source=mail").await);
+    assert!(!is_page_stored(&stack, "/a?x=1&utm_source=mail").await);
 }
 
 struct Flavour {
@@ -228,7 +228,7 @@ async fn dependents_of_an_object_are_invalidated_and_others_stay() {
         fill(&stack, &paths).await;
         invalidate(&cache, what.clone()).await;
         for path in paths {
-            assert_eq!(is_there(&stack, path).await, !gone.contains(&path), "{what:?} {path}");
+            assert_eq!(is_page_stored(&stack, path).await, !gone.contains(&path), "{what:?} {path}");
         }
     }
     // `Cache::invalidate` accepts references.
@@ -237,13 +237,13 @@ async fn dependents_of_an_object_are_invalidated_and_others_stay() {
     fill(&stack, &["/", "/imprint"]).await;
     assert_eq!(cache.invalidate(&vanilla()).await, Delivery::Delivered);
     assert_eq!(cache.invalidate(&both[..]).await, Delivery::Delivered);
-    assert!(!is_there(&stack, "/").await && is_there(&stack, "/imprint").await);
+    assert!(!is_page_stored(&stack, "/").await && is_page_stored(&stack, "/imprint").await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handlers_invalidations_apply_on_success_only() {
-    for &kept in ALL {
-        let (cache, _hand) = kept.cache(0);
+    for &setup in ALL {
+        let (cache, _manual) = setup.cache(0);
         let (inner, _) = origin(|request, call| {
             if request.uri().path() != "/action" {
                 return tagged(["t"], &[], call);
@@ -265,12 +265,16 @@ async fn a_handlers_invalidations_apply_on_success_only() {
                     let lines: Vec<_> = [("x-status", text.as_str())].into_iter().chain(cookie).collect();
                     assert_eq!(send(&stack, request(method, "/action", &lines)).await.status, status);
                     // The response to a safe method does not wait for the store.
-                    if kept != Kept::Inside && ["GET", "HEAD", "OPTIONS"].contains(&method) {
+                    if setup != StoreSetup::Local && ["GET", "HEAD", "OPTIONS"].contains(&method) {
                         settle().await;
                     }
                     for path in ["/tagged", "/other"] {
                         let stays = status >= 400;
-                        assert_eq!(is_there(&stack, path).await, stays, "{kept:?} {method} {status} {path}");
+                        assert_eq!(
+                            is_page_stored(&stack, path).await,
+                            stays,
+                            "{setup:?} {method} {status} {path}"
+                        );
                     }
                 }
             }
@@ -282,7 +286,7 @@ async fn a_handlers_invalidations_apply_on_success_only() {
 async fn combined_invalidations_of_a_response_are_hard_if_one_is() {
     for (strengths, expected) in [([false, false], "gone"), ([true, false], "gone"), ([true, true], "stale")]
     {
-        let (cache, _hand) = Kept::Inside.cache(0);
+        let (cache, _manual) = StoreSetup::Local.cache(0);
         let (inner, _) = origin(move |request, call| {
             if request.method() == "GET" {
                 return numbered(&[], call);
@@ -299,7 +303,7 @@ async fn combined_invalidations_of_a_response_are_hard_if_one_is() {
             let answer = send(&stack, get(path)).await;
             assert_eq!((answer.is_hit(), is_stale(&answer)), (expected == "stale", expected == "stale"));
         }
-        assert!(is_there(&stack, "/c").await);
+        assert!(is_page_stored(&stack, "/c").await);
     }
 }
 
@@ -321,33 +325,33 @@ async fn an_axum_handler_returns_invalidations_with_its_response() {
             }),
         )
         .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")));
-    let ask = async |method: &str, path: &str| {
+    let request_page = async |method: &str, path: &str| {
         let request = request(method, path, &[]).map(axum::body::Body::new);
         read(app.clone().oneshot(request).await.expect("infallible")).await
     };
     for path in ["/a", "/b"] {
-        ask("GET", path).await;
-        assert!(ask("GET", path).await.is_hit());
+        request_page("GET", path).await;
+        assert!(request_page("GET", path).await.is_hit());
     }
-    ask("POST", "/save").await;
+    request_page("POST", "/save").await;
     for path in ["/a", "/b"] {
-        assert!(!ask("GET", path).await.is_hit(), "{path}");
+        assert!(!request_page("GET", path).await.is_hit(), "{path}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handlers_invalidation_runs_once_for_all_followers() {
-    let (cache, _hand) = Kept::Inside.cache(0);
+    let (cache, _manual) = StoreSetup::Local.cache(0);
     let inner = service_fn(|_: Request<Body>| async {
         sleep(50 * MS).await;
         Ok::<_, Infallible>(changed(numbered(&[], 1), Invalidation::path("/other")))
     });
     let stack = layered(&cache, lasting(), inner.boxed_clone());
-    let asks = futures::future::join_all((0..4).map(|_| send(&stack, get("/"))));
-    asks.await;
+    let requests = futures::future::join_all((0..4).map(|_| send(&stack, get("/"))));
+    requests.await;
     let others = layered(&cache, lasting(), origin(|_, call| numbered(&[], call)).0);
     fill(&others, &["/other"]).await;
     // A hit does not repeat the invalidation.
-    assert!(is_there(&stack, "/").await);
-    assert!(is_there(&others, "/other").await);
+    assert!(is_page_stored(&stack, "/").await);
+    assert!(is_page_stored(&others, "/other").await);
 }

@@ -19,14 +19,14 @@ async fn a_softly_invalidated_page_is_served_during_one_refresh() {
             Invalidation::all(),
             Invalidation::all().host("a.example"),
         ] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, calls) = origin(|_, call| tagged(["t"], &[], call));
             let stack = layered(&cache, windowed(), inner);
             send(&stack, get_with("/page", &[A])).await;
             settle().await;
             invalidate(&cache, what.clone().soft()).await;
-            let asks = futures::future::join_all((0..5).map(|_| send(&stack, get_with("/page", &[A]))));
-            for answer in asks.await {
+            let requests = futures::future::join_all((0..5).map(|_| send(&stack, get_with("/page", &[A]))));
+            for answer in requests.await {
                 assert_eq!((answer.text(), is_stale(&answer)), ("1", true), "{kept:?} {what:?}");
             }
             settle().await;
@@ -48,9 +48,9 @@ async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
             (&[("cache-control", "max-age=600, must-revalidate"), ("etag", "\"1\"")], true),
         ];
         for (lines, asked) in table {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, calls) = origin(move |request, call| {
-                let about = asks_about(request) || request.headers().contains_key("if-modified-since");
+                let about = has_validators(request) || request.headers().contains_key("if-modified-since");
                 assert_eq!(about, asked && call > 1, "{lines:?}");
                 if about { not_modified(lines) } else { numbered(lines, call) }
             });
@@ -72,9 +72,9 @@ async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
 #[tokio::test(start_paused = true)]
 async fn hard_invalidation_prevents_revalidation_and_stale_if_error() {
     for &kept in ALL {
-        let (cache, _hand) = kept.cache(0);
+        let (cache, _manual) = kept.cache(0);
         let (inner, _) = origin(|request, call| {
-            assert!(!asks_about(request));
+            assert!(!has_validators(request));
             with_status(numbered(&[("etag", "\"1\"")], call), if call == 1 { 200 } else { 503 })
         });
         let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
@@ -88,7 +88,7 @@ async fn hard_invalidation_prevents_revalidation_and_stale_if_error() {
 #[tokio::test(start_paused = true)]
 async fn a_softly_invalidated_page_is_served_if_the_service_fails() {
     for &kept in ALL {
-        let (cache, hand) = kept.cache(0);
+        let (cache, manual) = kept.cache(0);
         let (inner, _) =
             origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
         let stack = layered(&cache, lasting().stale_if_error(60 * S), inner);
@@ -96,7 +96,7 @@ async fn a_softly_invalidated_page_is_served_if_the_service_fails() {
         settle().await;
         invalidate(&cache, Invalidation::path("/").soft()).await;
         for (after, status) in [(0, 200), (59, 200), (2, 503)] {
-            hand.advance(after * S);
+            manual.advance(after * S);
             assert_eq!(send(&stack, get("/")).await.status, status, "{kept:?} {after}");
             settle().await;
         }
@@ -118,7 +118,7 @@ async fn a_soft_invalidation_never_undoes_a_hard_one() {
             vec![other.clone().and(hard.clone())],
             vec![Invalidation::all(), Invalidation::all().soft()],
         ] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, _) = origin(|_, call| tagged(["t"], &[("etag", "\"x\"")], call));
             let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
             send(&stack, get("/page")).await;
@@ -136,7 +136,7 @@ async fn a_soft_invalidation_never_undoes_a_hard_one() {
 async fn a_hard_invalidation_removes_a_page_that_is_served_stale() {
     for &kept in ALL {
         for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             // The background refresh fails.
             let (inner, _) =
                 origin(|_, call| with_status(tagged(["t"], &[], call), if call == 2 { 503 } else { 200 }));
@@ -160,7 +160,7 @@ async fn a_hard_invalidation_removes_a_page_that_is_served_stale() {
 async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
     for &kept in ALL {
         for moment in 0..60 {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             // Background refreshes fail, so the stored response stays.
             let (inner, _) =
                 origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
@@ -186,7 +186,7 @@ async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
     for &kept in ALL {
         // Hits before the invalidation: none, or enough to make the page one of the hottest.
         for visitors in [0, 200] {
-            let (cache, hand) = kept.cache(0);
+            let (cache, manual) = kept.cache(0);
             let (inner, _) =
                 origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
             let policy = Policy::app().default_ttl(24 * 3600 * S).stale_while_revalidate(30 * S);
@@ -196,9 +196,9 @@ async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
             }
             settle().await;
             invalidate(&cache, Invalidation::path("/").soft()).await;
-            hand.advance(3600 * S);
+            manual.advance(3600 * S);
             for (after, stale) in [(0, true), (15, true), (14, true), (2, false), (0, false)] {
-                hand.advance(after * S);
+                manual.advance(after * S);
                 let answer = send(&stack, get("/")).await;
                 assert_eq!(is_stale(&answer), stale, "{kept:?} {visitors} {after}");
                 settle().await;
@@ -210,7 +210,7 @@ async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
 #[tokio::test(start_paused = true)]
 async fn a_soft_invalidation_does_not_extend_a_begun_stale_window() {
     for &kept in ALL {
-        let (cache, hand) = kept.cache(0);
+        let (cache, manual) = kept.cache(0);
         let (inner, _) =
             origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
         let policy = Policy::app().default_ttl(10 * S).stale_while_revalidate(30 * S);
@@ -218,7 +218,7 @@ async fn a_soft_invalidation_does_not_extend_a_begun_stale_window() {
         send(&stack, get("/")).await;
         settle().await;
         for (after, stale) in [(25, true), (10, true), (4, true), (2, false)] {
-            hand.advance(after * S);
+            manual.advance(after * S);
             invalidate(&cache, Invalidation::path("/").soft()).await;
             assert_eq!(is_stale(&send(&stack, get("/")).await), stale, "{kept:?} {after}");
             settle().await;
@@ -229,7 +229,7 @@ async fn a_soft_invalidation_does_not_extend_a_begun_stale_window() {
 #[tokio::test(start_paused = true)]
 async fn each_softly_invalidated_variant_is_refreshed_separately() {
     for &kept in ALL {
-        let (cache, _hand) = kept.cache(0);
+        let (cache, _manual) = kept.cache(0);
         let (inner, calls) = origin(|request, call| {
             let language = request
                 .headers()
@@ -241,37 +241,40 @@ async fn each_softly_invalidated_variant_is_refreshed_separately() {
             response
         });
         let stack = layered(&cache, windowed(), inner);
-        let ask = async |path: &str, language: &str| {
+        let request_page = async |path: &str, language: &str| {
             let answer = send(&stack, get_with(path, &[("accept-language", language)])).await;
             settle().await;
             answer
         };
         for language in ["de", "en", "fr"] {
-            ask("/", language).await;
+            request_page("/", language).await;
         }
-        ask("/other", "de").await;
+        request_page("/other", "de").await;
         // First a tag of one variant, then the path that all variants share.
         invalidate(&cache, Invalidation::tag("fr").soft()).await;
-        assert_eq!((ask("/", "de").await.text(), ask("/", "en").await.text()), ("de 1", "en 2"));
-        assert!(is_stale(&ask("/", "fr").await));
-        assert_eq!((ask("/", "fr").await.text(), calls.count()), ("fr 5", 5));
+        assert_eq!(
+            (request_page("/", "de").await.text(), request_page("/", "en").await.text()),
+            ("de 1", "en 2")
+        );
+        assert!(is_stale(&request_page("/", "fr").await));
+        assert_eq!((request_page("/", "fr").await.text(), calls.count()), ("fr 5", 5));
         invalidate(&cache, Invalidation::path("/").soft()).await;
         for (language, before) in [("en", "en 2"), ("de", "de 1"), ("fr", "fr 5")] {
-            let answer = ask("/", language).await;
+            let answer = request_page("/", language).await;
             assert_eq!((answer.text(), is_stale(&answer)), (before, true), "{kept:?}");
         }
         for (language, after) in [("en", "en 6"), ("de", "de 7"), ("fr", "fr 8")] {
-            let answer = ask("/", language).await;
+            let answer = request_page("/", language).await;
             assert_eq!((answer.text(), answer.is_hit(), is_stale(&answer)), (after, true, false), "{kept:?}");
         }
-        assert_eq!(ask("/other", "de").await.text(), "de 4");
+        assert_eq!(request_page("/other", "de").await.text(), "de 4");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_soft_invalidation_leads_to_one_refresh() {
     for &kept in ALL {
-        let (cache, _hand) = kept.cache(0);
+        let (cache, _manual) = kept.cache(0);
         let (inner, calls) = origin(|_, call| tagged(["t"], &[("etag", &format!("\"{call}\""))], call));
         let stack = layered(&cache, windowed(), inner);
         send(&stack, get("/")).await;
@@ -294,7 +297,7 @@ async fn each_soft_invalidation_leads_to_one_refresh() {
 async fn a_page_invalidated_during_its_refresh_is_refreshed_again() {
     for &kept in ALL {
         for what in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::subtree("/")] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, calls) = slow(&["t"], &[]);
             let stack = layered(&cache, windowed(), inner);
             send(&stack, get("/")).await;
@@ -321,7 +324,7 @@ async fn a_page_invalidated_during_its_refresh_is_refreshed_again() {
 async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     for &kept in ALL {
         for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::uri("/")] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, calls) = slow(&["t"], &[]);
             let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
             send(&stack, get("/")).await;
@@ -331,8 +334,8 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
             sleep(30 * MS).await;
             assert_eq!(calls.count(), 2, "the refresh is running");
             invalidate(&cache, hard.clone()).await;
-            let asks = futures::future::join_all((0..3).map(|_| send(&stack, get("/"))));
-            for answer in asks.await {
+            let requests = futures::future::join_all((0..3).map(|_| send(&stack, get("/"))));
+            for answer in requests.await {
                 assert_eq!((answer.text(), is_stale(&answer)), ("3", false), "{kept:?} {hard:?}");
             }
             settle().await;
@@ -347,7 +350,7 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
 async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {
         for soft in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, _) = slow(&["t"], &[]);
             let stack = layered(&cache, windowed(), inner);
             let first = begin(&stack, get("/"));
@@ -366,8 +369,8 @@ async fn a_first_fetch_invalidated_softly_is_not_shared() {
 #[tokio::test(start_paused = true)]
 async fn a_background_304_freshens_the_page_and_keeps_its_tags() {
     for &kept in ALL {
-        let (cache, _hand) = kept.cache(0);
-        let (inner, calls) = origin(|request, call| match asks_about(request) {
+        let (cache, _manual) = kept.cache(0);
+        let (inner, calls) = origin(|request, call| match has_validators(request) {
             true => not_modified(&[("etag", "\"1\"")]),
             false => tagged(["t"], &[("etag", "\"1\"")], call),
         });

@@ -27,8 +27,8 @@ async fn tags_in_a_field_count_only_if_the_field_is_enabled() {
             let stack = layered(&cache, lasting().read_tags_from(enabled), inner);
             fill(&stack, &["/", "/hinted"]).await;
             invalidate(&cache, Invalidation::tag("t")).await;
-            assert_eq!(is_there(&stack, "/").await, !reads, "{name}");
-            assert!(!is_there(&stack, "/hinted").await, "tags from hints always count");
+            assert_eq!(is_page_stored(&stack, "/").await, !reads, "{name}");
+            assert!(!is_page_stored(&stack, "/hinted").await, "tags from hints always count");
         }
     }
     // By default, only `Cache-Groups` is read.
@@ -37,7 +37,7 @@ async fn tags_in_a_field_count_only_if_the_field_is_enabled() {
         let stack = layered(&cache, lasting(), origin(move |_, call| numbered(&[(name, value)], call)).0);
         fill(&stack, &["/"]).await;
         invalidate(&cache, Invalidation::tag("t")).await;
-        assert_eq!(is_there(&stack, "/").await, field != TagField::CacheGroups, "{name}");
+        assert_eq!(is_page_stored(&stack, "/").await, field != TagField::CacheGroups, "{name}");
     }
 }
 
@@ -74,7 +74,7 @@ async fn a_response_with_malformed_or_excessive_tags_is_not_stored() {
         let stack = layered(&cache, lasting(), inner);
         let first = send(&stack, get("/")).await;
         let shown = (groups.map(|line| line.len()), hinted.len());
-        assert_eq!(is_there(&stack, "/").await, stored, "{shown:?}");
+        assert_eq!(is_page_stored(&stack, "/").await, stored, "{shown:?}");
         assert_eq!(first.detail(), (!stored).then_some("tags"), "{shown:?}");
     }
 }
@@ -92,7 +92,7 @@ async fn tags_of_all_field_lines_and_all_hints_are_combined() {
     for tag in ["one", "two", "inner", "outer"] {
         fill(&stack, &["/"]).await;
         invalidate(&cache, Invalidation::tag(tag)).await;
-        assert!(!is_there(&stack, "/").await, "{tag}");
+        assert!(!is_page_stored(&stack, "/").await, "{tag}");
     }
 }
 
@@ -116,7 +116,7 @@ async fn a_write_invalidates_cache_groups_on_its_own_host_only() {
             ("OPTIONS", 200, "\"g\"", false),
         ];
         for (method, status, line, goes) in table {
-            let (cache, _hand) = kept.cache(0);
+            let (cache, _manual) = kept.cache(0);
             let (inner, _) = origin(move |request, call| match request.uri().path() {
                 "/action" => with_status(
                     numbered(&[("cache-group-invalidation", line), ("cache-control", "no-store")], call),
@@ -162,10 +162,10 @@ fn tag_fields(answer: &Answer) -> [Option<&str>; 3] {
 
 #[tokio::test(start_paused = true)]
 async fn tags_are_emitted_in_the_selected_fields_only() {
-    type Told = [Option<&'static str>; 3];
-    let as_it_came: Told = [Some("\"g\""), Some("k"), None];
-    let table: [(Option<Vec<TagField>>, Told); 5] = [
-        (None, as_it_came),
+    type ClientTags = [Option<&'static str>; 3];
+    let unchanged: ClientTags = [Some("\"g\""), Some("k"), None];
+    let table: [(Option<Vec<TagField>>, ClientTags); 5] = [
+        (None, unchanged),
         (Some(vec![]), [None, None, None]),
         (Some(vec![TagField::CacheGroups]), [Some("\"g\", \"h\""), None, None]),
         (Some(vec![TagField::SurrogateKey]), [None, Some("g h"), None]),
@@ -200,8 +200,8 @@ async fn tags_are_emitted_in_the_selected_fields_only() {
 async fn stored_tags_are_emitted_after_a_304_without_tags() {
     for background in [false, true] {
         for fields in [vec![TagField::SurrogateKey], vec![TagField::CacheGroups], vec![]] {
-            let (cache, hand) = timed();
-            let (inner, calls) = origin(|request, call| match asks_about(request) {
+            let (cache, manual) = timed();
+            let (inner, calls) = origin(|request, call| match has_validators(request) {
                 true => not_modified(&[("etag", "\"1\""), ("cache-control", "max-age=10")]),
                 false => {
                     let lines =
@@ -213,7 +213,7 @@ async fn stored_tags_are_emitted_after_a_304_without_tags() {
             let stack = layered(&cache, policy.emit_tags_in(fields.clone()), inner);
             let first = send(&stack, get("/")).await;
             for round in 1..=3 {
-                hand.advance(12 * S);
+                manual.advance(12 * S);
                 for moment in ["at once", "after", "later"] {
                     let answer = send(&stack, get("/")).await;
                     settle().await;
@@ -232,8 +232,8 @@ async fn stored_tags_are_emitted_after_a_304_without_tags() {
 /// The policy emits no tag fields, so the client gets no tag fields of the 304 either.
 #[tokio::test(start_paused = true)]
 async fn a_304_that_is_not_stored_emits_no_internal_tags() {
-    let (cache, hand) = timed();
-    let (inner, _) = origin(|request, call| match asks_about(request) {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|request, call| match has_validators(request) {
         true => not_modified(&[("etag", "\"1\""), ("cache-control", "private"), ("cache-groups", "\"g\"")]),
         false => {
             let lines = [("etag", "\"1\""), ("cache-control", "max-age=10"), ("cache-groups", "\"g\"")];
@@ -242,7 +242,7 @@ async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     });
     let stack = layered(&cache, lasting().emit_tags_in([]), inner);
     assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
 }
 
@@ -292,11 +292,11 @@ async fn a_304_without_tags_keeps_the_stored_tags() {
             ("surrogate-key", &[("surrogate-key", "t")]),
         ] {
             for tells in [None, Some([TagField::CacheTag; 0])] {
-                let (cache, hand) = kept.cache(0);
+                let (cache, manual) = kept.cache(0);
                 let (inner, calls) = origin(move |request, call| {
                     let own = [("etag", "\"1\""), ("cache-control", "max-age=10")];
                     let all: Vec<_> = own.iter().chain(lines).copied().collect();
-                    match (asks_about(request), by) {
+                    match (has_validators(request), by) {
                         (true, _) => not_modified(&own),
                         (false, "hints") => tagged(["t"], &all, call),
                         (false, _) => numbered(&all, call),
@@ -311,7 +311,7 @@ async fn a_304_without_tags_keeps_the_stored_tags() {
                 send(&stack, get_with("/", &[A])).await;
                 for _ in 0..2 {
                     settle().await;
-                    hand.advance(12 * S);
+                    manual.advance(12 * S);
                     let confirmed = send(&stack, get_with("/", &[A])).await;
                     assert_eq!((confirmed.text(), confirmed.is_hit()), ("1", false), "{kept:?} {by}");
                 }
@@ -332,8 +332,8 @@ async fn a_304_without_tags_keeps_the_stored_tags() {
 async fn a_304_can_add_tags_and_malformed_ones_remove_the_page() {
     for (line, kept) in [("\"new\"", true), ("new", false)] {
         for tag in ["old", "new"] {
-            let (cache, hand) = timed();
-            let (inner, _) = origin(move |request, call| match asks_about(request) {
+            let (cache, manual) = timed();
+            let (inner, _) = origin(move |request, call| match has_validators(request) {
                 true => not_modified(&[("etag", "\"1\""), ("cache-groups", line)]),
                 false => numbered(
                     &[("etag", "\"1\""), ("cache-control", "max-age=10"), ("cache-groups", "\"old\"")],
@@ -342,12 +342,12 @@ async fn a_304_can_add_tags_and_malformed_ones_remove_the_page() {
             });
             let stack = layered(&cache, lasting(), inner);
             send(&stack, get("/")).await;
-            hand.advance(12 * S);
+            manual.advance(12 * S);
             assert_eq!(send(&stack, get("/")).await.text(), "1");
-            assert_eq!(is_there(&stack, "/").await, kept, "{line}");
+            assert_eq!(is_page_stored(&stack, "/").await, kept, "{line}");
             if kept {
                 invalidate(&cache, Invalidation::tag(tag)).await;
-                assert!(!is_there(&stack, "/").await, "{tag}");
+                assert!(!is_page_stored(&stack, "/").await, "{tag}");
             }
         }
     }
@@ -355,25 +355,25 @@ async fn a_304_can_add_tags_and_malformed_ones_remove_the_page() {
 
 #[tokio::test(start_paused = true)]
 async fn a_variant_freshened_by_the_304_of_another_keeps_its_tags() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let lines = [("etag", "\"1\""), ("cache-control", "max-age=10"), ("vary", "x-a")];
-        if asks_about(request) {
+        if has_validators(request) {
             return not_modified(&lines);
         }
         let variant = request.headers().get("x-a").map_or("none", |value| value.to_str().expect("text"));
         tagged([variant], &lines, call)
     });
     let stack = layered(&cache, lasting(), inner);
-    let ask = async |variant: &str| send(&stack, get_with("/", &[("x-a", variant)])).await;
-    ask("one").await;
-    ask("two").await;
-    hand.advance(12 * S);
-    ask("one").await;
-    assert!(ask("two").await.is_hit(), "freshened");
+    let request_page = async |variant: &str| send(&stack, get_with("/", &[("x-a", variant)])).await;
+    request_page("one").await;
+    request_page("two").await;
+    manual.advance(12 * S);
+    request_page("one").await;
+    assert!(request_page("two").await.is_hit(), "freshened");
     invalidate(&cache, Invalidation::tag("two")).await;
-    assert!(ask("one").await.is_hit());
-    assert_eq!((ask("two").await.text(), calls.count()), ("4", 4));
+    assert!(request_page("one").await.is_hit());
+    assert_eq!((request_page("two").await.text(), calls.count()), ("4", 4));
 }
 
 /// RFC 9110 section 4.2.4: userinfo is not part of the host.

@@ -125,12 +125,12 @@ async fn a_follower_gets_no_coding_that_it_does_not_accept() {
     });
     let stack =
         SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner).boxed_clone();
-    let ask = |coding: &str| {
+    let request_page = |coding: &str| {
         let answer = stack.clone().oneshot(offering(coding));
         tokio::spawn(async move { read(answer.await.expect("infallible")).await })
     };
-    let (leader, wrong) = (ask("gzip"), ask("br"));
-    let (alike, wrong_too) = (ask("gzip, br"), ask("br"));
+    let (leader, wrong) = (request_page("gzip"), request_page("br"));
+    let (alike, wrong_too) = (request_page("gzip, br"), request_page("br"));
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }

@@ -257,14 +257,14 @@ async fn each_forwarded_host_must_be_in_the_list_of_hosts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_has_the_fields_of_its_key() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(echo);
     let policy = policy().stale_while_revalidate(Duration::from_secs(600));
     let stack =
         SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let of = |value| get_with("/", &[("forwarded", value)]);
     send(&stack, of("proto=https")).await;
-    hand.advance(2 * MINUTE);
+    manual.advance(2 * MINUTE);
     send(&stack, of("for=192.0.2.1;proto=HTTPS")).await;
     cache.shutdown().await;
     let new = send(&stack, of("proto=https")).await;

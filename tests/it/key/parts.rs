@@ -8,7 +8,11 @@ use tower_response_cache::key::{KeyPart, QueryKey};
 use tower_response_cache::policy::PolicyBuilder;
 
 /// Returns a site whose page shows these fields as the handler sees them.
-fn shows(policy: PolicyBuilder, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
+fn site_showing(
+    policy: PolicyBuilder,
+    fields: &'static [&'static str],
+    vary: &'static str,
+) -> (Stack, Calls) {
     site(policy, move |request, _| {
         let seen = fields
             .iter()
@@ -29,7 +33,7 @@ async fn check(stack: &Stack, table: &[(Lines<'_>, &str, bool)]) {
 #[tokio::test]
 async fn a_page_has_one_entry_per_language_of_the_site() {
     let policy = policy().vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
-    let (stack, calls) = shows(policy, &["accept-language"], "Accept-Language");
+    let (stack, calls) = site_showing(policy, &["accept-language"], "Accept-Language");
     check(
         &stack,
         &[
@@ -55,7 +59,7 @@ async fn entries_are_limited_to_codings_and_formats_of_the_site() {
     let policy = policy()
         .vary_by_part(KeyPart::encoding(["br", "gzip"]).expect("valid"))
         .vary_by_part(KeyPart::format(["text/html", "application/json"]).expect("valid"));
-    let (stack, calls) = shows(policy, &["accept-encoding", "accept"], "Accept-Encoding, Accept");
+    let (stack, calls) = site_showing(policy, &["accept-encoding", "accept"], "Accept-Encoding, Accept");
     check(
         &stack,
         &[
@@ -80,7 +84,7 @@ async fn entries_are_limited_to_codings_and_formats_of_the_site() {
 
 #[tokio::test]
 async fn without_a_language_part_each_spelling_has_its_own_entry() {
-    let (stack, _) = shows(policy(), &["accept-language"], "Accept-Language");
+    let (stack, _) = site_showing(policy(), &["accept-language"], "Accept-Language");
     check(
         &stack,
         &[
@@ -110,7 +114,7 @@ async fn key_parts_compose_and_absent_differs_from_empty() {
         let tenant = request.extensions().get::<Tenant>().map_or("-", |tenant| tenant.0);
         with_lines(&[], format!("{tenant} {:?}", request.headers().get("x-visitor")))
     });
-    let ask = |tenant: Option<&'static str>, visitor: Option<&'static str>| {
+    let request_page = |tenant: Option<&'static str>, visitor: Option<&'static str>| {
         let mut request = get("/");
         if let Some(tenant) = tenant {
             request.extensions_mut().insert(Tenant(tenant));
@@ -129,7 +133,7 @@ async fn key_parts_compose_and_absent_differs_from_empty() {
         (None, None, "- None", false),
         (None, Some("not a number"), "- None", true),
     ] {
-        let answer = send(&stack, ask(tenant, visitor)).await;
+        let answer = send(&stack, request_page(tenant, visitor)).await;
         assert_eq!((answer.text(), answer.is_hit()), (page, hit), "{tenant:?} {visitor:?}");
     }
 }
@@ -137,7 +141,7 @@ async fn key_parts_compose_and_absent_differs_from_empty() {
 #[tokio::test]
 async fn fields_can_be_keyed_without_vary() {
     let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static));
-    let (stack, _) = shows(policy, &["hx-request", "rsc"], "");
+    let (stack, _) = site_showing(policy, &["hx-request", "rsc"], "");
     check(
         &stack,
         &[
@@ -270,7 +274,7 @@ async fn unkeyed_inputs_can_be_reported_with_and_without_stripping() {
         if strict {
             policy = policy.strip_unkeyed_inputs(true);
         }
-        let (stack, _) = shows(policy, &["x-plan"], "");
+        let (stack, _) = site_showing(policy, &["x-plan"], "");
         let answer = send(&stack, get_with("/", &[("host", "a"), ("x-plan", "free")])).await;
         assert_eq!(answer.text(), if strict { "-" } else { "free" });
         assert_eq!(*seen.lock().expect("not poisoned"), ["x-plan"]);
@@ -279,7 +283,7 @@ async fn unkeyed_inputs_can_be_reported_with_and_without_stripping() {
 
 #[tokio::test]
 async fn an_outer_cache_strips_the_requests_of_inner_caches() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("x-evil"))));
     let route = route_over(&cache, std::time::Duration::from_secs(2), inner);
     let stack = tower_response_cache::SiteCacheLayer::new(&cache)
@@ -288,7 +292,7 @@ async fn an_outer_cache_strips_the_requests_of_inner_caches() {
     for _ in 0..4 {
         assert_eq!(send(&stack, get_with("/", &[("x-evil", "1")])).await.text(), "None");
         assert_eq!(send(&stack, get("/")).await.text(), "None");
-        hand.advance(std::time::Duration::from_secs(3));
+        manual.advance(std::time::Duration::from_secs(3));
     }
 }
 
@@ -299,7 +303,7 @@ async fn the_handler_sees_exactly_the_value_in_the_key() {
     let count = std::sync::Arc::new(AtomicUsize::new(0));
     let part = KeyPart::new("changing", move |_| Some(count.fetch_add(1, Ordering::SeqCst).to_string()));
     let policy = policy().vary_by_part(part.replacing(HeaderName::from_static("x-plan")));
-    let (stack, _) = shows(policy, &["x-plan"], "");
+    let (stack, _) = site_showing(policy, &["x-plan"], "");
     for expected in ["0", "1", "2"] {
         assert_eq!(send(&stack, get("/")).await.text(), expected);
     }

@@ -44,7 +44,7 @@ fn rewriting(cache: &Cache, policy: PolicyBuilder) -> (Stack, Calls) {
     (MapRequestLayer::new(rewrite).layer(site).boxed_clone(), calls)
 }
 
-fn seeing(method: &str, public: &str, seen: &str) -> Request<Body> {
+fn rewritten(method: &str, public: &str, seen: &str) -> Request<Body> {
     request(method, public, &[("host", "shop.example"), (SEEN, seen)])
 }
 
@@ -69,7 +69,7 @@ async fn both_the_original_and_the_rewritten_uri_are_keyed() {
     for round in 0..2 {
         for public in ["/a", "/b", "/a?x=1", "/b?"] {
             for seen in uris {
-                let answer = send(&stack, seeing("GET", public, seen)).await;
+                let answer = send(&stack, rewritten("GET", public, seen)).await;
                 let uri: Uri = seen.parse().expect("a URI");
                 assert!(
                     answer.text().starts_with(&format!("{public} {uri} ")),
@@ -88,7 +88,7 @@ async fn a_tenant_selected_by_authority_has_its_own_pages() {
     let (stack, _) = rewriting(&memory(), policy());
     for _ in 0..2 {
         for tenant in ["acme", "umbrella"] {
-            let answer = send(&stack, seeing("GET", "/", &format!("http://{tenant}/"))).await;
+            let answer = send(&stack, rewritten("GET", "/", &format!("http://{tenant}/"))).await;
             assert!(answer.text().contains(tenant), "{tenant}: {}", answer.text());
         }
     }
@@ -111,10 +111,10 @@ async fn a_write_invalidates_pages_by_either_of_its_uris() {
         for (number, (page, write, clears)) in table.into_iter().enumerate() {
             let (cache, _) = kept.cache(number);
             let (stack, _) = rewriting(&cache, policy());
-            send(&stack, seeing("GET", page.0, page.1)).await;
+            send(&stack, rewritten("GET", page.0, page.1)).await;
             settle().await;
-            send(&stack, seeing("POST", write.0, write.1)).await;
-            let answer = send(&stack, seeing("GET", page.0, page.1)).await;
+            send(&stack, rewritten("POST", write.0, write.1)).await;
+            let answer = send(&stack, rewritten("GET", page.0, page.1)).await;
             assert_eq!(!answer.is_hit(), clears, "{kept:?} {page:?} {write:?}");
         }
     }
@@ -132,9 +132,9 @@ async fn content_location_is_resolved_against_both_uris_of_a_write() {
     ];
     for (location, cleared) in table {
         let (stack, _) = rewriting(&memory(), policy());
-        let page = || seeing("GET", cleared, cleared);
+        let page = || rewritten("GET", cleared, cleared);
         send(&stack, page()).await;
-        let mut write = seeing("POST", "/dir/a", "http://t1/seen/a");
+        let mut write = rewritten("POST", "/dir/a", "http://t1/seen/a");
         write.headers_mut().insert("x-location", location.parse().expect("a value"));
         send(&stack, write).await;
         assert!(!send(&stack, page()).await.is_hit(), "{location} {cleared}");
@@ -154,7 +154,7 @@ async fn under_rfc9111_a_write_invalidates_hosts_of_its_targets_only() {
     for ((host, public, seen), _) in pages {
         send(&stack, page(host, public, seen)).await;
     }
-    send(&stack, seeing("POST", "/a", "http://t1/x")).await;
+    send(&stack, rewritten("POST", "/a", "http://t1/x")).await;
     for ((host, public, seen), clears) in pages {
         assert_eq!(!send(&stack, page(host, public, seen)).await.is_hit(), clears, "{host} {public} {seen}");
     }
@@ -186,9 +186,9 @@ async fn a_page_can_be_invalidated_by_both_paths_and_both_hosts() {
     let cache = memory();
     let (stack, _) = rewriting(&cache, policy());
     for (what, clears) in named.into_iter().map(|what| (what, true)).chain(others.map(|what| (what, false))) {
-        send(&stack, seeing("GET", public, seen)).await;
+        send(&stack, rewritten("GET", public, seen)).await;
         invalidate(&cache, what.clone()).await;
-        assert_eq!(!send(&stack, seeing("GET", public, seen)).await.is_hit(), clears, "{what:?}");
+        assert_eq!(!send(&stack, rewritten("GET", public, seen)).await.is_hit(), clears, "{what:?}");
     }
 }
 
@@ -196,23 +196,23 @@ async fn a_page_can_be_invalidated_by_both_paths_and_both_hosts() {
 async fn userinfo_in_a_rewritten_uri_bypasses_the_cache() {
     let (stack, _) = rewriting(&memory(), policy());
     for _ in 0..2 {
-        let answer = send(&stack, seeing("GET", "/", "http://me:s3cret@backend/")).await;
+        let answer = send(&stack, rewritten("GET", "/", "http://me:s3cret@backend/")).await;
         assert_eq!((answer.is_hit(), answer.detail()), (false, Some("host")));
     }
 }
 
 #[tokio::test]
 async fn each_backend_selected_outside_the_cache_has_its_own_entry() {
-    let (cache, turn) = (memory(), Arc::new(AtomicUsize::new(0)));
+    let (cache, next_backend) = (memory(), Arc::new(AtomicUsize::new(0)));
     let (stack, calls) = rewriting(&cache, policy());
     for _ in 0..9 {
-        let backend = turn.fetch_add(1, Ordering::SeqCst) % 3;
-        send(&stack, seeing("GET", "/", &format!("http://backend-{backend}/"))).await;
+        let backend = next_backend.fetch_add(1, Ordering::SeqCst) % 3;
+        send(&stack, rewritten("GET", "/", &format!("http://backend-{backend}/"))).await;
     }
     assert_eq!(calls.count(), 3);
     invalidate(&cache, Invalidation::path("/")).await;
     for backend in 0..3 {
-        assert!(!send(&stack, seeing("GET", "/", &format!("http://backend-{backend}/"))).await.is_hit());
+        assert!(!send(&stack, rewritten("GET", "/", &format!("http://backend-{backend}/"))).await.is_hit());
     }
 }
 

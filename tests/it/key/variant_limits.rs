@@ -1,6 +1,6 @@
 //! Variants are bounded in number and key length. Variants that requests use again stay.
 
-use crate::status::field::ask;
+use crate::status::field::status_of;
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
 use http::{HeaderName, Request};
@@ -119,13 +119,13 @@ async fn variant_with_too_long_a_key_bypasses_the_cache() {
     let (short, long) =
         (|| get_with(&path, &[("x-a", "v")]), || get_with(&path, &[("x-a", &"v".repeat(100))]));
     // Decided from the response's own `Vary`: there is no index yet.
-    assert_eq!(ask(&stack, long()).await, "fwd=uri-miss; fwd-status=200; detail=key-length");
+    assert_eq!(status_of(&stack, long()).await, "fwd=uri-miss; fwd-status=200; detail=key-length");
     assert!(store.is_empty());
-    assert!(ask(&stack, short()).await.contains("; stored;"));
+    assert!(status_of(&stack, short()).await.contains("; stored;"));
     assert!(send(&stack, short()).await.is_hit());
     let weight = store.weight();
     for _ in 0..3 {
-        assert_eq!(ask(&stack, long()).await, "fwd=bypass; fwd-status=200; detail=key-length");
+        assert_eq!(status_of(&stack, long()).await, "fwd=bypass; fwd-status=200; detail=key-length");
     }
     assert_eq!(store.weight(), weight);
     assert!(send(&stack, short()).await.is_hit());
@@ -143,13 +143,13 @@ async fn only_if_cached_refuses_a_variant_with_too_long_a_key() {
 
 /// Returns a site that varies on `x-a`, its cache and its clock.
 fn varying(most: usize) -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a"), ("cache-control", "max-age=600")], call));
     let stack = SiteCacheLayer::new(&cache)
         .policy(policy().max_variants(most).build().expect("a policy"))
         .layer(inner)
         .boxed_clone();
-    (stack, cache, hand)
+    (stack, cache, manual)
 }
 
 async fn hits(stack: &Stack, value: &str) -> bool {
@@ -178,12 +178,12 @@ async fn new_variant_is_not_stored_if_all_others_were_used() {
         hits(&stack, value).await;
     }
     let newcomer = || get_with_value("x-a", "new");
-    assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; detail=variants");
+    assert_eq!(status_of(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; detail=variants");
     assert!(hits(&stack, "b").await, "not evicted");
-    assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; stored; ttl=600");
+    assert_eq!(status_of(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; stored; ttl=600");
     assert!(send(&stack, newcomer()).await.is_hit(), "the new variant has replaced the oldest unused one");
     assert!(hits(&stack, "b").await && hits(&stack, "c").await);
-    assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("fwd=vary-miss"));
+    assert!(status_of(&stack, get_with_value("x-a", "a")).await.contains("fwd=vary-miss"));
 }
 
 /// The reason applies to one variant only, and is forgotten once that variant is stored.
@@ -193,16 +193,16 @@ async fn unstored_variant_does_not_affect_the_status_of_others() {
     for value in ["a", "b"].repeat(2) {
         hits(&stack, value).await;
     }
-    assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("detail=variants"));
+    assert!(status_of(&stack, get_with_value("x-a", "new")).await.contains("detail=variants"));
     assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("; stored;"));
+    assert!(status_of(&stack, get_with_value("x-a", "a")).await.contains("; stored;"));
     assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("; stored;"));
+    assert!(status_of(&stack, get_with_value("x-a", "new")).await.contains("; stored;"));
 }
 
 #[tokio::test]
 async fn missing_variants_are_evicted_first() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         let value = request.headers()["x-a"].to_str().expect("text").to_owned();
         let lifetime = if value == "brief" { "max-age=5" } else { "max-age=600" };
@@ -220,7 +220,7 @@ async fn missing_variants_are_evicted_first() {
     for value in ["brief", "b", "named"] {
         assert!(hits(&stack, value).await, "{value}");
     }
-    hand.advance(6 * SECOND);
+    manual.advance(6 * SECOND);
     assert!(!hits(&stack, "first").await, "the new variant replaces the expired one");
     assert_eq!(cache.invalidate(Invalidation::tag("named")).await, Delivery::Delivered);
     assert!(!hits(&stack, "second").await, "the new variant replaces the invalidated one");
@@ -315,7 +315,7 @@ proptest! {
 /// Returns a site that varies on `x-a`, its cache and its clock. The value is the lifetime in
 /// seconds; a page with an empty value never expires.
 fn lifetimes() -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         let value = request.headers()["x-a"].to_str().expect("text").to_owned();
         let mut response = numbered(&[("vary", "x-a")], call);
@@ -323,36 +323,36 @@ fn lifetimes() -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
         CacheHints::new().ttl(ttl).add_to(response.extensions_mut());
         response
     });
-    (site_over(&cache, inner), cache, hand)
+    (site_over(&cache, inner), cache, manual)
 }
 
 #[tokio::test]
 async fn variant_lives_for_its_whole_lifetime() {
-    let (stack, _, hand) = lifetimes();
+    let (stack, _, manual) = lifetimes();
     let (week, short) = ((7 * DAY).as_secs().to_string(), "60");
     assert!(!hits(&stack, &week).await);
     // A later variant with a shorter lifetime does not shorten the lifetime of the index.
     assert!(!hits(&stack, short).await);
     for _ in 0..6 {
-        hand.advance(DAY);
+        manual.advance(DAY);
         assert!(hits(&stack, &week).await);
         assert!(!hits(&stack, short).await);
     }
-    hand.advance(DAY);
+    manual.advance(DAY);
     assert!(
-        ask(&stack, get_with_value("x-a", &week)).await.starts_with("fwd=uri-miss"),
+        status_of(&stack, get_with_value("x-a", &week)).await.starts_with("fwd=uri-miss"),
         "the index has expired, too"
     );
 }
 
 #[tokio::test]
 async fn unexpiring_variant_keeps_its_index() {
-    let (stack, _, hand) = lifetimes();
+    let (stack, _, manual) = lifetimes();
     for value in ["", "60"] {
         hits(&stack, value).await;
     }
     for _ in 0..5 {
-        hand.advance(1000 * DAY);
+        manual.advance(1000 * DAY);
         assert!(hits(&stack, "").await);
         assert!(!hits(&stack, "60").await);
     }
@@ -362,7 +362,7 @@ async fn unexpiring_variant_keeps_its_index() {
 ///
 /// From the third fetch on, the lifetime of the page is longer.
 fn site_with_growing_lifetime(policy: PolicyBuilder) -> (Stack, tower_response_cache::clock::ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         let lifetime = if call <= 2 { "max-age=60" } else { "max-age=864000" };
         let lines = [("vary", "x-a"), ("etag", "\"a\""), ("cache-control", lifetime)];
@@ -372,19 +372,19 @@ fn site_with_growing_lifetime(policy: PolicyBuilder) -> (Stack, tower_response_c
         }
         response
     });
-    (SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), hand)
+    (SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), manual)
 }
 
 #[tokio::test]
 async fn freshened_variant_keeps_its_index() {
     for method in ["GET", "HEAD"] {
-        let (stack, hand) = site_with_growing_lifetime(Policy::rfc9111().cache_status(true));
+        let (stack, manual) = site_with_growing_lifetime(Policy::rfc9111().cache_status(true));
         for value in ["a", "b"] {
             send(&stack, get_with_value("x-a", value)).await;
         }
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         send(&stack, request(method, "/", &[("x-a", "a")])).await;
-        hand.advance(3 * DAY);
+        manual.advance(3 * DAY);
         assert!(hits(&stack, "a").await, "{method}");
         // A 304 also freshens other variants with the same entity tag.
         assert_eq!(hits(&stack, "b").await, method == "GET", "{method}");

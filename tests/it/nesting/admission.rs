@@ -100,7 +100,7 @@ async fn every_outermost_layer_admits_or_refuses_inner_responses() {
 ///
 /// Returns the second body and the number of calls.
 async fn stale_under_a_session(policy: PolicyBuilder, session: impl Fn(Any) -> Any) -> (String, usize) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     let policy = policy.stale_while_revalidate(10 * MINUTE);
     let site = boxed(SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner));
@@ -111,7 +111,7 @@ async fn stale_under_a_session(policy: PolicyBuilder, session: impl Fn(Any) -> A
         request
     });
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let second = send(&stack, get("/")).await.text().to_owned();
     tokio::time::sleep(Duration::from_secs(1)).await;
     (second, calls.count())
@@ -150,7 +150,7 @@ async fn undeclared_extensions_prevent_background_refreshes() {
 #[tokio::test(start_paused = true)]
 async fn extensions_of_an_axum_router_allow_background_refreshes() {
     use axum::{Router, routing::get};
-    let ((cache, hand), calls) = (timed(), Calls::default());
+    let ((cache, manual), calls) = (timed(), Calls::default());
     let counted = calls.clone();
     let page = move || {
         let call = counted.next();
@@ -166,7 +166,7 @@ async fn extensions_of_an_axum_router_allow_background_refreshes() {
         let request = Request::get("/shop/news").body(axum::body::Body::empty()).expect("a request");
         let response = stack.clone().oneshot(request).await.expect("infallible");
         texts.push(response.into_body().collect().await.expect("a body").to_bytes());
-        hand.advance(2 * MINUTE);
+        manual.advance(2 * MINUTE);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((texts, calls.count()), (vec!["1".into(), "1".into()], 2));
@@ -246,7 +246,7 @@ async fn an_outer_cache_reads_marks_of_a_rebuilt_response() {
     }
 }
 
-fn ask(stack: &Any) -> tokio::task::JoinHandle<Answer> {
+fn spawn_request(stack: &Any) -> tokio::task::JoinHandle<Answer> {
     let stack = stack.clone();
     tokio::spawn(async move { read(stack.oneshot(get("/")).await.expect("infallible")).await })
 }
@@ -276,9 +276,9 @@ fn held_back() -> (Any, Calls, Arc<Notify>) {
 #[tokio::test(start_paused = true)]
 async fn one_follower_retries_if_the_client_of_a_held_response_leaves() {
     let (stack, calls, go) = held_back();
-    let leader = ask(&stack);
+    let leader = spawn_request(&stack);
     settle().await;
-    let followers: Vec<_> = (0..10).map(|_| ask(&stack)).collect();
+    let followers: Vec<_> = (0..10).map(|_| spawn_request(&stack)).collect();
     settle().await;
     leader.abort();
     assert!(leader.await.is_err());
@@ -356,7 +356,7 @@ async fn a_response_that_never_reaches_the_outermost_layer_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_removes_the_entry_it_would_replace() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| {
         let mut response = numbered(&[("cache-control", "max-age=10"), ("x-call", &call.to_string())], call);
         if call == 3 {
@@ -375,7 +375,7 @@ async fn a_refused_response_removes_the_entry_it_would_replace() {
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(send(&stack, get("/")).await.status.as_u16());
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
     }
     assert_eq!(statuses, [200, 200, 500]);
 }
@@ -394,7 +394,7 @@ async fn vary_of_an_outermost_layer_is_for_clients_only() {
 /// removed once the response to a second visitor is refused, too.
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_is_not_fetched_again_in_the_background() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     let stale = policy().stale_if_error(10 * MINUTE);
     let private = route(&cache, stale, boxed(inner)).map_response(|mut response: Response<Boxed>| {
@@ -406,7 +406,7 @@ async fn a_refused_response_is_not_fetched_again_in_the_background() {
     send(&route(&cache, policy().stale_if_error(10 * MINUTE), boxed(plain)), get("/")).await;
     let stack = anonymous(private.boxed_clone());
     for agent in ["a", "b"] {
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         send(&stack, get_with("/", &[("user-agent", agent)])).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

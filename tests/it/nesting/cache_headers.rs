@@ -32,7 +32,7 @@ async fn a_never_cached_page_is_stored_nowhere() {
 async fn directives_outside_the_cache_apply_to_clients_only() {
     let minute = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
     let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let cached = SiteCacheLayer::new(&cache).layer(minute.layer(inner)).boxed_clone();
     let stack = private.layer(cached);
@@ -40,7 +40,7 @@ async fn directives_outside_the_cache_apply_to_clients_only() {
         assert_eq!(send(&stack, get("/")).await.header("cache-control"), Some("max-age=60, private"));
     }
     assert_eq!(calls.count(), 1);
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.text(), "2");
 }
 
@@ -120,7 +120,7 @@ async fn outer_layers_cannot_make_a_never_cached_page_storable() {
 #[tokio::test]
 async fn errors_and_personalized_responses_get_no_shared_lifetime() {
     let hour = CacheControl::new().public().max_age(60 * MINUTE).s_maxage(60 * MINUTE).no_transform();
-    for (status, identified, told) in [
+    for (status, identified, client_control) in [
         (200, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),
         (302, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),
         (404, false, Some("no-transform")),
@@ -136,7 +136,7 @@ async fn errors_and_personalized_responses_get_no_shared_lifetime() {
             response
         });
         let stack = SetCacheControlLayer::new(hour.clone()).expect("valid").layer(inner);
-        assert_eq!(send(&stack, get("/")).await.header("cache-control"), told, "{status}");
+        assert_eq!(send(&stack, get("/")).await.header("cache-control"), client_control, "{status}");
     }
 }
 

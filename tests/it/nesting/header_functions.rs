@@ -47,19 +47,19 @@ async fn a_function_writes_the_same_fields_as_its_layer() {
             let layer = SetCacheControlLayer::new(control.clone()).expect("valid");
             let mut patched = response(made, is_identified);
             patch_cache_control(&mut patched, control.clone()).expect("valid");
-            let told = send(&layer.layer(inner()), get("/")).await;
-            assert_eq!(&told.headers, patched.headers(), "{control} in {made:?}");
+            let answer = send(&layer.layer(inner()), get("/")).await;
+            assert_eq!(&answer.headers, patched.headers(), "{control} in {made:?}");
         }
         for names in [&["Cookie", "x-plan", "cookie"][..], &["*"]] {
             let mut patched = response(made, is_identified);
             patch_vary(&mut patched, names).expect("valid");
-            let told = send(&AddVaryLayer::new(names).expect("valid").layer(inner()), get("/")).await;
-            assert_eq!(&told.headers, patched.headers(), "{names:?} in {made:?}");
+            let answer = send(&AddVaryLayer::new(names).expect("valid").layer(inner()), get("/")).await;
+            assert_eq!(&answer.headers, patched.headers(), "{names:?} in {made:?}");
         }
         let mut patched = response(made, is_identified);
         add_never_cache(&mut patched);
-        let told = send(&NeverCacheLayer::new().layer(inner()), get("/")).await;
-        assert_eq!(&told.headers, patched.headers(), "{made:?}");
+        let answer = send(&NeverCacheLayer::new().layer(inner()), get("/")).await;
+        assert_eq!(&answer.headers, patched.headers(), "{made:?}");
     }
 }
 

@@ -279,7 +279,7 @@ fn holding<B: Send + 'static>(inner: Any<B>, go: &Arc<Notify>, sets_cookie: bool
         .boxed_clone()
 }
 
-fn ask<S, B>(stack: &S) -> tokio::task::JoinHandle<Answer>
+fn spawn_request<S, B>(stack: &S) -> tokio::task::JoinHandle<Answer>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -302,9 +302,9 @@ async fn followers_await_admission_and_forward_if_it_is_refused() {
         let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
         let (inner, calls, _) = slow(&answers, &ends);
         let stack = anonymous(holding(inner, &go, sets_cookie));
-        let leader = ask(&stack);
+        let leader = spawn_request(&stack);
         settle().await;
-        let followers = [ask(&stack), ask(&stack)];
+        let followers = [spawn_request(&stack), spawn_request(&stack)];
         answers.notify_one();
         settle().await;
         ends.notify_one();
@@ -362,9 +362,9 @@ async fn followers_stop_waiting_if_the_leader_ends_unadmitted() {
             true => held.map_response(|_| panic!("a middleware")).boxed_clone(),
             false => held,
         };
-        let leader = ask(&anonymous(leading));
+        let leader = spawn_request(&anonymous(leading));
         settle().await;
-        let follower = ask(&anonymous(inner));
+        let follower = spawn_request(&anonymous(inner));
         answers.notify_one();
         settle().await;
         assert!(!follower.is_finished() && calls.count() == 1);
@@ -387,9 +387,9 @@ async fn followers_stop_waiting_if_the_leader_ends_unadmitted() {
 async fn a_follower_waits_for_admission_as_long_as_for_a_response() {
     let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
     let (inner, calls, _) = slow(&answers, &ends);
-    let leader = ask(&anonymous(holding(inner.clone(), &go, false)));
+    let leader = spawn_request(&anonymous(holding(inner.clone(), &go, false)));
     settle().await;
-    let follower = ask(&anonymous(inner));
+    let follower = spawn_request(&anonymous(inner));
     answers.notify_one();
     settle().await;
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -406,7 +406,7 @@ async fn a_follower_waits_for_admission_as_long_as_for_a_response() {
 #[tokio::test]
 async fn a_revalidated_response_is_stored_after_admission() {
     for sets_cookie in [false, true] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, _) = origin(|request, call| {
             let status = if request.headers().contains_key("if-none-match") { 304 } else { 200 };
             let mut response = numbered(&[("etag", "\"a\""), ("x-call", &call.to_string())], call);
@@ -415,7 +415,7 @@ async fn a_revalidated_response_is_stored_after_admission() {
         });
         let inner = route(&cache, inner);
         send(&anonymous(inner.clone()), get("/")).await;
-        hand.advance(MINUTE + MINUTE);
+        manual.advance(MINUTE + MINUTE);
         let between: Routed =
             if sets_cookie { adding(inner.clone(), "set-cookie", "id=1") } else { inner.clone() };
         let freshened = send(&anonymous(between), get("/")).await;

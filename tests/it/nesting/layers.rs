@@ -133,9 +133,9 @@ async fn only_the_outer_of_two_layers_with_the_same_name_caches() {
     let layer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let stack = layer.layer(layer.layer(inner)).boxed_clone();
     let first = send(&stack, get("/")).await;
-    let told: Vec<_> = first.headers.get_all("cache-status").iter().collect();
+    let statuses: Vec<_> = first.headers.get_all("cache-status").iter().collect();
     assert_eq!(
-        told,
+        statuses,
         [
             "tower-response-cache; fwd=bypass; fwd-status=200; detail=same-name",
             "tower-response-cache; fwd=uri-miss; fwd-status=200; stored; ttl=60",
@@ -211,14 +211,14 @@ async fn identification_by_an_outer_layer_reaches_inner_layers() {
 
 #[tokio::test]
 async fn an_inner_route_keeps_its_own_ttl() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let short = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
     let stack = RouteCacheLayer::new(&cache, 60 * MINUTE).layer(short);
     for expected in [1, 1, 2] {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!((answer.text().parse().ok(), calls.count()), (Some(expected), expected));
-        hand.advance(MINUTE / 2);
+        manual.advance(MINUTE / 2);
     }
 }
 
@@ -235,8 +235,8 @@ async fn the_outermost_layer_removes_the_mark_of_an_inner_layer() {
 
 #[tokio::test]
 async fn bodies_that_are_not_sync_and_custom_errors_are_supported() {
-    struct Lonely(Option<Bytes>, std::marker::PhantomData<Cell<()>>);
-    impl http_body::Body for Lonely {
+    struct UnsyncBody(Option<Bytes>, std::marker::PhantomData<Cell<()>>);
+    impl http_body::Body for UnsyncBody {
         type Data = Bytes;
         type Error = io::Error;
         fn poll_frame(
@@ -247,17 +247,17 @@ async fn bodies_that_are_not_sync_and_custom_errors_are_supported() {
         }
     }
     #[derive(Debug, PartialEq)]
-    struct Mine;
+    struct CustomError;
     let inner = service_fn(|request: Request<Body>| async move {
         match request.uri().path() {
-            "/" => Ok(Response::new(Lonely(Some(Bytes::from("page")), std::marker::PhantomData))),
-            _ => Err(Mine),
+            "/" => Ok(Response::new(UnsyncBody(Some(Bytes::from("page")), std::marker::PhantomData))),
+            _ => Err(CustomError),
         }
     });
     let mut stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     assert_eq!(read(stack.call(get("/")).await.expect("ok")).await.text(), "page");
     assert!(read(stack.call(get("/")).await.expect("ok")).await.is_hit());
-    assert_eq!(stack.call(get("/x")).await.err(), Some(Mine));
+    assert_eq!(stack.call(get("/x")).await.err(), Some(CustomError));
 }
 
 #[tokio::test]

@@ -231,7 +231,7 @@ impl Target {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
+enum NamedScope {
     Path(usize),
     Paths(usize, usize),
     Uri(usize, usize),
@@ -246,40 +246,40 @@ enum What {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Named {
-    what: What,
+struct NamedInvalidation {
+    what: NamedScope,
     host: Option<usize>,
     soft: bool,
 }
 
-impl Named {
+impl NamedInvalidation {
     fn names(&self, target: Target) -> bool {
         let Target { page, host, query } = target;
         let by_name = match self.what {
-            What::Path(named) | What::Tag(named) => named == page,
-            What::Paths(one, other) => one == page || other == page,
-            What::Uri(named, with) => named == page && with == query,
-            What::Section(named) | What::TagOfSection(named) => section(named) == section(page),
-            What::Root | What::TagOfAll | What::Everything => true,
-            What::Unrelated(_) => false,
+            NamedScope::Path(named) | NamedScope::Tag(named) => named == page,
+            NamedScope::Paths(one, other) => one == page || other == page,
+            NamedScope::Uri(named, with) => named == page && with == query,
+            NamedScope::Section(named) | NamedScope::TagOfSection(named) => section(named) == section(page),
+            NamedScope::Root | NamedScope::TagOfAll | NamedScope::Everything => true,
+            NamedScope::Unrelated(_) => false,
         };
         by_name && self.host.is_none_or(|named| named == host)
     }
 
     fn invalidation(&self) -> Invalidation {
         let what = match self.what {
-            What::Path(page) => Invalidation::path(path(page)),
-            What::Paths(one, other) => Invalidation::from([path(one), path(other)]),
+            NamedScope::Path(page) => Invalidation::path(path(page)),
+            NamedScope::Paths(one, other) => Invalidation::from([path(one), path(other)]),
             // The parameters in another order.
-            What::Uri(page, query) => Invalidation::uri(path(page) + ["", "?y=2&x=1"][query]),
-            What::Section(page) => Invalidation::subtree(format!("/{}", section(page))),
-            What::Root => Invalidation::subtree("/"),
-            What::Tag(page) => Invalidation::tag(format!("page:{page}")),
-            What::TagOfSection(page) => Invalidation::tag(format!("section:{}", section(page))),
-            What::TagOfAll => Invalidation::tag("all"),
-            What::Everything => Invalidation::all(),
-            What::Unrelated(n) if n % 2 == 0 => Invalidation::path(format!("/unrelated/{n}")),
-            What::Unrelated(n) => Invalidation::tag(format!("unrelated:{n}")),
+            NamedScope::Uri(page, query) => Invalidation::uri(path(page) + ["", "?y=2&x=1"][query]),
+            NamedScope::Section(page) => Invalidation::subtree(format!("/{}", section(page))),
+            NamedScope::Root => Invalidation::subtree("/"),
+            NamedScope::Tag(page) => Invalidation::tag(format!("page:{page}")),
+            NamedScope::TagOfSection(page) => Invalidation::tag(format!("section:{}", section(page))),
+            NamedScope::TagOfAll => Invalidation::tag("all"),
+            NamedScope::Everything => Invalidation::all(),
+            NamedScope::Unrelated(n) if n % 2 == 0 => Invalidation::path(format!("/unrelated/{n}")),
+            NamedScope::Unrelated(n) => Invalidation::tag(format!("unrelated:{n}")),
         };
         let what = match self.host {
             Some(host) => what.host(HOSTS[host]),
@@ -302,21 +302,21 @@ fn targets() -> impl Strategy<Value = Target> {
     (pages(), 0..HOSTS.len(), 0..QUERIES.len()).prop_map(|(page, host, query)| Target { page, host, query })
 }
 
-fn named() -> impl Strategy<Value = Named> {
+fn named() -> impl Strategy<Value = NamedInvalidation> {
     let what = prop_oneof![
-        3 => pages().prop_map(What::Path),
-        1 => (pages(), pages()).prop_map(|(one, other)| What::Paths(one, other)),
-        2 => (pages(), 0..QUERIES.len()).prop_map(|(page, query)| What::Uri(page, query)),
-        2 => pages().prop_map(What::Section),
-        1 => Just(What::Root),
-        3 => pages().prop_map(What::Tag),
-        2 => pages().prop_map(What::TagOfSection),
-        1 => Just(What::TagOfAll),
-        1 => Just(What::Everything),
-        2 => (0..100_u32).prop_map(What::Unrelated),
+        3 => pages().prop_map(NamedScope::Path),
+        1 => (pages(), pages()).prop_map(|(one, other)| NamedScope::Paths(one, other)),
+        2 => (pages(), 0..QUERIES.len()).prop_map(|(page, query)| NamedScope::Uri(page, query)),
+        2 => pages().prop_map(NamedScope::Section),
+        1 => Just(NamedScope::Root),
+        3 => pages().prop_map(NamedScope::Tag),
+        2 => pages().prop_map(NamedScope::TagOfSection),
+        1 => Just(NamedScope::TagOfAll),
+        1 => Just(NamedScope::Everything),
+        2 => (0..100_u32).prop_map(NamedScope::Unrelated),
     ];
     let host = prop_oneof![3 => Just(None), 1 => (0..HOSTS.len()).prop_map(Some)];
-    (what, host, any::<bool>()).prop_map(|(what, host, soft)| Named { what, host, soft })
+    (what, host, any::<bool>()).prop_map(|(what, host, soft)| NamedInvalidation { what, host, soft })
 }
 
 // ---- Concurrent steps ----
@@ -331,7 +331,7 @@ enum Step {
         language: usize,
     },
     /// The data of the pages in a scope changes; then that scope is invalidated.
-    Write(Named),
+    Write(NamedInvalidation),
     Evict {
         nth: usize,
     },
@@ -359,7 +359,7 @@ fn modes() -> impl Strategy<Value = Mode> {
 
 /// The versions announced by the last completed invalidations of each target.
 #[derive(Default)]
-struct Announced {
+struct AnnouncedVersions {
     /// No response may be older.
     hard: [AtomicU64; Target::COUNT],
     /// No response may be older, unless `Cache-Status` reports it as stale.
@@ -422,11 +422,11 @@ fn run(
 ) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().expect("a runtime").block_on(async move {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let ticks = tokio::spawn(async move {
             loop {
                 pause(5).await;
-                hand.advance(Duration::from_millis(5));
+                manual.advance(Duration::from_millis(5));
             }
         });
         let entries =
@@ -435,7 +435,7 @@ fn run(
         let builder = Cache::builder(store.clone()).lookup_timeout(Duration::from_millis(250));
         let cache = builder.clock(clock).build().expect("valid");
         let origin = Origin { versions: Arc::default(), calls: Arc::default(), delays: Arc::new(delays) };
-        let (versions, announced) = (Arc::clone(&origin.versions), Arc::<Announced>::default());
+        let (versions, announced) = (Arc::clone(&origin.versions), Arc::<AnnouncedVersions>::default());
         let inner = service_fn(move |request: Request<Body>| origin.clone().answer(request));
         let policy = match brief {
             true => preset
@@ -575,13 +575,13 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
                 Ok::<_, Infallible>(response)
             }),
         );
-        let ask = |nth: usize| {
+        let request_page = |nth: usize| {
             let stack = stack.clone();
             async move { read(stack.oneshot(get(&format!("/{nth}"))).await.expect("infallible")).await }
         };
         for nth in 0..5 {
-            ask(nth).await;
-            assert!(ask(nth).await.is_hit());
+            request_page(nth).await;
+            assert!(request_page(nth).await.is_hit());
         }
         let invalidate = |nth: usize| cache.invalidate(Invalidation::tag(format!("path:/{nth}")));
         // Caller 0 leads, caller 1 joins while caller 0 reads, and both are cancelled at the same
@@ -594,7 +594,7 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
         };
         let (_, _, stayed) = futures::join!(leaving(0), leaving(1), staying);
         assert!(stayed.iter().all(|delivery| delivery.is_delivered()), "{left_after}: {stayed:?}");
-        let hits = futures::future::join_all((2..5).map(ask)).await;
+        let hits = futures::future::join_all((2..5).map(request_page)).await;
         let hits: Vec<_> = hits.iter().map(Answer::is_hit).collect();
         assert_eq!(hits, [false, false, true], "{left_after}");
     }
@@ -603,17 +603,17 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
 // ---- Sequential steps ----
 
 #[derive(Debug, Clone)]
-enum Turn {
+enum ComparedStep {
     Read { target: Target, language: usize },
-    Invalidate(Named),
+    Invalidate(NamedInvalidation),
     Restart,
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
+fn compared_step() -> impl Strategy<Value = ComparedStep> {
     prop_oneof![
-        30 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| Turn::Read { target, language }),
-        10 => named().prop_map(Turn::Invalidate),
-        1 => Just(Turn::Restart),
+        30 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| ComparedStep::Read { target, language }),
+        10 => named().prop_map(ComparedStep::Invalidate),
+        1 => Just(ComparedStep::Restart),
     ]
 }
 
@@ -635,7 +635,12 @@ struct Tally {
 
 /// Checks that the cache holds exactly the variants that the model predicts, or fewer if scopes
 /// share buckets.
-async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> Result<(), TestCaseError> {
+async fn compare_with_model(
+    mode: Mode,
+    windowed: bool,
+    steps: &[ComparedStep],
+    tally: &Tally,
+) -> Result<(), TestCaseError> {
     let store =
         Forgetful::new(MemoryStore::builder().seed(3).max_bytes(32 << 20).build().expect("valid"), mode);
     let cache = Cache::new(store.clone());
@@ -654,9 +659,9 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
         .layer(inner)
         .boxed_clone();
     let mut model = [[State::Absent; 2]; Target::COUNT];
-    for turn in turns {
-        match turn {
-            Turn::Read { target, language } => {
+    for step in steps {
+        match step {
+            ComparedStep::Read { target, language } => {
                 let state = &mut model[target.number()][*language];
                 let answer = send(&stack, target.request("GET", *language)).await;
                 let version: u64 = answer.text().parse().expect("a version");
@@ -695,7 +700,7 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
                     }
                 };
             }
-            Turn::Invalidate(named) => {
+            ComparedStep::Invalidate(named) => {
                 assert_eq!(cache.invalidate(named.invalidation()).await, Delivery::Delivered);
                 for target in Target::all().filter(|target| named.names(*target)) {
                     for state in &mut model[target.number()] {
@@ -708,7 +713,7 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
                     }
                 }
             }
-            Turn::Restart => {
+            ComparedStep::Restart => {
                 store.restart();
                 model = [[State::Absent; 2]; Target::COUNT];
             }
@@ -721,12 +726,12 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
 fn invalidations_cover_their_scopes_and_little_else() {
     for mode in [Mode::Local, Mode::Remote, Mode::OneRecord] {
         let tally = Tally::default();
-        let cases = (any::<bool>(), prop::collection::vec(turn(), 1..80));
+        let cases = (any::<bool>(), prop::collection::vec(compared_step(), 1..80));
         let config = ProptestConfig { source_file: Some(file!()), ..crate::support::cases(40) };
-        let ran = TestRunner::new(config).run(&cases, |(windowed, turns)| {
+        let ran = TestRunner::new(config).run(&cases, |(windowed, steps)| {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-            runtime.block_on(compared(mode, windowed, &turns, &tally))
+            runtime.block_on(compare_with_model(mode, windowed, &steps, &tally))
         });
         if let Err(error) = ran {
             panic!("{mode:?}: {error}");

@@ -22,7 +22,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// The course of one call of the service.
 #[derive(Debug, Clone)]
-struct Fate {
+struct CallPlan {
     /// The time until the response head, in milliseconds.
     delay: u32,
     head: Head,
@@ -49,7 +49,7 @@ enum End {
     Stalls,
 }
 
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
+fn call_plans() -> impl Strategy<Value = Vec<CallPlan>> {
     let head = prop_oneof![
         6 => Just(Head::Page),
         1 => Just(Head::Private),
@@ -59,8 +59,11 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         1 => Just(Head::Hangs),
     ];
     let end = prop_oneof![5 => Just(End::Clean), 1 => Just(End::Fails), 1 => Just(End::Panics), 1 => Just(End::Stalls)];
-    let fate = (0..40_u32, head, prop::collection::vec(0..20_u32, 0..6), end);
-    prop::collection::vec(fate.prop_map(|(delay, head, frames, end)| Fate { delay, head, frames, end }), 12)
+    let plan = (0..40_u32, head, prop::collection::vec(0..20_u32, 0..6), end);
+    prop::collection::vec(
+        plan.prop_map(|(delay, head, frames, end)| CallPlan { delay, head, frames, end }),
+        12,
+    )
 }
 
 /// A visitor: when the request is sent, and how long the visitor waits for the head and then for
@@ -74,8 +77,8 @@ struct Visitor {
 }
 
 fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
-    let patience = || prop::option::weighted(0.4, 0..80_u32);
-    let visitor = (0..200_u32, patience(), patience());
+    let disconnect_delay = || prop::option::weighted(0.4, 0..80_u32);
+    let visitor = (0..200_u32, disconnect_delay(), disconnect_delay());
     prop::collection::vec(
         visitor.prop_map(|(arrives, waits, reads)| Visitor { arrives, waits, reads }),
         1..20,
@@ -84,7 +87,7 @@ fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
 
 /// The outcome for a visitor.
 #[derive(Debug, PartialEq)]
-enum Got {
+enum VisitResult {
     Whole(StatusCode, String),
     /// The service or its body failed.
     Failure,
@@ -92,12 +95,12 @@ enum Got {
 }
 
 /// Calls that all answer with a complete page.
-fn calm() -> impl Strategy<Value = Vec<Fate>> {
-    let fate = |mut fate: Fate| {
-        (fate.head, fate.end) = (Head::Page, End::Clean);
-        fate
+fn plans_without_failures() -> impl Strategy<Value = Vec<CallPlan>> {
+    let plan = |mut plan: CallPlan| {
+        (plan.head, plan.end) = (Head::Page, End::Clean);
+        plan
     };
-    fates().prop_map(move |fates| fates.into_iter().map(fate).collect())
+    call_plans().prop_map(move |call_plans| call_plans.into_iter().map(plan).collect())
 }
 
 /// The number of running calls, including those whose bodies still stream, and the highest such
@@ -138,35 +141,35 @@ fn policies() -> impl Strategy<Value = (PolicyBuilder, bool)> {
 async fn visit(
     cache: &Cache,
     policy: PolicyBuilder,
-    fates: Vec<Fate>,
+    call_plans: Vec<CallPlan>,
     visitors: &[Visitor],
     live: &Arc<Running>,
-) -> Vec<Got> {
+) -> Vec<VisitResult> {
     let (calls, running) = (Calls::default(), Arc::clone(live));
     let inner = service_fn(move |_: Request<Body>| {
         let call = calls.next();
-        let (fate, running) = (fates[(call - 1) % fates.len()].clone(), Arc::clone(&running));
+        let (plan, running) = (call_plans[(call - 1) % call_plans.len()].clone(), Arc::clone(&running));
         async move {
             let live = Live::new(&running);
-            sleep(fate.delay * MS).await;
-            let mut response = match fate.head {
+            sleep(plan.delay * MS).await;
+            let mut response = match plan.head {
                 Head::Error => return Err(io::Error::other("down")),
                 Head::Panic => std::panic::resume_unwind(Box::new("the handler panics")),
                 Head::Hangs => std::future::pending().await,
                 Head::Private => Response::builder().header("cache-control", "private"),
                 Head::Page | Head::Unavailable => Response::builder(),
             };
-            if fate.head == Head::Unavailable {
+            if plan.head == Head::Unavailable {
                 response = response.status(503);
             }
-            let pauses = fate.frames.into_iter().map(Some).chain([None]);
+            let pauses = plan.frames.into_iter().map(Some).chain([None]);
             let frames = stream::unfold((pauses, live), move |(mut pauses, live)| async move {
                 let frame = match pauses.next()? {
                     Some(pause) => {
                         sleep(pause * MS).await;
                         Ok(Frame::data(Bytes::from_static(b"abc")))
                     }
-                    None => match fate.end {
+                    None => match plan.end {
                         End::Clean => return None,
                         End::Fails => Err(io::Error::other("torn")),
                         End::Panics => std::panic::resume_unwind(Box::new("the body panics")),
@@ -189,9 +192,13 @@ async fn visit(
                 let head = timeout(visitor.waits.unwrap_or(long) * MS, shop.oneshot(get("/"))).await;
                 let response = match head {
                     Ok(Ok(response)) => response,
-                    Ok(Err(_)) => return Got::Failure,
+                    Ok(Err(_)) => return VisitResult::Failure,
                     Err(_) => {
-                        return if visitor.waits.is_some() { Got::Left } else { panic!("a head hangs") };
+                        return if visitor.waits.is_some() {
+                            VisitResult::Left
+                        } else {
+                            panic!("a head hangs")
+                        };
                     }
                 };
                 let status = response.status();
@@ -200,10 +207,10 @@ async fn visit(
                 match timeout(visitor.reads.unwrap_or(long) * MS, response.into_body().collect()).await {
                     Ok(Ok(whole)) => {
                         let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
-                        Got::Whole(status, text)
+                        VisitResult::Whole(status, text)
                     }
-                    Ok(Err(_)) => Got::Failure,
-                    Err(_) => Got::Left,
+                    Ok(Err(_)) => VisitResult::Failure,
+                    Err(_) => VisitResult::Left,
                 }
             })
         })
@@ -216,7 +223,7 @@ async fn visit(
                 let panic = error.into_panic();
                 let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
                 assert!(text.starts_with("the "), "a panic that is not from the service: {text}");
-                Got::Failure
+                VisitResult::Failure
             }
         });
     }
@@ -228,18 +235,18 @@ proptest! {
 
     #[test]
     fn no_request_hangs_or_gets_half_a_page_and_nothing_leaks(
-        fates in fates(),
+        call_plans in call_plans(),
         visitors in visitors(),
         (policy, in_background) in policies(),
     ) {
         paused(async move {
             let (cache, ticks) = ticking();
             let live = Arc::new(Running::default());
-            let whole: Vec<String> = fates.iter().map(|fate| "abc".repeat(fate.frames.len())).collect();
-            let got = visit(&cache, policy, fates, &visitors, &live).await;
+            let whole: Vec<String> = call_plans.iter().map(|plan| "abc".repeat(plan.frames.len())).collect();
+            let got = visit(&cache, policy, call_plans, &visitors, &live).await;
             for got in &got {
                 // Apart from a 504 of the cache, a complete body is the whole body of one call.
-                if let Got::Whole(status, text) = got {
+                if let VisitResult::Whole(status, text) = got {
                     assert!(*status == StatusCode::GATEWAY_TIMEOUT || whole.contains(text), "{got:?}");
                 }
             }
@@ -255,7 +262,7 @@ proptest! {
 
     #[test]
     fn at_most_one_call_runs_at_a_time_for_a_storable_page(
-        fates in calm(),
+        call_plans in plans_without_failures(),
         visitors in visitors(),
         carried in any::<bool>(),
     ) {
@@ -266,7 +273,7 @@ proptest! {
             // while it streams.
             let policy = policy().default_ttl(150 * MS);
             let policy = if carried { policy.complete_after_disconnect(400 * MS) } else { policy };
-            visit(&cache, policy, fates, &visitors, &live).await;
+            visit(&cache, policy, call_plans, &visitors, &live).await;
             assert!(live.most.load(Ordering::SeqCst) <= 1, "{} at a time", live.most.load(Ordering::SeqCst));
             ticks.abort();
         });
@@ -281,11 +288,11 @@ fn paused(test: impl Future<Output = ()>) {
 /// Returns a cache whose clock follows the paused time of the runtime, and the task that advances
 /// it.
 fn ticking() -> (Cache, tokio::task::JoinHandle<()>) {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let ticks = tokio::spawn(async move {
         loop {
             sleep(5 * MS).await;
-            hand.advance(5 * MS);
+            manual.advance(5 * MS);
         }
     });
     let store =

@@ -259,7 +259,7 @@ fn lifetime(answer: &Answer) -> (Option<i64>, String) {
 
 fn check(
     answer: &Answer,
-    asked: &str,
+    sent: &str,
     method: u8,
     a: Option<u8>,
     who: Option<&str>,
@@ -337,21 +337,21 @@ fn check(
         }
         if age >= life {
             let window = seconds(&said, "stale-while-revalidate=").unwrap_or(own);
-            let taken = match asked {
+            let taken = match sent {
                 "max-stale" => i64::MAX,
-                asked => seconds(asked, "max-stale=").unwrap_or(-1),
+                sent => seconds(sent, "max-stale=").unwrap_or(-1),
             };
             let strict = has("must-revalidate") || said.contains("s-maxage");
             if !stale || strict || (age - life > taken && age - life >= window) {
                 return fail("stale without permission");
             }
         }
-        if (!collapsed && asked.contains("no-cache"))
-            || seconds(asked, "max-age=").is_some_and(|most| age > most)
+        if (!collapsed && sent.contains("no-cache"))
+            || seconds(sent, "max-age=").is_some_and(|most| age > most)
         {
             return fail("older than the request permits");
         }
-        if seconds(asked, "min-fresh=").is_some_and(|least| life - age < least) {
+        if seconds(sent, "min-fresh=").is_some_and(|least| life - age < least) {
             return fail("not fresh for `min-fresh`");
         }
         if !stale {
@@ -365,7 +365,7 @@ fn check(
     Ok(())
 }
 
-struct Asked {
+struct SentRequest {
     request: Request<Body>,
     method: u8,
     a: Option<u8>,
@@ -389,7 +389,7 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
         cookie: false,
     };
     let world = Arc::new(Mutex::new(World { origin, version: 1, now: 0, call: 0 }));
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let theirs = Arc::clone(&world);
     let calls = Calls::default();
     let inner = service_fn(move |request: Request<Body>| {
@@ -408,12 +408,12 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
     let stack =
         SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let mut both: Option<bool> = None;
-    let mut first: Option<Asked> = None;
+    let mut first: Option<SentRequest> = None;
     let mut gone = 0;
     for step in steps {
         match step {
             Step::Advance(by) => {
-                hand.advance(SECOND * u32::from(by));
+                manual.advance(SECOND * u32::from(by));
                 world.lock().expect("no panic").now += i64::from(by);
             }
             Step::Invalidate(soft) => {
@@ -454,32 +454,32 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                 let lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
                 let name = ["GET", "HEAD", "POST", "PUT"][usize::from(method)];
                 let request = request(name, "/p", &lines);
-                let asked = Asked { request, method, a, directives, user, origin };
+                let sent = SentRequest { request, method, a, directives, user, origin };
                 let together = match (both, first.take()) {
                     (Some(_), None) if method < 2 => {
-                        first = Some(asked);
+                        first = Some(sent);
                         continue;
                     }
-                    (_, Some(other)) => vec![other, asked],
-                    (_, None) => vec![asked],
+                    (_, Some(other)) => vec![other, sent],
+                    (_, None) => vec![sent],
                 };
                 let two = together.len() == 2;
                 let swapped = both.take().unwrap_or_default();
-                let answers = together.iter().enumerate().map(|(at, asked)| {
+                let answers = together.iter().enumerate().map(|(at, sent)| {
                     let mut request = Request::new(Body::default());
-                    *request.method_mut() = asked.request.method().clone();
-                    *request.uri_mut() = asked.request.uri().clone();
-                    *request.headers_mut() = asked.request.headers().clone();
+                    *request.method_mut() = sent.request.method().clone();
+                    *request.uri_mut() = sent.request.uri().clone();
+                    *request.headers_mut() = sent.request.headers().clone();
                     let delay: u64 = if two { if (at == 0) != swapped { 2 } else { 1 } } else { 0 };
-                    request.extensions_mut().insert((asked.origin, delay));
+                    request.extensions_mut().insert((sent.origin, delay));
                     send(&stack, request)
                 });
                 let answers = futures::future::join_all(answers).await;
                 for _ in 0..10 {
                     tokio::task::yield_now().await;
                 }
-                for (asked, answer) in together.iter().zip(&answers) {
-                    let Asked { method, a, directives, user, .. } = asked;
+                for (sent, answer) in together.iter().zip(&answers) {
+                    let SentRequest { method, a, directives, user, .. } = sent;
                     if *method < 2 {
                         check(answer, ASKED[*directives], *method, *a, user.as_deref(), gone, own_window)?;
                         let after = world.lock().expect("no panic").call;

@@ -39,11 +39,11 @@ fn no_invalidated_response_under_concurrent_failures() {
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime").block_on(async {
-            let (clock, hand) = tower_response_cache::clock::Clock::manual();
+            let (clock, manual) = tower_response_cache::clock::Clock::manual();
             let ticks = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(ms(5)).await;
-                    hand.advance(ms(5));
+                    manual.advance(ms(5));
                 }
             });
             let memory = MemoryStore::builder()
@@ -150,9 +150,10 @@ fn no_invalidated_response_under_concurrent_failures() {
                     if d(8) == 0 {
                         lines.push(("if-none-match", "\"1\""));
                     }
-                    let patience = if d(3) == 0 { d(80) } else { 3_000 };
+                    let timeout_ms = if d(3) == 0 { d(80) } else { 3_000 };
                     let head =
-                        tokio::time::timeout(ms(patience), shop.oneshot(request(method, "/", &lines))).await;
+                        tokio::time::timeout(ms(timeout_ms), shop.oneshot(request(method, "/", &lines)))
+                            .await;
                     let response = match head {
                         Ok(Ok(response)) => response,
                         Ok(Err(_)) => return,
@@ -171,10 +172,10 @@ fn no_invalidated_response_under_concurrent_failures() {
                         );
                         let is_head = method == "HEAD";
                         let status = response.status();
-                        let patience = if d(3) == 0 { d(80) } else { 2_000 };
+                        let timeout_ms = if d(3) == 0 { d(80) } else { 2_000 };
                         let hit = response.headers()["cache-status"].to_str().expect("text").contains("hit");
                         if let Ok(Ok(whole)) =
-                            tokio::time::timeout(ms(patience), response.into_body().collect()).await
+                            tokio::time::timeout(ms(timeout_ms), response.into_body().collect()).await
                         {
                             let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
                             if hit && status == 200 && !is_head {

@@ -1,7 +1,7 @@
 //! How the example proxy handles fields and HTTP versions in both directions, and how it shuts
 //! down.
 
-use crate::support::proxy::{Client, Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
+use crate::support::proxy::{AfterReply, Client, LONG, Origin, Proxy, ReceivedAnswer, Reply, guarded, page};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Empty, Full};
@@ -101,7 +101,7 @@ async fn a_field_not_forwarded_to_the_upstream_selects_no_variant() {
 async fn the_proxy_appends_itself_to_via_in_both_directions() {
     let origin = Origin::start([page(&format!("{FRESH}Via: 1.1 within\r\n"), "body")]).await;
     let proxy = Proxy::over(&origin).await;
-    let vias = |got: &Got| {
+    let vias = |got: &ReceivedAnswer| {
         let lines =
             got.answer.headers.get_all("via").iter().map(|via| via.to_str().expect("text").to_owned());
         lines.collect::<Vec<_>>()
@@ -147,7 +147,7 @@ async fn options_with_max_forwards_0_is_answered_by_the_proxy() {
 async fn an_http_1_0_client_gets_bodies_delimited_by_close() {
     let chunked =
         format!("HTTP/1.1 200 OK\r\n{FRESH}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
-    let origin = Origin::start([Reply::new(chunked, Then::Keep)]).await;
+    let origin = Origin::start([Reply::new(chunked, AfterReply::Keep)]).await;
     let proxy = Proxy::over(&origin).await;
     for hit in [false, true] {
         let got = proxy.send("GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n").await;
@@ -178,7 +178,10 @@ async fn http2_client(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
     client
 }
 
-async fn ask(client: &mut SendRequest<Empty<Bytes>>, request: http::request::Builder) -> (HeaderMap, Bytes) {
+async fn send_http2(
+    client: &mut SendRequest<Empty<Bytes>>,
+    request: http::request::Builder,
+) -> (HeaderMap, Bytes) {
     let request = request.body(Empty::new()).expect("a request");
     let response = guarded(client.send_request(request)).await.expect("answers");
     assert_eq!(response.version(), Version::HTTP_2);
@@ -197,7 +200,7 @@ async fn http_2_clients_share_entries_with_http_1_clients() {
     let proxy = Proxy::over(&origin).await;
     let mut client = http2_client(proxy.address).await;
     for _ in 0..2 {
-        let (headers, body) = ask(&mut client, to("http://shop.example/")).await;
+        let (headers, body) = send_http2(&mut client, to("http://shop.example/")).await;
         assert_eq!(&body[..], b"body");
         assert!(!headers.contains_key("connection") && !headers.contains_key("keep-alive"));
     }
@@ -205,7 +208,7 @@ async fn http_2_clients_share_entries_with_http_1_clients() {
     let seen = &origin.seen()[0];
     assert_eq!((seen.line(), seen.all("host")), ("GET / HTTP/1.1", vec!["shop.example"]));
     assert_eq!(seen.all("via"), ["2.0 tower-response-cache"]);
-    let (_, other) = ask(&mut client, to("http://evil.example/")).await;
+    let (_, other) = send_http2(&mut client, to("http://evil.example/")).await;
     assert_eq!(&other[..], b"page 2");
 }
 
@@ -215,18 +218,18 @@ async fn split_http_2_cookies_become_one_http_1_field() {
     let proxy = Proxy::over(&origin).await;
     let mut client = http2_client(proxy.address).await;
     let asked = to("http://shop.example/").header("cookie", "a=1").header("cookie", "b=2");
-    ask(&mut client, asked).await;
+    send_http2(&mut client, asked).await;
     assert_eq!(origin.seen()[0].all("cookie"), ["a=1; b=2"]);
 }
 
 /// The target, `Host` and version of each request that an upstream received.
-type Asked = Arc<Mutex<Vec<(String, Option<String>, Version)>>>;
+type ReceivedTargets = Arc<Mutex<Vec<(String, Option<String>, Version)>>>;
 
 /// Starts an HTTP/2 upstream that answers each request with a numbered page.
-async fn http2_upstream() -> (SocketAddr, Asked) {
+async fn http2_upstream() -> (SocketAddr, ReceivedTargets) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let asked = Asked::default();
+    let asked = ReceivedTargets::default();
     let record = Arc::clone(&asked);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -258,8 +261,8 @@ async fn an_http_2_upstream_gets_the_clients_host() {
     }
     assert_eq!(proxy.get_from("evil.example", "/a?b").await.text(), "page 2");
     let mut client = http2_client(proxy.address).await;
-    assert_eq!(&ask(&mut client, to("http://shop.example/a?b")).await.1[..], b"page 1");
-    assert_eq!(&ask(&mut client, to("http://shop.example/c")).await.1[..], b"page 3");
+    assert_eq!(&send_http2(&mut client, to("http://shop.example/a?b")).await.1[..], b"page 1");
+    assert_eq!(&send_http2(&mut client, to("http://shop.example/c")).await.1[..], b"page 3");
     let targets = ["http://shop.example/a?b", "http://evil.example/a?b", "http://shop.example/c"];
     let seen = asked.lock().expect("not poisoned").clone();
     assert_eq!(seen, targets.map(|target| (target.to_owned(), None, Version::HTTP_2)));
@@ -299,7 +302,8 @@ async fn the_proxy_reconnects_to_an_http_2_upstream() {
 async fn shutdown_completes_requests_and_accepts_no_connections() {
     let told = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 8\r\n\r\nhalf");
-    let origin = Origin::start([Reply::new(half, Then::WriteOn(Arc::clone(&told), b"done".to_vec()))]).await;
+    let origin =
+        Origin::start([Reply::new(half, AfterReply::WriteOn(Arc::clone(&told), b"done".to_vec()))]).await;
     let mut proxy = Proxy::over(&origin).await;
     let address = proxy.address;
     let idle: Client = proxy.connect().await;

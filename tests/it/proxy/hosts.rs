@@ -1,12 +1,12 @@
 //! The site that a request to the example proxy selects. No request reads or fills an entry of
 //! another site.
 
-use crate::support::proxy::{Got, Origin, Proxy};
+use crate::support::proxy::{Origin, Proxy, ReceivedAnswer};
 
 const EVIL: &str = "evil.example";
 const SHOP: &str = "shop.example";
 
-async fn ask(proxy: &Proxy, target: &str, lines: &str) -> Got {
+async fn request_target(proxy: &Proxy, target: &str, lines: &str) -> ReceivedAnswer {
     proxy.send(format!("GET {target} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n")).await
 }
 
@@ -38,9 +38,9 @@ async fn each_site_has_its_own_entries() {
 #[tokio::test]
 async fn the_host_of_an_absolute_target_outranks_the_host_field() {
     let (proxy, _origin) = filled().await;
-    let got = ask(&proxy, "http://evil.example/", "Host: shop.example\r\n").await;
+    let got = request_target(&proxy, "http://evil.example/", "Host: shop.example\r\n").await;
     assert_eq!((got.text(), got.is_hit()), ("page 2", true));
-    let got = ask(&proxy, "http://shop.example/", "Host: evil.example\r\n").await;
+    let got = request_target(&proxy, "http://shop.example/", "Host: evil.example\r\n").await;
     assert_eq!((got.text(), got.is_hit()), ("page 1", true));
     assert_pages_unchanged(&proxy, "absolute targets").await;
 }
@@ -49,8 +49,14 @@ async fn the_host_of_an_absolute_target_outranks_the_host_field() {
 async fn an_absolute_target_fills_only_the_entry_of_its_host() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
-    assert_eq!(ask(&proxy, "http://evil.example/", "Host: shop.example\r\n").await.text(), "page 1");
-    assert_eq!(ask(&proxy, "http://shop.example/", "Host: evil.example\r\n").await.text(), "page 2");
+    assert_eq!(
+        request_target(&proxy, "http://evil.example/", "Host: shop.example\r\n").await.text(),
+        "page 1"
+    );
+    assert_eq!(
+        request_target(&proxy, "http://shop.example/", "Host: evil.example\r\n").await.text(),
+        "page 2"
+    );
     let seen = origin.seen();
     assert_eq!((seen[0].line(), seen[0].all("host")), ("GET / HTTP/1.1", vec![EVIL]));
     assert_eq!((seen[1].line(), seen[1].all("host")), ("GET / HTTP/1.1", vec![SHOP]));
@@ -87,7 +93,7 @@ async fn a_missing_repeated_or_invalid_host_is_refused() {
         "Host: sh\u{f6}p.example\r\n",
     ] {
         for target in ["/", "http://shop.example/"] {
-            let got = ask(&proxy, target, lines).await;
+            let got = request_target(&proxy, target, lines).await;
             assert_eq!((got.status(), got.text()), (400, ""), "{target} {lines:?}");
         }
     }
@@ -99,7 +105,7 @@ async fn a_missing_repeated_or_invalid_host_is_refused() {
 async fn targets_with_bad_authorities_are_refused() {
     let (proxy, origin) = filled().await;
     for target in ["http://", "http:///", "http://:80/", "http://@/", "http://shop.example:8x/", "//"] {
-        let got = ask(&proxy, target, "Host: evil.example\r\n").await;
+        let got = request_target(&proxy, target, "Host: evil.example\r\n").await;
         let is_own =
             got.status() == 200 && origin.seen().last().is_some_and(|seen| seen.all("host") == [EVIL]);
         assert!(got.status() == 400 || is_own, "{target}: {got:?}");
@@ -112,7 +118,7 @@ async fn targets_with_bad_authorities_are_refused() {
 async fn asterisk_and_foreign_scheme_targets_are_refused() {
     let (proxy, _origin) = filled().await;
     for target in ["*", "ftp://shop.example/", "ws://shop.example/"] {
-        assert_eq!(ask(&proxy, target, "Host: shop.example\r\n").await.status(), 400, "{target}");
+        assert_eq!(request_target(&proxy, target, "Host: shop.example\r\n").await.status(), 400, "{target}");
     }
     assert_pages_unchanged(&proxy, "other targets").await;
 }
@@ -121,10 +127,10 @@ async fn asterisk_and_foreign_scheme_targets_are_refused() {
 async fn userinfo_in_a_target_is_not_part_of_the_host() {
     let (proxy, origin) = filled().await;
     for target in ["http://shop.example@evil.example/", "http://shop.example:80@evil.example/"] {
-        let got = ask(&proxy, target, "Host: shop.example\r\n").await;
+        let got = request_target(&proxy, target, "Host: shop.example\r\n").await;
         assert_eq!((got.status(), got.text()), (200, "page 2"), "{target}");
     }
-    let got = ask(&proxy, "http://evil.example@shop.example/new", "Host: evil.example\r\n").await;
+    let got = request_target(&proxy, "http://evil.example@shop.example/new", "Host: evil.example\r\n").await;
     assert_eq!(got.text(), "page 3");
     assert_eq!(origin.seen()[2].all("host"), [SHOP]);
     assert_pages_unchanged(&proxy, "user information").await;
@@ -137,7 +143,7 @@ async fn other_spellings_of_a_host_are_forwarded_and_not_stored() {
     let (proxy, origin) = filled().await;
     for host in ["Shop.Example", "shop.example.", "shop.example:"] {
         for target in ["/".to_owned(), format!("http://{host}/")] {
-            let got = ask(&proxy, &target, &format!("Host: {host}\r\n")).await;
+            let got = request_target(&proxy, &target, &format!("Host: {host}\r\n")).await;
             assert_eq!(got.text(), format!("page {}", origin.count()), "{target} {host}");
             assert_eq!(got.cache(), "fwd=bypass; fwd-status=200; detail=host", "{host}");
             assert_eq!(origin.seen().last().map(|seen| seen.all("host") == [host]), Some(true), "{host}");
@@ -162,7 +168,7 @@ async fn a_host_with_another_port_has_its_own_entries() {
 async fn fields_that_claim_another_host_select_other_entries() {
     let (proxy, _origin) = filled().await;
     for line in ["X-Forwarded-Host: evil.example", "Forwarded: host=evil.example", "X-Original-URL: /evil"] {
-        let got = ask(&proxy, "/", &format!("Host: shop.example\r\n{line}\r\n")).await;
+        let got = request_target(&proxy, "/", &format!("Host: shop.example\r\n{line}\r\n")).await;
         assert!(!["page 1", "page 2"].contains(&got.text()), "{line}");
         assert_pages_unchanged(&proxy, line).await;
     }
@@ -172,7 +178,7 @@ async fn fields_that_claim_another_host_select_other_entries() {
 async fn a_target_that_looks_like_another_host_is_a_path() {
     let (proxy, origin) = filled().await;
     for target in ["//evil.example/", "/http://evil.example/", "/..//evil.example/", "/%2f%2fevil.example/"] {
-        let got = ask(&proxy, target, "Host: shop.example\r\n").await;
+        let got = request_target(&proxy, target, "Host: shop.example\r\n").await;
         assert_eq!(got.text(), format!("page {}", origin.count()), "{target}");
         let seen = origin.seen().pop().expect("one");
         assert_eq!((seen.line(), seen.all("host")), (&*format!("GET {target} HTTP/1.1"), vec![SHOP]));

@@ -1,7 +1,7 @@
 //! The example proxy limits the resources that its clients and upstreams hold, and serves honest
 //! clients meanwhile.
 
-use crate::support::proxy::{LONG, Origin, Proxy, Reply, Then, guarded, page};
+use crate::support::proxy::{AfterReply, LONG, Origin, Proxy, Reply, guarded, page};
 use bytes::{Buf, BytesMut};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,12 +36,12 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// An HTTP/2 connection at the level of frames. It never sends `WINDOW_UPDATE`.
-struct Raw {
+struct RawHttp2 {
     stream: TcpStream,
     got: BytesMut,
 }
 
-impl Raw {
+impl RawHttp2 {
     /// Connects, and sends a number of requests and then a PING.
     async fn attack(address: SocketAddr, attacker: usize, requests: u32, settings: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.expect("connects");
@@ -97,7 +97,7 @@ fn large_pages(count: usize) -> Vec<Reply> {
 }
 
 /// Waits until the upstream has received `count` requests.
-async fn until_asked(origin: &Origin, count: usize) {
+async fn wait_for_requests(origin: &Origin, count: usize) {
     guarded(async {
         while origin.count() < count {
             tokio::task::yield_now().await;
@@ -114,10 +114,10 @@ async fn a_client_that_reads_nothing_holds_few_requests() {
         let proxy = Proxy::over(&origin).await;
         let mut attackers = Vec::new();
         for attacker in 0..5 {
-            let mut raw = Raw::attack(proxy.address, attacker, 200, settings).await;
+            let mut raw = RawHttp2::attack(proxy.address, attacker, 200, settings).await;
             assert_eq!(raw.until_ping().await, 200 - STREAMS, "further requests are refused");
             attackers.push(raw);
-            until_asked(&origin, (attacker + 1) * STREAMS).await;
+            wait_for_requests(&origin, (attacker + 1) * STREAMS).await;
         }
         for path in ["/", "/other"] {
             assert_eq!(proxy.get(path).await.status(), 200);
@@ -132,9 +132,9 @@ async fn an_http_2_stream_that_is_not_read_is_reset() {
     for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
         let origin = Origin::start(large_pages(4)).await;
         let proxy = Proxy::limited(&origin, 4, SHORT, LONG).await;
-        let mut raw = Raw::attack(proxy.address, 0, 4, settings).await;
+        let mut raw = RawHttp2::attack(proxy.address, 0, 4, settings).await;
         raw.until_ping().await;
-        until_asked(&origin, 4).await;
+        wait_for_requests(&origin, 4).await;
         // All slots are taken, so this request waits for one.
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (200, "page 5"));
@@ -159,7 +159,7 @@ async fn an_http_1_connection_whose_client_reads_nothing_is_closed() {
         client.write_all(request.as_bytes()).await.expect("writes");
         attackers.push(client);
     }
-    until_asked(&origin, 2).await;
+    wait_for_requests(&origin, 2).await;
     // All slots are taken, so this request waits for one.
     assert_eq!(proxy.get("/").await.text(), "page 3");
     for mut client in attackers {
@@ -172,11 +172,11 @@ async fn an_http_1_connection_whose_client_reads_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_request_without_a_free_slot_gets_503_after_the_timeout() {
-    let origin = Origin::start([Reply::new("", Then::Stall)]).await;
+    let origin = Origin::start([Reply::new("", AfterReply::Stall)]).await;
     let proxy = Proxy::limited(&origin, 1, LONG, 2 * SHORT).await;
     let mut first = proxy.connect().await;
     first.write("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
-    until_asked(&origin, 1).await;
+    wait_for_requests(&origin, 1).await;
     let got = proxy.get("/").await;
     let why = "tower-response-cache; error=connection_limit_reached";
     assert_eq!((got.status(), got.header("proxy-status")), (503, Some(why)));
@@ -215,7 +215,7 @@ async fn up_to_a_hundred_interim_responses_are_skipped() {
     for (count, status) in [(100, 200), (101, 502)] {
         for interim in [CONTINUE, HINTS] {
             // The limit applies to each request on the connection separately.
-            let reply = Reply::new(interim.repeat(count) + last, Then::Keep);
+            let reply = Reply::new(interim.repeat(count) + last, AfterReply::Keep);
             let origin = Origin::start([reply.clone(), reply]).await;
             let proxy = Proxy::over(&origin).await;
             for path in ["/", "/other"] {
@@ -234,7 +234,7 @@ async fn endless(http2: bool, first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let (first, bytes) = (first.clone(), bytes.clone());
             tokio::spawn(async move {
-                let mut raw = Raw { stream, got: BytesMut::new() };
+                let mut raw = RawHttp2 { stream, got: BytesMut::new() };
                 let enough = if http2 { 24 } else { 1 };
                 while raw.got.len() < enough {
                     raw.stream.read_buf(&mut raw.got).await.expect("a request");

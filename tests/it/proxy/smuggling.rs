@@ -1,7 +1,7 @@
 //! Requests that the example proxy and its upstream might parse differently. The upstream gets each
 //! request at most once, and no response is stored under another target.
 
-use crate::support::proxy::{Got, Origin, Proxy};
+use crate::support::proxy::{Origin, Proxy, ReceivedAnswer};
 
 /// A request that is hidden in the body of another request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example\r\nX: y\r\n\r\n";
@@ -17,7 +17,7 @@ async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let name = String::from_utf8_lossy(bytes.as_ref()).into_owned();
-    let answers = Got::read_all(&proxy.raw(bytes).await);
+    let answers = ReceivedAnswer::read_all(&proxy.raw(bytes).await);
     let lines: Vec<_> = origin.seen().iter().map(|seen| seen.line().to_owned()).collect();
     for path in ["/hidden", "/next", "/"] {
         let line = format!("GET {path} HTTP/1.1");
@@ -29,7 +29,7 @@ async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
         assert_eq!(seen.all("host"), ["shop.example"], "{name:?}");
         assert!(seen.all("content-length").len() + seen.all("transfer-encoding").len() < 2, "{seen:?}");
     }
-    (answers.iter().map(Got::status).collect(), lines, origin)
+    (answers.iter().map(ReceivedAnswer::status).collect(), lines, origin)
 }
 
 /// Asserts that the proxy answers the bytes with a 400, and sends nothing to the upstream.
@@ -204,7 +204,7 @@ async fn pipelined_requests_are_answered_in_order() {
     let proxy = Proxy::over(&origin).await;
     let one = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     let answers = proxy.raw([one("/a"), one("/b"), one("/a"), NEXT.to_owned()].concat()).await;
-    let texts: Vec<_> = Got::read_all(&answers).iter().map(|got| got.text().to_owned()).collect();
+    let texts: Vec<_> = ReceivedAnswer::read_all(&answers).iter().map(|got| got.text().to_owned()).collect();
     assert_eq!(texts, ["page 1", "page 2", "page 1", "page 3"]);
     assert_eq!(origin.count(), 3);
 }

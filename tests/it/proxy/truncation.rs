@@ -1,7 +1,7 @@
 //! The example proxy never turns a truncated message into a complete one, and removes lengths,
 //! whitespace and trailers that it must not forward.
 
-use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
+use crate::support::proxy::{AfterReply, LONG, Origin, Proxy, ReceivedAnswer, Reply, guarded, page};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::{Request, Response};
@@ -132,7 +132,7 @@ async fn an_unreadable_request_body_is_a_400() {
         let origin = Origin::start([]).await;
         let proxy = Proxy::over(&origin).await;
         let head = "POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let got = Got::read_all(&proxy.raw(format!("{head}{chunks}")).await).remove(0);
+        let got = ReceivedAnswer::read_all(&proxy.raw(format!("{head}{chunks}")).await).remove(0);
         let why = "tower-response-cache; error=http_request_error";
         assert_eq!((got.status(), got.header("proxy-status")), (400, Some(why)), "{chunks:?}");
     }
@@ -143,7 +143,7 @@ async fn an_unreadable_request_body_is_a_400() {
 async fn a_204_has_no_content_length() {
     let origin = Origin::start([Reply::new(
         format!("HTTP/1.1 204 No Content\r\n{FRESH}Content-Length: 4\r\n\r\n"),
-        Then::Keep,
+        AfterReply::Keep,
     )])
     .await;
     let proxy = Proxy::over(&origin).await;
@@ -173,7 +173,9 @@ async fn connection_specific_trailers_are_removed() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, connection, x-of-one, keep-alive\r\n\r\n\
          4\r\nbody\r\n0\r\n{trailers}\r\n"
     );
-    let origin = Origin::start([Reply::new(reply.clone(), Then::Keep), Reply::new(reply, Then::Keep)]).await;
+    let origin =
+        Origin::start([Reply::new(reply.clone(), AfterReply::Keep), Reply::new(reply, AfterReply::Keep)])
+            .await;
     let proxy = Proxy::over(&origin).await;
     let raw = proxy
         .raw("GET / HTTP/1.1\r\nHost: shop.example\r\nTE: trailers\r\nConnection: close, te\r\n\r\n")

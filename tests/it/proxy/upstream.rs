@@ -1,6 +1,6 @@
 //! The answers of the example proxy if its upstream fails. None of them is stored.
 
-use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, page, softened};
+use crate::support::proxy::{AfterReply, LONG, Origin, Proxy, ReceivedAnswer, Reply, page, softened};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ const SHORT: Duration = Duration::from_secs(1);
 async fn is_cut_off(name: &str, reply: Reply, begin: &str) {
     let origin = Origin::start([reply]).await;
     let proxy = Proxy::over(&origin).await;
-    let got = Got::read_all(&proxy.raw(ASKED).await).into_iter().next();
+    let got = ReceivedAnswer::read_all(&proxy.raw(ASKED).await).into_iter().next();
     // The connection may end before the head arrives.
     if let Some(got) = got {
         assert!(!got.is_whole, "{name}: {got:?}");
@@ -105,7 +105,7 @@ async fn an_upstream_that_is_down_is_a_bad_gateway() {
 #[tokio::test]
 async fn a_502_of_the_upstream_is_forwarded_unchanged() {
     let reply = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry";
-    let origin = Origin::start([Reply::new(reply, Then::Keep)]).await;
+    let origin = Origin::start([Reply::new(reply, AfterReply::Keep)]).await;
     let proxy = Proxy::over(&origin).await;
     let got = proxy.get("/").await;
     assert_eq!((got.status(), got.text(), got.header("proxy-status")), (502, "sorry", None));
@@ -113,7 +113,8 @@ async fn a_502_of_the_upstream_is_forwarded_unchanged() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
-    let origin = Origin::start([Reply::new("", Then::Stall), Reply::new("HTTP/1.1 2", Then::Stall)]).await;
+    let origin =
+        Origin::start([Reply::new("", AfterReply::Stall), Reply::new("HTTP/1.1 2", AfterReply::Stall)]).await;
     let proxy = Proxy::start(origin.address, Policy::rfc9111().cache_status(true), false, SHORT).await;
     for _ in 0..2 {
         let got = proxy.get("/").await;
@@ -123,13 +124,13 @@ async fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
         assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=504; detail=no-lifetime");
     }
     assert_eq!(proxy.get("/").await.text(), "page 3");
-    stale_entry_is_used_instead("stalled", Reply::new("", Then::Stall), 504).await;
+    stale_entry_is_used_instead("stalled", Reply::new("", AfterReply::Stall), 504).await;
 }
 
 #[tokio::test]
 async fn a_body_that_stalls_is_cut_off_after_the_time_limit() {
     let half = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nCache-Control: max-age=60\r\n\r\nhalf";
-    let origin = Origin::start([Reply::new(half, Then::Stall)]).await;
+    let origin = Origin::start([Reply::new(half, AfterReply::Stall)]).await;
     let proxy = Proxy::start(origin.address, Policy::rfc9111().cache_status(true), false, SHORT).await;
     let got = proxy.get("/").await;
     assert_eq!((got.status(), got.text(), got.is_whole), (200, "half", false));
@@ -139,7 +140,7 @@ async fn a_body_that_stalls_is_cut_off_after_the_time_limit() {
 #[tokio::test]
 async fn a_connection_that_ends_within_the_head_is_a_bad_gateway() {
     for begin in ["", "HTT", "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"] {
-        is_refused(&format!("reset after {begin:?}"), Reply::new(begin, Then::Reset)).await;
+        is_refused(&format!("reset after {begin:?}"), Reply::new(begin, AfterReply::Reset)).await;
         is_refused(&format!("closed after {begin:?}"), Reply::closing(begin)).await;
     }
 }
@@ -174,7 +175,7 @@ async fn an_oversized_response_head_is_a_bad_gateway() {
     let many: String = (0..5_000).map(|n| format!("X-{n}: 1\r\n")).collect();
     is_refused("5000 fields", Reply::closing(format!("HTTP/1.1 200 OK\r\n{FRESH}{many}\r\n"))).await;
     let endless = "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"y".repeat(1 << 20);
-    is_refused("no end", Reply::new(endless, Then::Stall)).await;
+    is_refused("no end", Reply::new(endless, AfterReply::Stall)).await;
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn a_repeated_equal_content_length_is_accepted() {
 async fn a_body_that_ends_early_is_cut_off_and_not_stored() {
     let short = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 10\r\n\r\nhalf");
     let chunked = format!("HTTP/1.1 200 OK\r\n{FRESH}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
-    for then in [Then::Close, Then::Reset] {
+    for then in [AfterReply::Close, AfterReply::Reset] {
         is_cut_off("short", Reply::new(short.clone(), then.clone()), "half").await;
         is_cut_off("chunked", Reply::new(chunked.clone(), then.clone()), "half").await;
         is_cut_off("within a chunk", Reply::new(format!("{chunked}6\r\nmo"), then), "halfmo").await;
@@ -239,7 +240,7 @@ async fn a_reset_after_the_head_cuts_the_body_off() {
     let told = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 10\r\n\r\nhalf");
     let stale = page("Cache-Control: max-age=10\r\n", "old");
-    let origin = Origin::start([stale, Reply::new(half, Then::ResetOn(Arc::clone(&told)))]).await;
+    let origin = Origin::start([stale, Reply::new(half, AfterReply::ResetOn(Arc::clone(&told)))]).await;
     let proxy = Proxy::softened(&origin).await;
     proxy.get("/").await;
     proxy.clock.advance(Duration::from_secs(20));
@@ -261,7 +262,7 @@ async fn bytes_after_a_body_do_not_answer_the_next_request() {
     let head_only = format!("HTTP/1.1 304 Not Modified\r\n{FRESH}\r\n{fake}");
     for reply in [split, head_only] {
         for _ in 0..10 {
-            let origin = Origin::start([Reply::new(reply.clone(), Then::Keep)]).await;
+            let origin = Origin::start([Reply::new(reply.clone(), AfterReply::Keep)]).await;
             let proxy = Proxy::over(&origin).await;
             let got = proxy.get("/").await;
             assert!(["body", ""].contains(&got.text()) && got.is_whole, "{got:?}");
@@ -284,7 +285,8 @@ async fn a_body_that_ends_with_its_connection_is_stored() {
 #[tokio::test]
 async fn a_body_that_is_reset_instead_of_closed_is_not_stored() {
     let told = Arc::new(Notify::new());
-    let reply = Reply::new(format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nhalf"), Then::ResetOn(Arc::clone(&told)));
+    let reply =
+        Reply::new(format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nhalf"), AfterReply::ResetOn(Arc::clone(&told)));
     let origin = Origin::start([reply]).await;
     let proxy = Proxy::over(&origin).await;
     let mut client = proxy.connect().await;
@@ -301,7 +303,7 @@ async fn interim_responses_leave_no_trace_in_the_final_one() {
                    HTTP/1.1 102 Processing\r\nCache-Control: no-store\r\n\r\n\
                    HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: a=b\r\n\r\n";
     let last = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 5\r\n\r\nfinal");
-    for then in [Then::Keep, Then::Close] {
+    for then in [AfterReply::Keep, AfterReply::Close] {
         let origin = Origin::start([Reply::new(format!("{interim}{last}"), then)]).await;
         let proxy = Proxy::over(&origin).await;
         for hit in [false, true] {

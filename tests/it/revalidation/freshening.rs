@@ -32,7 +32,7 @@ fn in_language(language: &str) -> http::Request<Body> {
 
 #[tokio::test]
 async fn a_304_keeps_the_dependencies_of_the_page() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     cache.set("price", &1, Ttl::Forever).await.expect("stored");
     let handle = cache.clone();
     let inner = tower::service_fn(move |request: http::Request<Body>| {
@@ -47,7 +47,7 @@ async fn a_304_keeps_the_dependencies_of_the_page() {
     });
     let stack = site_over(&cache, tower::ServiceExt::boxed_clone(inner));
     assert_eq!(send(&stack, get("/")).await.text(), "1");
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     assert!(send(&stack, get("/")).await.header("cache-status").is_some_and(|line| line.contains("=304")));
     assert!(send(&stack, get("/")).await.is_hit(), "fresh again");
     cache.set("price", &2, Ttl::Forever).await.expect("stored");
@@ -57,7 +57,7 @@ async fn a_304_keeps_the_dependencies_of_the_page() {
 
 #[tokio::test]
 async fn a_304_for_one_variant_freshens_no_invalidated_variant() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
         let lines = [TAGGED, &[("vary", "accept-language")]].concat();
@@ -73,7 +73,7 @@ async fn a_304_for_one_variant_freshens_no_invalidated_variant() {
         send(&stack, in_language(language)).await;
     }
     assert_eq!(cache.invalidate(Invalidation::tag("de")).await, Delivery::Delivered);
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     let validated = send(&stack, in_language("en")).await;
     assert_eq!((validated.text(), calls.count()), ("1", 4));
     assert!(send(&stack, in_language("fr")).await.is_hit(), "freshened by the same 304");
@@ -83,7 +83,7 @@ async fn a_304_for_one_variant_freshens_no_invalidated_variant() {
 
 #[tokio::test]
 async fn a_304_freshens_variants_no_longer_than_the_validated_one() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (minute, hour) = (60 * SECOND, 3600 * SECOND);
     let (inner, calls) = origin(move |request, call| {
         let ttl = if request.headers()["accept-language"] == "en" { minute } else { hour };
@@ -96,25 +96,25 @@ async fn a_304_freshens_variants_no_longer_than_the_validated_one() {
     let stack = site_over(&cache, inner);
     send(&stack, in_language("en")).await;
     send(&stack, in_language("de")).await;
-    hand.advance(hour + SECOND);
+    manual.advance(hour + SECOND);
     send(&stack, in_language("en")).await;
     assert_eq!(calls.count(), 3);
     assert!(send(&stack, in_language("de")).await.is_hit(), "freshened by the same 304");
-    hand.advance(minute + SECOND);
+    manual.advance(minute + SECOND);
     assert!(!send(&stack, in_language("de")).await.is_hit());
     assert_eq!(calls.count(), 4);
 }
 
 #[tokio::test]
 async fn a_304_with_no_cache_ends_the_lifetime_that_a_hint_gave() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| match is_conditional(request) {
         true => not_modified(&[("etag", "\"a\""), ("cache-control", "no-cache")]),
         false => hinted(numbered(&[("etag", "\"a\"")], call), 60 * SECOND),
     });
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     for expected in [2, 3] {
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.is_hit(), calls.count()), ("1", false, expected));
@@ -126,7 +126,7 @@ async fn a_304_with_no_cache_ends_the_lifetime_that_a_hint_gave() {
 async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
     let mut failed = Vec::new();
     for (cc, wait) in [("no-cache", 1), ("max-age=0", 1), ("max-age=5", 10)] {
-        let (stack, calls, hand) = standing(proxy(), move |request, call| {
+        let (stack, calls, manual) = standing(proxy(), move |request, call| {
             let strict = field(request, "x-a") == "strict";
             let said = if strict { cc } else { "max-age=60" };
             let lines = [("cache-control", said), ("etag", "\"1\""), ("vary", "x-a")];
@@ -135,14 +135,14 @@ async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
                 false => numbered(&lines, call),
             }
         });
-        let ask = async |a| send(&stack, get_with("/", &[("x-a", a)])).await;
-        ask("strict").await;
-        ask("lax").await;
-        hand.advance(61 * SECOND);
-        ask("lax").await;
+        let request_page = async |a| send(&stack, get_with("/", &[("x-a", a)])).await;
+        request_page("strict").await;
+        request_page("lax").await;
+        manual.advance(61 * SECOND);
+        request_page("lax").await;
         assert_eq!(calls.count(), 3);
-        hand.advance(wait * SECOND);
-        let answer = ask("strict").await;
+        manual.advance(wait * SECOND);
+        let answer = request_page("strict").await;
         if (answer.header("cache-control"), answer.is_hit(), calls.count()) != (Some(cc), false, 4) {
             failed.push(answer.headers);
         }
@@ -170,7 +170,7 @@ async fn a_304_with_other_validators_updates_nothing() {
     let mut failed = Vec::new();
     for (own, given) in table {
         let (first, later) = (own.clone(), given.clone());
-        let (stack, _, hand) = standing(proxy(), move |request, call| {
+        let (stack, _, manual) = standing(proxy(), move |request, call| {
             let asked =
                 ["if-none-match", "if-modified-since"].iter().any(|n| request.headers().contains_key(*n));
             let lines = if call == 1 { &first } else { &later };
@@ -183,7 +183,7 @@ async fn a_304_with_other_validators_updates_nothing() {
             }
         });
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         send(&stack, get("/")).await;
         // A client that got "new" elsewhere sends the validators of that version.
         let condition = match given[0].0 {
@@ -211,7 +211,7 @@ async fn a_304_with_other_validators_updates_nothing() {
 async fn a_304_does_not_confirm_an_error_or_a_redirect() {
     let mut failed = Vec::new();
     for code in [404, 410, 301, 503] {
-        let (stack, calls, hand) = standing(proxy(), move |request, call| {
+        let (stack, calls, manual) = standing(proxy(), move |request, call| {
             let lm = date(-10_000);
             let lines = [("cache-control", "max-age=10"), ("last-modified", lm.as_str())];
             match call {
@@ -224,7 +224,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
             }
         });
         send(&stack, get("/")).await;
-        hand.advance(11 * SECOND);
+        manual.advance(11 * SECOND);
         let answer = send(&stack, get("/")).await;
         let later = send(&stack, get("/")).await;
         if (answer.text(), later.text()) != ("the page", "the page") {
@@ -243,7 +243,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
 /// RFC 9111 section 4.2.3.
 #[tokio::test]
 async fn the_age_field_of_a_304_counts() {
-    let (stack, calls, hand) = standing(proxy(), |request, call| {
+    let (stack, calls, manual) = standing(proxy(), |request, call| {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("age", "50")];
         match request.headers().contains_key("if-none-match") {
             true => with_status(304, with_lines(&lines, "")),
@@ -251,11 +251,11 @@ async fn the_age_field_of_a_304_counts() {
         }
     });
     send(&stack, get("/")).await;
-    hand.advance(11 * SECOND);
+    manual.advance(11 * SECOND);
     assert_eq!(send(&stack, get("/")).await.header("age"), Some("50"));
-    hand.advance(9 * SECOND);
+    manual.advance(9 * SECOND);
     assert_eq!((send(&stack, get("/")).await.header("age"), calls.count()), (Some("59"), 2));
-    hand.advance(2 * SECOND);
+    manual.advance(2 * SECOND);
     send(&stack, get("/")).await;
     assert_eq!(calls.count(), 3);
 }
@@ -276,14 +276,14 @@ async fn a_304_with_the_stored_validators_freshens() {
     ];
     for (own, given) in table {
         let (first, later) = (own.clone(), given.clone());
-        let (stack, calls, hand) = standing(proxy(), move |_, call| {
+        let (stack, calls, manual) = standing(proxy(), move |_, call| {
             let lines = if call == 1 { &first } else { &later };
             let mut lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
             lines.push(("cache-control", "max-age=60"));
             if call == 1 { with_lines(&lines, "old") } else { with_status(304, with_lines(&lines, "")) }
         });
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         assert_eq!(send(&stack, get("/")).await.text(), "old");
         assert!(send(&stack, get("/")).await.is_hit(), "{own:?} {given:?}");
         assert_eq!(calls.count(), 2);
@@ -294,14 +294,14 @@ async fn a_304_with_the_stored_validators_freshens() {
 #[tokio::test]
 async fn a_304_updates_content_type_only_under_rfc9111() {
     for (policy, expected) in [(proxy(), "text/plain"), (app(), "text/html")] {
-        let (stack, _, hand) = standing(policy, |request, call| {
+        let (stack, _, manual) = standing(policy, |request, call| {
             let again = request.headers().contains_key("if-none-match");
             let of = if again { "text/plain" } else { "text/html" };
             let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-type", of)];
             with_status(if again { 304 } else { 200 }, numbered(&lines, call))
         });
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.header("content-type")), ("1", Some(expected)));
     }
@@ -314,7 +314,7 @@ const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
 #[tokio::test]
 async fn a_304_changes_no_digest_of_the_stored_content() {
     for (policy, digests) in [(policy(), &DIGESTS[..]), (proxy(), &["content-digest", "repr-digest"])] {
-        let (stack, _, hand) = standing(policy, |request, _| {
+        let (stack, _, manual) = standing(policy, |request, _| {
             let mut lines = DIGESTED.to_vec();
             if !request.headers().contains_key("if-none-match") {
                 return with_lines(&lines, "page");
@@ -326,7 +326,7 @@ async fn a_304_changes_no_digest_of_the_stored_content() {
             with_status(304, with_lines(&lines, ""))
         });
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         send(&stack, get("/")).await;
         let hit = send(&stack, get("/")).await;
         assert!(hit.is_hit());
@@ -340,7 +340,7 @@ async fn a_304_changes_no_digest_of_the_stored_content() {
 #[tokio::test]
 async fn a_304_freshens_all_variants_with_its_strong_etag() {
     for (tag, calls_in_all) in [("\"same\"", 3), ("W/\"same\"", 4)] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, calls) = origin(move |request, _| {
             let lines = [("cache-control", "max-age=60"), ("etag", tag), ("vary", "user-agent")];
             let asked = request.headers().contains_key("if-none-match");
@@ -350,7 +350,7 @@ async fn a_304_freshens_all_variants_with_its_strong_etag() {
         let page = async |agent| send(&stack, get_with("/", &[("user-agent", agent)])).await;
         page("a").await;
         page("b").await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         for agent in ["a", "b"] {
             let answer = page(agent).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"), "{tag} {agent}");
@@ -362,8 +362,8 @@ async fn a_304_freshens_all_variants_with_its_strong_etag() {
 #[tokio::test]
 async fn hints_persist_through_a_304_without_hints() {
     let day = Duration::from_secs(24 * 3600);
-    let (cache, hand) = timed();
-    let clock = hand.clone();
+    let (cache, manual) = timed();
+    let clock = manual.clone();
     let (inner, _) = origin(move |request, _| {
         let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
@@ -380,16 +380,16 @@ async fn hints_persist_through_a_304_without_hints() {
     let stack = site_over(&cache, inner);
     let page = async |tenant| send(&stack, get_with("/", &[("x-tenant", tenant)])).await;
     page("a").await;
-    hand.advance(day - Duration::from_secs(2));
+    manual.advance(day - Duration::from_secs(2));
     assert_eq!(page("a").await.detail(), Some("revalidated"));
     assert_eq!(page("b").await.text(), "b", "only the hint separates the two");
-    hand.advance(Duration::from_secs(10));
+    manual.advance(Duration::from_secs(10));
     assert!(!page("a").await.is_hit(), "the TTL of the hint applies, not `max-age`");
 }
 
 #[tokio::test]
 async fn a_304_whose_handler_hints_never_is_not_stored() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, _| {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
         if !request.headers().contains_key("if-none-match") {
@@ -401,7 +401,7 @@ async fn a_304_whose_handler_hints_never_is_not_stored() {
     });
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     for call in 2..=3 {
         assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("page", call));
     }
@@ -409,7 +409,7 @@ async fn a_304_whose_handler_hints_never_is_not_stored() {
 
 #[tokio::test]
 async fn a_304_for_one_variant_keeps_the_cors_fields_of_others() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, _| {
         let own = request.headers()["origin"].to_str().expect("text").to_owned();
         let allow = ("access-control-allow-origin", own.as_str());
@@ -422,7 +422,7 @@ async fn a_304_for_one_variant_keeps_the_cors_fields_of_others() {
     for own in ["https://a", "https://b"] {
         page(own).await;
     }
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     page("https://a").await;
     let other = page("https://b").await;
     assert_eq!((other.is_hit(), other.header("access-control-allow-origin")), (true, Some("https://b")));

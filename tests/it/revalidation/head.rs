@@ -24,12 +24,12 @@ async fn a_contradicting_head_does_not_extend_the_lifetime() {
         (&[("cdn-cache-control", "no-store")], false),
         (&[("cache-control", "max-age=600, no-store, must-understand")], true),
     ] {
-        let (stack, _, hand) = standing(proxy(), move |request, call| match request.method().as_str() {
+        let (stack, _, manual) = standing(proxy(), move |request, call| match request.method().as_str() {
             "HEAD" => with_lines(later, ""),
             _ => numbered(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], call),
         });
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         send(&stack, request("HEAD", "/", &[])).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), hit, "{later:?}");
     }
@@ -39,7 +39,7 @@ type Lines = &'static [(&'static str, &'static str)];
 
 /// A cache over an origin whose HEAD responses have other fields than its GET responses.
 fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::clock::ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(move |request, call| {
         let first: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "1")];
         match request.method().as_str() {
@@ -47,7 +47,7 @@ fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_c
             _ => with_lines(first, format!("page {call}")),
         }
     });
-    (over(&cache, policy, inner), calls, hand)
+    (over(&cache, policy, inner), calls, manual)
 }
 
 /// RFC 9111 section 4.3.5.
@@ -64,9 +64,9 @@ async fn a_head_response_updates_or_invalidates_the_entry() {
         (&[("cache-control", "no-store"), ("etag", "\"a\"")], None),
     ];
     for (later, version) in table {
-        let (stack, calls, hand) = heads(proxy(), later);
+        let (stack, calls, manual) = heads(proxy(), later);
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         let head = send(&stack, request("HEAD", "/", &[])).await;
         assert_eq!((head.is_hit(), head.text(), calls.count()), (false, "", 2));
         let answer = send(&stack, get("/")).await;
@@ -81,9 +81,9 @@ async fn a_head_updates_no_app_identified_or_invalidated_entry() {
     let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
     let cookie: Lines = &[("cookie", "sid=alice")];
     for (policy, asked) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
-        let (stack, calls, hand) = heads(policy, later);
+        let (stack, calls, manual) = heads(policy, later);
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         send(&stack, request("HEAD", "/", asked)).await;
         send(&stack, get("/")).await;
         assert_eq!(calls.count(), 3, "{asked:?}");
@@ -155,7 +155,7 @@ async fn an_entry_is_removed_if_a_head_forbids_storing() {
 /// An older response does not replace a newer one.
 #[tokio::test(start_paused = true)]
 async fn a_late_head_does_not_restore_an_older_entry() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -172,7 +172,7 @@ async fn a_late_head_does_not_restore_an_older_entry() {
     });
     let stack = over(&cache, proxy(), inner.boxed_clone());
     assert_eq!(send(&stack, get("/")).await.text(), "page 1");
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let newer = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         send(&stack, get("/")).await
@@ -184,7 +184,7 @@ async fn a_late_head_does_not_restore_an_older_entry() {
 
 #[tokio::test]
 async fn a_head_updates_the_variant_that_it_selects() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let which = request.headers()["x-a"].to_str().expect("text").to_owned();
         let (head, tag) = (request.method() == "HEAD", format!("\"{which}\""));
@@ -196,7 +196,7 @@ async fn a_head_updates_the_variant_that_it_selects() {
     for which in ["1", "2"] {
         send(&stack, get_with("/", &[("x-a", which)])).await;
     }
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     send(&stack, request("HEAD", "/", &[("x-a", "1")])).await;
     let one = send(&stack, get_with("/", &[("x-a", "1")])).await;
     let two = send(&stack, get_with("/", &[("x-a", "2")])).await;
@@ -209,7 +209,7 @@ async fn a_head_updates_the_variant_that_it_selects() {
 #[tokio::test]
 async fn only_a_head_with_validators_ends_a_soft_invalidation() {
     for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, _) = origin(move |_, call| {
             let mut lines = vec![("cache-control", "max-age=600")];
             lines.extend(tag.map(|tag| ("etag", tag)));
@@ -218,7 +218,7 @@ async fn only_a_head_with_validators_ends_a_soft_invalidation() {
         let stack = over(&cache, proxy(), inner);
         send(&stack, get("/")).await;
         assert_eq!(cache.invalidate(Invalidation::path("/").soft()).await, Delivery::Delivered);
-        hand.advance(Duration::from_secs(20));
+        manual.advance(Duration::from_secs(20));
         send(&stack, request("HEAD", "/", &[])).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), fresh, "{tag:?}");
     }
@@ -227,7 +227,7 @@ async fn only_a_head_with_validators_ends_a_soft_invalidation() {
 #[tokio::test]
 async fn a_head_does_not_update_pages_with_hints_or_dependencies() {
     for by in ["hint", "value", "read by the head"] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         cache.set("v", &1, Duration::from_secs(60)).await.expect("set");
         let handle = cache.clone();
         let inner = service_fn(move |request: Request<Body>| {
@@ -248,13 +248,13 @@ async fn a_head_does_not_update_pages_with_hints_or_dependencies() {
         });
         let stack = over(&cache, proxy(), inner.boxed_clone());
         send(&stack, get("/")).await;
-        hand.advance(Duration::from_secs(50));
+        manual.advance(Duration::from_secs(50));
         send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
         let answer = send(&stack, get("/")).await;
         assert_eq!(answer.header("x-by"), Some("GET"), "{by}");
         let told = if by == "hint" { "max-age=0, must-revalidate" } else { "max-age=600" };
         assert_eq!(answer.header("cache-control"), Some(told), "{by}");
-        hand.advance(Duration::from_secs(20));
+        manual.advance(Duration::from_secs(20));
         let expired = by == "value";
         assert_eq!(send(&stack, get("/")).await.is_hit(), !expired, "{by}");
     }
@@ -262,7 +262,7 @@ async fn a_head_does_not_update_pages_with_hints_or_dependencies() {
 
 #[tokio::test]
 async fn a_head_answered_by_an_inner_cache_updates_nothing() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (origin, _) = origin(|request, call| {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-by", request.method().as_str())];
         numbered(&lines, call)
@@ -284,7 +284,7 @@ async fn a_head_answered_by_an_inner_cache_updates_nothing() {
     });
     let stack = over(&cache, proxy(), inner.boxed_clone());
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     send(&stack, request("HEAD", "/", &[])).await;
     let answer = send(&stack, get("/")).await;
     assert_eq!((answer.header("x-by"), answer.is_hit()), (Some("GET"), false));

@@ -18,7 +18,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
     let (sender, receiver) = futures::channel::oneshot::channel::<()>();
     let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
     let counted = calls.clone();
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let inner = service_fn(move |_: Request<Body>| {
         let (call, first) = (counted.next(), receiver.lock().expect("no panic").take());
         async move {
@@ -39,14 +39,14 @@ async fn overtaken(vary: &'static str, expired: bool) {
     });
     let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
-    hand.advance(5 * SECOND);
+    manual.advance(5 * SECOND);
     // A client reloads the page.
     let reload = get_with("/", &[("cache-control", "no-cache")]);
     let newer = read(stack.clone().oneshot(reload).await.expect("infallible")).await;
     assert_eq!(newer.text(), "2");
     let before = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
     if expired {
-        hand.advance(20 * SECOND);
+        manual.advance(20 * SECOND);
     }
     sender.send(()).expect("a receiver");
     assert_eq!(read(streaming).await.text(), "1");
@@ -69,7 +69,7 @@ async fn a_late_older_response_does_not_replace_a_newer_one() {
 /// A slow 304 confirms the old page after a newer one was stored.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_restore_an_older_page() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -97,11 +97,11 @@ async fn a_late_304_does_not_restore_an_older_page() {
     let stack =
         SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     let slow = send(&stack, get("/"));
     let reload = async {
         tokio::time::sleep(SECOND).await;
-        hand.advance(5 * SECOND);
+        manual.advance(5 * SECOND);
         // A range request does not join the flight. The origin answers it with the whole page.
         let answer = send(&stack, get_with("/", &[("range", "bytes=0-")])).await;
         (answer, send(&stack, get("/")).await)
@@ -119,7 +119,7 @@ async fn a_late_304_does_not_restore_an_older_page() {
 /// RFC 9111 section 4: a variant that a 304 freshens is no newer than the validation request.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_replace_a_variant_fetched_later() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (slow, rewritten) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (slow2, rewritten2) = (slow.clone(), rewritten.clone());
     let calls = Calls::default();
@@ -153,20 +153,20 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     let s = stack.clone();
     let validation = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "one")])).await });
     tokio::task::yield_now().await;
-    hand.advance(5 * SECOND);
+    manual.advance(5 * SECOND);
     // Five seconds later, a client requests the other variant.
     let s = stack.clone();
     let newer = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "two")])).await });
     tokio::task::yield_now().await;
     assert_eq!(calls.count(), 4);
-    hand.advance(5 * SECOND);
+    manual.advance(5 * SECOND);
     slow.notify_one();
     validation.await.expect("no panic");
-    hand.advance(SECOND);
+    manual.advance(SECOND);
     rewritten.notify_one();
     assert_eq!(newer.await.expect("no panic").text(), "new two");
     let after = send(&stack, get_with("/", &[("x-a", "two")])).await;
@@ -177,7 +177,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
 #[tokio::test(start_paused = true)]
 async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
     for said in ["no-cache", "max-age=0, stale-if-error=600", "max-age=2"] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let gate = Arc::new(Notify::new());
         let held = gate.clone();
         let calls = Calls::default();
@@ -207,9 +207,9 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
             read(tower::ServiceExt::oneshot(s, get("/")).await.expect("infallible")).await
         });
         tokio::task::yield_now().await;
-        hand.advance(SECOND);
+        manual.advance(SECOND);
         let new = send(&stack, get_with("/", &[("cache-control", "no-cache")])).await;
-        hand.advance(3 * SECOND);
+        manual.advance(3 * SECOND);
         gate.notify_one();
         assert_eq!((old.await.expect("ok").text(), new.text()), ("version 1", "version 2"));
         let after = send(&stack, get("/")).await;
@@ -220,7 +220,7 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
 /// The newer variant may have other fields by now.
 #[tokio::test]
 async fn a_late_304_of_one_variant_updates_no_newer_variant() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let slow = Arc::new(Notify::new());
     let held = slow.clone();
     let calls = Calls::default();
@@ -255,17 +255,17 @@ async fn a_late_304_of_one_variant_updates_no_newer_variant() {
     let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     let s = stack.clone();
     let validation = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "one")])).await });
     tokio::task::yield_now().await;
-    hand.advance(5 * SECOND);
+    manual.advance(5 * SECOND);
     let newer = send(&stack, get_with("/", &[("x-a", "two"), ("cache-control", "no-cache")])).await;
     assert_eq!(newer.header("cache-control"), Some("max-age=5"));
-    hand.advance(SECOND);
+    manual.advance(SECOND);
     slow.notify_one();
     validation.await.expect("no panic");
-    hand.advance(10 * SECOND);
+    manual.advance(10 * SECOND);
     let before = calls.count();
     let after = send(&stack, get_with("/", &[("x-a", "two")])).await;
     assert_eq!(calls.count(), before + 1, "{after:?}");

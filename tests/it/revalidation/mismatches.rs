@@ -27,7 +27,7 @@ fn mismatching_site(
 ) -> (Stack, Arc<Mutex<Vec<bool>>>, ManualClock) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
-    let (stack, _, hand) = standing(policy, move |request, call| {
+    let (stack, _, manual) = standing(policy, move |request, call| {
         let asks = is_conditional(request);
         log.lock().expect("no panic").push(asks);
         match asks {
@@ -35,7 +35,7 @@ fn mismatching_site(
             false => numbered(&TAGGED, call),
         }
     });
-    (stack, seen, hand)
+    (stack, seen, manual)
 }
 
 fn were_conditional(seen: &Mutex<Vec<bool>>) -> Vec<bool> {
@@ -48,9 +48,9 @@ async fn a_mismatched_304_gets_a_502_and_removes_the_entry() {
         for given in
             [("etag", "\"b\""), ("etag", "W/\"b\""), ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT")]
         {
-            let (stack, seen, hand) = mismatching_site(policy.clone(), given);
+            let (stack, seen, manual) = mismatching_site(policy.clone(), given);
             send(&stack, get("/")).await;
-            hand.advance(61 * SECOND);
+            manual.advance(61 * SECOND);
             let refused = send(&stack, get("/")).await;
             assert_eq!((refused.status.as_u16(), refused.text()), (502, ""), "{given:?}");
             assert_eq!(refused.detail(), Some("mismatch"), "{given:?}");
@@ -67,9 +67,9 @@ async fn a_mismatched_304_gets_a_502_and_removes_the_entry() {
 #[tokio::test(start_paused = true)]
 async fn stale_if_error_answers_a_mismatched_304() {
     for policy in [policy(), proxy()] {
-        let (stack, seen, hand) = mismatching_site(policy.stale_if_error(MINUTE), ("etag", "\"b\""));
+        let (stack, seen, manual) = mismatching_site(policy.stale_if_error(MINUTE), ("etag", "\"b\""));
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         let stale = send(&stack, get("/")).await;
         assert_eq!((stale.status.as_u16(), stale.text(), stale.header("etag")), (200, "1", Some("\"a\"")));
         assert_eq!(stale.detail(), Some("stale-if-error"));
@@ -86,9 +86,9 @@ async fn the_next_request_of_any_visitor_heals_the_entry() {
     let all: [Lines; 2] = [&[("authorization", "Basic eA==")], &[("cookie", "a=1")]];
     let cases = app.into_iter().flat_map(|lines| [(policy(), lines), (proxy(), lines)]);
     for (policy, lines) in cases.chain(all.map(|lines| (proxy(), lines))) {
-        let (stack, seen, hand) = mismatching_site(policy, ("etag", "\"b\""));
+        let (stack, seen, manual) = mismatching_site(policy, ("etag", "\"b\""));
         send(&stack, get_with("/", lines)).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         let first = send(&stack, get_with("/", lines)).await;
         assert_eq!(first.status, 502, "{lines:?}");
         let next = send(&stack, get_with("/", lines)).await;
@@ -152,7 +152,7 @@ async fn a_remote_entry_heals_after_a_mismatched_304() {
 /// one unconditional request.
 #[tokio::test(start_paused = true)]
 async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
-    let (stack, _, hand) = standing(policy().stale_if_error(10 * MINUTE), |request, call| {
+    let (stack, _, manual) = standing(policy().stale_if_error(10 * MINUTE), |request, call| {
         let is_evil = request.headers().values().any(|value| value == "evil");
         match (is_conditional(request) && is_evil, call) {
             (true, _) => with_status(304, with_lines(&[("etag", "\"b\"")], "")),
@@ -161,7 +161,7 @@ async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
         }
     });
     send(&stack, get("/")).await;
-    hand.advance(61 * SECOND);
+    manual.advance(61 * SECOND);
     for line in [("user-agent", "evil"), ("x-any", "evil")] {
         send(&stack, get_with("/", &[line])).await;
         tokio::time::sleep(SECOND).await;
@@ -173,7 +173,7 @@ async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
 #[tokio::test(start_paused = true)]
 async fn followers_of_a_mismatch_get_the_new_page() {
     for policy in [policy(), proxy()] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let calls = Calls::default();
         let counted = calls.clone();
         let inner = service_fn(move |request: Request<Body>| {
@@ -189,7 +189,7 @@ async fn followers_of_a_mismatch_get_the_new_page() {
         let stack =
             SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         let answers = join_all((0..4).map(|_| send(&stack, get("/")))).await;
         let refused = answers.iter().filter(|answer| answer.status == 502).count();
         let new = answers.iter().filter(|answer| answer.text() == "3").count();
@@ -200,10 +200,10 @@ async fn followers_of_a_mismatch_get_the_new_page() {
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_heals_the_entry() {
     for lines in [&[][..], &[("user-agent", "one")]] {
-        let (stack, seen, hand) =
+        let (stack, seen, manual) =
             mismatching_site(policy().stale_while_revalidate(10 * MINUTE), ("etag", "\"b\""));
         send(&stack, get("/")).await;
-        hand.advance(61 * SECOND);
+        manual.advance(61 * SECOND);
         assert_eq!(send(&stack, get_with("/", lines)).await.text(), "1");
         tokio::time::sleep(SECOND).await;
         let healed = send(&stack, get_with("/", lines)).await;
@@ -246,7 +246,7 @@ async fn a_304_about_another_version_changes_no_field() {
         (("etag", "W/\"1\""), ("etag", "\"1\""), 200),
         (("last-modified", EARLIER), ("last-modified", LATER), 502),
     ] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, calls) = origin(move |request, call| {
             let asked = request.headers().contains_key("if-none-match")
                 || request.headers().contains_key("if-modified-since");
@@ -256,7 +256,7 @@ async fn a_304_about_another_version_changes_no_field() {
         });
         let stack = site_over(&cache, inner);
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         let old = send(&stack, get("/")).await;
         let expected = if status == 200 { ("1", Some(own.1)) } else { ("", None) };
         assert_eq!((old.status.as_u16(), (old.text(), old.header(own.0))), (status, expected));

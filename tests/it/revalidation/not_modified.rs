@@ -18,11 +18,11 @@ const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 type Version = Arc<Mutex<String>>;
 
 /// The requests that the origin received.
-type Seen = Arc<Mutex<Vec<Request<()>>>>;
+type ReceivedRequests = Arc<Mutex<Vec<Request<()>>>>;
 
 /// A cache over an origin that names its version in `ETag`, and answers a request with the same
 /// version with a 304.
-fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Version, Seen) {
+fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Version, ReceivedRequests) {
     let (version, seen) = (Arc::new(Mutex::new("\"1\"".to_owned())), Arc::new(Mutex::new(Vec::new())));
     let (current, log) = (Arc::clone(&version), Arc::clone(&seen));
     let (inner, calls) = origin(move |request, call| {
@@ -38,17 +38,17 @@ fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Versi
     (site_over(cache, inner), calls, version, seen)
 }
 
-fn timed_versioned(cache_control: &'static str) -> (Stack, Calls, Version, Seen, ManualClock) {
-    let (cache, hand) = timed();
+fn timed_versioned(cache_control: &'static str) -> (Stack, Calls, Version, ReceivedRequests, ManualClock) {
+    let (cache, manual) = timed();
     let (stack, calls, version, seen) = versioned(&cache, cache_control);
-    (stack, calls, version, seen, hand)
+    (stack, calls, version, seen, manual)
 }
 
 #[tokio::test]
 async fn a_stale_response_is_revalidated_with_its_own_validators() {
-    let (stack, calls, version, seen, hand) = timed_versioned("max-age=60");
+    let (stack, calls, version, seen, manual) = timed_versioned("max-age=60");
     send(&stack, get_with("/", &[("if-none-match", "\"mine\"")])).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let answer = send(&stack, get_with("/", &[("if-none-match", "\"mine\"")])).await;
     assert_eq!(
         (answer.status.as_u16(), answer.text()),
@@ -61,20 +61,20 @@ async fn a_stale_response_is_revalidated_with_its_own_validators() {
     assert_eq!(asked, [None, Some("\"1\"".parse().expect("a value"))]);
     assert!(send(&stack, get("/")).await.is_hit(), "the 304 makes it fresh again");
     // The client sent no condition, so it gets a 200 although the origin answers with a 304.
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.status, 200);
     // A new version replaces the old one.
     *version.lock().expect("no panic") = "\"2\"".to_owned();
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.text(), "page of \"2\"");
     assert_eq!((send(&stack, get("/")).await.is_hit(), calls.count()), (true, 4));
 }
 
 #[tokio::test]
 async fn a_client_with_the_revalidated_version_gets_a_304() {
-    let (stack, calls, _, _, hand) = timed_versioned("max-age=60");
+    let (stack, calls, _, _, manual) = timed_versioned("max-age=60");
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let answer = send(&stack, get_with("/", &[("if-none-match", "\"1\"")])).await;
     assert_eq!((answer.status.as_u16(), answer.body.len(), calls.count()), (304, 0, 2));
 }
@@ -103,7 +103,7 @@ async fn no_cache_responses_are_stored_and_revalidated_each_time() {
 
 #[tokio::test]
 async fn a_304_updates_stored_fields_except_content_fields() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, _| {
         if request.headers().contains_key("if-none-match") {
             let lines = [("cache-control", "max-age=10"), ("x-note", "new"), ("content-type", "text/plain")];
@@ -119,7 +119,7 @@ async fn a_304_updates_stored_fields_except_content_fields() {
     });
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     for _ in 0..2 {
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.header("x-note")), ("page", Some("new")));
@@ -128,16 +128,16 @@ async fn a_304_updates_stored_fields_except_content_fields() {
             (Some("text/html"), Some("\"a\""))
         );
     }
-    hand.advance(Duration::from_secs(9));
+    manual.advance(Duration::from_secs(9));
     assert!(send(&stack, get("/")).await.is_hit());
-    hand.advance(Duration::from_secs(1));
+    manual.advance(Duration::from_secs(1));
     assert!(!send(&stack, get("/")).await.is_hit(), "the new lifetime counts");
 }
 
 #[tokio::test]
 async fn a_304_that_forbids_storing_removes_the_entry() {
     for line in [("cache-control", "no-store"), ("set-cookie", "sid=1")] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let (inner, calls) = origin(move |request, _| {
             if request.headers().contains_key("if-none-match") {
                 return not_modified(&[line]);
@@ -146,7 +146,7 @@ async fn a_304_that_forbids_storing_removes_the_entry() {
         });
         let stack = site_over(&cache, inner);
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         for call in 2..=3 {
             let answer = send(&stack, get("/")).await;
             assert_eq!(
@@ -162,9 +162,9 @@ async fn a_304_that_forbids_storing_removes_the_entry() {
 #[tokio::test]
 async fn range_and_precondition_requests_do_not_revalidate() {
     for own in [("range", "bytes=0-0"), ("if-match", "\"1\"")] {
-        let (stack, _, _, seen, hand) = timed_versioned("max-age=60");
+        let (stack, _, _, seen, manual) = timed_versioned("max-age=60");
         send(&stack, get("/")).await;
-        hand.advance(MINUTE);
+        manual.advance(MINUTE);
         assert_eq!(send(&stack, get_with("/", &[own])).await.status, 200, "{own:?}");
         let seen = seen.lock().expect("no panic");
         let sent = seen.last().expect("a request").headers();
@@ -184,7 +184,7 @@ async fn an_invalidated_response_is_not_revalidated() {
 
 #[tokio::test]
 async fn a_failed_revalidation_can_be_repeated() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         if call == 2 {
             let mut response = with_lines(&[], "down");
@@ -200,7 +200,7 @@ async fn a_failed_revalidation_can_be_repeated() {
     });
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.status, 502);
     let again = send(&stack, get("/")).await;
     assert_eq!((again.text(), again.detail()), ("page", Some("revalidated")));
@@ -237,7 +237,7 @@ async fn collapsed_requests_share_a_revalidation() {
 
 #[tokio::test]
 async fn variants_are_revalidated_separately() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, _| {
         let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
         let tag = format!("\"{language}\"");
@@ -250,7 +250,7 @@ async fn variants_are_revalidated_separately() {
     for language in ["en", "de"] {
         page(language).await;
     }
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     for language in ["en", "de"] {
         let answer = page(language).await;
         assert_eq!((answer.text(), answer.detail()), (language, Some("revalidated")));
@@ -261,7 +261,7 @@ async fn variants_are_revalidated_separately() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_does_not_revalidate_an_invalidated_response() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -279,7 +279,7 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     let invalidate = async {
         sleep(Duration::from_millis(50)).await;
         assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
@@ -291,7 +291,7 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
 
 #[tokio::test]
 async fn a_304_of_an_inner_cache_layer_is_not_stored() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let within = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (inner, _) = origin(|_, _| with_lines(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], "page"));
     let (route, switch) = (route_over(&cache, MINUTE, inner.clone()), Arc::clone(&within));
@@ -313,7 +313,7 @@ async fn a_304_of_an_inner_cache_layer_is_not_stored() {
     send(&stack, get("/")).await;
     assert!(send(&stack, get("/")).await.is_hit());
     within.store(true, std::sync::atomic::Ordering::SeqCst);
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     for _ in 0..3 {
         let answer = send(&stack, get("/")).await;
         let outer = answer.headers.get_all("cache-status").iter().next_back().expect("a status");

@@ -20,7 +20,7 @@ const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "
 struct World {
     stack: Stack,
     cache: Cache,
-    hand: ManualClock,
+    manual: ManualClock,
     calls: Calls,
     /// The index in `UNSTORED` of the answer to all requests. Past its end, the service is up.
     down: Arc<AtomicUsize>,
@@ -39,7 +39,7 @@ fn bad(what: &str) -> http::Response<Body> {
 }
 
 fn world(policy: PolicyBuilder, provoked: &'static str) -> World {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(Mutex::new(Vec::new())));
     let (now, log) = (Arc::clone(&down), Arc::clone(&seen));
     let (inner, calls) = origin(move |request, call| {
@@ -55,7 +55,7 @@ fn world(policy: PolicyBuilder, provoked: &'static str) -> World {
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
-    World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
+    World { stack: tower::util::BoxCloneService::new(stack), cache, manual, calls, down, seen }
 }
 
 impl World {
@@ -86,7 +86,7 @@ async fn no_unkeyed_field_prevents_a_background_refresh() {
             let policy = swr().refresh_headers([HeaderName::from_static("x-named")]);
             let world = world(policy, provoked);
             world.send(&[]).await;
-            world.hand.advance(12 * S);
+            world.manual.advance(12 * S);
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "1", "{field} {provoked}");
             let answer = world.send(&[]).await;
             assert!(answer.is_hit() && answer.text() != "1", "{field} {provoked}: {answer:?}");
@@ -102,7 +102,7 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
         for provoked in ["404", "403", "410", "302", "204", "400", "private", "no-store"] {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
-            world.hand.advance(12 * S);
+            world.manual.advance(12 * S);
             // In some of the cases, the background request fails, so that it changes nothing.
             let bare_fails = provoked.len() % 2 == 0;
             world.answer_all_with(if bare_fails { "503" } else { "" });
@@ -122,7 +122,7 @@ async fn a_page_gone_for_all_visitors_no_longer_serves_stale() {
         for lines in [&[][..], &[("user-agent", "kind")]] {
             let world = world(lasting().stale_if_error(100 * S), "503");
             world.send(&[]).await;
-            world.hand.advance(12 * S);
+            world.manual.advance(12 * S);
             world.answer_all_with(gone);
             assert_eq!(world.send(lines).await.text(), "bad", "{gone}");
             world.answer_all_with("503");
@@ -135,20 +135,20 @@ async fn a_page_gone_for_all_visitors_no_longer_serves_stale() {
 async fn a_key_is_confirmed_at_most_once_in_ten_seconds() {
     let world = world(lasting().stale_if_error(1000 * S), "404");
     world.send(&[]).await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     world.answer_all_with("503");
     for _ in 0..20 {
         world.send(&[("x-evil", "evil")]).await;
     }
     assert_eq!((world.calls.count(), world.cache.refreshes().failed()), (22, 1));
-    world.hand.advance(11 * S);
+    world.manual.advance(11 * S);
     world.send(&[("x-evil", "evil")]).await;
     assert_eq!((world.calls.count(), world.cache.refreshes().failed()), (24, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_confirmations_are_limited_like_refreshes() {
-    let (clock, hand) = tower_response_cache::clock::Clock::manual();
+    let (clock, manual) = tower_response_cache::clock::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, calls) = origin(|request, call| match request.headers().contains_key("x-evil") {
         true => bad("404"),
@@ -158,7 +158,7 @@ async fn concurrent_confirmations_are_limited_like_refreshes() {
         .policy(lasting().stale_if_error(100 * S).build().expect("a policy"))
         .layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     send(&stack, get_with("/", &[("x-evil", "1")])).await;
     tokio::time::sleep(S).await;
     assert_eq!(calls.count(), 2);
@@ -184,7 +184,7 @@ async fn a_refresh_sends_nominated_fields_and_refresh_headers() {
         ("x-forwarded-for", "192.0.2.1"),
     ];
     world.send(&lines).await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     world.send(&lines).await;
     let seen = world.seen.lock().expect("not poisoned");
     let mut names: Vec<_> = seen[1].headers().keys().map(HeaderName::as_str).collect();
@@ -197,7 +197,7 @@ async fn a_refresh_sends_nominated_fields_and_refresh_headers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_keeps_its_variant_if_vary_shrinks() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
         numbered(&[("vary", vary)], call)
@@ -206,7 +206,7 @@ async fn a_refresh_keeps_its_variant_if_vary_shrinks() {
     let narrow = || get_with("/", &[("x-a", "1")]);
     send(&stack, get_with("/", &[("x-a", "1"), ("x-b", "1")])).await;
     send(&stack, narrow()).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     assert_eq!(send(&stack, narrow()).await.text(), "2");
     tokio::time::sleep(S).await;
     assert_eq!((send(&stack, narrow()).await.text(), calls.count()), ("3", 3));
@@ -245,7 +245,7 @@ async fn a_key_function_runs_once_on_the_path_of_a_request() {
     let lines = of_tenant(98);
     let lines = borrowed(&lines);
     world.send(&lines).await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     world.answer_all_with("404");
     computed.store(0, Ordering::SeqCst);
     assert_eq!(send(&world.stack, get_with("/", &lines)).await.text(), "bad");
@@ -263,7 +263,7 @@ async fn a_refresh_sends_the_fields_of_computed_key_parts() {
         let lines = of_tenant(others);
         let lines = borrowed(&lines);
         world.send(&lines).await;
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         assert_eq!(world.send(&lines).await.text(), "1", "{others}");
         let answer = world.send(&lines).await;
         assert_eq!((answer.text(), answer.is_hit()), ("2", true), "{others}");
@@ -281,7 +281,7 @@ async fn a_panicking_key_function_keeps_the_stale_page() {
     let world = world(policy, "503");
     let lines = [("pragma", "x"), ("x-tenant", "blue")];
     world.send(&lines).await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     for _ in 0..2 {
         assert_eq!(world.send(&lines).await.text(), "1");
     }
@@ -290,7 +290,7 @@ async fn a_panicking_key_function_keeps_the_stale_page() {
 /// A site whose page has an `ETag`. A conditional request gets a 304 with another tag if any field
 /// is `evil`, or while `down` is 1. While `down` is 2, all requests get a 503.
 fn tagged(policy: PolicyBuilder) -> World {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
     let now = Arc::clone(&down);
     let (inner, calls) = origin(move |request, call| {
@@ -304,7 +304,7 @@ fn tagged(policy: PolicyBuilder) -> World {
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
-    World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
+    World { stack: tower::util::BoxCloneService::new(stack), cache, manual, calls, down, seen }
 }
 
 fn unchanged(tag: &str) -> http::Response<Body> {
@@ -319,7 +319,7 @@ async fn a_provoked_mismatched_304_removes_no_entry() {
     for policy in [lasting().stale_if_error(100 * S), in_background(lasting().stale_if_error(100 * S))] {
         let world = tagged(policy);
         world.send(&[]).await;
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         let others = || [get("/?page=2"), get_with("/", &[("host", "other.example")])];
         for other in others() {
             send(&world.stack, other).await;
@@ -329,7 +329,7 @@ async fn a_provoked_mismatched_304_removes_no_entry() {
             assert!(send(&world.stack, other).await.is_hit());
         }
         world.down.store(2, Ordering::SeqCst);
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         assert_eq!(world.send(&[]).await.status, StatusCode::OK);
     }
 }
@@ -340,7 +340,7 @@ async fn a_confirmed_mismatched_304_removes_the_entry() {
         let world = tagged(lasting().stale_if_error(100 * S));
         world.send(&[]).await;
         send(&world.stack, get("/?page=2")).await;
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         world.down.store(1, Ordering::SeqCst);
         world.send(lines).await;
         world.down.store(2, Ordering::SeqCst);
@@ -352,7 +352,7 @@ async fn a_confirmed_mismatched_304_removes_the_entry() {
 #[tokio::test(start_paused = true)]
 async fn a_refresh_with_all_its_attempts_ends_within_a_minute() {
     for lines in [&[][..], &[("user-agent", "kind")]] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let calls = Calls::default();
         let counted = calls.clone();
         let inner = tower::service_fn(move |_: Request<Body>| {
@@ -366,7 +366,7 @@ async fn a_refresh_with_all_its_attempts_ends_within_a_minute() {
         });
         let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
         send(&stack, get_with("/", lines)).await;
-        hand.advance(12 * S);
+        manual.advance(12 * S);
         send(&stack, get_with("/", lines)).await;
         tokio::time::sleep(59 * S).await;
         assert_eq!(cache.refreshes().running(), 1, "{lines:?}");
@@ -377,7 +377,7 @@ async fn a_refresh_with_all_its_attempts_ends_within_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn the_next_refresh_omits_a_field_that_made_one_hang() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {
         let inner = inner.clone();
@@ -390,7 +390,7 @@ async fn the_next_refresh_omits_a_field_that_made_one_hang() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     let evil = || get_with("/", &[("user-agent", "evil")]);
     send(&stack, evil()).await;
     tokio::time::sleep(61 * S).await;
@@ -401,7 +401,7 @@ async fn the_next_refresh_omits_a_field_that_made_one_hang() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_after_a_timeout_starts_without_extra_fields() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {
         let inner = inner.clone();
@@ -416,7 +416,7 @@ async fn a_refresh_after_a_timeout_starts_without_extra_fields() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     let evil = || get_with("/", &[("user-agent", "evil")]);
     send(&stack, evil()).await;
     tokio::time::sleep(61 * S).await;
@@ -427,7 +427,7 @@ async fn a_refresh_after_a_timeout_starts_without_extra_fields() {
 
 #[tokio::test(start_paused = true)]
 async fn without_refreshes_a_second_visitor_confirms_a_removal() {
-    let (clock, hand) = tower_response_cache::clock::Clock::manual();
+    let (clock, manual) = tower_response_cache::clock::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, _) = origin(|request, call| match call {
         1 => numbered(&[], call),
@@ -439,7 +439,7 @@ async fn without_refreshes_a_second_visitor_confirms_a_removal() {
         .layer(inner);
     let status = async |lines: &[(&str, &str)]| send(&stack, get_with("/", lines)).await.status.as_u16();
     assert_eq!(status(&[]).await, 200);
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     assert_eq!((status(&[("user-agent", "one")]).await, status(&[("x-down", "1")]).await), (404, 200));
     assert_eq!((status(&[("user-agent", "two")]).await, status(&[("x-down", "1")]).await), (404, 503));
 }

@@ -45,14 +45,14 @@ impl http_body::Body for Opaque {
 struct World {
     stack: Stack,
     cache: Cache,
-    hand: ManualClock,
+    manual: ManualClock,
     /// The status of the answers to all requests without `evil`.
     status: Arc<AtomicU16>,
 }
 
 /// A site that answers with the status `provoked` if any field is `evil`.
 fn world(policy: PolicyBuilder, provoked: u16) -> World {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let status = Arc::new(AtomicU16::new(200));
     let now = Arc::clone(&status);
     let (inner, _) = origin(move |request, call| {
@@ -66,7 +66,7 @@ fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let site =
         SiteCacheLayer::new(&cache).policy(policy.cache_status(true).build().expect("a policy")).layer(inner);
     let stack = MapRequestLayer::new(|request: Request<Body>| request.map(Opaque)).layer(site).boxed_clone();
-    World { stack, cache, hand, status }
+    World { stack, cache, manual, status }
 }
 
 impl World {
@@ -88,7 +88,7 @@ fn lasting() -> PolicyBuilder {
 async fn stale(provoked: u16) -> World {
     let world = world(lasting(), provoked);
     world.send(&[]).await;
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     world
 }
 
@@ -110,7 +110,7 @@ async fn equal_requests_a_minute_apart_remove_a_page_that_is_gone() {
     let world = stale(503).await;
     world.answer_all_with(404);
     world.send(&[("user-agent", "one")]).await;
-    world.hand.advance(61 * S);
+    world.manual.advance(61 * S);
     world.send(&[("user-agent", "one")]).await;
     world.answer_all_with(503);
     assert_eq!(world.send(&[("user-agent", "one")]).await.status.as_u16(), 503);
@@ -136,7 +136,7 @@ async fn answers_about_an_earlier_entry_do_not_count() {
     world.send(&[("user-agent", "evil")]).await;
     // This request stores a new entry.
     assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
-    world.hand.advance(12 * S);
+    world.manual.advance(12 * S);
     world.send(&[("user-agent", "evil"), ("x-other", "1")]).await;
     world.answer_all_with(503);
     assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
@@ -147,10 +147,10 @@ async fn a_refresh_omits_fields_after_an_earlier_one_failed() {
     for pause in [S, 9 * S, 10 * S, 11 * S, 300 * S] {
         let world = world(lasting().stale_while_revalidate(1000 * S), 503);
         world.send(&[]).await;
-        world.hand.advance(12 * S);
+        world.manual.advance(12 * S);
         for _ in 0..2 {
             assert_eq!(world.send(&[("user-agent", "evil")]).await.text(), "1", "{pause:?}");
-            world.hand.advance(pause);
+            world.manual.advance(pause);
         }
         assert_eq!(world.cache.refreshes().succeeded(), 1, "{pause:?}");
     }

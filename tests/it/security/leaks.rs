@@ -35,11 +35,11 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let by = prop_oneof![
-        3 => Just(By::Nothing),
-        2 => Just(By::Analytics),
-        2 => Just(By::Cookie),
-        1 => Just(By::Bearer),
-        1 => Just(By::ApiKey),
+        3 => Just(IdentifiedBy::Nothing),
+        2 => Just(IdentifiedBy::Analytics),
+        2 => Just(IdentifiedBy::Cookie),
+        1 => Just(IdentifiedBy::Bearer),
+        1 => Just(IdentifiedBy::ApiKey),
     ];
     let language = prop_oneof![3 => Just(0), 1 => 1..LANGUAGES.len()];
     let visitor = (by, 0..2_usize, 0..2_usize, language, 0..PAGES.len());
@@ -132,7 +132,7 @@ fn rfc9111() -> PolicyBuilder {
 
 /// The pages that identified visitors may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Users {
+enum UserPages {
     /// Their own pages, forwarded each time.
     Bypass,
     /// Their own pages, also from the cache.
@@ -151,17 +151,17 @@ struct Hits {
 /// The number of random cases for each of the sixteen orders of layers below.
 const CASES: u32 = 135;
 
-fn check_isolation(users: Users, build: impl Fn(&Cache, Inner) -> Client) {
+fn check_isolation(users: UserPages, build: impl Fn(&Cache, Inner) -> Client) {
     let hits = RefCell::new(Hits::default());
     // All cases share one cache, an hour apart, because creating a cache takes longer than a case.
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };
     let ran = TestRunner::new(config).run(&(any::<bool>(), steps()), |(by_hand, steps)| {
         let mut hits = hits.borrow_mut();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let origin = Arc::new(Origin { by_hand, ..Origin::default() });
-            hand.advance(60 * MINUTE);
+            manual.advance(60 * MINUTE);
             assert_eq!(cache.invalidate(Invalidation::all()).await, Delivery::Delivered);
             let client = build(&cache, origin.service());
             play(&steps, &client, &cache, &origin, users, &mut hits).await
@@ -172,7 +172,7 @@ fn check_isolation(users: Users, build: impl Fn(&Cache, Inner) -> Client) {
     }
     let hits = hits.into_inner();
     assert!(hits.anonymous > 40 && hits.analytics > 20, "too few hits for a meaningful test: {hits:?}");
-    assert_eq!(hits.users > 20, users != Users::Bypass, "{hits:?}");
+    assert_eq!(hits.users > 20, users != UserPages::Bypass, "{hits:?}");
 }
 
 async fn play(
@@ -180,7 +180,7 @@ async fn play(
     client: &Client,
     cache: &Cache,
     origin: &Origin,
-    users: Users,
+    users: UserPages,
     hits: &mut Hits,
 ) -> Result<(), TestCaseError> {
     let mut visits: Vec<(Visitor, usize, JoinHandle<Answer>)> = Vec::new();
@@ -206,7 +206,7 @@ async fn play(
         };
         let seen: Vec<_> = answer.text().split(' ').collect();
         prop_assert_eq!(answer.header("x-seen"), Some(answer.text()), "head and body belong to one page");
-        let may_be_anybodys = users == Users::MayGetAnybodys && seen[0] == "anybody";
+        let may_be_anybodys = users == UserPages::MayGetAnybodys && seen[0] == "anybody";
         prop_assert!(
             seen[0] == visitor.user() || may_be_anybodys,
             "{:?} was shown {}",
@@ -216,7 +216,7 @@ async fn play(
         prop_assert_eq!(seen[1], TENANTS[visitor.tenant], "{:?}", visitor);
         prop_assert_eq!(seen[2], LANGUAGES[visitor.language].2, "{:?}", visitor);
         prop_assert_eq!(seen[3], visitor.page.to_string(), "{:?}", visitor);
-        let own = visitor.by == By::Analytics && seen[4] == USERS[visitor.user];
+        let own = visitor.by == IdentifiedBy::Analytics && seen[4] == USERS[visitor.user];
         prop_assert!(seen[4] == "none" || own, "{:?} was shown {}", visitor, answer.text());
         prop_assert!(
             seen[5].parse::<usize>().expect("a number") >= version,
@@ -226,8 +226,8 @@ async fn play(
         let told = answer.headers.get_all("cache-status").iter();
         let hit = told.filter_map(|line| line.to_str().ok()).any(|line| line.contains("; hit"));
         match visitor.by {
-            By::Nothing => hits.anonymous += usize::from(hit),
-            By::Analytics => hits.analytics += usize::from(hit),
+            IdentifiedBy::Nothing => hits.anonymous += usize::from(hit),
+            IdentifiedBy::Analytics => hits.analytics += usize::from(hit),
             _ => hits.users += usize::from(hit),
         }
     }
@@ -244,7 +244,7 @@ async fn settle() {
 #[test]
 fn no_leak_inside_an_anonymous_only_layer() {
     for preset in [policy, rfc9111] {
-        check_isolation(Users::Bypass, |cache, inner| {
+        check_isolation(UserPages::Bypass, |cache, inner| {
             client(anonymous().layer(site(cache, preset()).layer(inner)))
         });
     }
@@ -252,7 +252,7 @@ fn no_leak_inside_an_anonymous_only_layer() {
 
 #[test]
 fn no_leak_with_an_async_identity_look_up() {
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         let asks = AnonymousOnlyLayer::builder().ignore_cookies(["_ga*", "sid"]);
         let asks = asks.identified_if_async(|parts| async move {
             yield_now().await;
@@ -266,20 +266,20 @@ fn no_leak_with_an_async_identity_look_up() {
 
 #[test]
 fn no_leak_with_a_site_cache_over_a_route_cache() {
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(site(cache, declared()).layer(route(cache, declared()).layer(inner)))
     });
 }
 
 #[test]
 fn no_leak_with_a_route_cache_alone() {
-    check_isolation(Users::Bypass, |cache, inner| client(route(cache, declared()).layer(inner)));
+    check_isolation(UserPages::Bypass, |cache, inner| client(route(cache, declared()).layer(inner)));
 }
 
 #[test]
 fn no_leak_if_an_outer_layer_strips_the_credential() {
     let known = |request: RequestHead<'_>| request.extensions.get::<User>().is_some();
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(auth(
             by_session()
                 .identified_if(known)
@@ -289,17 +289,17 @@ fn no_leak_if_an_outer_layer_strips_the_credential() {
             false,
         ))
     });
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(anonymous().layer(auth(site(cache, policy()).layer(inner), false)))
     });
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(auth(site(cache, declared().bypass_if(known)).layer(inner), false))
     });
 }
 
 #[test]
 fn no_leak_if_a_middle_layer_strips_the_credential() {
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(site(cache, declared()).layer(auth(route(cache, declared()).layer(inner), false)))
     });
 }
@@ -307,23 +307,23 @@ fn no_leak_if_a_middle_layer_strips_the_credential() {
 #[test]
 fn no_leak_if_an_inner_layer_marks_identified_responses() {
     let lenient = || rfc9111().ignore_cookies(["_ga*"]);
-    check_isolation(Users::MayGetAnybodys, |cache, inner| {
+    check_isolation(UserPages::MayGetAnybodys, |cache, inner| {
         client(site(cache, lenient()).layer(auth(inner, true)))
     });
-    check_isolation(Users::MayGetAnybodys, |cache, inner| {
+    check_isolation(UserPages::MayGetAnybodys, |cache, inner| {
         client(site(cache, lenient()).layer(anonymous().layer(inner)))
     });
 }
 
 #[test]
 fn no_leak_with_per_identity_entries() {
-    check_isolation(Users::HaveHits, |cache, inner| {
+    check_isolation(UserPages::HaveHits, |cache, inner| {
         client(site(cache, declared().vary_by_identity("user", sender)).layer(inner))
     });
-    check_isolation(Users::HaveHits, |cache, inner| {
+    check_isolation(UserPages::HaveHits, |cache, inner| {
         client(auth(site(cache, declared().vary_by_identity("user", sender)).layer(inner), false))
     });
-    check_isolation(Users::HaveHits, |cache, inner| {
+    check_isolation(UserPages::HaveHits, |cache, inner| {
         let own = || declared().vary_by_identity("user", sender);
         client(auth(site(cache, own()).layer(route(cache, own()).layer(inner)), false))
     });
@@ -332,12 +332,12 @@ fn no_leak_with_per_identity_entries() {
 #[test]
 fn no_leak_if_only_credential_cookies_count() {
     let policy = || policy().ignore_undeclared_cookies().credential_cookies(["sid"]);
-    check_isolation(Users::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
+    check_isolation(UserPages::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
 }
 
 #[test]
 fn no_leak_if_unkeyed_inputs_are_stripped() {
-    check_isolation(Users::Bypass, |cache, inner| {
+    check_isolation(UserPages::Bypass, |cache, inner| {
         client(site(cache, declared().strip_unkeyed_inputs(true)).layer(inner))
     });
 }

@@ -151,7 +151,7 @@ async fn never_cached_and_private_pages_lose_targeted_fields() {
 /// got.
 #[tokio::test]
 async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let lines: Lines = &[("cdn-cache-control", "max-age=60"), ("etag", "\"a\"")];
     let (inner, calls) = origin(move |_, call| {
         let mut response = numbered(if call == 1 { lines } else { &[("etag", "\"a\"")] }, call);
@@ -167,7 +167,7 @@ async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
         .vary_by_identity("user", |_| Some("alice".to_owned()));
     let stack = SiteCacheLayer::new(&cache).policy(by_user.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
-    hand.advance(2 * MINUTE);
+    manual.advance(2 * MINUTE);
     assert_eq!(send(&stack, get("/")).await.detail(), Some("revalidated"));
     assert!(send(&stack, get("/")).await.is_hit(), "the lifetime is from the targeted field");
     assert_eq!(calls.count(), 2);
@@ -286,7 +286,7 @@ async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
 /// Field values with the same key part share a page, also after a 304.
 #[tokio::test]
 async fn emitted_vary_fields_do_not_select_variants() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| {
         let mut response = numbered(&[("etag", "\"a\"")], call);
         if request.headers().contains_key("if-none-match") {
@@ -295,13 +295,13 @@ async fn emitted_vary_fields_do_not_select_variants() {
         response
     });
     let stack = SiteCacheLayer::new(&cache).policy(keyed().build().expect("a policy")).layer(inner);
-    let ask = |language| get_with("/", &[("accept-language", language)]);
+    let request_page = |language| get_with("/", &[("accept-language", language)]);
     for (language, hit) in [("de", false), ("de-AT", true), ("de, en;q=0.5", true)] {
-        assert_eq!(send(&stack, ask(language)).await.is_hit(), hit, "{language}");
+        assert_eq!(send(&stack, request_page(language)).await.is_hit(), hit, "{language}");
     }
-    hand.advance(2 * MINUTE);
-    assert_eq!(send(&stack, ask("de-CH")).await.detail(), Some("revalidated"));
-    let answer = send(&stack, ask("de")).await;
+    manual.advance(2 * MINUTE);
+    assert_eq!(send(&stack, request_page("de-CH")).await.detail(), Some("revalidated"));
+    let answer = send(&stack, request_page("de")).await;
     assert!(answer.is_hit());
     assert_eq!(vary(&answer).as_deref(), Some("accept-language, cookie, x-plan"));
     assert_eq!(calls.count(), 2);

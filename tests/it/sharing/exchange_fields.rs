@@ -51,7 +51,7 @@ async fn exchange_fields_reach_only_their_own_client() {
 /// itself.
 #[tokio::test]
 async fn exchange_fields_of_a_304_are_not_stored() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| {
         let mut response = page(call);
         if call > 1 {
@@ -62,7 +62,7 @@ async fn exchange_fields_of_a_304_are_not_stored() {
     });
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    hand.advance(2 * MINUTE);
+    manual.advance(2 * MINUTE);
     for _ in 0..2 {
         let answer = send(&stack, get("/")).await;
         assert_eq!(answer.text(), "1");

@@ -287,10 +287,13 @@ async fn public_path_invalidation_covers_inner_per_identity_entries() {
             inner.clone().oneshot(request)
         });
         let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(rewrites);
-        let ask = || send(&stack, of("alice", &[("cookie", "sid=1")]));
-        assert_eq!((ask().await.text().to_owned(), ask().await.text().to_owned()), ("1".into(), "1".into()));
+        let request_page = || send(&stack, of("alice", &[("cookie", "sid=1")]));
+        assert_eq!(
+            (request_page().await.text().to_owned(), request_page().await.text().to_owned()),
+            ("1".into(), "1".into())
+        );
         assert_eq!(cache.invalidate(Invalidation::path("/account")).await, Delivery::Delivered);
-        assert_eq!((ask().await.text(), calls.count()), ("2", 2));
+        assert_eq!((request_page().await.text(), calls.count()), ("2", 2));
     }
 }
 
@@ -306,8 +309,8 @@ async fn per_identity_layer_created_during_a_request_does_not_outlive_an_invalid
         RouteCacheLayer::new(&handle, MINUTE).policy(policy).layer(origin.clone()).oneshot(request)
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(rewrites);
-    let ask = || send(&stack, of("alice", &[("cookie", "sid=1")]));
-    ask().await;
+    let request_page = || send(&stack, of("alice", &[("cookie", "sid=1")]));
+    request_page().await;
     assert_eq!(cache.invalidate(Invalidation::path("/account")).await, Delivery::Delivered);
-    assert_eq!(ask().await.text(), "2");
+    assert_eq!(request_page().await.text(), "2");
 }

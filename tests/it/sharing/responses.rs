@@ -298,19 +298,19 @@ async fn request_directives_force_misses_only_under_rfc9111() {
         let respond = |_: &http::Request<Body>, call| numbered(&[("cache-control", "max-age=60")], call);
         let (app, _) = site(policy(), respond);
         assert!(shares(&app, get("/"), get_with("/", &[line])).await, "{line:?}");
-        let (proxy, hand) = {
-            let (cache, hand) = timed();
+        let (proxy, manual) = {
+            let (cache, manual) = timed();
             let policy = Policy::rfc9111().cache_status(true);
             (
                 SiteCacheLayer::new(&cache)
                     .policy(policy.build().expect("a policy"))
                     .layer(origin(respond).0)
                     .boxed_clone(),
-                hand,
+                manual,
             )
         };
         send(&proxy, get("/")).await;
-        hand.advance(std::time::Duration::from_secs(1));
+        manual.advance(std::time::Duration::from_secs(1));
         assert!(!send(&proxy, get_with("/", &[line])).await.is_hit(), "{line:?}");
     }
 }

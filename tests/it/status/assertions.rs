@@ -12,7 +12,7 @@ use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// Sends a request and reads the body, so that the response is stored. With `is_received`, the
 /// response loses its extensions, as over a socket. Otherwise it loses `Cache-Status`.
-async fn ask(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
+async fn response_to(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
     let mut response = stack.clone().oneshot(request).await.expect("infallible");
     let extensions = std::mem::take(response.extensions_mut());
     let Answer { status, headers, body } = read(response).await;
@@ -38,18 +38,18 @@ async fn assertions_read_extensions_and_fields_of_stacks() {
             _ => numbered(&[("vary", "accept-language")], call),
         });
         let stack = site_over(&cache, inner);
-        let ask = |request| ask(&stack, request, is_received);
-        let first = ask(get("/")).await;
+        let response_to = |request| response_to(&stack, request, is_received);
+        let first = response_to(get("/")).await;
         assert_miss(&first);
         assert_stored(&first);
-        assert_hit(&ask(get("/")).await);
-        assert_miss(&ask(get_with("/", &[("accept-language", "fr")])).await);
-        assert_not_stored(&ask(get("/private")).await, "private");
-        assert_not_stored(&ask(get_with("/", &[("cookie", "session=7")])).await, "cookie");
-        assert_not_stored(&ask(get_with("/", &[("x-shop-token", "7")])).await, "x-shop-token");
-        assert_not_stored(&ask(request("PUT", "/other", &[])).await, "method");
+        assert_hit(&response_to(get("/")).await);
+        assert_miss(&response_to(get_with("/", &[("accept-language", "fr")])).await);
+        assert_not_stored(&response_to(get("/private")).await, "private");
+        assert_not_stored(&response_to(get_with("/", &[("cookie", "session=7")])).await, "cookie");
+        assert_not_stored(&response_to(get_with("/", &[("x-shop-token", "7")])).await, "x-shop-token");
+        assert_not_stored(&response_to(request("PUT", "/other", &[])).await, "method");
         clock.advance(MINUTE);
-        assert_miss(&ask(get("/")).await);
+        assert_miss(&response_to(get("/")).await);
         assert_eq!(calls.count(), 7);
     }
 }
@@ -61,10 +61,10 @@ async fn memory_cache_with_applies_options_and_keeps_its_clock() {
     assert_eq!(cache.namespace(), "shop");
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = SiteCacheLayer::new(&cache).layer(inner).boxed_clone();
-    assert_stored(&ask(&stack, get("/"), true).await);
-    assert_hit(&ask(&stack, get("/"), true).await);
+    assert_stored(&response_to(&stack, get("/"), true).await);
+    assert_hit(&response_to(&stack, get("/"), true).await);
     clock.advance(MINUTE);
-    assert_miss(&ask(&stack, get("/"), true).await);
+    assert_miss(&response_to(&stack, get("/"), true).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,13 +72,13 @@ async fn memory_cache_reports_status_and_shares_its_stores_clock() {
     let (cache, clock) = memory_cache();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = RouteCacheLayer::new(&cache, MINUTE).layer(inner).boxed_clone();
-    assert_stored(&ask(&stack, get("/"), true).await);
+    assert_stored(&response_to(&stack, get("/"), true).await);
     clock.advance(MINUTE - Duration::from_secs(1));
-    assert_hit(&ask(&stack, get("/"), true).await);
+    assert_hit(&response_to(&stack, get("/"), true).await);
     cache.set("value", &1, MINUTE).await.expect("in memory");
     clock.advance(MINUTE);
     assert!(!cache.contains("value").await.expect("in memory"));
-    assert_miss(&ask(&stack, get("/"), true).await);
+    assert_miss(&response_to(&stack, get("/"), true).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,5 +90,5 @@ async fn assert_hit_explains_a_missing_cache_status() {
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let policy = Policy::app().build().expect("a policy");
     let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
-    assert_hit(&ask(&stack, get("/"), false).await);
+    assert_hit(&response_to(&stack, get("/"), false).await);
 }

@@ -1,6 +1,6 @@
 //! Requests that provoke each documented `fwd` and `detail` value of `Cache-Status`.
 
-use crate::status::field::{ask, members};
+use crate::status::field::{members, status_of};
 use crate::status::not_stored::{
     not_stored_after_streaming, not_stored_by_its_head, not_stored_for_other_reasons,
     with_untracked_dependencies,
@@ -28,7 +28,7 @@ const X_MINE: HeaderName = HeaderName::from_static("x-mine");
 pub(crate) type Lines = &'static [(&'static str, &'static str)];
 
 /// The `Cache-Status` members that requests got, one per request.
-pub(crate) type Told = Vec<String>;
+pub(crate) type Statuses = Vec<String>;
 
 pub(crate) fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
@@ -43,17 +43,17 @@ pub(crate) fn status(code: u16, lines: &[(&str, &str)]) -> Response<Body> {
 /// Creates a cached page with an entity tag. The service answers conditional requests with a 304
 /// that has the fields `validated`.
 pub(crate) fn tagged(policy: PolicyBuilder, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
         true => status(304, validated),
         false => with_lines(lines, "page"),
     });
     let stack =
         SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
-    (stack, cache, hand)
+    (stack, cache, manual)
 }
 
-async fn bypassing_requests() -> Told {
+async fn bypassing_requests() -> Statuses {
     let long = format!("/{}", "x".repeat(9000));
     let plain = |name, value| get_with("/", &[(name, value)]);
     let twice = |name| get_with("/", &[(name, "shop.example"), (name, "shop.example")]);
@@ -82,14 +82,14 @@ async fn bypassing_requests() -> Told {
         (policy(), get(&long), "key-length"),
         (policy().bypass_if(|_| true), get("/"), "skipped"),
     ];
-    let mut told = Told::new();
+    let mut statuses = Statuses::new();
     for (policy, request, word) in table {
         let (stack, _) = site(policy, |_, call| numbered(&[], call));
         let expected = format!("fwd=bypass; fwd-status=200; detail={word}");
-        told.push(ask(&stack, request).await);
-        assert_eq!(told.last(), Some(&expected));
+        statuses.push(status_of(&stack, request).await);
+        assert_eq!(statuses.last(), Some(&expected));
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -97,21 +97,21 @@ async fn bypassed_requests_report_the_reason() {
     bypassing_requests().await;
 }
 
-async fn left_to_another_layer() -> Told {
+async fn left_to_another_layer() -> Statuses {
     let (cache, page) = (memory(), || origin(|_, call| numbered(&[], call)).0);
     let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let known = AnonymousOnlyLayer::session_cookie("sid").expect("a name").layer(site.layer(page()));
-    let alice = ask(&known, get_with("/identified", &[("cookie", "sid=alice")])).await;
+    let alice = status_of(&known, get_with("/identified", &[("cookie", "sid=alice")])).await;
     assert_eq!(alice, "fwd=bypass; fwd-status=200; detail=identified");
     let login = site.layer(service_fn(|_: Request<Body>| async {
         let mut response = numbered(&[], 1);
         response.extensions_mut().insert(Identified);
         Ok::<_, Infallible>(response)
     }));
-    let found_out = ask(&login, get("/login")).await;
+    let found_out = status_of(&login, get("/login")).await;
     assert_eq!(found_out, "fwd=uri-miss; fwd-status=200; detail=identified");
 
-    let mut told = vec![alice, found_out];
+    let mut statuses = vec![alice, found_out];
     let route = RouteCacheLayer::new(&cache, MINUTE)
         .policy(Policy::app().cache_status(true).build().expect("a policy"))
         .layer(page());
@@ -140,12 +140,12 @@ async fn left_to_another_layer() -> Told {
             _ => send(&twice, get(path)).await,
         };
         // This cache runs on the system clock, so some time has passed.
-        let all: Told =
+        let all: Statuses =
             members(&answer).into_iter().map(|member| member.replace("ttl=59", "ttl=60")).collect();
         assert_eq!(all, expected, "{path}");
-        told.extend(all);
+        statuses.extend(all);
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -164,26 +164,26 @@ fn at_fault(fault: Fault) -> (Stack, Faulty) {
     (site_over(&cache, origin(|_, call| numbered(&[], call)).0), store)
 }
 
-async fn with_a_failing_store() -> Told {
-    let mut told = Told::new();
+async fn with_a_failing_store() -> Statuses {
+    let mut statuses = Statuses::new();
     for fault in [Fault::Down, Fault::Hangs, Fault::LostGenerations] {
         let (stack, _) = at_fault(fault);
-        told.push(ask(&stack, get("/")).await);
+        statuses.push(status_of(&stack, get("/")).await);
         assert_eq!(
-            told.last().expect("a member"),
+            statuses.last().expect("a member"),
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
         // A range request does not collapse, and may precede the discovery of a lost generation.
-        let alone = ask(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
+        let alone = status_of(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");
     }
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::CantInvalidate));
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
-    told.push(ask(&stack, request("POST", "/", &[])).await);
-    assert_eq!(told.last().expect("a member"), "fwd=method; fwd-status=200; detail=invalidation-queued");
-    told
+    statuses.push(status_of(&stack, request("POST", "/", &[])).await);
+    assert_eq!(statuses.last().expect("a member"), "fwd=method; fwd-status=200; detail=invalidation-queued");
+    statuses
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,23 +191,23 @@ async fn store_failures_are_reported() {
     with_a_failing_store().await;
 }
 
-async fn forwarding_conditions() -> Told {
+async fn forwarding_conditions() -> Statuses {
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
-    let (stack, _, hand) = tagged(rfc9111(), lines, lines);
-    let asking = |directives| get_with("/", &[("cache-control", directives)]);
-    let mut told = vec![ask(&stack, asking("only-if-cached")).await];
-    assert_eq!(told[0], "detail=only-if-cached");
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
-    hand.advance(20 * S);
+    let (stack, _, manual) = tagged(rfc9111(), lines, lines);
+    let nested = |directives| get_with("/", &[("cache-control", directives)]);
+    let mut statuses = vec![status_of(&stack, nested("only-if-cached")).await];
+    assert_eq!(statuses[0], "detail=only-if-cached");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    manual.advance(20 * S);
     let precondition = |name| get_with("/", &[(name, "\"b\"")]);
     let table = [
-        (asking("no-store"), "fwd=bypass; fwd-status=200; detail=request-no-store"),
+        (nested("no-store"), "fwd=bypass; fwd-status=200; detail=request-no-store"),
         (precondition("if-match"), "fwd=request; fwd-status=200; stored; ttl=60; detail=precondition"),
         (get("/"), "hit; ttl=60"),
     ];
     for (request, expected) in table {
-        told.push(ask(&stack, request).await);
-        assert_eq!(told.last().expect("a member"), expected);
+        statuses.push(status_of(&stack, request).await);
+        assert_eq!(statuses.last().expect("a member"), expected);
     }
     // Without a validator, no response is revalidated.
     for (directives, word) in [
@@ -215,14 +215,14 @@ async fn forwarding_conditions() -> Told {
         ("max-age=10", "request-max-age"),
         ("min-fresh=50", "request-min-fresh"),
     ] {
-        let (stack, _, hand) = tagged(rfc9111(), &[("cache-control", "max-age=60")], &[]);
-        ask(&stack, get("/")).await;
-        hand.advance(20 * S);
-        told.push(ask(&stack, asking(directives)).await);
+        let (stack, _, manual) = tagged(rfc9111(), &[("cache-control", "max-age=60")], &[]);
+        status_of(&stack, get("/")).await;
+        manual.advance(20 * S);
+        statuses.push(status_of(&stack, nested(directives)).await);
         let expected = format!("fwd=request; fwd-status=200; stored; ttl=60; detail={word}");
-        assert_eq!(told.last(), Some(&expected));
+        assert_eq!(statuses.last(), Some(&expected));
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -230,18 +230,18 @@ async fn conditions_that_forward_a_request_are_reported() {
     forwarding_conditions().await;
 }
 
-async fn outcomes_of_forwarding() -> Told {
+async fn outcomes_of_forwarding() -> Statuses {
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
-    let (stack, cache, hand) = tagged(policy(), lines, lines);
-    let mut told = vec![ask(&stack, get("/")).await];
-    hand.advance(70 * S);
-    told.push(ask(&stack, get("/")).await);
+    let (stack, cache, manual) = tagged(policy(), lines, lines);
+    let mut statuses = vec![status_of(&stack, get("/")).await];
+    manual.advance(70 * S);
+    statuses.push(status_of(&stack, get("/")).await);
     assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    told.push(ask(&stack, get("/")).await);
-    told.push(ask(&stack, request("POST", "/", &[])).await);
-    told.push(ask(&stack, request("OPTIONS", "/", &[])).await);
+    statuses.push(status_of(&stack, get("/")).await);
+    statuses.push(status_of(&stack, request("POST", "/", &[])).await);
+    statuses.push(status_of(&stack, request("OPTIONS", "/", &[])).await);
     assert_eq!(
-        told,
+        statuses,
         [
             "fwd=uri-miss; fwd-status=200; stored; ttl=60",
             "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated",
@@ -252,25 +252,25 @@ async fn outcomes_of_forwarding() -> Told {
     );
 
     let (stack, _) = site(policy(), |_, call| numbered(&[("vary", "x-a")], call));
-    ask(&stack, get_with("/", &[("x-a", "1")])).await;
-    let other = ask(&stack, get_with("/", &[("x-a", "2")])).await;
+    status_of(&stack, get_with("/", &[("x-a", "1")])).await;
+    let other = status_of(&stack, get_with("/", &[("x-a", "2")])).await;
     assert!(other.starts_with("fwd=vary-miss; fwd-status=200; stored; ttl="), "{other}");
-    told.push(other);
+    statuses.push(other);
 
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| if call == 1 { numbered(&[], call) } else { status(503, &[]) });
     let kept = policy().stale_while_revalidate(10 * S).stale_if_error(30 * S);
     let stack =
         SiteCacheLayer::new(&cache).policy(kept.build().expect("a policy")).layer(inner).boxed_clone();
-    ask(&stack, get("/")).await;
+    status_of(&stack, get("/")).await;
     for (later, expected) in [
         (65, "hit; ttl=-5; detail=stale"),
         (10, "fwd=stale; fwd-status=503; ttl=-15; detail=stale-if-error"),
         (20, "fwd=uri-miss; fwd-status=503; detail=no-lifetime"),
     ] {
-        hand.advance(later * S);
-        told.push(ask(&stack, get("/")).await);
-        assert_eq!(told.last().expect("a member"), expected);
+        manual.advance(later * S);
+        statuses.push(status_of(&stack, get("/")).await);
+        assert_eq!(statuses.last().expect("a member"), expected);
         // Lets the background refresh of the stale hit fail.
         tokio::time::sleep(S).await;
     }
@@ -281,31 +281,31 @@ async fn outcomes_of_forwarding() -> Told {
         response
     });
     let stack = tower_response_cache::AnonymousOnlyLayer::new().layer(stack);
-    told.push(ask(&stack, get("/")).await);
-    assert_eq!(told.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
+    statuses.push(status_of(&stack, get("/")).await);
+    assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
 
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
     let stack = SiteCacheLayer::new(&memory())
         .policy(policy().origin_timeout(S).build().expect("a policy"))
         .layer(inner);
     for method in ["GET", "HEAD"] {
-        told.push(ask(&stack, request(method, "/", &[])).await);
-        assert_eq!(told.last().expect("a member"), "fwd=uri-miss; detail=origin-timeout");
+        statuses.push(status_of(&stack, request(method, "/", &[])).await);
+        assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; detail=origin-timeout");
     }
-    told.push(request_loop().await);
-    told
+    statuses.push(request_loop().await);
+    statuses
 }
 
 /// Returns the status of a request that the handler of a page sends for the same page.
 async fn request_loop() -> String {
-    type Asking = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
-    let own = Arc::new(OnceLock::<Asking>::new());
+    type LoopingService = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
+    let own = Arc::new(OnceLock::<LoopingService>::new());
     let outer = Arc::clone(&own);
     let inner = service_fn(move |_: Request<Body>| {
-        let asking = outer.get().expect("built").clone().oneshot(get("/"));
-        let asking: futures::future::BoxFuture<'static, _> = Box::pin(asking);
+        let nested = outer.get().expect("built").clone().oneshot(get("/"));
+        let nested: futures::future::BoxFuture<'static, _> = Box::pin(nested);
         async move {
-            let asked = read(asking.await?).await;
+            let asked = read(nested.await?).await;
             let line = asked.headers.get_all("cache-status").iter().next_back().cloned();
             let text = match asked.status.as_u16() {
                 508 => line.expect("a status").to_str().expect("text").to_owned(),
@@ -339,7 +339,7 @@ fn explained(kind: &str) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn every_documented_fwd_and_detail_value_is_reported() {
-    let told = [
+    let statuses = [
         bypassing_requests().await,
         left_to_another_layer().await,
         with_a_failing_store().await,
@@ -352,7 +352,7 @@ async fn every_documented_fwd_and_detail_value_is_reported() {
     ]
     .concat();
     for (kind, least) in [("fwd", 6), ("detail", 50)] {
-        let parameters = told.iter().flat_map(|member| member.split("; "));
+        let parameters = statuses.iter().flat_map(|member| member.split("; "));
         let values = parameters.filter_map(|text| text.strip_prefix(&format!("{kind}=")));
         let provoked: BTreeSet<_> = values.map(str::to_owned).collect();
         assert_eq!(provoked, explained(kind), "values of {kind}");

@@ -1,6 +1,6 @@
 //! The events of the feature `tracing`.
 
-use crate::invalidation::failures::{FAULTS, begun, ways};
+use crate::invalidation::failures::{FAULTS, begun, invalidation_causes};
 use crate::status::not_stored::{
     not_stored_after_streaming, not_stored_by_its_head, not_stored_for_other_reasons,
     with_untracked_dependencies,
@@ -19,7 +19,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// The fields of all events, each with the thread that recorded it.
-static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+static RECORDED_EVENTS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 struct Log;
 
@@ -39,7 +39,7 @@ impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = Line(format!("{} ", event.metadata().level()));
         event.record(&mut line);
-        HEARD.lock().expect("not poisoned").push((std::thread::current().id(), line.0));
+        RECORDED_EVENTS.lock().expect("not poisoned").push((std::thread::current().id(), line.0));
     }
 }
 
@@ -51,13 +51,13 @@ fn listen() {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log)).expect("the first");
     });
     let own = std::thread::current().id();
-    HEARD.lock().expect("not poisoned").retain(|(thread, _)| *thread != own);
+    RECORDED_EVENTS.lock().expect("not poisoned").retain(|(thread, _)| *thread != own);
 }
 
 /// Returns the events of this thread.
-fn heard() -> Vec<String> {
+fn recorded_events() -> Vec<String> {
     let own = std::thread::current().id();
-    let all = HEARD.lock().expect("not poisoned");
+    let all = RECORDED_EVENTS.lock().expect("not poisoned");
     all.iter().filter(|(thread, _)| *thread == own).map(|(_, line)| line.clone()).collect()
 }
 
@@ -72,10 +72,10 @@ async fn events_contain_no_path_key_tag_value_or_cookie() {
     }
     cache.set("secret", "secret", Ttl::Forever).await.expect("set");
     assert_eq!(cache.invalidate(Invalidation::tag("secret").soft()).await, Delivery::Delivered);
-    let lines = heard();
-    let told = |what: &str| lines.iter().filter(|line| line.contains(&format!("message={what}"))).count();
+    let lines = recorded_events();
+    let count = |what: &str| lines.iter().filter(|line| line.contains(&format!("message={what}"))).count();
     for what in ["miss", "store", "hit", "forward", "set a value", "invalidate"] {
-        assert_eq!(told(what), 1, "{what}: {lines:#?}");
+        assert_eq!(count(what), 1, "{what}: {lines:#?}");
     }
     assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
 }
@@ -90,12 +90,12 @@ async fn event_for_an_unreadable_value_reveals_nothing() {
     assert_eq!(cache.get::<u8>("secret-bytes").await.expect("read"), None);
     assert_eq!(cache.get_many::<u8, _>(["secret-key"]).await.expect("read").len(), 0);
     assert_eq!(cache.get_bytes("secret-key").await.expect("read"), None);
-    let lines = heard();
+    let lines = recorded_events();
     assert_eq!(lines.iter().filter(|line| line.contains("message=a value can't be read as")).count(), 4);
     assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:?}");
     listen();
     assert_eq!(cache.get::<String>("secret-key").await.expect("read").as_deref(), Some("secret-value"));
-    assert!(heard().is_empty(), "a readable value records no event");
+    assert!(recorded_events().is_empty(), "a readable value records no event");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn not_stored_events_have_the_detail_of_cache_status() {
         let words = lines.iter().filter_map(|line| line.split("detail=").nth(1));
         words.filter_map(|word| word.split([' ', ';']).next()).map(str::to_owned).collect()
     };
-    let mut events = heard();
+    let mut events = recorded_events();
     // A `HEAD` miss is forwarded, and has no event `not stored`.
     events.retain(|line| line.contains("message=not stored") || line.contains("detail=head"));
     assert_eq!(words(&events), words(&statuses));
@@ -121,7 +121,7 @@ async fn forward_events_have_the_reason_of_cache_status() {
     let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
     send(&stack, get_with("/", &[("cookie", "sid=1")])).await;
     send(&stack, get("/")).await;
-    let lines = heard();
+    let lines = recorded_events();
     let says = |words: &str, what: &str| {
         lines.iter().any(|line| line.contains(words) && line.contains(&format!("message={what}")))
     };
@@ -132,14 +132,19 @@ async fn forward_events_have_the_reason_of_cache_status() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_automatic_invalidation_makes_an_event() {
     for (fault, (name, provoke)) in
-        FAULTS.into_iter().flat_map(|fault| ways().into_iter().map(move |way| (fault, way)))
+        FAULTS.into_iter().flat_map(|fault| invalidation_causes().into_iter().map(move |way| (fault, way)))
     {
         listen();
         provoke(fault).await;
         settle().await;
         let failed =
             |line: &&String| line.starts_with("WARN") && line.contains("message=invalidation failed");
-        assert_eq!(heard().iter().filter(failed).count(), 1, "{fault:?} {name}: {:#?}", heard());
+        assert_eq!(
+            recorded_events().iter().filter(failed).count(),
+            1,
+            "{fault:?} {name}: {:#?}",
+            recorded_events()
+        );
     }
 }
 
@@ -152,5 +157,9 @@ fn an_invalidation_outside_a_runtime_makes_an_event() {
     runtime.block_on(async { assert!(futures::poll!(&mut write).is_pending()) });
     drop(runtime);
     drop(write);
-    assert!(heard().iter().any(|line| line.contains("no tokio runtime")), "{:#?}", heard());
+    assert!(
+        recorded_events().iter().any(|line| line.contains("no tokio runtime")),
+        "{:#?}",
+        recorded_events()
+    );
 }

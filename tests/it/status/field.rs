@@ -52,17 +52,17 @@ fn parameter(key: &str, value: &BareItem) -> String {
 }
 
 /// Sends a request, and returns the outermost layer's member of `Cache-Status`.
-pub(crate) async fn ask<S, B>(stack: &S, request: Request<Body>) -> String
+pub(crate) async fn status_of<S, B>(stack: &S, request: Request<Body>) -> String
 where
     S: Service<Request<Body>, Response = Response<B>, Error: Debug> + Clone,
     B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
 {
     let response = stack.clone().oneshot(request).await.expect("an answer");
-    told(response).await.0
+    read_members(response).await.0
 }
 
 /// Reads a response, and returns the outermost layer's member, which must equal the extension.
-pub(crate) async fn told<B>(response: Response<B>) -> (String, Answer)
+pub(crate) async fn read_members<B>(response: Response<B>) -> (String, Answer)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
 {
@@ -107,7 +107,7 @@ fn written(status: &CacheStatus) -> Vec<String> {
 /// Creates a cached page with an entity tag, which is fresh for a minute. The service answers 304
 /// if the request has this tag.
 fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, _) = origin(|request, _| {
         let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "max-age=60")], "0123456789");
         if request.headers().get("if-none-match").is_some_and(|tag| tag == "\"a\"") {
@@ -121,13 +121,13 @@ fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
             .policy(policy.cache_status(true).build().expect("a policy"))
             .layer(inner)
             .boxed_clone(),
-        hand,
+        manual,
     )
 }
 
 #[tokio::test]
 async fn ttl_is_the_remaining_lifetime_and_negative_once_stale() {
-    let (stack, hand) = tagged(Policy::rfc9111());
+    let (stack, manual) = tagged(Policy::rfc9111());
     let old = || get_with("/", &[("cache-control", "max-stale")]);
     let table = [
         (0, get("/"), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
@@ -139,8 +139,8 @@ async fn ttl_is_the_remaining_lifetime_and_negative_once_stale() {
         (15, get("/"), "hit; ttl=45"),
     ];
     for (later, request, expected) in table {
-        hand.advance(later * S);
-        assert_eq!(ask(&stack, request).await, expected);
+        manual.advance(later * S);
+        assert_eq!(status_of(&stack, request).await, expected);
     }
     let forever = |_: &Request<Body>, call| {
         let mut response = numbered(&[], call);
@@ -149,11 +149,11 @@ async fn ttl_is_the_remaining_lifetime_and_negative_once_stale() {
     };
     let (stack, _) = site(policy(), forever);
     assert_eq!(
-        ask(&stack, get("/")).await,
+        status_of(&stack, get("/")).await,
         "fwd=uri-miss; fwd-status=200; stored; ttl=999999999999999",
         "a structured field has at most 15 digits"
     );
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=999999999999999");
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=999999999999999");
 }
 
 #[tokio::test]
@@ -161,14 +161,14 @@ async fn no_cache_responses_are_stored_with_a_ttl_of_zero() {
     let (stack, _) = site(policy(), |_, call| {
         numbered(&[("cache-control", "no-cache"), ("etag", &format!("\"{call}\""))], call)
     });
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
-    assert_eq!(ask(&stack, get("/")).await, "fwd=stale; fwd-status=200; stored; ttl=0");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=stale; fwd-status=200; stored; ttl=0");
 }
 
 #[tokio::test]
 async fn ranges_304s_and_heads_from_the_cache_are_hits() {
     let (stack, _) = tagged(Policy::app());
-    ask(&stack, get("/")).await;
+    status_of(&stack, get("/")).await;
     let table = [
         (get_with("/", &[("range", "bytes=0-3")]), 206),
         (get_with("/", &[("range", "bytes=90-")]), 416),
@@ -178,14 +178,14 @@ async fn ranges_304s_and_heads_from_the_cache_are_hits() {
     ];
     for (request, code) in table {
         let response = stack.clone().oneshot(request).await.expect("infallible");
-        let (told, answer) = told(response).await;
-        assert_eq!((told.as_str(), answer.status.as_u16()), ("hit; ttl=60", code));
+        let (statuses, answer) = read_members(response).await;
+        assert_eq!((statuses.as_str(), answer.status.as_u16()), ("hit; ttl=60", code));
     }
 }
 
 #[tokio::test]
 async fn a_304_to_the_client_has_fwd_status_and_stored() {
-    let (stack, hand) = tagged(Policy::app());
+    let (stack, manual) = tagged(Policy::app());
     let copy = |tag| get_with("/", &[("if-none-match", tag)]);
     for (request, expected) in [
         (copy("\"a\""), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
@@ -193,13 +193,14 @@ async fn a_304_to_the_client_has_fwd_status_and_stored() {
         (copy("\"b\""), "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated"),
     ] {
         let has_it = request.headers()["if-none-match"] == "\"a\"";
-        let (told, answer) = told(stack.clone().oneshot(request).await.expect("infallible")).await;
-        assert_eq!((told.as_str(), answer.status.as_u16()), (expected, if has_it { 304 } else { 200 }));
-        hand.advance(70 * S);
+        let (statuses, answer) =
+            read_members(stack.clone().oneshot(request).await.expect("infallible")).await;
+        assert_eq!((statuses.as_str(), answer.status.as_u16()), (expected, if has_it { 304 } else { 200 }));
+        manual.advance(70 * S);
     }
     // Without collapsing, the client's conditions are forwarded.
     let (stack, _) = tagged(Policy::app().collapse(false));
-    assert_eq!(ask(&stack, copy("\"a\"")).await, "fwd=uri-miss; fwd-status=304; detail=status");
+    assert_eq!(status_of(&stack, copy("\"a\"")).await, "fwd=uri-miss; fwd-status=304; detail=status");
 }
 
 #[tokio::test]
@@ -228,9 +229,9 @@ async fn response_reported_as_stored_answers_the_next_request() {
             response
         });
         let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
-        let told = ask(&stack, get_with("/", fields)).await;
-        assert_eq!(told.contains("; stored; ttl=60"), is_stored, "{fields:?} {code}: {told}");
-        let next = ask(&stack, get("/")).await;
+        let statuses = status_of(&stack, get_with("/", fields)).await;
+        assert_eq!(statuses.contains("; stored; ttl=60"), is_stored, "{fields:?} {code}: {statuses}");
+        let next = status_of(&stack, get("/")).await;
         assert_eq!(next == "hit; ttl=60", is_stored, "{fields:?} {code}: {next}");
     }
 }
@@ -238,12 +239,12 @@ async fn response_reported_as_stored_answers_the_next_request() {
 #[tokio::test]
 async fn head_responses_are_not_stored_and_do_not_revalidate() {
     for policy in [Policy::app(), Policy::rfc9111()] {
-        let (stack, hand) = tagged(policy);
+        let (stack, manual) = tagged(policy);
         let head = || request("HEAD", "/", &[]);
-        assert_eq!(ask(&stack, head()).await, "fwd=uri-miss; fwd-status=200; detail=head");
-        ask(&stack, get("/")).await;
-        hand.advance(70 * S);
-        assert_eq!(ask(&stack, head()).await, "fwd=stale; fwd-status=200; detail=head");
+        assert_eq!(status_of(&stack, head()).await, "fwd=uri-miss; fwd-status=200; detail=head");
+        status_of(&stack, get("/")).await;
+        manual.advance(70 * S);
+        assert_eq!(status_of(&stack, head()).await, "fwd=stale; fwd-status=200; detail=head");
     }
 }
 
@@ -255,10 +256,10 @@ async fn post_response_reports_stored_only_if_stored() {
         with_lines(lines, "page")
     });
     let post = |path| request("POST", path, &[]);
-    assert!(ask(&stack, post("/a")).await.starts_with("fwd=method; fwd-status=200; stored; ttl="));
-    assert!(ask(&stack, get("/a")).await.starts_with("hit; ttl="));
-    assert_eq!(ask(&stack, post("/b")).await, "fwd=method; fwd-status=200");
-    assert!(ask(&stack, get("/b")).await.starts_with("fwd=uri-miss; "));
+    assert!(status_of(&stack, post("/a")).await.starts_with("fwd=method; fwd-status=200; stored; ttl="));
+    assert!(status_of(&stack, get("/a")).await.starts_with("hit; ttl="));
+    assert_eq!(status_of(&stack, post("/b")).await, "fwd=method; fwd-status=200");
+    assert!(status_of(&stack, get("/b")).await.starts_with("fwd=uri-miss; "));
 }
 
 #[tokio::test]
@@ -279,7 +280,7 @@ async fn upstream_members_come_first_unless_malformed() {
         let (cache, _) = timed();
         let stack = site_over(&cache, origin(move |_, call| numbered(lines, call)).0);
         for expected in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "hit; ttl=60"] {
-            let (_, answer) = told(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+            let (_, answer) = read_members(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
             let lines =
                 answer.headers.get_all("cache-status").iter().map(|line| line.to_str().expect("text"));
             let lines: Vec<_> =
@@ -304,22 +305,22 @@ async fn nested_layers_report_from_inner_to_outer() {
         ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; fwd-status=200; detail=inner-layer"],
         ["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=inner-layer"],
     ] {
-        let (_, answer) = told(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
+        let (_, answer) = read_members(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(members(&answer), expected);
     }
     // A layer that does not report leaves the other layer's field and extension unchanged.
     let silent = SiteCacheLayer::new(&cache)
         .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
         .layer(inner(MINUTE));
-    assert_eq!(ask(&silent, get("/")).await, "hit; ttl=60");
+    assert_eq!(status_of(&silent, get("/")).await, "hit; ttl=60");
     let quiet = RouteCacheLayer::new(&cache, MINUTE).layer(page());
-    let told = ask(&outer.layer(quiet), get("/quiet")).await;
-    assert_eq!(told, "fwd=uri-miss; fwd-status=200; detail=inner-layer");
+    let statuses = status_of(&outer.layer(quiet), get("/quiet")).await;
+    assert_eq!(statuses, "fwd=uri-miss; fwd-status=200; detail=inner-layer");
 }
 
 #[tokio::test]
 async fn no_field_or_extension_unless_cache_status_is_enabled() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
     let stack = SiteCacheLayer::new(&cache)
@@ -338,7 +339,7 @@ async fn no_field_or_extension_unless_cache_status_is_enabled() {
         request("POST", "/", &[]),
     ];
     for request in requests {
-        hand.advance(20 * S);
+        manual.advance(20 * S);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let response = stack.clone().oneshot(request).await.expect("infallible");
         assert!(response.extensions().get::<CacheStatus>().is_none(), "{method} {headers:?}");

@@ -1,6 +1,6 @@
 //! `Cache-Status` of followers, of failures of the service or the store, and of stale hits.
 
-use crate::status::field::{ask, told};
+use crate::status::field::{read_members, status_of};
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
 use futures::future::join_all;
@@ -35,12 +35,15 @@ async fn a_revalidation_is_not_stored_if_the_store_failed() {
         response
     });
     let stack = site_over(&Cache::new(store), inner);
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
     // The cache writes to a remote store after the response.
     sleep(MS).await;
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-    let (told, answer) = told(response).await;
-    assert_eq!((told.as_str(), answer.text()), ("fwd=stale; fwd-status=304; detail=store-failed", "page"));
+    let (statuses, answer) = read_members(response).await;
+    assert_eq!(
+        (statuses.as_str(), answer.text()),
+        ("fwd=stale; fwd-status=304; detail=store-failed", "page")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,16 +63,20 @@ async fn follower_of_a_304_reports_fwd_stale() {
         let stack = site_over(&cache, inner);
         let later = async {
             sleep(offset * MS).await;
-            ask(&stack, get("/")).await
+            status_of(&stack, get("/")).await
         };
-        let (_, told) = tokio::join!(ask(&stack, get("/")), later);
-        assert_eq!(told.contains("fwd-status=304"), told.contains("fwd=stale"), "{offset} ms: {told}");
+        let (_, statuses) = tokio::join!(status_of(&stack, get("/")), later);
+        assert_eq!(
+            statuses.contains("fwd-status=304"),
+            statuses.contains("fwd=stale"),
+            "{offset} ms: {statuses}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn fwd_status_is_present_only_if_the_service_answered() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let calls = Calls::default();
     let inner = service_fn(move |_: Request<Body>| {
         let call = calls.next();
@@ -95,10 +102,10 @@ async fn fwd_status_is_present_only_if_the_service_answered() {
         "fwd=stale; fwd-status=502; ttl=-30; detail=stale-if-error",
         "fwd=stale; fwd-status=200; stored; ttl=60",
     ] {
-        assert_eq!(ask(&stack, get("/")).await, expected);
-        hand.advance(if expected.contains("uri-miss") { 70 * S } else { 10 * S });
+        assert_eq!(status_of(&stack, get("/")).await, expected);
+        manual.advance(if expected.contains("uri-miss") { 70 * S } else { 10 * S });
     }
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=50");
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=50");
 }
 
 /// Creates a service that begins its answer once the gate opens, and ends its body at once.
@@ -164,7 +171,7 @@ async fn followers_report_whether_they_collapsed() {
                 gate.notify_waiters();
             }
         };
-        let asking = join_all([ask(&stack, get("/")), ask(&stack, get("/"))]);
+        let asking = join_all([status_of(&stack, get("/")), status_of(&stack, get("/"))]);
         assert_eq!(tokio::join!(asking, opening).0, expected);
     }
 }
@@ -174,7 +181,7 @@ async fn a_follower_of_a_cancelled_leader_reports_its_own_fetch() {
     let (stack, gate, _) = gated(policy(), 200);
     let leader = tokio::spawn(stack.clone().oneshot(get("/")));
     sleep(MS).await;
-    let (first, second) = (ask(&stack, get("/")), ask(&stack, get("/")));
+    let (first, second) = (status_of(&stack, get("/")), status_of(&stack, get("/")));
     let leaving = async {
         sleep(MS).await;
         leader.abort();
@@ -210,8 +217,8 @@ async fn follower_of_a_cancelled_leader_reports_a_failed_store() {
         failing.store(true, Ordering::SeqCst);
         leader.abort();
     };
-    let (told, ()) = tokio::join!(ask(&stack, get("/")), leaving);
-    assert_eq!(told, "fwd=bypass; fwd-status=200; collapsed=?0; detail=store-failed");
+    let (statuses, ()) = tokio::join!(status_of(&stack, get("/")), leaving);
+    assert_eq!(statuses, "fwd=bypass; fwd-status=200; collapsed=?0; detail=store-failed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,25 +235,25 @@ async fn readers_of_a_streaming_body_report_collapsed() {
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = async {
         sleep(20 * MS).await;
-        ask(&stack, get("/")).await
+        status_of(&stack, get("/")).await
     };
-    let (first, waiting, late) = tokio::join!(ask(&stack, get("/")), ask(&stack, get("/")), late);
+    let (first, waiting, late) = tokio::join!(status_of(&stack, get("/")), status_of(&stack, get("/")), late);
     assert_eq!(first, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     assert_eq!([waiting, late], ["fwd=uri-miss; collapsed; ttl=60"; 2]);
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=60");
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=60");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_hit_with_a_background_refresh_reports_a_hit() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let policy = policy().stale_while_revalidate(60 * S);
     let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
-    ask(&stack, get("/")).await;
-    hand.advance(70 * S);
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=-10; detail=stale");
+    status_of(&stack, get("/")).await;
+    manual.advance(70 * S);
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=-10; detail=stale");
     sleep(S).await;
-    assert_eq!((ask(&stack, get("/")).await.as_str(), calls.count()), ("hit; ttl=60", 2));
+    assert_eq!((status_of(&stack, get("/")).await.as_str(), calls.count()), ("hit; ttl=60", 2));
     assert_eq!(cache.invalidate(Invalidation::path("/").soft()).await, Delivery::Delivered);
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=0; detail=stale");
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=0; detail=stale");
 }

@@ -1,7 +1,7 @@
 //! The `detail` of `Cache-Status` for each reason not to store a response.
 
-use crate::status::details::{Lines, Told, rfc9111, status, tagged};
-use crate::status::field::ask;
+use crate::status::details::{Lines, Statuses, rfc9111, status, tagged};
+use crate::status::field::status_of;
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::stacks::settle;
 use crate::support::*;
@@ -32,7 +32,7 @@ fn hinted(hints: CacheHints) -> Response<Body> {
     response
 }
 
-pub(crate) async fn not_stored_by_its_head() -> Told {
+pub(crate) async fn not_stored_by_its_head() -> Statuses {
     let silent = || Policy::app().cache_status(true);
     let table: &[(PolicyBuilder, u16, Lines, &str)] = &[
         (silent(), 200, &[], "no-lifetime"),
@@ -62,16 +62,19 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
         (policy(), 200, &[("content-type", "text/event-stream")], "event-stream"),
         (policy().max_body_bytes(3), 200, &[], "too-large"),
     ];
-    let mut told = Told::new();
+    let mut statuses = Statuses::new();
     for (policy, code, lines, word) in table {
         let (code, lines) = (*code, *lines);
         let (stack, _) = site(policy.clone(), move |_, _| status(code, lines));
-        told.push(ask(&stack, get("/")).await);
+        statuses.push(status_of(&stack, get("/")).await);
         let expected = format!("fwd=uri-miss; fwd-status={code}; detail={word}");
-        assert_eq!(told.last(), Some(&expected), "{lines:?}");
-        assert!(ask(&stack, get("/")).await.starts_with("fwd=uri-miss; "), "{lines:?}: nothing is stored");
+        assert_eq!(statuses.last(), Some(&expected), "{lines:?}");
+        assert!(
+            status_of(&stack, get("/")).await.starts_with("fwd=uri-miss; "),
+            "{lines:?}: nothing is stored"
+        );
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -79,17 +82,17 @@ async fn unstorable_responses_report_the_reason() {
     not_stored_by_its_head().await;
 }
 
-pub(crate) async fn not_stored_for_other_reasons() -> Told {
-    let mut told = Told::new();
+pub(crate) async fn not_stored_for_other_reasons() -> Statuses {
+    let mut statuses = Statuses::new();
     let (stack, _) = site(policy(), |_, _| hinted(CacheHints::new().never()));
-    told.push(ask(&stack, get("/")).await);
-    assert_eq!(told[0], "fwd=uri-miss; fwd-status=200; detail=hint");
+    statuses.push(status_of(&stack, get("/")).await);
+    assert_eq!(statuses[0], "fwd=uri-miss; fwd-status=200; detail=hint");
     let many = || hinted(CacheHints::new().tags((0..300).map(|tag| tag.to_string())));
-    told.push(ask(&site(policy(), move |_, _| many()).0, get("/")).await);
-    assert_eq!(told[1], "fwd=uri-miss; fwd-status=200; detail=tags");
+    statuses.push(status_of(&site(policy(), move |_, _| many()).0, get("/")).await);
+    assert_eq!(statuses[1], "fwd=uri-miss; fwd-status=200; detail=tags");
     let route = route_over(&memory(), Duration::ZERO, origin(|_, call| numbered(&[], call)).0);
-    told.push(ask(&route, get("/")).await);
-    assert_eq!(told[2], "fwd=uri-miss; fwd-status=200; detail=zero-ttl");
+    statuses.push(status_of(&route, get("/")).await);
+    assert_eq!(statuses[2], "fwd=uri-miss; fwd-status=200; detail=zero-ttl");
 
     let page = |policy| site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call)).0;
     let table = [
@@ -98,9 +101,9 @@ pub(crate) async fn not_stored_for_other_reasons() -> Told {
         (rfc9111(), get_with("/", &[("authorization", "Bearer x")]), "authorization"),
     ];
     for (policy, request, word) in table {
-        told.push(ask(&page(policy), request).await);
+        statuses.push(status_of(&page(policy), request).await);
         let expected = format!("fwd=uri-miss; fwd-status=200; detail={word}");
-        assert_eq!(told.last(), Some(&expected));
+        assert_eq!(statuses.last(), Some(&expected));
     }
 
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
@@ -110,14 +113,14 @@ pub(crate) async fn not_stored_for_other_reasons() -> Told {
         (&[("cache-control", "private"), ("etag", "\"a\"")], "private"),
     ];
     for (validated, word) in table {
-        let (stack, _, hand) = tagged(policy(), lines, validated);
-        ask(&stack, get("/")).await;
-        hand.advance(70 * S);
-        told.push(ask(&stack, get("/")).await);
+        let (stack, _, manual) = tagged(policy(), lines, validated);
+        status_of(&stack, get("/")).await;
+        manual.advance(70 * S);
+        statuses.push(status_of(&stack, get("/")).await);
         let expected = format!("fwd=stale; fwd-status=304; detail={word}");
-        assert_eq!(told.last(), Some(&expected));
+        assert_eq!(statuses.last(), Some(&expected));
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -126,8 +129,8 @@ async fn exchanges_that_are_not_storable_report_the_reason() {
 }
 
 /// A page made from a value of another namespace, whose invalidations this cache does not see.
-pub(crate) async fn with_untracked_dependencies() -> Told {
-    let (clock, hand) = Clock::manual();
+pub(crate) async fn with_untracked_dependencies() -> Statuses {
+    let (clock, manual) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock.clone()).build().expect("valid");
@@ -144,17 +147,17 @@ pub(crate) async fn with_untracked_dependencies() -> Told {
         }
     });
     let stack = site_over(&cache, inner.boxed_clone());
-    let mut told = Told::new();
+    let mut statuses = Statuses::new();
     for expected in [
         "fwd=uri-miss; fwd-status=200; stored; ttl=60",
         "fwd=stale; fwd-status=304; detail=dependencies",
         "fwd=uri-miss; fwd-status=200; detail=dependencies",
     ] {
-        told.push(ask(&stack, get("/")).await);
-        assert_eq!(told.last().expect("a member"), expected);
-        hand.advance(70 * S);
+        statuses.push(status_of(&stack, get("/")).await);
+        assert_eq!(statuses.last().expect("a member"), expected);
+        manual.advance(70 * S);
     }
-    told
+    statuses
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    async fn ask(&self, cache: &Cache, policy: PolicyBuilder, reads: bool) -> String {
+    async fn status_of(&self, cache: &Cache, policy: PolicyBuilder, reads: bool) -> String {
         let (frames, trailers) = (self.frames, self.trailers);
         let inner = service_fn(move |_: Request<Body>| async move {
             let data = frames
@@ -197,7 +200,7 @@ impl Streamed {
 
 /// Returns the status of a request that finishes after the response to a later request was stored.
 async fn overtaken_by_a_later_request() -> String {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (gate, calls) = (Arc::new(Notify::new()), Calls::default());
     let opened = Arc::clone(&gate);
     let inner = service_fn(move |_: Request<Body>| {
@@ -211,16 +214,16 @@ async fn overtaken_by_a_later_request() -> String {
     });
     let stack =
         SiteCacheLayer::new(&cache).policy(policy().collapse(false).build().expect("a policy")).layer(inner);
-    let mut earlier = Box::pin(ask(&stack, get("/")));
+    let mut earlier = Box::pin(status_of(&stack, get("/")));
     assert!(futures::poll!(&mut earlier).is_pending());
-    hand.advance(S);
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    manual.advance(S);
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     opened.notify_one();
     earlier.await
 }
 
 /// A reason that is found only while a body streams is reported to the next request.
-pub(crate) async fn not_stored_after_streaming() -> Told {
+pub(crate) async fn not_stored_after_streaming() -> Statuses {
     let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
     let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };
     let trailed = Streamed { frames: &["0123456789"], trailers: true };
@@ -232,29 +235,29 @@ pub(crate) async fn not_stored_after_streaming() -> Told {
         (&large, memory(), policy(), false, "cut-short"),
         (&large, tight(), policy(), true, "no-room"),
     ];
-    let mut told = Told::new();
+    let mut statuses = Statuses::new();
     for (page, cache, policy, reads, word) in table {
-        assert_eq!(page.ask(&cache, policy.clone(), reads).await, stored, "{word}");
-        told.push(page.ask(&cache, policy, true).await);
-        assert_eq!(told.last(), Some(&format!("fwd=uri-miss; fwd-status=200; detail={word}")));
+        assert_eq!(page.status_of(&cache, policy.clone(), reads).await, stored, "{word}");
+        statuses.push(page.status_of(&cache, policy, true).await);
+        assert_eq!(statuses.last(), Some(&format!("fwd=uri-miss; fwd-status=200; detail={word}")));
     }
     let (stack, _) = site(policy().max_variants(1), |_, call| {
         numbered(&[("vary", "x-a"), ("cache-control", "max-age=60")], call)
     });
     for value in ["a", "a", "b"] {
-        told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
+        statuses.push(status_of(&stack, get_with("/", &[("x-a", value)])).await);
     }
-    assert_eq!(told.last().expect("a member"), "fwd=vary-miss; fwd-status=200; detail=variants");
-    told.push(overtaken_by_a_later_request().await);
-    assert_eq!(told.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=superseded");
+    assert_eq!(statuses.last().expect("a member"), "fwd=vary-miss; fwd-status=200; detail=variants");
+    statuses.push(overtaken_by_a_later_request().await);
+    assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=superseded");
     // Storing the response clears the remembered reason.
     let cache = memory();
-    large.ask(&cache, policy(), false).await;
-    large.ask(&cache, policy(), true).await;
-    assert!(large.ask(&cache, policy(), true).await.starts_with("hit"));
+    large.status_of(&cache, policy(), false).await;
+    large.status_of(&cache, policy(), true).await;
+    assert!(large.status_of(&cache, policy(), true).await.starts_with("hit"));
     assert_eq!(cache.clear().await, Delivery::Delivered);
-    assert!(large.ask(&cache, policy(), true).await.contains("; stored; ttl=60"));
-    told
+    assert!(large.status_of(&cache, policy(), true).await.contains("; stored; ttl=60"));
+    statuses
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,8 +273,8 @@ async fn the_reported_ttl_is_bounded_by_the_dependencies() {
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
-    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
+    assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=10");
 }
 
 /// A response whose body is ready at once.
@@ -301,11 +304,11 @@ async fn status_of_a_ready_body_states_the_outcome() {
             let policy = || policy().max_body_bytes(limit);
             let cache = memory();
             let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-            let told = match layers {
-                1 => ask(&stack, get("/")).await,
-                _ => ask(&AnonymousOnlyLayer::new().layer(stack), get("/")).await,
+            let statuses = match layers {
+                1 => status_of(&stack, get("/")).await,
+                _ => status_of(&AnonymousOnlyLayer::new().layer(stack), get("/")).await,
             };
-            assert_eq!(told, format!("fwd=uri-miss; fwd-status=200; {word}"), "{layers} layers");
+            assert_eq!(statuses, format!("fwd=uri-miss; fwd-status=200; {word}"), "{layers} layers");
         }
     }
 }
@@ -313,7 +316,7 @@ async fn status_of_a_ready_body_states_the_outcome() {
 #[tokio::test(start_paused = true)]
 async fn next_miss_states_the_ttl_that_a_value_shortened() {
     for pauses in [false, true] {
-        let (cache, hand) = timed();
+        let (cache, manual) = timed();
         let own = cache.clone();
         let inner = service_fn(move |_: Request<Body>| {
             let cache = own.clone();
@@ -330,11 +333,11 @@ async fn next_miss_states_the_ttl_that_a_value_shortened() {
         let first = if pauses { 60 } else { 10 };
         for ttl in [first, 10, 10] {
             assert_eq!(
-                ask(&stack, get("/")).await,
+                status_of(&stack, get("/")).await,
                 format!("fwd=uri-miss; fwd-status=200; stored; ttl={ttl}")
             );
-            assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
-            hand.advance(61 * S);
+            assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=10");
+            manual.advance(61 * S);
             assert_eq!(cache.clear().await, Delivery::Delivered);
         }
     }
@@ -354,9 +357,9 @@ async fn self_invalidating_page_is_reported_as_invalidated() {
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     for _ in 0..3 {
-        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=invalidated");
+        assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=invalidated");
     }
 }
 
@@ -366,10 +369,10 @@ async fn page_that_the_store_rejects_is_reported_as_store_failed() {
     let cache = Cache::new(store);
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);
-    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     for _ in 0..3 {
         settle().await;
-        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=store-failed");
+        assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=store-failed");
     }
 }
 
@@ -397,8 +400,11 @@ async fn each_variant_has_its_own_outcome() {
         ("fr", "vary-miss; fwd-status=200; stored; ttl=60"),
         ("de", "vary-miss; fwd-status=200; detail=too-large"),
     ];
-    for (language, told) in table {
-        assert_eq!(ask(&stack, get_with("/", &[("accept-language", language)])).await, format!("fwd={told}"));
+    for (language, statuses) in table {
+        assert_eq!(
+            status_of(&stack, get_with("/", &[("accept-language", language)])).await,
+            format!("fwd={statuses}")
+        );
     }
 }
 
@@ -414,14 +420,15 @@ async fn a_revalidation_that_the_store_rejects_reports_store_failed() {
         });
         let site = site_over(&Cache::new(store.clone()), inner);
         let outer = AnonymousOnlyLayer::new().layer(site.clone());
-        ask(&site, get("/")).await;
+        status_of(&site, get("/")).await;
         settle().await;
         store.on.store(true, Ordering::SeqCst);
-        let mut told = String::new();
+        let mut statuses = String::new();
         for _ in 0..3 {
-            told = if is_layered { ask(&outer, get("/")).await } else { ask(&site, get("/")).await };
+            statuses =
+                if is_layered { status_of(&outer, get("/")).await } else { status_of(&site, get("/")).await };
             settle().await;
         }
-        assert_eq!(told, "fwd=stale; fwd-status=304; detail=store-failed", "layered: {is_layered}");
+        assert_eq!(statuses, "fwd=stale; fwd-status=304; detail=store-failed", "layered: {is_layered}");
     }
 }

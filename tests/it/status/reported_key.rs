@@ -1,7 +1,7 @@
 //! The `key` of `Cache-Status` (RFC 9211 section 2.7): requests with the same cache key report the
 //! same `key`, which reveals nothing about the sender.
 
-use crate::status::field::{ask, members};
+use crate::status::field::{members, status_of};
 use crate::support::*;
 use http::Request;
 use std::time::Duration;
@@ -31,13 +31,13 @@ fn reporting_key(policy: PolicyBuilder) -> Stack {
 
 /// Returns the `key` of a member. Its target must not contain `; `.
 fn key(member: &str) -> &str {
-    let told = member.split_once("key=").expect("a key").1;
-    told.split("; ").next().expect("a key")
+    let statuses = member.split_once("key=").expect("a key").1;
+    statuses.split("; ").next().expect("a key")
 }
 
 /// Sends a request, and returns the `key` of its status.
 async fn key_of(stack: &Stack, request: Request<Body>) -> String {
-    key(&ask(stack, request).await).to_owned()
+    key(&status_of(stack, request).await).to_owned()
 }
 
 #[tokio::test]
@@ -71,17 +71,17 @@ async fn requests_report_equal_keys_only_if_they_share_a_response() {
     for alike in requests() {
         let mut keys = Vec::new();
         for (nth, request) in alike.into_iter().enumerate() {
-            let told = ask(&stack, request).await;
-            assert_eq!(told.starts_with("hit; "), nth > 0, "the group shares a response: {told}");
-            keys.push(key(&told).to_owned());
+            let statuses = status_of(&stack, request).await;
+            assert_eq!(statuses.starts_with("hit; "), nth > 0, "the group shares a response: {statuses}");
+            keys.push(key(&statuses).to_owned());
         }
         keys.dedup();
         assert_eq!(keys.len(), 1, "one key: {keys:?}");
         assert!(!seen.contains(&keys[0]), "each group has another key: {keys:?}");
         seen.append(&mut keys);
     }
-    for (told, shown) in seen.iter().zip(["shop.example/?a=1&b=2 #", "shop.example/?a=1&b=2 #"]) {
-        assert!(told.starts_with(shown), "{told}");
+    for (statuses, shown) in seen.iter().zip(["shop.example/?a=1&b=2 #", "shop.example/?a=1&b=2 #"]) {
+        assert!(statuses.starts_with(shown), "{statuses}");
     }
 }
 
@@ -97,9 +97,9 @@ async fn reported_key_reveals_no_cookie_credential_or_identity() {
     ] {
         let stack = reporting_key(policy);
         for request in requests {
-            let told = key_of(&stack, request).await;
-            let digest = told.strip_prefix("/?b=1 #").expect("the target and a digest");
-            assert!(digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{told}");
+            let statuses = key_of(&stack, request).await;
+            let digest = statuses.strip_prefix("/?b=1 #").expect("the target and a digest");
+            assert!(digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{statuses}");
         }
     }
 }
@@ -122,8 +122,8 @@ async fn reported_key_is_readable_for_any_target() {
         let mut request = get("/");
         *request.uri_mut() = uri;
         for _ in 0..2 {
-            let told = key_of(&stack, request.clone()).await;
-            assert_eq!(told.rsplit_once(" #").map(|(shown, _)| shown), Some(shown), "{target}");
+            let statuses = key_of(&stack, request.clone()).await;
+            assert_eq!(statuses.rsplit_once(" #").map(|(shown, _)| shown), Some(shown), "{target}");
         }
     }
     // Longer targets are truncated, but have different keys.
@@ -141,11 +141,11 @@ async fn hits_misses_followers_and_refusals_report_the_key() {
     let policy = Policy::rfc9111().cache_status(true).cache_status_key(true);
     let stack =
         SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
-    let refused = ask(&stack, get_with("/a", &[("cache-control", "only-if-cached")])).await;
-    let head = ask(&stack, request("HEAD", "/a", &[])).await;
-    let (miss, waited) = tokio::join!(ask(&stack, get("/a")), ask(&stack, get("/a")));
-    let hit = ask(&stack, get("/a")).await;
-    let stale = ask(&stack, get_with("/a", &[("cache-control", "no-cache")])).await;
+    let refused = status_of(&stack, get_with("/a", &[("cache-control", "only-if-cached")])).await;
+    let head = status_of(&stack, request("HEAD", "/a", &[])).await;
+    let (miss, waited) = tokio::join!(status_of(&stack, get("/a")), status_of(&stack, get("/a")));
+    let hit = status_of(&stack, get("/a")).await;
+    let stale = status_of(&stack, get_with("/a", &[("cache-control", "no-cache")])).await;
     let key = key(&hit);
     assert!(key.starts_with("/a #"));
     let expected = [
@@ -156,12 +156,12 @@ async fn hits_misses_followers_and_refusals_report_the_key() {
         (&hit, format!("hit; ttl=60; key={key}")),
         (&stale, format!("fwd=request; fwd-status=200; stored; ttl=60; key={key}; detail=request-no-cache")),
     ];
-    for (told, expected) in expected {
-        assert_eq!(*told, expected);
+    for (statuses, expected) in expected {
+        assert_eq!(*statuses, expected);
     }
     // These requests are not looked up.
     for request in [request("OPTIONS", "/a", &[]), get_with("/a", &[("expect", "100-continue")])] {
-        assert!(!ask(&stack, request).await.contains("key="));
+        assert!(!status_of(&stack, request).await.contains("key="));
     }
 }
 
@@ -169,16 +169,17 @@ async fn hits_misses_followers_and_refusals_report_the_key() {
 async fn each_layer_reports_its_key_only_if_enabled() {
     let (stack, _) = site(policy(), |_, call| numbered(&[], call));
     for _ in 0..2 {
-        assert!(!ask(&stack, get("/")).await.contains("key="));
+        assert!(!status_of(&stack, get("/")).await.contains("key="));
     }
     // Each of two nested layers reports its own key.
     let cache: Cache = memory();
-    let told = |policy: PolicyBuilder| policy.cache_status(true).cache_status_key(true);
+    let reporting = |policy: PolicyBuilder| policy.cache_status(true).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = RouteCacheLayer::new(&cache, MINUTE)
-        .policy(told(Policy::app()).build().expect("a policy"))
+        .policy(reporting(Policy::app()).build().expect("a policy"))
         .layer(inner);
-    let nested = SiteCacheLayer::new(&cache).policy(told(policy()).build().expect("a policy")).layer(inner);
+    let nested =
+        SiteCacheLayer::new(&cache).policy(reporting(policy()).build().expect("a policy")).layer(inner);
     let mut seen = Vec::new();
     for _ in 0..2 {
         let members = members(&send(&nested, get("/")).await);

@@ -114,12 +114,12 @@ async fn request_during_a_slow_write_makes_no_call() {
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    let ask = || async {
+    let request_page = || async {
         let response = stack.clone().oneshot(get("/")).await.expect("an answer");
         response.into_body().collect().await.expect("a body").to_bytes()
     };
-    assert_eq!(ask().await, "abcabcabc");
-    assert_eq!((ask().await, calls.count()), (Bytes::from_static(b"abcabcabc"), 1));
+    assert_eq!(request_page().await, "abcabcabc");
+    assert_eq!((request_page().await, calls.count()), (Bytes::from_static(b"abcabcabc"), 1));
 }
 
 #[test]
@@ -214,8 +214,8 @@ async fn every_thread_sees_a_replaced_or_removed_entry_at_once() {
 #[tokio::test(start_paused = true)]
 async fn disconnect_does_not_keep_a_page_that_became_private() {
     const S: Duration = Duration::from_secs(1);
-    for patience in 0..60 {
-        let (clock, hand) = Clock::manual();
+    for timeout_ms in 0..60 {
+        let (clock, manual) = Clock::manual();
         let memory =
             MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
@@ -231,11 +231,11 @@ async fn disconnect_does_not_keep_a_page_that_became_private() {
         let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
         tokio::time::sleep(S).await;
-        hand.advance(12 * S);
-        let _ = tokio::time::timeout(Duration::from_millis(patience), send(&stack, get("/"))).await;
+        manual.advance(12 * S);
+        let _ = tokio::time::timeout(Duration::from_millis(timeout_ms), send(&stack, get("/"))).await;
         tokio::time::sleep(S).await;
         if calls.count() == 2 {
-            assert_ne!(send(&stack, get("/")).await.text(), "1", "disconnected after {patience} ms");
+            assert_ne!(send(&stack, get("/")).await.text(), "1", "disconnected after {timeout_ms} ms");
         }
     }
 }

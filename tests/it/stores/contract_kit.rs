@@ -19,9 +19,9 @@ use tower_response_cache::store::{
 use tower_response_cache::{MemoryStore, Store};
 
 fn timed_store() -> (MemoryStore, impl Fn(Duration) + Send + Sync + 'static) {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
-    (store, move |by| hand.advance(by))
+    (store, move |by| manual.advance(by))
 }
 
 #[tokio::test]
@@ -48,82 +48,82 @@ async fn null_store_keeps_the_contract() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Breach {
     GetFails,
-    GetFindsWhatIsNot,
+    GetFindsAbsentEntries,
     GetDropsFirstByte,
     GetForgetsIndexes,
-    KeysAreCut,
-    PutSaysFalse,
-    PutKeepsOld,
+    KeysAreTruncated,
+    PutReturnsFalse,
+    PutKeepsOldEntry,
     PutIfAbsentReplaces,
     PutIfAbsentRaces,
-    PutIfAbsentMindsExpired,
+    PutIfAbsentCountsExpired,
     PutZeroStores,
-    PutZeroKeepsOld,
+    PutZeroKeepsOldEntry,
     PutZeroIfAbsentRemoves,
     PutLongStoresNothing,
-    PutTooLargeKeepsOld,
+    PutTooLargeKeepsOldEntry,
     NothingExpires,
     ExpiresEarly,
-    RemoveSaysFalse,
-    RemoveKeeps,
-    RemoveSaysTrue,
+    RemoveReturnsFalse,
+    RemoveKeepsEntry,
+    RemoveReturnsTrue,
     IncrementStartsAtZero,
     IncrementIgnoresInitial,
     IncrementCountsValues,
     IncrementWraps,
     IncrementRaces,
-    IncrementProlongs,
-    IncrementEndsLife,
+    IncrementExtendsTtl,
+    IncrementShortensTtl,
     CompareReplacesAny,
-    CompareRefuses,
+    CompareNeverReplaces,
     CompareRaces,
-    CompareAbsentRefuses,
+    CompareNeverInserts,
     CompareZeroStores,
     CompareZeroRemovesAny,
     CompareFindsExpired,
-    GetManyMovesThem,
-    PutManyPutsOne,
-    PutManySaysFalse,
-    RemoveManySaysFalse,
-    RemoveManyKeeps,
+    GetManyReorders,
+    PutManyStoresOne,
+    PutManyReturnsFalse,
+    RemoveManyReturnsFalse,
+    RemoveManyKeepsEntries,
     TouchDoesNothing,
-    TouchRevives,
-    TouchSaysFalse,
-    TouchZeroKeeps,
-    CurrentStandsStill,
+    TouchRevivesExpired,
+    TouchReturnsFalse,
+    TouchZeroKeepsEntry,
+    CurrentNeverAdvances,
     CurrentFails,
-    ClearedStandsStill,
-    ClearedMovesAlways,
-    ClearedMindsNoValues,
+    ClearedNeverAdvances,
+    ClearedAlwaysAdvances,
+    ClearedIgnoresValues,
     CheckIgnoresEverything,
     CheckIgnoresScopes,
-    CheckRefusesAll,
-    CheckBelievesAhead,
-    CheckBelievesFuture,
-    CheckBelievesStrangers,
-    FutureEndsIncarnation,
+    CheckRejectsAll,
+    CheckAcceptsAheadOfCounter,
+    CheckAcceptsFarFuture,
+    CheckAcceptsOtherIncarnations,
+    FarFutureEndsIncarnation,
     AdvanceRaces,
     SoftIsHard,
     SoftUndoesHard,
     DependReturnsOld,
     DependIsForgotten,
-    WrittenAdvancesAlways,
-    WrittenSaysNothing,
-    WrittenSaysOld,
-    WrittenSaysSole,
+    WrittenAlwaysAdvances,
+    WrittenInvalidatesNothing,
+    WrittenReturnsOldGeneration,
+    WrittenMissesOtherWriters,
     OneNamespace,
-    NotShared,
+    GenerationsNotShared,
     RestartLosesInvalidations,
-    GoesBackUnnoticed,
-    GoesBackUnnoticedByOthers,
-    GoesBackAndIsOvertaken,
+    RollbackUnnoticed,
+    RollbackUnnoticedByOthers,
+    OvertakenRollbackUnnoticed,
 }
 
 use Breach::*;
 
 /// A memory store with one breach of the contract.
 #[derive(Debug, Clone)]
-struct Broken {
+struct BrokenStore {
     inner: MemoryStore,
     breach: Breach,
     generations: LocalGenerations,
@@ -138,9 +138,9 @@ impl Breach {
         matches!(
             self,
             RestartLosesInvalidations
-                | GoesBackUnnoticed
-                | GoesBackUnnoticedByOthers
-                | GoesBackAndIsOvertaken
+                | RollbackUnnoticed
+                | RollbackUnnoticedByOthers
+                | OvertakenRollbackUnnoticed
         )
     }
 }
@@ -162,21 +162,21 @@ fn value(text: &'static str) -> Entry {
     Entry::raw(text)
 }
 
-impl Broken {
+impl BrokenStore {
     fn new(inner: MemoryStore, breach: Breach) -> Self {
         Self { inner, breach, generations: LocalGenerations::new(), counters: Arc::default() }
     }
 
     /// Puts an entry if `may`, after other futures were polled once.
-    fn late_put(&self, key: KeyRef<'_>, entry: Entry, may: bool) -> StoreFuture<bool> {
+    fn late_put(&self, key: KeyRef<'_>, entry: Entry, stores: bool) -> StoreFuture<bool> {
         let (inner, key) = (self.inner.clone(), key.to_key());
         StoreFuture::new(async move {
             yield_once().await;
-            Ok(may && inner.put(key.as_ref(), entry, None, PutMode::Always).await?)
+            Ok(stores && inner.put(key.as_ref(), entry, None, PutMode::Always).await?)
         })
     }
 
-    fn look(&self, key: KeyRef<'_>) -> Option<Entry> {
+    fn get_now(&self, key: KeyRef<'_>) -> Option<Entry> {
         self.inner.get(key).now_or_never().expect("in memory").expect("no error")
     }
 }
@@ -185,43 +185,45 @@ fn ready<T: Send + 'static>(value: T) -> StoreFuture<T> {
     StoreFuture::ready(Ok(value))
 }
 
-impl Store for Broken {
+impl Store for BrokenStore {
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
-        let found = self.look(key);
+        let found = self.get_now(key);
         match (self.breach, &found) {
             (GetFails, _) => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
-            (GetFindsWhatIsNot, None) => ready(Some(value("ghost"))),
+            (GetFindsAbsentEntries, None) => ready(Some(value("ghost"))),
             (GetDropsFirstByte, Some(entry)) if entry.as_raw().is_some_and(|bytes| bytes.len() > 100) => {
                 ready(entry.as_raw().map(|bytes| Entry::raw(bytes.slice(1..))))
             }
             (GetForgetsIndexes, Some(entry)) if entry_kind(entry) == EntryKind::Index => ready(None),
-            (KeysAreCut, _) => self.inner.get(KeyRef::new(&key.as_bytes()[..key.as_bytes().len().min(64)])),
+            (KeysAreTruncated, _) => {
+                self.inner.get(KeyRef::new(&key.as_bytes()[..key.as_bytes().len().min(64)]))
+            }
             _ => ready(found),
         }
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         let zero = ttl == Some(Duration::ZERO);
-        let (is_present, is_large) = (self.look(key).is_some(), entry.weight() > 150_000);
+        let (is_present, is_large) = (self.get_now(key).is_some(), entry.weight() > 150_000);
         match self.breach {
-            KeysAreCut => {
+            KeysAreTruncated => {
                 let key = &key.as_bytes()[..key.as_bytes().len().min(64)];
                 self.inner.put(KeyRef::new(key), entry, ttl, mode)
             }
-            PutSaysFalse => self.inner.put(key, entry, ttl, mode).map_to(|_| false),
-            PutKeepsOld if mode == PutMode::Always && is_present && !zero => ready(true),
+            PutReturnsFalse => self.inner.put(key, entry, ttl, mode).map_to(|_| false),
+            PutKeepsOldEntry if mode == PutMode::Always && is_present && !zero => ready(true),
             PutIfAbsentReplaces if mode == PutMode::IfAbsent && !zero => {
                 self.inner.put(key, entry, ttl, PutMode::Always).map_to(move |_| !is_present)
             }
             PutIfAbsentRaces if mode == PutMode::IfAbsent && !zero => self.late_put(key, entry, !is_present),
-            PutIfAbsentMindsExpired if mode == PutMode::IfAbsent && key.as_bytes().ends_with(b"expiry") => {
+            PutIfAbsentCountsExpired if mode == PutMode::IfAbsent && key.as_bytes().ends_with(b"expiry") => {
                 ready(false)
             }
             PutZeroStores if zero => self.inner.put(key, entry, None, mode),
-            PutZeroKeepsOld if zero => ready(false),
+            PutZeroKeepsOldEntry if zero => ready(false),
             PutZeroIfAbsentRemoves if zero => self.inner.put(key, entry, ttl, PutMode::Always),
             PutLongStoresNothing if ttl.is_some_and(|ttl| ttl.as_secs() > 1 << 40) => ready(false),
-            PutTooLargeKeepsOld if is_large => ready(false),
+            PutTooLargeKeepsOldEntry if is_large => ready(false),
             NothingExpires if !zero => self.inner.put(key, entry, None, mode),
             ExpiresEarly => self.inner.put(key, entry, ttl.map(|ttl| ttl / 2), mode),
             _ => self.inner.put(key, entry, ttl, mode),
@@ -230,9 +232,9 @@ impl Store for Broken {
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
         match self.breach {
-            RemoveSaysFalse => self.inner.remove(key).map_to(|_| false),
-            RemoveKeeps => ready(self.look(key).is_some()),
-            RemoveSaysTrue => self.inner.remove(key).map_to(|_| true),
+            RemoveReturnsFalse => self.inner.remove(key).map_to(|_| false),
+            RemoveKeepsEntry => ready(self.get_now(key).is_some()),
+            RemoveReturnsTrue => self.inner.remove(key).map_to(|_| true),
             _ => self.inner.remove(key),
         }
     }
@@ -243,14 +245,14 @@ impl Store for Broken {
             put.map_to(move |_| sum)
         };
         let minute = Some(Duration::from_secs(60));
-        let found = self.look(key);
+        let found = self.get_now(key);
         match (self.breach, found.as_ref().and_then(Entry::as_counter)) {
             (IncrementStartsAtZero, None) if found.is_none() && initial.is_none() => set(delta, None),
             (IncrementIgnoresInitial, None) if found.is_none() && initial.is_some() => set(delta, None),
             (IncrementCountsValues, None) if found.is_some() => set(delta, None),
             (IncrementWraps, Some(number)) => set(number.wrapping_add(delta), None),
-            (IncrementProlongs, Some(number)) if delta == 1 => set(number + delta, minute),
-            (IncrementEndsLife, Some(number)) if delta == 1 => {
+            (IncrementExtendsTtl, Some(number)) if delta == 1 => set(number + delta, minute),
+            (IncrementShortensTtl, Some(number)) if delta == 1 => {
                 set(number + delta, Some(Duration::from_secs(5)))
             }
             (IncrementRaces, number) if initial.is_some_and(|initial| initial.value() == 0) => {
@@ -268,11 +270,11 @@ impl Store for Broken {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        let (zero, found) = (ttl == Some(Duration::ZERO), self.look(key));
+        let (zero, found) = (ttl == Some(Duration::ZERO), self.get_now(key));
         match self.breach {
             CompareReplacesAny if !zero => self.inner.put(key, new, ttl, PutMode::Always),
-            CompareRefuses if expected.is_some() => ready(false),
-            CompareAbsentRefuses if expected.is_none() => ready(false),
+            CompareNeverReplaces if expected.is_some() => ready(false),
+            CompareNeverInserts if expected.is_none() => ready(false),
             CompareRaces if !zero => self.late_put(key, new, found.as_ref() == expected),
             CompareZeroStores if zero => self.inner.compare_and_set(key, expected, new, None),
             CompareZeroRemovesAny if zero => self.inner.remove(key),
@@ -282,8 +284,8 @@ impl Store for Broken {
     }
 
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
-        let mut found: Vec<_> = keys.iter().map(|key| self.look(*key)).collect();
-        if self.breach == GetManyMovesThem {
+        let mut found: Vec<_> = keys.iter().map(|key| self.get_now(*key)).collect();
+        if self.breach == GetManyReorders {
             found.rotate_left(1.min(keys.len()));
         }
         ready(found)
@@ -292,8 +294,8 @@ impl Store for Broken {
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
         let count = entries.len();
         match self.breach {
-            PutManyPutsOne => self.inner.put_many(&entries[..1]).map_to(move |_| vec![true; count]),
-            PutManySaysFalse => self.inner.put_many(entries).map_to(move |_| vec![false; count]),
+            PutManyStoresOne => self.inner.put_many(&entries[..1]).map_to(move |_| vec![true; count]),
+            PutManyReturnsFalse => self.inner.put_many(entries).map_to(move |_| vec![false; count]),
             _ => self.inner.put_many(entries),
         }
     }
@@ -301,31 +303,31 @@ impl Store for Broken {
     fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
         let count = keys.len();
         match self.breach {
-            RemoveManySaysFalse => self.inner.remove_many(keys).map_to(move |_| vec![false; count]),
-            RemoveManyKeeps => ready(keys.iter().map(|key| self.look(*key).is_some()).collect()),
+            RemoveManyReturnsFalse => self.inner.remove_many(keys).map_to(move |_| vec![false; count]),
+            RemoveManyKeepsEntries => ready(keys.iter().map(|key| self.get_now(*key).is_some()).collect()),
             _ => self.inner.remove_many(keys),
         }
     }
 
     fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
-        let (is_present, zero) = (self.look(key).is_some(), ttl == Some(Duration::ZERO));
+        let (is_present, zero) = (self.get_now(key).is_some(), ttl == Some(Duration::ZERO));
         match self.breach {
             TouchDoesNothing => ready(is_present),
-            TouchRevives if !is_present => self.inner.put(key, value("x"), ttl, PutMode::Always),
-            TouchSaysFalse => self.inner.touch(key, ttl).map_to(|_| false),
-            TouchZeroKeeps if zero => ready(is_present),
+            TouchRevivesExpired if !is_present => self.inner.put(key, value("x"), ttl, PutMode::Always),
+            TouchReturnsFalse => self.inner.touch(key, ttl).map_to(|_| false),
+            TouchZeroKeepsEntry if zero => ready(is_present),
             _ => self.inner.touch(key, ttl),
         }
     }
 
     fn largest_entry(&self) -> Option<u64> {
-        (self.breach == PutTooLargeKeepsOld).then_some(150_000)
+        (self.breach == PutTooLargeKeepsOldEntry).then_some(150_000)
     }
 
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         if self.breach.loses_invalidations() {
             let (counters, namespace) = (Arc::clone(&self.counters), namespace.to_owned());
-            return Some(Arc::new(Counting {
+            return Some(Arc::new(CountingGenerations {
                 breach: self.breach,
                 counters,
                 namespace,
@@ -334,7 +336,7 @@ impl Store for Broken {
         }
         let namespace = if self.breach == OneNamespace { "one" } else { namespace };
         let inner = match self.breach {
-            NotShared => LocalGenerations::new().namespace(namespace),
+            GenerationsNotShared => LocalGenerations::new().namespace(namespace),
             _ => self.generations.namespace(namespace),
         };
         let begun = now(inner.current());
@@ -356,20 +358,24 @@ fn now<T: Send + 'static>(future: StoreFuture<T>) -> T {
 }
 
 impl BrokenGenerations {
-    fn is_strange(&self, since: Generation) -> bool {
+    fn is_of_other_incarnation(&self, since: Generation) -> bool {
         since.incarnation() != self.begun.incarnation()
     }
 
-    fn is_far(&self, since: Generation) -> bool {
-        self.is_strange(since) && since.incarnation() > 0xffff_0000 << 32
+    fn is_of_far_future(&self, since: Generation) -> bool {
+        self.is_of_other_incarnation(since) && since.incarnation() > 0xffff_0000 << 32
     }
 
     /// Returns `true` if the breach treats entries of a generation as valid.
-    fn believes(&self, since: Generation) -> bool {
+    fn accepts(&self, since: Generation) -> bool {
         match self.breach {
-            CheckBelievesAhead => !self.is_strange(since) && since > now(self.inner.current()),
-            CheckBelievesStrangers => self.is_strange(since) && !self.is_far(since),
-            CheckBelievesFuture => self.is_far(since),
+            CheckAcceptsAheadOfCounter => {
+                !self.is_of_other_incarnation(since) && since > now(self.inner.current())
+            }
+            CheckAcceptsOtherIncarnations => {
+                self.is_of_other_incarnation(since) && !self.is_of_far_future(since)
+            }
+            CheckAcceptsFarFuture => self.is_of_far_future(since),
             _ => false,
         }
     }
@@ -378,7 +384,7 @@ impl BrokenGenerations {
 impl Generations for BrokenGenerations {
     fn current(&self) -> StoreFuture<Generation> {
         match self.breach {
-            CurrentStandsStill => ready(self.begun),
+            CurrentNeverAdvances => ready(self.begun),
             CurrentFails => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
             _ => self.inner.current(),
         }
@@ -386,8 +392,8 @@ impl Generations for BrokenGenerations {
 
     fn cleared(&self) -> StoreFuture<Generation> {
         match self.breach {
-            ClearedStandsStill => ready(self.begun),
-            ClearedMovesAlways => self.inner.current(),
+            ClearedNeverAdvances => ready(self.begun),
+            ClearedAlwaysAdvances => self.inner.current(),
             _ => self.inner.cleared(),
         }
     }
@@ -400,19 +406,21 @@ impl Generations for BrokenGenerations {
     ) -> StoreFuture<Validity> {
         let found = now(self.inner.check(since, scopes, dependencies));
         let is_made = !dependencies.is_empty();
-        let made = dependencies.iter().all(|made| self.believes(made.since()));
+        let made = dependencies.iter().all(|made| self.accepts(made.since()));
         match self.breach {
-            CheckBelievesAhead | CheckBelievesStrangers | CheckBelievesFuture
-                if self.believes(since) || is_made && made =>
+            CheckAcceptsAheadOfCounter | CheckAcceptsOtherIncarnations | CheckAcceptsFarFuture
+                if self.accepts(since) || is_made && made =>
             {
                 ready(Validity::Valid)
             }
-            CheckIgnoresEverything if scopes.is_empty() && !is_made && !self.is_strange(since) => {
+            CheckIgnoresEverything
+                if scopes.is_empty() && !is_made && !self.is_of_other_incarnation(since) =>
+            {
                 ready(Validity::Valid)
             }
             CheckIgnoresScopes if !scopes.is_empty() => ready(Validity::Valid),
-            CheckRefusesAll => ready(Validity::Invalid),
-            FutureEndsIncarnation if self.is_far(since) => {
+            CheckRejectsAll => ready(Validity::Invalid),
+            FarFutureEndsIncarnation if self.is_of_far_future(since) => {
                 now(self.inner.advance(&[Scope::EVERYTHING], Strength::Hard));
                 ready(found)
             }
@@ -427,7 +435,7 @@ impl Generations for BrokenGenerations {
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         match self.breach {
             AdvanceRaces if scopes == [Scope::tag("7")] => return ready(()),
-            ClearedMindsNoValues if scopes == [Scope::VALUES] => return ready(()),
+            ClearedIgnoresValues if scopes == [Scope::VALUES] => return ready(()),
             _ => {}
         }
         if self.breach == SoftUndoesHard && scopes == [Scope::tag("t")] {
@@ -446,15 +454,19 @@ impl Generations for BrokenGenerations {
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         match self.breach {
-            WrittenAdvancesAlways => {
+            WrittenAlwaysAdvances => {
                 now(self.inner.depend(value));
                 self.inner.written(value, since)
             }
-            WrittenSaysNothing if value == Scope::value(b"v") => {
+            WrittenInvalidatesNothing if value == Scope::value(b"v") => {
                 self.inner.written(value, since).map_to(|_| None)
             }
-            WrittenSaysOld => self.inner.written(value, since).map_to(move |sole| sole.map(|_| since)),
-            WrittenSaysSole => self.inner.written(value, since).map_to(move |sole| sole.or(Some(since))),
+            WrittenReturnsOldGeneration => {
+                self.inner.written(value, since).map_to(move |sole| sole.map(|_| since))
+            }
+            WrittenMissesOtherWriters => {
+                self.inner.written(value, since).map_to(move |sole| sole.or(Some(since)))
+            }
             _ => self.inner.written(value, since),
         }
     }
@@ -507,7 +519,7 @@ impl Counter {
 }
 
 #[derive(Debug)]
-struct Counting {
+struct CountingGenerations {
     breach: Breach,
     counters: Counters,
     namespace: String,
@@ -515,12 +527,12 @@ struct Counting {
     newest: Mutex<u64>,
 }
 
-impl Counting {
+impl CountingGenerations {
     fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Counter) -> T) -> StoreFuture<T> {
         let mut counters = self.counters.lock().expect("no panic");
         let counter = counters.entry(self.namespace.clone()).or_default();
         let mut newest = self.newest.lock().expect("no panic");
-        if self.breach != GoesBackUnnoticed && counter.counter < *newest {
+        if self.breach != RollbackUnnoticed && counter.counter < *newest {
             *counter = Counter { incarnation: counter.incarnation + 1, ..Counter::default() };
         }
         let done = work(counter);
@@ -529,7 +541,7 @@ impl Counting {
     }
 }
 
-impl Generations for Counting {
+impl Generations for CountingGenerations {
     fn current(&self) -> StoreFuture<Generation> {
         self.with(|counter| counter.now())
     }
@@ -553,7 +565,7 @@ impl Generations for Counting {
         self.with(|counter| {
             let found = all.iter().map(|(scope, since)| counter.since(*scope, *since)).collect::<Vec<_>>();
             let is_ahead = since.incarnation() == counter.now().incarnation() && since > counter.now();
-            if self.breach == GoesBackAndIsOvertaken && is_ahead {
+            if self.breach == OvertakenRollbackUnnoticed && is_ahead {
                 *counter = Counter { incarnation: counter.incarnation + 1, ..Counter::default() };
             }
             let has = |validity| found.contains(&validity).then_some(validity);
@@ -587,11 +599,11 @@ impl Generations for Counting {
 /// Returns the kit's report about a store with a breach.
 async fn report(breach: Breach) -> String {
     let (store, pass) = timed_store();
-    let store = Broken::new(store, breach);
+    let store = BrokenStore::new(store, breach);
     let (counters, restarted) = (Arc::clone(&store.counters), store.clone());
     let mut contract = Contract::new(store).time(pass);
     if breach == RestartLosesInvalidations {
-        contract = contract.restart(move || Broken { counters: Arc::default(), ..restarted.clone() });
+        contract = contract.restart(move || BrokenStore { counters: Arc::default(), ..restarted.clone() });
     } else if breach.loses_invalidations() {
         contract = contract.snapshot(move || {
             let (counters, saved) = (Arc::clone(&counters), counters.lock().expect("no panic").clone());
@@ -612,7 +624,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "get of contract/put, after a put, failed: the store is unavailable (Unavailable)",
     ),
     (
-        GetFindsWhatIsNot,
+        GetFindsAbsentEntries,
         "Store::get",
         "Returns the entry under a key",
         "get of contract/none, after nothing, returned a value of 5 bytes: b\"ghost\", expected no entry",
@@ -630,19 +642,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "get of contract/put, after a put of an index, returned no entry, expected Index(",
     ),
     (
-        KeysAreCut,
+        KeysAreTruncated,
         "Store::get",
         "Keys are compared by their full bytes",
         "kkk... (4096 bytes), after puts under eight keys, returned the counter 7, expected the counter 6",
     ),
     (
-        PutSaysFalse,
+        PutReturnsFalse,
         "Store::put",
         "Stores an entry and returns true",
         "put under contract/put (ttl None, Always) returned false, expected true",
     ),
     (
-        PutKeepsOld,
+        PutKeepsOldEntry,
         "Store::put",
         "Stores an entry and returns true",
         "get of contract/put, after a put, returned a value of 0 bytes: b\"\", expected a value of 3 bytes: b\"one\"",
@@ -660,7 +672,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "the number of 16 concurrent puts with IfAbsent for one absent key that returned true is 16, expected 1",
     ),
     (
-        PutIfAbsentMindsExpired,
+        PutIfAbsentCountsExpired,
         "Store::put",
         "The time to live counts from the put",
         "put under contract/expiry (ttl None, IfAbsent) returned false, expected true",
@@ -672,7 +684,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "put under contract/zero (ttl Some(0ns), Always) returned true, expected false",
     ),
     (
-        PutZeroKeepsOld,
+        PutZeroKeepsOldEntry,
         "Store::put",
         "A zero ttl stores nothing",
         "get of contract/zero, after a put with a zero ttl, returned a value of 3 bytes: b\"old\", expected no entry",
@@ -690,7 +702,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "after a put with a ttl of 18446744073709551615.999999999s, returned no entry, expected the counter 0",
     ),
     (
-        PutTooLargeKeepsOld,
+        PutTooLargeKeepsOldEntry,
         "Store::put",
         "If the put fails, or the entry is too large",
         "after a put of an entry that is too large, returned a value of 3 bytes: b\"old\", expected no entry",
@@ -708,19 +720,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "get of contract/expiry, after 9 of 10 seconds, returned no entry, expected a value of 1 bytes",
     ),
     (
-        RemoveSaysFalse,
+        RemoveReturnsFalse,
         "Store::remove",
         "Removes an entry",
         "remove of a stored entry returned false, expected true",
     ),
     (
-        RemoveKeeps,
+        RemoveKeepsEntry,
         "Store::remove",
         "Removes an entry",
         "get of contract/remove, after a removal, returned a value of 1 bytes: b\"x\", expected no entry",
     ),
     (
-        RemoveSaysTrue,
+        RemoveReturnsTrue,
         "Store::remove",
         "Removes an entry",
         "remove of an absent entry returned true, expected false",
@@ -756,13 +768,13 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "the sum that two of 64 concurrent increments by 1 of an absent counter returned is Some(1), expected None",
     ),
     (
-        IncrementProlongs,
+        IncrementExtendsTtl,
         "Store::increment",
         "An increment does not change the time to live",
         "after 10 seconds, with an increment after 6 of them, returned the counter 2, expected no entry",
     ),
     (
-        IncrementEndsLife,
+        IncrementShortensTtl,
         "Store::increment",
         "An increment does not change the time to live",
         "after 9 of 10 seconds, with an increment after 3 of them, returned no entry, expected the counter 2",
@@ -774,13 +786,13 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "compare_and_set of a stored entry with expected None returned true, expected false",
     ),
     (
-        CompareRefuses,
+        CompareNeverReplaces,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
         "compare_and_set of a stored entry with an equal expected entry returned false, expected true",
     ),
     (
-        CompareAbsentRefuses,
+        CompareNeverInserts,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
         "compare_and_set of an absent entry with expected None returned false, expected true",
@@ -810,31 +822,31 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "compare_and_set of an expired entry with an equal expected entry returned true, expected false",
     ),
     (
-        GetManyMovesThem,
+        GetManyReorders,
         "Store::get_many",
         "Returns the entries under several keys",
         "get_many of a stored, an absent and a stored entry returned [no entry, a value of 1 bytes: b\"c\", a value",
     ),
     (
-        PutManyPutsOne,
+        PutManyStoresOne,
         "Store::put_many",
         "Stores several entries",
         "get of contract/many/c, after put_many, returned no entry, expected a value of 1 bytes: b\"c\"",
     ),
     (
-        PutManySaysFalse,
+        PutManyReturnsFalse,
         "Store::put_many",
         "Stores several entries",
         "put_many of two entries returned [false, false], expected [true, true]",
     ),
     (
-        RemoveManySaysFalse,
+        RemoveManyReturnsFalse,
         "Store::remove_many",
         "Removes several entries",
         "entry returned [false, false, false], expected [true, false, true]",
     ),
     (
-        RemoveManyKeeps,
+        RemoveManyKeepsEntries,
         "Store::remove_many",
         "Removes several entries",
         "get of contract/many/a, after remove_many, returned a value of 1 bytes: b\"a\", expected no entry",
@@ -846,25 +858,25 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "after 15 seconds, with a put for 10 and a touch for 20 before, returned no entry",
     ),
     (
-        TouchRevives,
+        TouchRevivesExpired,
         "Store::touch",
         "Sets the remaining time to live",
         "touch of an expired entry returned Some(true), expected Some(false)",
     ),
     (
-        TouchSaysFalse,
+        TouchReturnsFalse,
         "Store::touch",
         "Sets the remaining time to live",
         "touch of a stored entry returned false, expected true",
     ),
     (
-        TouchZeroKeeps,
+        TouchZeroKeepsEntry,
         "Store::touch",
         "A zero ttl removes the entry",
         "after a touch with a zero ttl, returned a value of 1 bytes: b\"x\", expected no entry",
     ),
     (
-        CurrentStandsStill,
+        CurrentNeverAdvances,
         "Generations::current",
         "The counter only grows",
         "the counter was 0, and is 0 after 200 advances",
@@ -876,19 +888,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "current failed: the store is unavailable (Unavailable)",
     ),
     (
-        ClearedStandsStill,
+        ClearedNeverAdvances,
         "Generations::cleared",
         "Returns the generation of the last hard invalidation",
         "before and after everything was invalidated",
     ),
     (
-        ClearedMovesAlways,
+        ClearedAlwaysAdvances,
         "Generations::cleared",
         "Returns the generation of the last hard invalidation",
         "cleared, after a tag and a path were invalidated, returned Generation {",
     ),
     (
-        ClearedMindsNoValues,
+        ClearedIgnoresValues,
         "Generations::cleared",
         "Returns the generation of the last hard invalidation",
         "before and after all values were invalidated",
@@ -906,31 +918,31 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "200 paths were invalidated: check of an older entry of one of them",
     ),
     (
-        CheckRefusesAll,
+        CheckRejectsAll,
         "Generations::check",
         "An entry is valid if",
         "no invalidation: check of an entry of 200 paths",
     ),
     (
-        CheckBelievesAhead,
+        CheckAcceptsAheadOfCounter,
         "Generations::check",
         "An entry of another incarnation, or ahead",
         "the counter is 0: check of an entry ahead of it",
     ),
     (
-        CheckBelievesFuture,
+        CheckAcceptsFarFuture,
         "Generations::check",
         "An entry whose incarnation begins more than ten years",
         "check of an entry whose incarnation begins in the far future",
     ),
     (
-        CheckBelievesStrangers,
+        CheckAcceptsOtherIncarnations,
         "Generations::check",
         "An entry of another incarnation, or ahead",
         "check of an entry of another incarnation",
     ),
     (
-        FutureEndsIncarnation,
+        FarFutureEndsIncarnation,
         "Generations::check",
         "An entry whose incarnation begins more than ten years",
         "an entry of the far future was checked: check of an entry of the current generation",
@@ -966,25 +978,25 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "the value was written: check of an entry made from a value",
     ),
     (
-        WrittenAdvancesAlways,
+        WrittenAlwaysAdvances,
         "Generations::written",
         "Invalidates the dependents of a value",
         "written, of a value that depend was never called for, returned Some(",
     ),
     (
-        WrittenSaysNothing,
+        WrittenInvalidatesNothing,
         "Generations::written",
         "Returns the generation that dependencies on the new value carry",
         "written returned None, though no other writer has written the value",
     ),
     (
-        WrittenSaysOld,
+        WrittenReturnsOldGeneration,
         "Generations::written",
         "Returns the generation that dependencies on the new value carry",
         "written returned this generation: check of an entry made from a value",
     ),
     (
-        WrittenSaysSole,
+        WrittenMissesOtherWriters,
         "Generations::written",
         "Returns the generation that dependencies on the new value carry",
         "written, of a value that was written since the given generation, returned Some(",
@@ -996,7 +1008,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "everything in a namespace was invalidated: check of an older entry of another namespace",
     ),
     (
-        NotShared,
+        GenerationsNotShared,
         "Store::generations",
         "Returns the invalidations of a namespace",
         "everything was invalidated through another handle to the namespace: check of an older entry",
@@ -1008,19 +1020,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "a path was invalidated, and the store restarted with its entries: check of an older entry",
     ),
     (
-        GoesBackUnnoticed,
+        RollbackUnnoticed,
         "Generations::check",
         "The loss is noticed by a process",
         "a path was invalidated, and the counter went back: check of an older entry of the path",
     ),
     (
-        GoesBackUnnoticedByOthers,
+        RollbackUnnoticedByOthers,
         "Generations::check",
         "The loss is noticed by a process",
         "check of an older entry, after the later one was checked",
     ),
     (
-        GoesBackAndIsOvertaken,
+        OvertakenRollbackUnnoticed,
         "Generations::check",
         "A generation whose stamp differs",
         "the counter went back and was advanced 1 times: check of an older entry of the path",

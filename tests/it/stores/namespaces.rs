@@ -41,7 +41,7 @@ fn tenant(cache: &Cache) -> Cache {
     cache.with_namespace("tenant").expect("valid")
 }
 
-async fn ask(cache: &Cache, uri: &str) -> Answer {
+async fn request_page(cache: &Cache, uri: &str) -> Answer {
     let (inner, _) = origin(|_, call| numbered(&[], call));
     send(&site_over(cache, inner), get(uri)).await
 }
@@ -49,26 +49,26 @@ async fn ask(cache: &Cache, uri: &str) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn page_of_a_dropped_namespace_is_invalid() {
     let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
-    ask(&tenant(&cache), "/").await;
-    assert!(ask(&tenant(&cache), "/").await.is_hit());
+    request_page(&tenant(&cache), "/").await;
+    assert!(request_page(&tenant(&cache), "/").await.is_hit());
     assert_eq!(tenant(&cache).invalidate(Invalidation::path("/old")).await, Delivery::Delivered);
     use_others(&cache, 0..OTHERS).await;
     assert!(
-        !ask(&tenant(&cache), "/").await.is_hit(),
+        !request_page(&tenant(&cache), "/").await.is_hit(),
         "its invalidations are lost, so its pages are invalid"
     );
-    assert!(ask(&tenant(&cache), "/").await.is_hit());
+    assert!(request_page(&tenant(&cache), "/").await.is_hit());
     assert_eq!(tenant(&cache).invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    assert!(!ask(&tenant(&cache), "/").await.is_hit());
+    assert!(!request_page(&tenant(&cache), "/").await.is_hit());
 }
 
 #[tokio::test(start_paused = true)]
 async fn per_request_handles_keep_a_used_namespace() {
     let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
-    ask(&tenant(&cache), "/").await;
+    request_page(&tenant(&cache), "/").await;
     for from in (0..OTHERS).step_by(500) {
         use_others(&cache, from..from + 500).await;
-        assert!(ask(&tenant(&cache), "/").await.is_hit(), "{from}");
+        assert!(request_page(&tenant(&cache), "/").await.is_hit(), "{from}");
     }
 }
 
@@ -78,7 +78,7 @@ async fn thousands_of_small_namespaces_keep_their_pages() {
     for round in 0..3 {
         for number in 0..3_000 {
             let tenant = cache.with_namespace(number.to_string()).expect("valid");
-            assert_eq!(ask(&tenant, "/").await.is_hit(), round > 0, "{number}");
+            assert_eq!(request_page(&tenant, "/").await.is_hit(), round > 0, "{number}");
         }
     }
 }
@@ -87,25 +87,25 @@ async fn thousands_of_small_namespaces_keep_their_pages() {
 async fn recently_released_namespace_is_kept() {
     let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
     let held = tenant(&cache);
-    ask(&held, "/").await;
+    request_page(&held, "/").await;
     use_others(&cache, 0..OTHERS).await;
     drop(held);
     use_others(&cache, OTHERS..OTHERS + 500).await;
-    assert!(ask(&tenant(&cache), "/").await.is_hit());
+    assert!(request_page(&tenant(&cache), "/").await.is_hit());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_with_a_handle_is_never_dropped() {
     let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
-    let (held, root) = (tenant(&cache), ask(&cache, "/").await);
+    let (held, root) = (tenant(&cache), request_page(&cache, "/").await);
     assert!(!root.is_hit());
-    ask(&held, "/").await;
+    request_page(&held, "/").await;
     use_others(&cache, 0..OTHERS).await;
-    assert!(ask(&held, "/").await.is_hit());
-    assert!(ask(&tenant(&cache), "/").await.is_hit(), "both handles share one table");
-    assert!(ask(&cache, "/").await.is_hit(), "the cache's own namespace is kept, too");
+    assert!(request_page(&held, "/").await.is_hit());
+    assert!(request_page(&tenant(&cache), "/").await.is_hit(), "both handles share one table");
+    assert!(request_page(&cache, "/").await.is_hit(), "the cache's own namespace is kept, too");
     assert_eq!(tenant(&cache).invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    assert!(!ask(&held, "/").await.is_hit());
+    assert!(!request_page(&held, "/").await.is_hit());
 }
 
 #[test]

@@ -66,10 +66,10 @@ impl Meddler {
 const PAGES: [&str; 5] = ["/page", "/varies", "/private", "/fails", "/unread"];
 
 impl Shop {
-    fn use_once(&self, way: usize) {
+    fn use_once(&self, operation: usize) {
         let Self { cache, site, store } = self;
-        let key = KeyRef::new([&b"a"[..], b"b", b"c"][way / 12 % 3]);
-        match way % 12 {
+        let key = KeyRef::new([&b"a"[..], b"b", b"c"][operation / 12 % 3]);
+        match operation % 12 {
             0 => drop(send(site, request("PUT", "/page", &[])).now_or_never()),
             1 => drop(cache.get::<u64>("value").now_or_never()),
             2 => drop(cache.set("value", &7, MINUTE).now_or_never()),
@@ -80,7 +80,7 @@ impl Shop {
             7 => drop(store.get(key).now_or_never()),
             8 => drop(store.put(key, Entry::raw("new"), None, PutMode::Always).now_or_never()),
             9 => drop(store.remove(key).now_or_never()),
-            _ => drop(send(site, get(PAGES[way / 12 % PAGES.len()])).now_or_never()),
+            _ => drop(send(site, get(PAGES[operation / 12 % PAGES.len()])).now_or_never()),
         }
     }
 

@@ -13,7 +13,7 @@ const KEY: &[u8] = b"hot";
 /// The look-ups of an entry after which a thread has a copy.
 const LOOKUPS: usize = 40;
 
-fn look(store: &MemoryStore) -> Option<Entry> {
+fn get_now(store: &MemoryStore) -> Option<Entry> {
     futures::executor::block_on(store.get(KeyRef::new(KEY))).expect("local")
 }
 
@@ -31,8 +31,8 @@ impl Reader {
         std::thread::spawn(move || {
             for heats in asked {
                 let lookups = if heats { LOOKUPS } else { 0 };
-                (0..lookups).for_each(|_| drop(look(&store)));
-                if answer.send(look(&store)).is_err() {
+                (0..lookups).for_each(|_| drop(get_now(&store)));
+                if answer.send(get_now(&store)).is_err() {
                     return;
                 }
             }
@@ -137,14 +137,14 @@ proptest! {
 
     #[test]
     fn every_thread_reads_the_last_write_until_it_expires(operations in operations()) {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
         let readers = [Reader::of(&store), Reader::of(&store)];
         let mut model = Model::default();
         for (operation, heats) in operations {
             futures::executor::block_on(write(&store, &operation));
             if let Operation::Advance(seconds) = operation {
-                hand.advance(Duration::from_secs(seconds));
+                manual.advance(Duration::from_secs(seconds));
             }
             model.apply(&operation);
             for reader in &readers {
@@ -156,7 +156,7 @@ proptest! {
 
 #[test]
 fn copies_of_an_expired_entry_are_not_served() {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
     let readers = [Reader::of(&store), Reader::of(&store)];
     let put = store.put(KeyRef::new(KEY), Entry::counter(1), Some(MINUTE), PutMode::Always);
@@ -164,7 +164,7 @@ fn copies_of_an_expired_entry_are_not_served() {
     for reader in &readers {
         assert_eq!(reader.read(true), Some(Entry::counter(1)));
     }
-    hand.advance(MINUTE);
+    manual.advance(MINUTE);
     for reader in &readers {
         assert_eq!(reader.read(false), None);
     }

@@ -25,7 +25,7 @@ fn slow_site() -> (Stack, Cache, Faulty) {
 
 /// Creates a site whose handler takes one second, and whose pages are stale after ten seconds.
 fn slow_handler() -> (Stack, Cache, ManualClock, Calls) {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(1 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store).clock(clock).seed(1).max_refreshes(2).build().expect("valid");
@@ -41,7 +41,7 @@ fn slow_handler() -> (Stack, Cache, ManualClock, Calls) {
     let policy =
         policy().default_ttl(10 * S).stale_while_revalidate(60 * S).complete_after_disconnect(MINUTE);
     let policy = policy.build().expect("a policy");
-    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), cache, hand, calls)
+    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), cache, manual, calls)
 }
 
 /// Waits until the cache is idle, and returns the time that this took.
@@ -136,10 +136,10 @@ async fn invalidations_without_a_client_are_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn background_refresh_is_waited_for_and_the_next_one_begins() {
-    let (stack, cache, hand, calls) = slow_handler();
+    let (stack, cache, manual, calls) = slow_handler();
     send(&stack, get("/")).await;
     for call in 2..=3 {
-        hand.advance(12 * S);
+        manual.advance(12 * S);
         assert!(send(&stack, get("/")).await.is_hit());
         // A pending wait uses none of the refresh permits.
         let wait = tokio::spawn({
@@ -156,11 +156,11 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
 
 #[tokio::test(start_paused = true)]
 async fn pending_wait_includes_work_that_begins_meanwhile() {
-    let (stack, cache, hand, calls) = slow_handler();
+    let (stack, cache, manual, calls) = slow_handler();
     for path in ["/a", "/b"] {
         send(&stack, get(path)).await;
     }
-    hand.advance(12 * S);
+    manual.advance(12 * S);
     send(&stack, get("/a")).await;
     let later = async {
         tokio::time::sleep(S / 2).await;

@@ -74,10 +74,10 @@ pub(crate) fn memory_store(capacity: u64) -> MemoryStore {
 
 /// Creates a cache whose clock advances only by hand.
 pub(crate) fn timed() -> (Cache, ManualClock) {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
-    (Cache::builder(store).clock(clock).build().expect("valid"), hand)
+    (Cache::builder(store).clock(clock).build().expect("valid"), manual)
 }
 
 /// The application preset with a default TTL of one minute and `Cache-Status`.

@@ -175,7 +175,7 @@ impl Generations for FaultyGenerations {
 pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
     [None, Some(Fault::Slow)]
         .map(|fault| {
-            let (clock, hand) = Clock::manual();
+            let (clock, manual) = Clock::manual();
             let memory = MemoryStore::builder()
                 .seed(3)
                 .max_bytes(8 << 20)
@@ -186,7 +186,7 @@ pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
                 None => Cache::builder(memory),
                 Some(fault) => Cache::builder(Faulty::new(memory, fault)),
             };
-            (builder.clock(clock).build().expect("valid"), hand)
+            (builder.clock(clock).build().expect("valid"), manual)
         })
         .into()
 }

@@ -30,7 +30,7 @@ pub(crate) async fn guarded<T>(what: impl Future<Output = T>) -> T {
 
 /// The upstream's treatment of a connection after its answer.
 #[derive(Debug, Clone)]
-pub(crate) enum Then {
+pub(crate) enum AfterReply {
     Keep,
     Close,
     Reset,
@@ -45,34 +45,34 @@ pub(crate) enum Then {
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
-    then: Then,
+    then: AfterReply,
 }
 
 impl Reply {
-    pub(crate) fn new(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>, then: AfterReply) -> Self {
         Self { bytes: bytes.into(), then }
     }
 
     /// Creates a reply after which the upstream closes the connection.
     pub(crate) fn closing(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::new(bytes, Then::Close)
+        Self::new(bytes, AfterReply::Close)
     }
 }
 
 /// Creates a page with additional header lines, after which the connection stays open.
 pub(crate) fn page(lines: &str, body: &str) -> Reply {
     let length = body.len();
-    Reply::new(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{lines}\r\n{body}"), Then::Keep)
+    Reply::new(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{lines}\r\n{body}"), AfterReply::Keep)
 }
 
 /// A request as the upstream read it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
@@ -87,7 +87,7 @@ impl Seen {
 /// An upstream that sends scripted replies first, then numbered pages that are fresh for a minute.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     task: JoinHandle<()>,
 }
 
@@ -120,7 +120,7 @@ impl Origin {
         Self { address, seen, task }
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().expect("not poisoned").clone()
     }
 
@@ -130,35 +130,35 @@ impl Origin {
 }
 
 /// Answers the requests on one connection.
-async fn answer(mut stream: TcpStream, reply: impl Fn(Seen) -> Reply) {
+async fn answer(mut stream: TcpStream, reply: impl Fn(ReceivedRequest) -> Reply) {
     let mut buf = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buf).await {
         let Reply { bytes, then } = reply(request);
         // The proxy may have closed the connection already.
         let _ = stream.write_all(&bytes).await;
         match then {
-            Then::Keep => continue,
-            Then::Close => {}
-            Then::Reset => stream.set_zero_linger().expect("an option"),
-            Then::ResetOn(told) => {
+            AfterReply::Keep => continue,
+            AfterReply::Close => {}
+            AfterReply::Reset => stream.set_zero_linger().expect("an option"),
+            AfterReply::ResetOn(told) => {
                 told.notified().await;
                 stream.set_zero_linger().expect("an option");
             }
-            Then::WriteOn(told, rest) => {
+            AfterReply::WriteOn(told, rest) => {
                 told.notified().await;
                 let _ = stream.write_all(&rest).await;
             }
-            Then::Stall => std::future::pending().await,
+            AfterReply::Stall => std::future::pending().await,
         }
         return;
     }
 }
 
 /// Reads one request, and leaves later bytes in `buf`.
-async fn read_request(stream: &mut TcpStream, buf: &mut Vec<u8>) -> Option<Seen> {
+async fn read_request(stream: &mut TcpStream, buf: &mut Vec<u8>) -> Option<ReceivedRequest> {
     let head = split_at(stream, buf, b"\r\n\r\n").await?;
     let head = String::from_utf8_lossy(&head).into_owned();
-    let mut seen = Seen { head, body: Vec::new() };
+    let mut seen = ReceivedRequest { head, body: Vec::new() };
     if let [length] = seen.all("content-length")[..] {
         let length: usize = length.parse().expect("a length");
         while buf.len() < length {
@@ -232,11 +232,11 @@ impl Proxy {
     }
 
     /// Starts a proxy that sends at most `requests` requests to the upstream at a time, and that
-    /// waits at most `patience` for a client that reads nothing.
+    /// waits at most `client_timeout` for a client that reads nothing.
     pub(crate) async fn limited(
         origin: &Origin,
         requests: usize,
-        patience: Duration,
+        client_timeout: Duration,
         timeout: Duration,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -244,7 +244,7 @@ impl Proxy {
         let upstream = origin.address.to_string().parse().expect("an authority");
         let upstream = Upstream::new(upstream, false, timeout).max_requests(requests);
         let (front, clock, stop, stopped) = Self::parts(upstream, Policy::rfc9111().cache_status(true));
-        let task = tokio::spawn(serve_readers(listener, front, stopped, LONG, patience));
+        let task = tokio::spawn(serve_readers(listener, front, stopped, LONG, client_timeout));
         Self { address, clock, stop: Some(stop), task }
     }
 
@@ -290,15 +290,15 @@ impl Proxy {
     }
 
     /// Sends one request as raw bytes. The request must ask for the connection to be closed.
-    pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Got {
-        Got::read(&self.raw(bytes).await)
+    pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> ReceivedAnswer {
+        ReceivedAnswer::read(&self.raw(bytes).await)
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str) -> ReceivedAnswer {
         self.get_from("shop.example", path).await
     }
 
-    pub(crate) async fn get_from(&self, host: &str, path: &str) -> Got {
+    pub(crate) async fn get_from(&self, host: &str, path: &str) -> ReceivedAnswer {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
 }
@@ -329,20 +329,20 @@ impl Client {
         self.got
     }
 
-    pub(crate) async fn answer(self) -> Got {
-        Got::read(&self.rest().await)
+    pub(crate) async fn answer(self) -> ReceivedAnswer {
+        ReceivedAnswer::read(&self.rest().await)
     }
 }
 
 /// A received answer, which may be cut short.
 #[derive(Debug)]
-pub(crate) struct Got {
+pub(crate) struct ReceivedAnswer {
     pub(crate) answer: Answer,
     /// `true` if the body is complete.
     pub(crate) is_whole: bool,
 }
 
-impl Got {
+impl ReceivedAnswer {
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let (got, rest) = Self::read_one(bytes);
         assert!(rest.is_empty(), "more than one answer: {}", String::from_utf8_lossy(bytes));

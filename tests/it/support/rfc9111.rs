@@ -29,12 +29,12 @@ pub(crate) fn standing(
     policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Stack, Calls, ManualClock) {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let (inner, calls) = origin(answer);
     (
         SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
         calls,
-        hand,
+        manual,
     )
 }
 

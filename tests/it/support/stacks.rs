@@ -19,36 +19,36 @@ pub(crate) const B: (&str, &str) = ("host", "b.example");
 
 /// The kind of store that keeps entries and invalidations.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kept {
-    Inside,
+pub(crate) enum StoreSetup {
+    Local,
     /// A remote store that answers later.
-    Outside,
+    Remote,
     /// A store that keeps the invalidations in one of its entries.
     #[cfg(feature = "testing")]
-    AsOneRecord,
+    Record,
 }
 
-pub(crate) const ALL: &[Kept] = &[
-    Kept::Inside,
-    Kept::Outside,
+pub(crate) const ALL: &[StoreSetup] = &[
+    StoreSetup::Local,
+    StoreSetup::Remote,
     #[cfg(feature = "testing")]
-    Kept::AsOneRecord,
+    StoreSetup::Record,
 ];
 
-impl Kept {
+impl StoreSetup {
     /// Creates a cache whose clock advances only by hand.
     pub(crate) fn cache(self, namespace: usize) -> (Cache, ManualClock) {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let memory =
             MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
         let builder = match self {
-            Self::Inside => Cache::builder(memory),
-            Self::Outside => Cache::builder(Faulty::new(memory, Fault::Slow)),
+            Self::Local => Cache::builder(memory),
+            Self::Remote => Cache::builder(Faulty::new(memory, Fault::Slow)),
             #[cfg(feature = "testing")]
-            Self::AsOneRecord => Cache::builder(Faulty::new(memory, Fault::NoGenerations)),
+            Self::Record => Cache::builder(Faulty::new(memory, Fault::NoGenerations)),
         };
         let builder = builder.namespace(format!("n{namespace}")).clock(clock).seed(1);
-        (builder.build().expect("valid"), hand)
+        (builder.build().expect("valid"), manual)
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn not_modified(lines: &[(&str, &str)]) -> Response<Body> {
     with_status(with_lines(lines, ""), 304)
 }
 
-pub(crate) fn asks_about(request: &Request<Body>) -> bool {
+pub(crate) fn has_validators(request: &Request<Body>) -> bool {
     request.headers().contains_key("if-none-match")
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn begin(stack: &Stack, request: Request<Body>) -> tokio::task::JoinH
 }
 
 /// Requests a page, and returns `true` if it was stored.
-pub(crate) async fn is_there(stack: &Stack, path: &str) -> bool {
+pub(crate) async fn is_page_stored(stack: &Stack, path: &str) -> bool {
     send(stack, get(path)).await.is_hit()
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn fill(stack: &Stack, paths: &[&str]) {
     for path in paths {
         send(stack, get(path)).await;
         settle().await;
-        assert!(is_there(stack, path).await, "{path}");
+        assert!(is_page_stored(stack, path).await, "{path}");
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) const PAGES: [(&str, &[(&str, &str)]); 3] = [
 
 /// How a visitor is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum IdentifiedBy {
     Nothing,
     Analytics,
     Cookie,
@@ -39,7 +39,7 @@ pub(crate) enum By {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visitor {
-    pub(crate) by: By,
+    pub(crate) by: IdentifiedBy,
     pub(crate) user: usize,
     pub(crate) tenant: usize,
     pub(crate) language: usize,
@@ -48,7 +48,11 @@ pub(crate) struct Visitor {
 
 impl Visitor {
     pub(crate) fn user(&self) -> &'static str {
-        if matches!(self.by, By::Nothing | By::Analytics) { "anybody" } else { USERS[self.user] }
+        if matches!(self.by, IdentifiedBy::Nothing | IdentifiedBy::Analytics) {
+            "anybody"
+        } else {
+            USERS[self.user]
+        }
     }
 
     pub(crate) fn request(&self) -> Request<Body> {
@@ -60,11 +64,11 @@ impl Visitor {
             request.headers_mut().insert(name, value.parse().expect("a value"));
         };
         match self.by {
-            By::Nothing => {}
-            By::Analytics => cookies.insert(0, format!("_ga={user}")),
-            By::Cookie => cookies.push(format!("sid={user}")),
-            By::Bearer => add("authorization", &format!("Bearer {user}")),
-            By::ApiKey => add("x-api-key", user),
+            IdentifiedBy::Nothing => {}
+            IdentifiedBy::Analytics => cookies.insert(0, format!("_ga={user}")),
+            IdentifiedBy::Cookie => cookies.push(format!("sid={user}")),
+            IdentifiedBy::Bearer => add("authorization", &format!("Bearer {user}")),
+            IdentifiedBy::ApiKey => add("x-api-key", user),
         }
         cookies.retain(|cookie| !cookie.is_empty());
         if !cookies.is_empty() {

@@ -34,7 +34,7 @@ async fn a_value_computed_from_itself_does_not_wait_for_itself() {
 /// The stale window of a value begins when its dependency expires, not at the end of its TTL.
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_serves_no_longer_than_its_window() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     cache.set("dep", &1_u32, 10 * S).await.expect("set");
     let handle = cache.clone();
     let total = cache.value("total").ttl(3600 * S).stale_while_revalidate(S);
@@ -42,7 +42,7 @@ async fn a_stale_value_serves_no_longer_than_its_window() {
         .get_or_set(|| async move { handle.get::<u32>("dep").await.ok().flatten().unwrap_or(0) })
         .await
         .expect("v");
-    hand.advance(1800 * S);
+    manual.advance(1800 * S);
     let slow = total.get_or_set(|| async {
         tokio::time::sleep(S).await;
         2_u32
@@ -82,7 +82,7 @@ async fn a_set_is_not_lost_to_a_concurrent_computation() {
 
 #[tokio::test]
 async fn a_touched_value_does_not_outlive_its_dependencies() {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     cache.set("dep", &1_u32, 10 * S).await.expect("set");
     let handle = cache.clone();
     cache
@@ -92,7 +92,7 @@ async fn a_touched_value_does_not_outlive_its_dependencies() {
         .await
         .expect("v");
     cache.touch("total", 3600 * S).await.expect("touched");
-    hand.advance(11 * S);
+    manual.advance(11 * S);
     assert!(cache.get::<u32>("total").await.expect("read").is_none());
 }
 

@@ -68,14 +68,14 @@ async fn a_page_is_invalidated_when_its_value_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_expires_with_its_values() {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let (stack, calls) = page(&cache, |cache| async move { price(&cache).await.to_string() });
         cache.set("price", &1, 20 * S).await.expect("set");
-        hand.advance(5 * S);
+        manual.advance(5 * S);
         settled(&stack).await;
-        hand.advance(14 * S);
+        manual.advance(14 * S);
         assert!(send(&stack, get("/")).await.is_hit());
-        hand.advance(S);
+        manual.advance(S);
         assert_eq!((settled(&stack).await.text(), calls.count()), ("0", 2));
     }
 }
@@ -104,7 +104,7 @@ async fn values_written_by_a_page_do_not_invalidate_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_inherits_the_dependencies_of_a_computed_value() {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let (stack, calls) = page(&cache, |cache| async move {
             let handle = cache.clone();
             let total = || async move { 2 * price(&handle).await };
@@ -119,9 +119,9 @@ async fn a_page_inherits_the_dependencies_of_a_computed_value() {
         assert_eq!(settled(&stack).await.text(), "0");
         cache.value("price").ttl(30 * S).set(&3).await.expect("set");
         assert_eq!(settled(&stack).await.text(), "6");
-        hand.advance(29 * S);
+        manual.advance(29 * S);
         assert!(send(&stack, get("/")).await.is_hit());
-        hand.advance(S);
+        manual.advance(S);
         assert_eq!(settled(&stack).await.text(), "0", "both expire with the price");
         assert_eq!(calls.count(), 5);
     }
@@ -140,12 +140,13 @@ async fn followers_inherit_the_dependencies_of_a_computation() {
             cache.get_or_set("total", 60 * S, total).await.expect("a value").to_string()
         };
         let pages: Vec<_> = ["/a", "/b", "/c"].map(|path| (path, page(&cache, slow).0)).into();
-        let ask = || futures::future::join_all(pages.iter().map(|(path, stack)| send(stack, get(path))));
-        assert!(ask().await.iter().all(|answer| answer.text() == "2"));
+        let request_page =
+            || futures::future::join_all(pages.iter().map(|(path, stack)| send(stack, get(path))));
+        assert!(request_page().await.iter().all(|answer| answer.text() == "2"));
         tokio::time::sleep(S).await;
-        assert!(ask().await.iter().all(Answer::is_hit));
+        assert!(request_page().await.iter().all(Answer::is_hit));
         cache.set("price", &2, Ttl::Forever).await.expect("set");
-        assert!(ask().await.iter().all(|answer| answer.text() == "4"));
+        assert!(request_page().await.iter().all(|answer| answer.text() == "4"));
     }
 }
 
@@ -172,16 +173,16 @@ async fn values_read_by_a_streaming_body_are_dependencies() {
                 .policy(policy().cache_status(true).build().expect("a policy"))
                 .layer(inner)
                 .boxed_clone();
-            let ask = || async {
+            let request_page = || async {
                 let all = (0..together).map(|_| send(&shop, get(&format!("/{together}"))));
                 futures::future::join_all(all).await
             };
             cache.set("price", &1, Ttl::Forever).await.expect("set");
-            assert!(ask().await.iter().all(|answer| answer.text() == "111"));
+            assert!(request_page().await.iter().all(|answer| answer.text() == "111"));
             tokio::time::sleep(S).await;
-            assert!(ask().await.iter().all(Answer::is_hit));
+            assert!(request_page().await.iter().all(Answer::is_hit));
             cache.set("price", &2, Ttl::Forever).await.expect("set");
-            assert!(ask().await.iter().all(|answer| answer.text() == "222"));
+            assert!(request_page().await.iter().all(|answer| answer.text() == "222"));
         }
     }
 }
@@ -393,7 +394,7 @@ async fn a_value_that_moves_to_a_version_invalidates_its_pages() {
 
 #[tokio::test]
 async fn dependencies_do_not_grow_with_each_304() {
-    let (clock, hand) = Clock::manual();
+    let (clock, manual) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
@@ -415,7 +416,7 @@ async fn dependencies_do_not_grow_with_each_304() {
     send(&stack, get("/")).await;
     let before = store.weight();
     for _ in 0..1000 {
-        hand.advance(6 * S);
+        manual.advance(6 * S);
         assert_eq!(send(&stack, get("/")).await.text(), "page");
     }
     assert!(store.weight() < before + 1000, "{} to {}", before, store.weight());

@@ -34,29 +34,29 @@ fn row(name: &str) -> Row {
 
 #[tokio::test(start_paused = true)]
 async fn value_is_returned_unchanged_until_it_expires() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         assert_eq!(cache.get::<Row>("k").await?, None);
         assert!(cache.set("k", &row("a"), 10 * S).await?);
         assert_eq!(cache.get::<Row>("k").await?, Some(row("a")));
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert!(cache.contains("k").await?);
-        hand.advance(S);
+        manual.advance(S);
         assert_eq!(cache.get::<Row>("k").await?, None);
         assert!(!cache.contains("k").await? && !cache.delete("k").await?, "an expired value is absent");
         // `Ttl::Default`, `Ttl::Forever` and `None`.
         assert!(
             cache.set("default", "x", Ttl::Default).await? && cache.set("ever", "x", Ttl::Forever).await?
         );
-        hand.advance(299 * S);
+        manual.advance(299 * S);
         assert!(cache.contains("default").await?);
-        hand.advance(S);
+        manual.advance(S);
         assert!(!cache.contains("default").await? && cache.contains("ever").await?);
         assert!(cache.set("none", "x", None).await? && cache.touch("none", None).await?);
-        hand.advance(1000 * S);
+        manual.advance(1000 * S);
         assert!(cache.contains("none").await?, "`None` never expires");
         assert!(cache.set("short", "x", Some(Duration::from_nanos(1))).await?, "the TTL is rounded up");
         assert!(cache.contains("short").await?);
-        hand.advance(Duration::from_millis(1));
+        manual.advance(Duration::from_millis(1));
         assert!(!cache.contains("short").await?);
         assert!(!cache.set("ever", "y", Duration::ZERO).await?, "a zero TTL stores nothing");
         assert!(!cache.contains("ever").await?, "a zero TTL removes the old value");
@@ -145,13 +145,13 @@ async fn key_function_is_applied_to_every_key() -> Result<(), Box<dyn Error>> {
 
 #[tokio::test(start_paused = true)]
 async fn one_concurrent_add_succeeds_and_replaces_unusable_values() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let added = join_all((0..16).map(|number| {
             let cache = cache.clone();
             async move { cache.add("k", &number, 10 * S).await.expect("added or not") }
         }));
         assert_eq!(added.await.into_iter().filter(|added| *added).count(), 1);
-        hand.advance(10 * S);
+        manual.advance(10 * S);
         assert!(cache.add("k", "again", 10 * S).await?);
         cache.value("tagged").tags(["t"]).set("old").await?;
         assert!(!cache.value("tagged").add("new").await?);
@@ -165,15 +165,15 @@ async fn one_concurrent_add_succeeds_and_replaces_unusable_values() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn counters_are_atomic_keep_their_ttl_and_report_errors() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         assert_eq!(kind(cache.incr("n", 1).await), Some(StoreErrorKind::Missing));
         let many = (0..32).map(|_| cache.incr_or("n", 1, 0, 10 * S));
         let mut seen: Vec<_> = join_all(many).await.into_iter().map(|n| n.expect("counted")).collect();
         seen.sort_unstable();
         assert_eq!(seen, (1..=32).collect::<Vec<_>>());
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert_eq!((cache.decr("n", 2).await?, cache.get::<i64>("n").await?), (30, Some(30)));
-        hand.advance(S);
+        manual.advance(S);
         assert_eq!(
             kind(cache.incr("n", 1).await),
             Some(StoreErrorKind::Missing),
@@ -182,7 +182,7 @@ async fn counters_are_atomic_keep_their_ttl_and_report_errors() -> Result<(), Bo
         cache.set("text", "x", 10 * S).await?;
         assert_eq!(kind(cache.incr_or("text", 1, 0, S).await), Some(StoreErrorKind::NotANumber));
         cache.value("past").ttl(S).stale_while_revalidate(9 * S).set("x").await?;
-        hand.advance(2 * S);
+        manual.advance(2 * S);
         assert_eq!(cache.incr_or("past", 1, 0, S).await?, 1, "a stale value is replaced");
         cache.set_counter("most", i64::MAX, 10 * S).await?;
         assert_eq!(kind(cache.incr("most", 1).await), Some(StoreErrorKind::Overflow));
@@ -194,27 +194,27 @@ async fn counters_are_atomic_keep_their_ttl_and_report_errors() -> Result<(), Bo
 
 #[tokio::test(start_paused = true)]
 async fn touch_sets_the_remaining_ttl_and_revives_no_expired_value() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         cache.set("k", "x", 10 * S).await?;
         cache.set_counter("n", 1, 10 * S).await?;
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert!(cache.touch("k", 10 * S).await? && cache.touch("n", 10 * S).await?);
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert!(cache.contains("k").await? && cache.contains("n").await?);
-        hand.advance(S);
+        manual.advance(S);
         assert!(!cache.touch("k", 10 * S).await? && !cache.contains("k").await?);
         assert!(!cache.contains("n").await?);
         cache.set("k", "x", 10 * S).await?;
         assert!(cache.touch("k", Ttl::Forever).await?);
-        hand.advance(1000 * S);
+        manual.advance(1000 * S);
         assert!(cache.touch("k", Duration::ZERO).await? && !cache.contains("k").await?);
         // `touch` of a handle to a value uses the handle's settings.
         let value = cache.value("v").ttl(10 * S).stale_while_revalidate(10 * S);
         assert!(!value.touch().await? && !value.contains().await?);
         value.set("x").await?;
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert!(value.touch().await?);
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         assert_eq!(value.get::<String>().await?.as_deref(), Some("x"));
         assert!(value.delete().await? && !value.delete().await? && value.get::<String>().await?.is_none());
         value.set_bytes("bytes").await?;
@@ -225,13 +225,13 @@ async fn touch_sets_the_remaining_ttl_and_revives_no_expired_value() -> Result<(
 
 #[tokio::test(start_paused = true)]
 async fn bulk_operations_equal_single_operations() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let not_stored = cache.set_many([("a", row("a")), ("b", row("b"))], 10 * S).await?;
         assert!(not_stored.is_empty());
         cache.set("c", "of another type", S).await?;
         let found = cache.get_many::<Row, _>(["a", "b", "c", "d"]).await?;
         assert_eq!(found, HashMap::from([("a", row("a")), ("b", row("b"))]));
-        hand.advance(2 * S);
+        manual.advance(2 * S);
         assert_eq!(cache.delete_many(["a", "c", "d"]).await?, 1, "expired and absent values do not count");
         assert_eq!(cache.delete_many(["b", "b", "b"]).await?, 1, "a key counts once");
         assert!(cache.get_many::<Row, _>(["a", "b"]).await?.is_empty());
@@ -243,23 +243,23 @@ async fn bulk_operations_equal_single_operations() -> Result<(), Box<dyn Error>>
 
 #[tokio::test(start_paused = true)]
 async fn set_many_returns_unstored_keys_and_takes_a_ttl_per_item() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let ttls = [Ttl::For(S), Ttl::Forever, Ttl::Default, Ttl::For(Duration::ZERO)];
         let items = ["a", "b", "c", "d"].into_iter().zip(ttls).map(|(key, ttl)| (key, 1, ttl));
         assert_eq!(cache.set_many(items, 5 * S).await?, ["d"], "a zero TTL stores nothing");
         let large = "x".repeat(33 << 20);
         let not_stored = cache.set_many([("e", large.as_str()), ("f", "small")], 5 * S).await?;
         assert_eq!(not_stored, ["e"], "too large for the store");
-        hand.advance(S);
+        manual.advance(S);
         assert!(!cache.contains("a").await? && cache.contains("c").await?);
-        hand.advance(4 * S);
+        manual.advance(4 * S);
         assert!(
             cache.contains("b").await? && !cache.contains("c").await?,
             "`Ttl::Default` is the TTL of the call"
         );
         // The last item with a key is stored.
         let not_stored = cache.set_many([("g", 1, Some(S)), ("g", 2, None), ("h", 3, None)], S).await?;
-        hand.advance(2 * S);
+        manual.advance(2 * S);
         assert!(not_stored.is_empty());
         assert_eq!(cache.get_many::<u8, _>(["g", "h"]).await?, HashMap::from([("g", 2), ("h", 3)]));
         let unwritable = HashMap::from([(Unwritable, 1)]);
@@ -295,15 +295,15 @@ async fn clear_removes_values_counters_and_pages_of_one_namespace() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn value_that_moves_to_a_version_keeps_its_remaining_ttl() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         cache.set("k", "x", 10 * S).await?;
-        hand.advance(4 * S);
+        manual.advance(4 * S);
         assert_eq!(cache.incr_version("k").await?, 2);
         let next = cache.with_version(2);
         assert!(!cache.contains("k").await?);
         assert_eq!(next.get::<String>("k").await?.as_deref(), Some("x"));
         assert_eq!((next.decr_version("k").await?, cache.incr_version("k").await?), (1, 2));
-        hand.advance(6 * S);
+        manual.advance(6 * S);
         assert!(!next.contains("k").await?);
         assert_eq!(kind(cache.incr_version("k").await), Some(StoreErrorKind::Missing));
         // A value cannot move before the first version or past the last version.
@@ -363,7 +363,7 @@ async fn follower_computes_if_the_leader_is_cancelled_or_panics() {
     for (cache, _) in caches() {
         for panics in [false, true] {
             let calls = Calls::default();
-            let ask = |first: bool| {
+            let request_page = |first: bool| {
                 let (cache, calls) = (cache.clone(), calls.clone());
                 async move {
                     let compute = || async move {
@@ -377,9 +377,9 @@ async fn follower_computes_if_the_leader_is_cancelled_or_panics() {
                     cache.get_or_set(if panics { "a" } else { "b" }, 60 * S, compute).await.expect("a value")
                 }
             };
-            let leader = tokio::spawn(ask(true));
+            let leader = tokio::spawn(request_page(true));
             tokio::time::sleep(S).await;
-            let others: Vec<_> = (0..5).map(|_| tokio::spawn(ask(false))).collect();
+            let others: Vec<_> = (0..5).map(|_| tokio::spawn(request_page(false))).collect();
             tokio::time::sleep(S).await;
             if !panics {
                 leader.abort();
@@ -441,10 +441,10 @@ async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), 
 
 #[tokio::test(start_paused = true)]
 async fn stale_value_serves_others_while_it_is_recomputed() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let value = || cache.value("k").ttl(10 * S).stale_while_revalidate(10 * S);
         value().set(&1_u8).await?;
-        hand.advance(12 * S);
+        manual.advance(12 * S);
         assert_eq!(cache.get::<u8>("k").await?, None);
         let anew = value();
         let slow = anew.get_or_set(|| async {
@@ -573,12 +573,12 @@ async fn move_that_the_store_refuses_leaves_the_value_unchanged() -> Result<(), 
 
 #[tokio::test(start_paused = true)]
 async fn touch_ends_the_stale_window_unless_the_handle_has_one() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         for (keeps, expected) in [(false, 2), (true, 1)] {
             let value = || cache.value("k").ttl(10 * S).stale_while_revalidate(10 * S);
             value().set(&1_u8).await?;
             assert!(if keeps { value().touch().await? } else { cache.touch("k", 10 * S).await? });
-            hand.advance(12 * S);
+            manual.advance(12 * S);
             let leader = value();
             let slow = leader.get_or_set(|| async {
                 tokio::time::sleep(5 * S).await;

@@ -23,7 +23,7 @@ struct Stock(u16);
 
 #[tokio::test(start_paused = true)]
 async fn any_stored_integer_can_be_incremented_and_keeps_its_ttl() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         cache.set("set", &1_u8, 10 * S).await?;
         cache.set("option", &Some(1_i64), 10 * S).await?;
         cache.set("newtype", &Stock(1), 10 * S).await?;
@@ -33,7 +33,7 @@ async fn any_stored_integer_can_be_incremented_and_keeps_its_ttl() -> Result<(),
         cache.incr_or("counter", 1, 0, 10 * S).await?;
         cache.set("ever", &1, Ttl::Forever).await?;
         let keys = ["set", "option", "newtype", "many", "added", "computed", "counter"];
-        hand.advance(9 * S);
+        manual.advance(9 * S);
         for key in keys {
             assert_eq!((cache.incr(key, 300).await?, cache.decr(key, 1).await?), (301, 300), "{key}");
             assert_eq!(cache.incr_or(key, 1, 7, 100 * S).await?, 301, "{key}");
@@ -45,14 +45,14 @@ async fn any_stored_integer_can_be_incremented_and_keeps_its_ttl() -> Result<(),
             assert_eq!(cache.get_many::<i32, _>([key]).await?[key], 301, "{key}");
             assert_eq!(cache.get_or_set(key, S, 7_u16).await?, 301, "{key}");
         }
-        hand.advance(S);
+        manual.advance(S);
         for key in keys {
             assert!(!cache.contains(key).await?, "{key}: the TTL is unchanged");
             assert_eq!(kind(cache.incr(key, 1).await), Some(StoreErrorKind::Missing), "{key}");
         }
-        hand.advance(1_000_000 * S);
+        manual.advance(1_000_000 * S);
         assert_eq!(cache.incr("ever", 1).await?, 2);
-        hand.advance(1_000_000 * S);
+        manual.advance(1_000_000 * S);
         assert_eq!(cache.get::<u8>("ever").await?, Some(2));
         assert_eq!(cache.store_errors(), 0, "the store has not failed");
     }
@@ -214,11 +214,11 @@ fn threads_that_count_set_and_delete_lose_no_update() {
 /// The number is set while it is computed.
 #[tokio::test(start_paused = true)]
 async fn stale_computation_does_not_replace_a_set_or_counted_number() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         for counts in [false, true] {
             let value = || cache.value("n").ttl(10 * S).stale_while_revalidate(60 * S);
             value().set(&1_u8).await?;
-            hand.advance(11 * S);
+            manual.advance(11 * S);
             let slow = cache.clone();
             let computed = tokio::spawn(async move {
                 let value = slow.value("n").ttl(10 * S).stale_while_revalidate(60 * S);

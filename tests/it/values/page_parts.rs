@@ -126,13 +126,13 @@ impl Exit {
 
 struct World {
     cache: Cache,
-    hand: ManualClock,
+    manual: ManualClock,
     page: Stack,
 }
 
 /// Makes the page from a part that a cache answers in one way.
 async fn made_by(exit: Exit) -> World {
-    let (cache, hand) = timed();
+    let (cache, manual) = timed();
     let fails = Arc::new(AtomicBool::new(false));
     let failing = Arc::clone(&fails);
     let inner = service_fn(move |request: Request<Body>| {
@@ -174,7 +174,7 @@ async fn made_by(exit: Exit) -> World {
         send(&part, before).await;
     }
     if exit.stale_before() {
-        hand.advance(12 * S);
+        manual.advance(12 * S);
     }
     fails.store(exit.fails(), Ordering::SeqCst);
     let called = part.clone();
@@ -204,7 +204,7 @@ async fn made_by(exit: Exit) -> World {
         send(&page, get("/page")).await;
     }
     sleep(S).await;
-    World { cache, hand, page }
+    World { cache, manual, page }
 }
 
 async fn whole<B>(response: Response<B>) -> Response<Body>
@@ -257,7 +257,7 @@ async fn a_page_is_fresh_no_longer_than_its_part() {
             continue;
         }
         let world = made_by(exit).await;
-        world.hand.advance(11 * S);
+        world.manual.advance(11 * S);
         assert!(!world.is_hit().await, "{exit:?}");
     }
 }

@@ -88,12 +88,12 @@ async fn no_request_joins_a_body_computing_from_an_old_value() {
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
     });
     let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    let ask = || async { site.clone().oneshot(get("/part")).await.expect("infallible").into_body() };
-    let mut first = ask().await;
+    let request_page = || async { site.clone().oneshot(get("/part")).await.expect("infallible").into_body() };
+    let mut first = request_page().await;
     assert_eq!(next(&mut first).await, "head;");
     assert!(futures::poll!(Box::pin(first.frame())).is_pending(), "the body computes");
     set(&cache, 2).await;
-    let mut second = ask().await;
+    let mut second = request_page().await;
     assert_eq!(next(&mut second).await, "head;");
     open.send(true).expect("the computation waits");
     let (_, second) = futures::join!(first.collect(), second.collect());

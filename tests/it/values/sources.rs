@@ -90,7 +90,7 @@ async fn get_or_set_future_is_send_if_its_computation_is() -> Result<(), Box<dyn
 
 #[tokio::test(start_paused = true)]
 async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<dyn Error>> {
-    for (cache, hand) in caches() {
+    for (cache, manual) in caches() {
         let calls = Calls::default();
         let menu = |language: &'static str| {
             cache.fragment("menu").vary_on(["shop.example"]).vary_on([language]).ttl(10 * S).tags(["menu"])
@@ -104,7 +104,7 @@ async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<d
         assert_eq!(menu("de").get_or_render(9_usize).await?, 2, "the other fragment stays");
         assert_eq!(cache.invalidate(Invalidation::tag("menu")).await, Delivery::Delivered);
         assert_eq!(menu("de").get_or_render(3_usize).await?, 3);
-        hand.advance(10 * S);
+        manual.advance(10 * S);
         assert_eq!(menu("de").get_or_render(4_usize).await?, 4);
         let failing = menu("fr");
         let failed = failing.try_get_or_render(|| async { Err::<usize, _>("down") }).await;
@@ -113,7 +113,7 @@ async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<d
         // The stale fragment is served while one task renders it again.
         let stale = || cache.fragment("stale").ttl(10 * S).stale_while_revalidate(10 * S);
         stale().get_or_render(1_u8).await?;
-        hand.advance(11 * S);
+        manual.advance(11 * S);
         let slow = stale();
         let slow = slow.get_or_render(async {
             tokio::time::sleep(5 * S).await;
@@ -131,13 +131,13 @@ async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<d
 #[tokio::test(start_paused = true)]
 async fn default_ttl_of_values_may_be_forever_finite_none_or_zero() -> Result<(), Box<dyn Error>> {
     let lives = async |ttl: Ttl, seconds: u32| {
-        let (clock, hand) = tower_response_cache::clock::Clock::manual();
+        let (clock, manual) = tower_response_cache::clock::Clock::manual();
         let store = MemoryStore::builder().seed(3).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(store).clock(clock).value_ttl(ttl).build().expect("valid");
         let stored = cache.value("k").set(&1).await.expect("set or not");
         cache.fragment("f").get_or_render(1).await.expect("rendered");
         cache.incr_or("n", 1, 0, Ttl::Default).await.expect("counted");
-        hand.advance(seconds * S);
+        manual.advance(seconds * S);
         let lives = cache.contains("k").await.expect("read");
         assert_eq!(lives, cache.contains("n").await.expect("read"));
         (stored, lives)

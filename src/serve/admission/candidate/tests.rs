@@ -32,7 +32,7 @@ struct SampleExchange {
     level: Level,
     facts: RequestFacts,
     request: HeaderMap,
-    asked: Option<request::Parts>,
+    request_head: Option<request::Parts>,
     key: Vec<u8>,
     cookies_declared: bool,
     response: response::Parts,
@@ -44,9 +44,9 @@ impl SampleExchange {
     fn new(policy: PolicyBuilder) -> Self {
         let (level, facts) = (Level::Site, RequestFacts::default());
         let (response, ()) = Response::new(()).into_parts();
-        let (request, asked, cookies_declared) = (HeaderMap::new(), None, false);
+        let (request, request_head, cookies_declared) = (HeaderMap::new(), None, false);
         let (key, delay) = (b"key".to_vec(), Duration::ZERO);
-        Self { policy, level, facts, request, asked, key, cookies_declared, response, delay }
+        Self { policy, level, facts, request, request_head, key, cookies_declared, response, delay }
     }
 
     fn facts(mut self, set: impl FnOnce(&mut RequestFacts)) -> Self {
@@ -58,12 +58,12 @@ impl SampleExchange {
         Self { policy: change(self.policy), ..self }
     }
 
-    fn asks(mut self, name: &'static str, value: &str) -> Self {
+    fn request_field(mut self, name: &'static str, value: &str) -> Self {
         self.request.append(name, value.parse().expect("a value"));
         self
     }
 
-    fn says(mut self, name: &'static str, value: &str) -> Self {
+    fn response_field(mut self, name: &'static str, value: &str) -> Self {
         self.response.headers.append(name, value.parse().expect("a value"));
         self
     }
@@ -88,15 +88,15 @@ impl SampleExchange {
     }
 
     fn run_in<T>(&self, store: impl Store, step: impl FnOnce(Candidate<'_>) -> T) -> T {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let cache = Cache::builder(store).clock(clock.clone()).build().expect("a cache");
         let config = LayerConfig::new(cache, self.policy.clone().build().expect("a policy"), self.level);
         let (request_time, began) = (clock.wall(), clock.now());
-        hand.advance(self.delay);
+        manual.advance(self.delay);
         let exchange = Exchange {
             key: KeyRef::new(&self.key),
             request: &self.request,
-            asked: self.asked.as_ref(),
+            request_head: self.request_head.as_ref(),
             facts: self.facts,
             cookies_declared: self.cookies_declared,
             request_time,
@@ -142,20 +142,33 @@ fn marks_and_issued_credentials_are_refused() {
             (rfc().identified(), Err(Detail::Identified)),
             (app().identified().facts(|facts| facts.identified = true), Err(Detail::Identified)),
             (app().identified().facts(|facts| facts.personal = true), Ok(())),
-            (app().says("authorization", "a"), Err(Detail::Credential("authorization"))),
-            (rfc().says("authorization", "a"), Err(Detail::Credential("authorization"))),
-            (app().says("x-user-id", "1"), Err(Detail::Credential("x-user-id"))),
-            (rfc().says("x-user-id", "1"), Ok(())),
-            (app().says("x-shop-token", "1"), Err(Detail::Field(token))),
-            (app().says("x-shop-token", "1").says("cache-control", "private=\"x-shop-token\""), Ok(())),
+            (app().response_field("authorization", "a"), Err(Detail::Credential("authorization"))),
+            (rfc().response_field("authorization", "a"), Err(Detail::Credential("authorization"))),
+            (app().response_field("x-user-id", "1"), Err(Detail::Credential("x-user-id"))),
+            (rfc().response_field("x-user-id", "1"), Ok(())),
+            (app().response_field("x-shop-token", "1"), Err(Detail::Field(token))),
             (
-                app().says("x-user-id", "1").says("cache-control", "private=\"x-user-id\""),
+                app()
+                    .response_field("x-shop-token", "1")
+                    .response_field("cache-control", "private=\"x-shop-token\""),
+                Ok(()),
+            ),
+            (
+                app()
+                    .response_field("x-user-id", "1")
+                    .response_field("cache-control", "private=\"x-user-id\""),
                 Err(Detail::Credential("x-user-id")),
             ),
-            (app().says("x-shop-token", "1").policy(|p| p.ignore_headers([x_token.clone()])), Ok(())),
-            (app().says("x-shop-token", "1").policy(|p| p.unstored_headers([x_token.clone()])), Ok(())),
             (
-                rfc().says("x-shop-token", "1").policy(|p| p.credential_headers([x_token.clone()])),
+                app().response_field("x-shop-token", "1").policy(|p| p.ignore_headers([x_token.clone()])),
+                Ok(()),
+            ),
+            (
+                app().response_field("x-shop-token", "1").policy(|p| p.unstored_headers([x_token.clone()])),
+                Ok(()),
+            ),
+            (
+                rfc().response_field("x-shop-token", "1").policy(|p| p.credential_headers([x_token.clone()])),
                 Err(Detail::Field(token)),
             ),
         ],
@@ -168,58 +181,71 @@ fn marks_and_issued_credentials_are_refused() {
 /// validators, hints and cookies.
 #[test]
 fn facts_of_the_exchange_decide_on_storability() {
-    let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true)).says("set-cookie", "a=1");
+    let shares =
+        || SampleExchange::new(Policy::rfc9111().share_set_cookie(true)).response_field("set-cookie", "a=1");
     let harmless = || app().policy(|policy| policy.ignore_response_cookies(["lb", "exp_*"]));
     let ttl = || CacheHints::new().ttl(seconds(60));
     check(
         [
-            (rfc().says("content-range", "bytes 0-1/2"), Ok(())),
+            (rfc().response_field("content-range", "bytes 0-1/2"), Ok(())),
             (
-                rfc().says("content-range", "bytes 0-1/2").facts(|facts| facts.range = true),
+                rfc().response_field("content-range", "bytes 0-1/2").facts(|facts| facts.range = true),
                 Err(Detail::Partial),
             ),
             (rfc().facts(|facts| facts.range = true), Ok(())),
-            (app().says("content-range", "bytes 0-1/2"), Err(Detail::Partial)),
+            (app().response_field("content-range", "bytes 0-1/2"), Err(Detail::Partial)),
             // Section 5.2.2.4: `no-cache` needs a 200 with a validator.
-            (app().says("cache-control", "no-cache"), Err(Detail::NoCache)),
-            (app().says("cache-control", "no-cache").says("etag", "\"a\""), Ok(())),
-            (app().says("cache-control", "no-cache").says("etag", "\"a\"").status(404), Err(Detail::NoCache)),
-            (app().says("cache-control", "no-cache").hints(ttl()), Ok(())),
-            // Section 5.2.2.7.
-            (app().says("cache-control", "private"), Err(Detail::Private)),
-            (app().says("cache-control", "private").hints(ttl()), Ok(())),
+            (app().response_field("cache-control", "no-cache"), Err(Detail::NoCache)),
+            (app().response_field("cache-control", "no-cache").response_field("etag", "\"a\""), Ok(())),
             (
-                app().says("cache-control", "private").hints(CacheHints::new().tags(["a"])),
+                app().response_field("cache-control", "no-cache").response_field("etag", "\"a\"").status(404),
+                Err(Detail::NoCache),
+            ),
+            (app().response_field("cache-control", "no-cache").hints(ttl()), Ok(())),
+            // Section 5.2.2.7.
+            (app().response_field("cache-control", "private"), Err(Detail::Private)),
+            (app().response_field("cache-control", "private").hints(ttl()), Ok(())),
+            (
+                app().response_field("cache-control", "private").hints(CacheHints::new().tags(["a"])),
                 Err(Detail::Private),
             ),
-            (app().says("cache-control", "private").facts(|facts| facts.personal = true), Ok(())),
-            (app().says("cache-control", "no-store").hints(ttl()), Err(Detail::NoStore)),
+            (app().response_field("cache-control", "private").facts(|facts| facts.personal = true), Ok(())),
+            (app().response_field("cache-control", "no-store").hints(ttl()), Err(Detail::NoStore)),
             // Section 3.5.
             (rfc().facts(|facts| facts.authorization = true), Err(Detail::Authorization)),
-            (rfc().facts(|facts| facts.authorization = true).says("cache-control", "public"), Ok(())),
+            (
+                rfc().facts(|facts| facts.authorization = true).response_field("cache-control", "public"),
+                Ok(()),
+            ),
             // Section 7.3: a cookie is shared only with an explicit lifetime, and never after an
             // identified request.
-            (shares().says("cache-control", "max-age=60"), Ok(())),
+            (shares().response_field("cache-control", "max-age=60"), Ok(())),
             (shares(), Err(Detail::SetCookie)),
-            (shares().says("cache-control", "max-age=0"), Err(Detail::SetCookie)),
+            (shares().response_field("cache-control", "max-age=0"), Err(Detail::SetCookie)),
             (
-                shares().says("cache-control", "max-age=60").facts(|facts| facts.identified = true),
+                shares().response_field("cache-control", "max-age=60").facts(|facts| facts.identified = true),
                 Err(Detail::SetCookie),
             ),
             (
-                shares().says("cache-control", "max-age=60").policy(|p| p.share_set_cookie(false)),
+                shares().response_field("cache-control", "max-age=60").policy(|p| p.share_set_cookie(false)),
                 Err(Detail::SetCookie),
             ),
             (
                 app()
-                    .says("set-cookie", "a=1")
+                    .response_field("set-cookie", "a=1")
                     .policy(|p| p.share_set_cookie(true))
-                    .says("cache-control", "max-age=9"),
+                    .response_field("cache-control", "max-age=9"),
                 Err(Detail::SetCookie),
             ),
-            (harmless().says("set-cookie", "lb=1").says("set-cookie", "exp_b=1"), Ok(())),
-            (harmless().says("set-cookie", "lb=1").says("set-cookie", "sid=1"), Err(Detail::SetCookie)),
-            (harmless().says("set-cookie", "lb=1").says("set-cookie2", "lb=1"), Err(Detail::SetCookie)),
+            (harmless().response_field("set-cookie", "lb=1").response_field("set-cookie", "exp_b=1"), Ok(())),
+            (
+                harmless().response_field("set-cookie", "lb=1").response_field("set-cookie", "sid=1"),
+                Err(Detail::SetCookie),
+            ),
+            (
+                harmless().response_field("set-cookie", "lb=1").response_field("set-cookie2", "lb=1"),
+                Err(Detail::SetCookie),
+            ),
         ],
         |candidate| candidate.check_storable(),
     );
@@ -228,20 +254,20 @@ fn facts_of_the_exchange_decide_on_storability() {
 /// RFC 9111 section 3 lets a cache refuse any response.
 #[test]
 fn predicates_see_the_request_and_the_response() {
-    let (asked, ()) = Request::get("/a").body(()).expect("a request").into_parts();
-    let sample = |path: &'static str, status: u16, asked| SampleExchange {
-        asked,
+    let (request_head, ()) = Request::get("/a").body(()).expect("a request").into_parts();
+    let sample = |path: &'static str, status: u16, request_head| SampleExchange {
+        request_head,
         ..app().policy(|policy| {
             policy.store_if(move |request, response| request.uri.path() == path && response.status == status)
         })
     };
-    let both = |asked| sample("/a", 200, asked).policy(|policy| policy.store_if(|_, _| false));
+    let both = |request_head| sample("/a", 200, request_head).policy(|policy| policy.store_if(|_, _| false));
     check(
         [
-            (sample("/a", 200, Some(asked.clone())), Ok(())),
-            (sample("/a", 404, Some(asked.clone())), Err(Detail::Predicate)),
-            (sample("/b", 200, Some(asked.clone())), Err(Detail::Predicate)),
-            (both(Some(asked)), Err(Detail::Predicate)),
+            (sample("/a", 200, Some(request_head.clone())), Ok(())),
+            (sample("/a", 404, Some(request_head.clone())), Err(Detail::Predicate)),
+            (sample("/b", 200, Some(request_head.clone())), Err(Detail::Predicate)),
+            (both(Some(request_head)), Err(Detail::Predicate)),
             (sample("/b", 200, None), Ok(())),
         ],
         |candidate| candidate.check_predicate(),

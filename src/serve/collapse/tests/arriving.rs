@@ -1,6 +1,6 @@
 //! Outcomes of flights whose response has begun.
 
-use super::{Follower, HeadChange, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
+use super::{COLLAPSE_TIMEOUT, Follower, HeadChange, MINUTE, app, key, missed, name, old, rfc, stale};
 use crate::entry::{Dependencies, Scope, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream, WorkPermit};
@@ -22,7 +22,7 @@ impl BodySink for SampleSink {
     fn count(&mut self, _: &Bytes) -> bool {
         true
     }
-    fn reads(&self) -> Option<Dependencies> {
+    fn dependencies(&self) -> Option<Dependencies> {
         self.0.clone()
     }
     fn room_maker(&self, _: &Bytes) -> Option<Box<dyn FnOnce()>> {
@@ -56,7 +56,7 @@ fn begin_from(head: Arc<StoredResponse>, reads: Option<Dependencies>) -> BodyRea
 
 /// Announces the response to the followers. The caller must hold both return values.
 fn announce(leader: Leader, reader: BodyReader) -> (Leader, BodyReader) {
-    leader.announcement()(reader.stream());
+    leader.announcer()(reader.stream());
     (leader, reader)
 }
 
@@ -95,7 +95,7 @@ async fn arriving_response_of_another_variant_is_a_miss_of_that_variant() {
     let mut flight = None;
     let begins = async { flight = Some(announce(leader, begin(head))) };
     let (progress, ()) = tokio::join!(collapse.round(missed()), begins);
-    let Progress::Known(Lookup::Miss { reason, variant: Some(variant), stale: None }) = progress else {
+    let Progress::LookedUp(Lookup::Miss { reason, variant: Some(variant), stale: None }) = progress else {
         panic!("{}", name(&progress))
     };
     assert_eq!(reason.forward, ForwardReason::VaryMiss);
@@ -121,7 +121,7 @@ async fn stalled_or_outdated_flight_is_replaced() {
             if is_stalled {
                 tokio::time::advance(STALL_TIMEOUT).await;
             }
-            leader.announcement()(stream.stream());
+            leader.announcer()(stream.stream());
             reader = Some(stream);
         };
         let (progress, ()) = tokio::join!(collapse.round(missed()), begins);
@@ -139,15 +139,15 @@ async fn follower_waits_until_an_ended_body_is_stored() {
     let outcome = follower.follow(async |leader| {
         let (leader, _) = announce(leader, begin(head));
         tokio::time::sleep(MINUTE / 2).await;
-        leader.pass();
+        leader.end_unshared();
     });
     assert_eq!((outcome.await, began.elapsed()), ("look again", MINUTE / 2));
     let (began, head) = (Instant::now(), follower.stored(|_| {}).await);
-    let mut kept = None;
+    let mut held = None;
     let outcome = follower.follow(async |leader| {
-        kept = Some(announce(leader, begin(head)).0);
+        held = Some(announce(leader, begin(head)).0);
     });
-    assert_eq!((outcome.await, began.elapsed()), ("look again", PATIENCE));
+    assert_eq!((outcome.await, began.elapsed()), ("look again", COLLAPSE_TIMEOUT));
 }
 
 /// A response with an unfinished read can't be shared.
@@ -156,7 +156,7 @@ async fn arriving_response_with_unknown_dependencies_is_not_read() {
     let follower = Follower::new(app());
     let head = follower.stored(|_| {}).await;
     let mut reads = Dependencies::default();
-    reads.begin();
+    reads.begin_read();
     let mut flight = None;
     let outcome =
         follower.follow(async |leader| flight = Some(announce(leader, begin_from(head, Some(reads)))));

@@ -27,15 +27,15 @@ async fn look_up_with_a_result_needs_no_flight() {
 /// RFC 9111 section 5.2.1.7: "the client only wishes to obtain a stored response".
 #[tokio::test(start_paused = true)]
 async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
-    let asks: Lines = &[("cache-control", "only-if-cached")];
+    let only_if_cached: Lines = &[("cache-control", "only-if-cached")];
     let facts = RequestFacts { directives: true, ..RequestFacts::default() };
     let failed = || Lookup::Bypass(Detail::StoreFailed);
-    let by_rfc = Follower::with(rfc(), facts, asks);
+    let by_rfc = Follower::with(rfc(), facts, only_if_cached);
     assert_eq!(by_rfc.round(missed()).await, "refuse");
     assert_eq!(by_rfc.round(failed()).await, "refuse");
     assert_eq!(by_rfc.round(Lookup::Hit(by_rfc.stored(|_| {}).await)).await, "answer");
-    assert_eq!(Follower::with(app(), facts, asks).round(missed()).await, "lead");
-    assert_eq!(Follower::with(rfc(), RequestFacts::default(), asks).round(missed()).await, "lead");
+    assert_eq!(Follower::with(app(), facts, only_if_cached).round(missed()).await, "lead");
+    assert_eq!(Follower::with(rfc(), RequestFacts::default(), only_if_cached).round(missed()).await, "lead");
     let now = by_rfc.cache().clock().now();
     by_rfc.cache().hit_for_miss().remember(key().as_ref(), HitForMissReason::HandledByInner, now);
     assert_eq!(by_rfc.round(missed()).await, "fetch alone");

@@ -83,7 +83,7 @@ fn handler_ttl_survives_a_304_that_does_not_restrict() {
         (rfc(), Some(60), "cache-control", "no-store", None, Ttl::Default),
     ];
     for (row, (policy, before, name, value, hinted, expected)) in table.into_iter().enumerate() {
-        let stale = stored(&[], |head| head.hinted = before.map(seconds));
+        let stale = stored(&[], |head| head.hinted_ttl = before.map(seconds));
         let hints = hinted.map(|ttl| CacheHints::new().ttl(seconds(ttl)));
         let validated = headers(&[(name, value)]);
         let parts = update(policy, &stale, &validated, hints, true);
@@ -111,12 +111,13 @@ fn targeted_fields_and_unqualified_directives_restrict() {
 /// gives new ones.
 #[test]
 fn other_hints_survive_until_the_handler_replaces_them() {
-    let told = |max_age| ClientCacheControl { max_age: Some(seconds(max_age)), ..Default::default() };
+    let client_control =
+        |max_age| ClientCacheControl { max_age: Some(seconds(max_age)), ..Default::default() };
     let stale = stored(&[("surrogate-key", "a b")], |head| {
         head.hinted_windows.while_revalidate = Some(seconds(9));
-        head.tell(told(7), &[]);
+        head.rewrite_for_clients(client_control(7), &[]);
     });
-    let tells = || Policy::app().emit_tags_in([TagField::SurrogateKey]);
+    let emitting = || Policy::app().emit_tags_in([TagField::SurrogateKey]);
     type Hinted = (Option<u64>, Option<u64>, Option<u64>, &'static [&'static str]);
     let table: [(PolicyBuilder, Option<CacheHints>, Hinted); 7] = [
         (Policy::app(), None, (Some(9), None, Some(7), &[])),
@@ -125,8 +126,8 @@ fn other_hints_survive_until_the_handler_replaces_them() {
         (Policy::app(), Some(CacheHints::new().stale_if_error(seconds(3))), (None, Some(3), Some(7), &[])),
         (Policy::app(), Some(CacheHints::new().client_max_age(seconds(2))), (Some(9), None, Some(2), &[])),
         (Policy::app(), Some(CacheHints::new().tags(["c"])), (Some(9), None, Some(7), &["c"])),
-        (tells(), None, (Some(9), None, Some(7), &["a", "b"])),
-        (tells(), Some(CacheHints::new().tags(["c"])), (Some(9), None, Some(7), &["c", "a", "b"])),
+        (emitting(), None, (Some(9), None, Some(7), &["a", "b"])),
+        (emitting(), Some(CacheHints::new().tags(["c"])), (Some(9), None, Some(7), &["c", "a", "b"])),
     ];
     for (row, (policy, hints, expected)) in table.into_iter().enumerate() {
         let parts = update(policy, &stale, &HeaderMap::new(), hints, true);
@@ -146,8 +147,8 @@ fn other_hints_survive_until_the_handler_replaces_them() {
 #[test]
 fn a_304_updates_origin_fields_but_no_rewritten_fields() {
     let lines = [("cache-control", "max-age=60"), ("content-type", "text/html"), ("x-a", "1")];
-    let told = ClientCacheControl { max_age: Some(seconds(7)), ..Default::default() };
-    let stale = stored(&lines, |head| head.tell(told, &[]));
+    let client_control = ClientCacheControl { max_age: Some(seconds(7)), ..Default::default() };
+    let stale = stored(&lines, |head| head.rewrite_for_clients(client_control, &[]));
     assert_ne!(stale.headers()["cache-control"], "max-age=60");
     let validated = headers(&[("x-a", "2"), ("content-type", "text/plain")]);
     let table = [

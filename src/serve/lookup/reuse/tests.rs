@@ -4,7 +4,7 @@ mod refreshes;
 
 use super::{Lookup, NotReusable, Reuse};
 use crate::clock::Clock;
-use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
+use crate::entry::{Head, NominatedField, StoredResponse, headers_for_storage};
 use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
@@ -46,11 +46,11 @@ impl SampleReuse {
         let cache = Cache::builder(store).clock(clock).seed(1).build().expect("a cache");
         let config = LayerConfig::new(cache, policy.build().expect("a policy"), Level::Site);
         let generation = poll(config.cache.generation()).expect("the store answers");
-        let came = config.cache.clock().now().before(AGE);
-        let mut stored = Head::new(StatusCode::OK, HeaderMap::new(), generation, came);
-        stored.fresh_until = came.after(AGE + seconds(60));
+        let received = config.cache.clock().now().before(AGE);
+        let mut stored = Head::new(StatusCode::OK, HeaderMap::new(), generation, received);
+        stored.fresh_until = received.after(AGE + seconds(60));
         stored.scopes = crate::entry::Scope::of_target("/p", None, None).into();
-        Self { config, facts: RequestFacts::default(), request: HeaderMap::new(), stored }.says(&[])
+        Self { config, facts: RequestFacts::default(), request: HeaderMap::new(), stored }.response_field(&[])
     }
 
     fn facts(mut self, set: impl FnOnce(&mut RequestFacts)) -> Self {
@@ -59,17 +59,17 @@ impl SampleReuse {
     }
 
     /// Sets the fields of the request.
-    fn asks(self, lines: &[(&'static str, &str)]) -> Self {
+    fn request_field(self, lines: &[(&'static str, &str)]) -> Self {
         Self { request: headers(lines), ..self }
     }
 
     /// Sets `Cache-Control` of the request.
-    fn directs(self, directives: &str) -> Self {
-        self.asks(&[("cache-control", directives)]).facts(|facts| facts.directives = true)
+    fn directive(self, directives: &str) -> Self {
+        self.request_field(&[("cache-control", directives)]).facts(|facts| facts.directives = true)
     }
 
     /// Sets the fields of the response.
-    fn says(mut self, lines: &[(&'static str, &str)]) -> Self {
+    fn response_field(mut self, lines: &[(&'static str, &str)]) -> Self {
         let before = self.stored;
         let headers = headers_for_storage(&headers(lines), &[]);
         self.stored = Head::new(StatusCode::OK, headers, before.generation, before.response_time);
@@ -93,7 +93,7 @@ impl SampleReuse {
     /// Makes the response nominate `X-A`. `value` is the value of `X-A` in the request that led to
     /// the response.
     fn nominates(self, value: &str) -> Self {
-        let own = Nominated::from_request(&X_A, &headers(&[("x-a", value)]), self.config.selection());
+        let own = NominatedField::from_request(&X_A, &headers(&[("x-a", value)]), self.config.selection());
         self.change(|head| head.nominated = [own].into())
     }
 
@@ -135,41 +135,44 @@ fn check<T: PartialEq + std::fmt::Debug>(
 #[test]
 fn mismatch_of_a_request_and_a_response() {
     let gzip = |sample: SampleReuse| {
-        sample.says(&[("content-encoding", "gzip")]).change(|head| head.is_coded_for_some = true)
+        sample.response_field(&[("content-encoding", "gzip")]).change(|head| head.requires_coding = true)
     };
-    let asks = |sample: SampleReuse, value| sample.asks(&[("x-a", value)]);
+    let with_x_a = |sample: SampleReuse, value| sample.request_field(&[("x-a", value)]);
     let matching = |sample: SampleReuse, tag| {
-        sample.says(&[("etag", "\"a\"")]).asks(&[("if-match", tag)]).facts(|facts| facts.conditional = true)
+        sample
+            .response_field(&[("etag", "\"a\"")])
+            .request_field(&[("if-match", tag)])
+            .facts(|facts| facts.conditional = true)
     };
-    let max_age = |most: u64| rfc().directs(&format!("max-age={most}"));
+    let max_age = |most: u64| rfc().directive(&format!("max-age={most}"));
     check(
         [
             (app(), None),
             (app().fresh_for(0), Some(NotFresh)),
             (app().stale_for(1), Some(NotFresh)),
             // Section 4.1.
-            (asks(app().nominates("1"), "1"), None),
-            (asks(app().nominates("1"), "2"), Some(Fields)),
+            (with_x_a(app().nominates("1"), "1"), None),
+            (with_x_a(app().nominates("1"), "2"), Some(Fields)),
             (app().nominates("1"), Some(Fields)),
-            (asks(app().nominates("1"), "2").stale_for(1), Some(Fields)),
-            (gzip(app()).asks(&[("accept-encoding", "gzip")]), None),
-            (gzip(app()).asks(&[("accept-encoding", "br")]), Some(Fields)),
+            (with_x_a(app().nominates("1"), "2").stale_for(1), Some(Fields)),
+            (gzip(app()).request_field(&[("accept-encoding", "gzip")]), None),
+            (gzip(app()).request_field(&[("accept-encoding", "br")]), Some(Fields)),
             (gzip(app()), Some(Fields)),
             // Sections 5.2.1.1, 5.2.1.3, 5.2.1.4 and 5.4.
             (max_age(3600), None),
             (max_age(3599), Some(Directives(Detail::RequestMaxAge))),
-            (rfc().directs("min-fresh=60"), None),
-            (rfc().directs("min-fresh=61"), Some(Directives(Detail::RequestMinFresh))),
-            (rfc().directs("no-cache"), Some(Directives(Detail::RequestNoCache))),
+            (rfc().directive("min-fresh=60"), None),
+            (rfc().directive("min-fresh=61"), Some(Directives(Detail::RequestMinFresh))),
+            (rfc().directive("no-cache"), Some(Directives(Detail::RequestNoCache))),
             (
-                rfc().asks(&[("pragma", "no-cache")]).facts(|facts| facts.directives = true),
+                rfc().request_field(&[("pragma", "no-cache")]).facts(|facts| facts.directives = true),
                 Some(Directives(Detail::RequestNoCache)),
             ),
-            (rfc().directs("min-fresh=61, max-age=1"), Some(Directives(Detail::RequestMaxAge))),
-            (rfc().directs("no-cache, max-age=1"), Some(Directives(Detail::RequestNoCache))),
-            (rfc().directs("no-cache").stale_for(1), Some(NotFresh)),
-            (rfc().directs("no-store, max-stale=1"), None),
-            (app().directs("no-cache, max-age=1, min-fresh=61"), None),
+            (rfc().directive("min-fresh=61, max-age=1"), Some(Directives(Detail::RequestMaxAge))),
+            (rfc().directive("no-cache, max-age=1"), Some(Directives(Detail::RequestNoCache))),
+            (rfc().directive("no-cache").stale_for(1), Some(NotFresh)),
+            (rfc().directive("no-store, max-stale=1"), None),
+            (app().directive("no-cache, max-age=1, min-fresh=61"), None),
             // Of the preconditions, only a failed one matters.
             (matching(rfc(), "\"a\""), None),
             (matching(rfc(), "\"b\""), Some(Precondition)),
@@ -200,7 +203,7 @@ fn invalidation_outranks_all_refusals_but_the_fields() {
         (stale, Some(hard()), Some(Invalidated)),
         (other, None, Some(Fields)),
         (other, Some(hard()), Some(Fields)),
-        (|| rfc().directs("no-cache"), Some(hard()), Some(Invalidated)),
+        (|| rfc().directive("no-cache"), Some(hard()), Some(Invalidated)),
     ];
     for (row, (sample, what, expected)) in table.into_iter().enumerate() {
         let sample = sample();
@@ -222,14 +225,17 @@ fn requests_that_exclude_stale_responses() {
             (now_stale(Policy::rfc9111()), true),
             (conditional(now_stale(Policy::rfc9111())), false),
             (conditional(now_stale(Policy::app())), true),
-            (now_stale(Policy::rfc9111()).directs("no-cache"), false),
-            (now_stale(Policy::rfc9111()).directs("max-age=3599"), false),
-            (now_stale(Policy::rfc9111()).directs("max-age=3600"), true),
-            (now_stale(Policy::rfc9111()).directs("min-fresh=1"), false),
-            (now_stale(Policy::rfc9111()).directs("min-fresh=0"), true),
-            (now_stale(Policy::rfc9111()).directs("max-stale=1"), true),
-            (now_stale(Policy::rfc9111()).directs("no-cache").facts(|facts| facts.directives = false), true),
-            (now_stale(Policy::app()).directs("no-cache"), true),
+            (now_stale(Policy::rfc9111()).directive("no-cache"), false),
+            (now_stale(Policy::rfc9111()).directive("max-age=3599"), false),
+            (now_stale(Policy::rfc9111()).directive("max-age=3600"), true),
+            (now_stale(Policy::rfc9111()).directive("min-fresh=1"), false),
+            (now_stale(Policy::rfc9111()).directive("min-fresh=0"), true),
+            (now_stale(Policy::rfc9111()).directive("max-stale=1"), true),
+            (
+                now_stale(Policy::rfc9111()).directive("no-cache").facts(|facts| facts.directives = false),
+                true,
+            ),
+            (now_stale(Policy::app()).directive("no-cache"), true),
         ],
         |sample| sample.reuse().accepts_stale(&sample.stored()),
     );
@@ -243,10 +249,10 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
     // A response that was fresh for all of its stated lifetime, which ended ten seconds ago.
     let past = |sample: SampleReuse, directives: &str| {
         let lifetime = AGE.as_secs() - 10;
-        sample.says(&[("cache-control", &format!("max-age={lifetime}{directives}"))]).stale_for(10)
+        sample.response_field(&[("cache-control", &format!("max-age={lifetime}{directives}"))]).stale_for(10)
     };
-    let wants = |directives: &str| past(rfc(), "").directs(directives);
-    let says = |directives: &str| past(rfc(), directives).directs("max-stale");
+    let wants = |directives: &str| past(rfc(), "").directive(directives);
+    let max_stale_after = |directives: &str| past(rfc(), directives).directive("max-stale");
     check(
         [
             (wants("max-stale=10"), true),
@@ -261,18 +267,21 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
             (wants("max-stale=10, no-cache"), false),
             (wants("max-stale").facts(|facts| facts.conditional = true), false),
             (wants("max-stale").facts(|facts| facts.directives = false), false),
-            (past(app(), "").directs("max-stale"), false),
-            (says(", must-revalidate"), false),
-            (says(", proxy-revalidate"), false),
-            (says(", s-maxage=3590"), false),
-            (says(", no-cache"), false),
-            (says(", no-cache=\"x-b\""), true),
-            (says(", stale-if-error=5"), true),
+            (past(app(), "").directive("max-stale"), false),
+            (max_stale_after(", must-revalidate"), false),
+            (max_stale_after(", proxy-revalidate"), false),
+            (max_stale_after(", s-maxage=3590"), false),
+            (max_stale_after(", no-cache"), false),
+            (max_stale_after(", no-cache=\"x-b\""), true),
+            (max_stale_after(", stale-if-error=5"), true),
             // The response is stale sooner than it states, or states no lifetime: it may have been
             // invalidated.
             (wants("max-stale").stale_for(11), false),
-            (rfc().stale_for(10).directs("max-stale"), false),
-            (rfc().says(&[("cache-control", "max-age=0")]).stale_for(10).directs("max-stale"), false),
+            (rfc().stale_for(10).directive("max-stale"), false),
+            (
+                rfc().response_field(&[("cache-control", "max-age=0")]).stale_for(10).directive("max-stale"),
+                false,
+            ),
         ],
         |sample| sample.reuse().max_stale_permits(&sample.stored()),
     );
@@ -292,17 +301,26 @@ async fn evaluation_of_a_stored_response() {
         (window(app()), "stale"),
         (window(app()).stale_for(11), "miss"),
         (window(app()).facts(|facts| facts.authorization = true), "miss"),
-        (window(rfc()).directs("no-cache"), "miss"),
+        (window(rfc()).directive("no-cache"), "miss"),
         (app().stale_for(1), "miss"),
-        (app().says(tag).stale_for(1), "miss with a stored response"),
+        (app().response_field(tag).stale_for(1), "miss with a stored response"),
         (on_errors(app()), "miss with a stored response"),
         (on_errors(app()).stale_for(11), "miss"),
-        (app().says(tag).nominates("1"), "miss"),
-        (rfc().says(tag).directs("no-cache"), "miss with a stored response"),
-        (rfc().says(tag).asks(&[("if-match", "\"b\"")]).facts(|facts| facts.conditional = true), "miss"),
+        (app().response_field(tag).nominates("1"), "miss"),
+        (rfc().response_field(tag).directive("no-cache"), "miss with a stored response"),
+        (
+            rfc()
+                .response_field(tag)
+                .request_field(&[("if-match", "\"b\"")])
+                .facts(|facts| facts.conditional = true),
+            "miss",
+        ),
         (rfc().stale_for(1).facts(|facts| facts.head = true), "miss with a stored response"),
         (app().stale_for(1).facts(|facts| facts.head = true), "miss"),
-        (rfc().says(&[("cache-control", "max-age=3590")]).stale_for(10).directs("max-stale"), "hit"),
+        (
+            rfc().response_field(&[("cache-control", "max-age=3590")]).stale_for(10).directive("max-stale"),
+            "hit",
+        ),
     ];
     for (row, (sample, expected)) in table.into_iter().enumerate() {
         let key = crate::key::KeyRef::new(b"key");

@@ -5,7 +5,7 @@ mod single_inputs;
 use super::{KeyBuf, KeyedInputs, reaches_handler, write_request_key};
 use crate::cache::Cache;
 use crate::key::{KeyPart, QueryKey};
-use crate::policy::request_fields::meaning;
+use crate::policy::request_fields::role_of;
 use crate::policy::{Cookies, Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::{InspectedRequest, RequestFacts, inspect};
@@ -202,7 +202,7 @@ fn policies() -> impl Strategy<Value = PolicyBuilder> {
 
 /// The key of a request, and the request that the handler sees.
 #[derive(Debug)]
-struct SeenRequest {
+struct HandlerRequest {
     key: Vec<u8>,
     facts: RequestFacts,
     identity: Option<String>,
@@ -211,7 +211,7 @@ struct SeenRequest {
 }
 
 /// Returns `None` if the request bypasses the cache.
-fn see(config: &LayerConfig, mut request: Request<()>) -> Option<SeenRequest> {
+fn seen_by_handler(config: &LayerConfig, mut request: Request<()>) -> Option<HandlerRequest> {
     let (mut buf, mut inspected) = (KeyBuf::new(), InspectedRequest::default());
     let head = crate::key::RequestHead::from(&request);
     inspect(&config.policy, head, true, None, &mut inspected).ok()?;
@@ -219,18 +219,18 @@ fn see(config: &LayerConfig, mut request: Request<()>) -> Option<SeenRequest> {
     write_request_key(config, head, &inspected, &mut buf).ok()?;
     let (facts, identity, parts) = (inspected.facts, inspected.identity.clone(), inspected.parts.clone());
     KeyedInputs::new(&config.policy, facts, &parts).strip(&mut request);
-    Some(SeenRequest { key: buf.as_bytes().to_vec(), facts, identity, parts, stripped: request })
+    Some(HandlerRequest { key: buf.as_bytes().to_vec(), facts, identity, parts, stripped: request })
 }
 
-impl SeenRequest {
+impl HandlerRequest {
     /// Returns `true` if the key determines the lines of a field that the handler sees.
     fn is_decided(&self, policy: &Policy, name: &HeaderName) -> bool {
         let is_allowed = policy.strips_unkeyed && policy.allowed_unkeyed.contains(name);
-        let identifies = meaning(name.as_str()).identifies() || policy.credentials.contains(name);
+        let identifies = role_of(name.as_str()).identifies() || policy.credentials.contains(name);
         let is_own = self.facts.personal && (*name == COOKIE || identifies);
         let is_cookie = *name == COOKIE && !policy.cookies.is_default();
         let is_listed = policy.is_keyed(name) || policy.key.ignored.contains(name) || is_cookie;
-        let is_free = is_allowed || meaning(name.as_str()).selects() || is_own;
+        let is_free = is_allowed || role_of(name.as_str()).selects() || is_own;
         policy.key.covers(name) || (!is_free && (is_listed || policy.strips_unkeyed))
     }
 
@@ -260,7 +260,10 @@ fn check(
     first: Request<()>,
     second: Request<()>,
 ) -> Result<Option<bool>, TestCaseError> {
-    let (Some(first), Some(second)) = (see(config, first), see(config, second)) else { return Ok(None) };
+    let (Some(first), Some(second)) = (seen_by_handler(config, first), seen_by_handler(config, second))
+    else {
+        return Ok(None);
+    };
     let (a, b) = (first.decided(&config.policy), second.decided(&config.policy));
     let has_one_key = first.key == second.key;
     if has_one_key {
@@ -268,10 +271,10 @@ fn check(
     }
     // A field that the policy keys enters the key as it was sent. If the handler sees such a field
     // in another form, two requests with different keys can look the same to the handler.
-    let is_twice = |name: &HeaderName| meaning(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
+    let is_twice = |name: &HeaderName| role_of(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));
-    let is_whole = |seen: &SeenRequest| {
+    let is_whole = |seen: &HandlerRequest| {
         let names = seen.stripped.headers().keys();
         !keys_twice && names.into_iter().all(|name| seen.is_decided(&config.policy, name))
     };

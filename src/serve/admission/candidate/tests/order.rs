@@ -32,39 +32,46 @@ fn first_failing_step_gives_the_reason() {
         &[
             (Detail::Hint, |sample| sample.hints(CacheHints::new().never())),
             (Detail::Identified, SampleExchange::identified),
-            (Detail::Credential("x-user-id"), |sample| sample.says("x-user-id", "1")),
+            (Detail::Credential("x-user-id"), |sample| sample.response_field("x-user-id", "1")),
             (Detail::Partial, |sample| sample.status(206)),
             (Detail::Status, |sample| sample.status(412)),
-            (Detail::NoStore, |sample| sample.says("cache-control", "no-store")),
-            (Detail::Private, |sample| sample.says("cache-control", "private")),
-            (Detail::NoCache, |sample| sample.says("cache-control", "no-cache")),
-            (Detail::SetCookie, |sample| sample.says("set-cookie", "a=1")),
-            (Detail::VaryAny, |sample| sample.says("vary", "*")),
+            (Detail::NoStore, |sample| sample.response_field("cache-control", "no-store")),
+            (Detail::Private, |sample| sample.response_field("cache-control", "private")),
+            (Detail::NoCache, |sample| sample.response_field("cache-control", "no-cache")),
+            (Detail::SetCookie, |sample| sample.response_field("set-cookie", "a=1")),
+            (Detail::VaryAny, |sample| sample.response_field("vary", "*")),
             (Detail::Authorization, |sample| sample.facts(|facts| facts.authorization = true)),
-            (Detail::EventStream, |sample| sample.says("content-type", "text/event-stream")),
-            (Detail::ContentLength, |sample| sample.says("content-length", "x")),
+            (Detail::EventStream, |sample| sample.response_field("content-type", "text/event-stream")),
+            (Detail::ContentLength, |sample| sample.response_field("content-length", "x")),
             (Detail::VaryOnIgnored, |sample| {
-                sample.says("vary", "x-a").policy(|policy| policy.ignore_headers([X_A]))
+                sample.response_field("vary", "x-a").policy(|policy| policy.ignore_headers([X_A]))
             }),
             (Detail::Unkeyed, |sample| {
                 sample
                     .facts(|facts| facts.conditional = true)
                     .policy(|policy| policy.strip_unkeyed_inputs(true).allow_unkeyed_headers([USER_AGENT]))
             }),
-            (Detail::ContentEncoding, |sample| sample.says("content-encoding", "gzip")),
+            (Detail::ContentEncoding, |sample| sample.response_field("content-encoding", "gzip")),
             (Detail::KeyLength, |sample| {
-                SampleExchange { key: vec![b'k'; 8 * 1024], ..sample }.says("vary", "user-agent")
+                SampleExchange { key: vec![b'k'; 8 * 1024], ..sample }.response_field("vary", "user-agent")
             }),
-            (Detail::Cors, |sample| sample.says("access-control-allow-origin", "https://a.example")),
-            (Detail::Nonce, |sample| sample.says("content-security-policy", "script-src 'nonce-1'")),
+            (Detail::Cors, |sample| {
+                sample.response_field("access-control-allow-origin", "https://a.example")
+            }),
+            (Detail::Nonce, |sample| {
+                sample.response_field("content-security-policy", "script-src 'nonce-1'")
+            }),
             (Detail::Predicate, |sample| {
-                let asked = Request::get("/").body(()).expect("a request").into_parts().0;
-                SampleExchange { asked: Some(asked), ..sample.policy(|policy| policy.store_if(|_, _| false)) }
+                let request_head = Request::get("/").body(()).expect("a request").into_parts().0;
+                SampleExchange {
+                    request_head: Some(request_head),
+                    ..sample.policy(|policy| policy.store_if(|_, _| false))
+                }
             }),
-            (Detail::NotFresh, |sample| sample.says("cache-control", "max-age=0")),
-            (Detail::Tags, |sample| sample.says("cache-groups", "?")),
+            (Detail::NotFresh, |sample| sample.response_field("cache-control", "max-age=0")),
+            (Detail::Tags, |sample| sample.response_field("cache-groups", "?")),
             (Detail::TooLarge, |sample| {
-                sample.says("content-length", "9").policy(|policy| policy.max_body_bytes(8))
+                sample.response_field("content-length", "9").policy(|policy| policy.max_body_bytes(8))
             }),
         ],
     );
@@ -77,12 +84,14 @@ fn must_understand_and_stripped_fields_have_their_order() {
     check_order(
         storable,
         &[
-            (Detail::MustUnderstand, |sample| sample.status(299).says("cache-control", "must-understand")),
-            (Detail::NoStore, |sample| sample.says("cache-control", "no-store")),
-            (Detail::VaryOnRemoved, |sample| {
-                sample.says("vary", "x-a").policy(|policy| policy.strip_unkeyed_inputs(true))
+            (Detail::MustUnderstand, |sample| {
+                sample.status(299).response_field("cache-control", "must-understand")
             }),
-            (Detail::ContentEncoding, |sample| sample.says("content-encoding", "gzip")),
+            (Detail::NoStore, |sample| sample.response_field("cache-control", "no-store")),
+            (Detail::VaryOnRemoved, |sample| {
+                sample.response_field("vary", "x-a").policy(|policy| policy.strip_unkeyed_inputs(true))
+            }),
+            (Detail::ContentEncoding, |sample| sample.response_field("content-encoding", "gzip")),
         ],
     );
 }

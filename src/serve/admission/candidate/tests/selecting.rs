@@ -11,27 +11,34 @@ use http::header::{ACCEPT, AUTHORIZATION, COOKIE, ORIGIN, RANGE, USER_AGENT};
 #[test]
 fn only_nominated_fields_outside_the_key_select() {
     let keyed = || app().policy(|policy| policy.vary_on_headers([X_A]));
-    let cookie = |declared| SampleExchange { cookies_declared: declared, ..app() }.says("vary", "cookie");
-    let gzip = |sample: SampleExchange| sample.says("content-encoding", "gzip");
-    let offers = |sample: SampleExchange| gzip(sample).asks("accept-encoding", "gzip");
-    let long = |length| SampleExchange { key: vec![b'k'; length], ..app() }.says("vary", "x-a");
-    let cors = |origin: &str| app().says("access-control-allow-origin", origin);
+    let cookie =
+        |declared| SampleExchange { cookies_declared: declared, ..app() }.response_field("vary", "cookie");
+    let gzip = |sample: SampleExchange| sample.response_field("content-encoding", "gzip");
+    let offers = |sample: SampleExchange| gzip(sample).request_field("accept-encoding", "gzip");
+    let long = |length| SampleExchange { key: vec![b'k'; length], ..app() }.response_field("vary", "x-a");
+    let cors = |origin: &str| app().response_field("access-control-allow-origin", origin);
     type Selected = (&'static [&'static str], bool);
     let table: [(SampleExchange, Result<Selected, Detail>); 23] = [
         (app(), Ok((&[], false))),
-        (app().says("vary", "*"), Err(Detail::VaryAny)),
-        (rfc().says("vary", "x-a, *"), Err(Detail::VaryAny)),
-        (app().says("vary", "x-b, X-A").says("vary", "x-b"), Ok((&["x-a", "x-b"], false))),
-        (app().says("vary", "x-b").hints(CacheHints::new().vary([X_A])), Ok((&["x-a", "x-b"], false))),
-        (keyed().says("vary", "x-a, x-b"), Ok((&["x-b"], false))),
-        (app().says("vary", "forwarded, x-forwarded-host, x-a"), Ok((&["x-a"], false))),
+        (app().response_field("vary", "*"), Err(Detail::VaryAny)),
+        (rfc().response_field("vary", "x-a, *"), Err(Detail::VaryAny)),
+        (
+            app().response_field("vary", "x-b, X-A").response_field("vary", "x-b"),
+            Ok((&["x-a", "x-b"], false)),
+        ),
+        (
+            app().response_field("vary", "x-b").hints(CacheHints::new().vary([X_A])),
+            Ok((&["x-a", "x-b"], false)),
+        ),
+        (keyed().response_field("vary", "x-a, x-b"), Ok((&["x-b"], false))),
+        (app().response_field("vary", "forwarded, x-forwarded-host, x-a"), Ok((&["x-a"], false))),
         (cookie(true), Ok((&[], false))),
         (cookie(false), Ok((&["cookie"], false))),
         (cookie(true).facts(|facts| facts.personal = true), Ok((&["cookie"], false))),
         // Only clients that accept the coding may get the response.
         (gzip(app()), Err(Detail::ContentEncoding)),
         (offers(app()), Ok((&[], true))),
-        (gzip(app()).says("vary", "accept-encoding"), Ok((&["accept-encoding"], false))),
+        (gzip(app()).response_field("vary", "accept-encoding"), Ok((&["accept-encoding"], false))),
         (gzip(rfc()), Ok((&[], false))),
         (long(8 * 1024 - 100), Ok((&["x-a"], false))),
         (long(8 * 1024), Err(Detail::KeyLength)),
@@ -39,16 +46,16 @@ fn only_nominated_fields_outside_the_key_select() {
         // Fetch standard, "CORS protocol and HTTP caches".
         (cors("https://a.example"), Err(Detail::Cors)),
         (cors("*"), Ok((&[], false))),
-        (cors("https://a.example").says("vary", "origin"), Ok((&["origin"], false))),
+        (cors("https://a.example").response_field("vary", "origin"), Ok((&["origin"], false))),
         (cors("https://a.example").policy(|p| p.vary_on_headers([ORIGIN])), Ok((&[], false))),
-        (rfc().says("access-control-allow-origin", "https://a.example"), Ok((&[], false))),
-        (app().says("content-security-policy", "script-src 'nonce-1'"), Err(Detail::Nonce)),
+        (rfc().response_field("access-control-allow-origin", "https://a.example"), Ok((&[], false))),
+        (app().response_field("content-security-policy", "script-src 'nonce-1'"), Err(Detail::Nonce)),
     ];
     for (row, (sample, expected)) in table.into_iter().enumerate() {
         let selecting = sample.run(|candidate| candidate.selecting_fields());
         let found = selecting.map(|selecting| {
             let names: Vec<_> = selecting.fields.iter().map(|name| name.as_str().to_owned()).collect();
-            (names, selecting.is_coded_for_some)
+            (names, selecting.requires_coding)
         });
         let expected =
             expected.map(|(names, coded)| (names.iter().map(|name| (*name).to_owned()).collect(), coded));

@@ -16,40 +16,61 @@ use http::{HeaderMap, HeaderName};
 fn fields_of_one_exchange_are_not_stored() {
     let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]));
     let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true));
-    let tells = |fields: &[TagField]| app().policy(|policy| policy.emit_tags_in(fields.iter().copied()));
+    let emitting = |fields: &[TagField]| app().policy(|policy| policy.emit_tags_in(fields.iter().copied()));
     let table: [(SampleExchange, &[&str]); 15] = [
         (app(), &["age: 0", "date: Thu, 01 Jan 2026 00:00:00 GMT"]),
         (SampleExchange { delay: seconds(5), ..app() }, &["age: 0", "date: Thu, 01 Jan 2026 00:00:05 GMT"]),
-        (app().says("date", "x"), &["age: 0", "date: x"]),
-        (app().says("date", "x").says("age", "7"), &["age: 0", "date: x"]),
-        (app().says("date", "x").says("connection", "x-a").says("x-a", "1"), &["age: 0", "date: x"]),
-        (app().says("date", "x").says("proxy-authenticate", "Basic"), &["age: 0", "date: x"]),
+        (app().response_field("date", "x"), &["age: 0", "date: x"]),
+        (app().response_field("date", "x").response_field("age", "7"), &["age: 0", "date: x"]),
+        (
+            app().response_field("date", "x").response_field("connection", "x-a").response_field("x-a", "1"),
+            &["age: 0", "date: x"],
+        ),
+        (
+            app().response_field("date", "x").response_field("proxy-authenticate", "Basic"),
+            &["age: 0", "date: x"],
+        ),
         (
             app()
-                .says("date", "x")
-                .says("cache-control", "no-cache=\"x-a\"")
-                .says("x-a", "1")
-                .says("x-b", "1"),
+                .response_field("date", "x")
+                .response_field("cache-control", "no-cache=\"x-a\"")
+                .response_field("x-a", "1")
+                .response_field("x-b", "1"),
             &["age: 0", "cache-control: no-cache=\"x-a\"", "date: x", "x-b: 1"],
         ),
-        (lb().says("date", "x").says("set-cookie", "lb=1"), &["age: 0", "date: x"]),
+        (lb().response_field("date", "x").response_field("set-cookie", "lb=1"), &["age: 0", "date: x"]),
         (
-            shares().says("date", "x").says("set-cookie", "a=1").says("cache-control", "max-age=9"),
+            shares()
+                .response_field("date", "x")
+                .response_field("set-cookie", "a=1")
+                .response_field("cache-control", "max-age=9"),
             &["age: 0", "cache-control: max-age=9", "date: x", "set-cookie: a=1"],
         ),
-        (app().says("date", "x").says("retry-after", "9").status(429), &["age: 0", "date: x"]),
         (
-            app().says("date", "x").says("retry-after", "9").status(503),
+            app().response_field("date", "x").response_field("retry-after", "9").status(429),
+            &["age: 0", "date: x"],
+        ),
+        (
+            app().response_field("date", "x").response_field("retry-after", "9").status(503),
             &["age: 0", "date: x", "retry-after: 9"],
         ),
         (
-            app().says("date", "x").says("x-a", "1").policy(|policy| policy.unstored_headers([X_A])),
+            app()
+                .response_field("date", "x")
+                .response_field("x-a", "1")
+                .policy(|policy| policy.unstored_headers([X_A])),
             &["age: 0", "date: x"],
         ),
-        (tells(&[TagField::SurrogateKey]).says("date", "x"), &["age: 0", "date: x", "surrogate-key: a b"]),
-        (tells(&[]).says("date", "x").says("cache-groups", "\"a\""), &["age: 0", "date: x"]),
         (
-            app().says("date", "x").says("cache-groups", "\"a\""),
+            emitting(&[TagField::SurrogateKey]).response_field("date", "x"),
+            &["age: 0", "date: x", "surrogate-key: a b"],
+        ),
+        (
+            emitting(&[]).response_field("date", "x").response_field("cache-groups", "\"a\""),
+            &["age: 0", "date: x"],
+        ),
+        (
+            app().response_field("date", "x").response_field("cache-groups", "\"a\""),
             &["age: 0", "cache-groups: \"a\"", "date: x"],
         ),
     ];
@@ -79,7 +100,7 @@ fn body_limit_is_the_smaller_of_store_and_policy() {
     let limit = |sample: &SampleExchange, declared| {
         sample.run_in(store(), |candidate| candidate.limit(&weight(&candidate), declared))
     };
-    let fresh = |sample: SampleExchange| sample.says("cache-control", "max-age=9");
+    let fresh = |sample: SampleExchange| sample.response_field("cache-control", "max-age=9");
     let room = largest - fresh(app()).run(|candidate| weight(&candidate).weight()) - ENTRY_OVERHEAD;
     let table: [(u64, Option<u64>, Result<u64, Detail>); 7] = [
         (100, None, Ok(100)),
@@ -95,6 +116,6 @@ fn body_limit_is_the_smaller_of_store_and_policy() {
     }
     let unbounded = fresh(own(100)).run(|candidate| candidate.limit(&weight(&candidate), None));
     assert_eq!(unbounded, Ok(100));
-    let full = fresh(app()).says("x-a", &"a".repeat(largest as usize));
+    let full = fresh(app()).response_field("x-a", &"a".repeat(largest as usize));
     assert_eq!(full.run_in(store(), |candidate| candidate.admit()).map(|_| ()), Err(Detail::TooLarge));
 }

@@ -2,7 +2,7 @@
 
 use super::{SampleReuse, X_A, app, check, headers, seconds};
 use crate::clock::Moment;
-use crate::entry::Nominated;
+use crate::entry::NominatedField;
 use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::lookup::stale::may_refresh;
 use http::HeaderName;
@@ -15,18 +15,18 @@ async fn only_requests_without_an_identity_start_a_background_refresh() {
     let nominates = |name: &'static str| {
         let sample = app();
         let name = HeaderName::from_static(name);
-        let own = Nominated::from_request(&name, &headers(&[]), sample.config.selection());
+        let own = NominatedField::from_request(&name, &headers(&[]), sample.config.selection());
         sample.change(|head| head.nominated = [own].into())
     };
     let keys = |policy: PolicyBuilder| policy.vary_on_headers([x_token.clone()]);
-    let asks = |policy: PolicyBuilder, name| SampleReuse::new(policy).asks(&[(name, "1")]);
+    let with_field = |policy: PolicyBuilder, name| SampleReuse::new(policy).request_field(&[(name, "1")]);
     check(
         [
             (app(), true),
             (app().facts(|facts| facts.personal = true), false),
             (app().facts(|facts| facts.authorization = true), false),
             (app().facts(|facts| facts.identified = true), false),
-            (app().facts(|facts| facts.is_extended = true), false),
+            (app().facts(|facts| facts.has_foreign_extension = true), false),
             (app().facts(|facts| facts.conditional = true), true),
             (app().facts(|facts| facts.directives = true), true),
             (nominates("user-agent"), true),
@@ -35,11 +35,11 @@ async fn only_requests_without_an_identity_start_a_background_refresh() {
             (nominates("range"), false),
             (nominates("cache-control"), false),
             (SampleReuse::new(keys(Policy::app())), true),
-            (asks(Policy::app(), "x-shop-token"), false),
-            (asks(Policy::rfc9111(), "x-api-key"), false),
-            (asks(keys(Policy::app()), "x-shop-token"), true),
-            (asks(Policy::app().ignore_headers([x_token.clone()]), "x-shop-token"), true),
-            (asks(Policy::app().credential_headers([X_A]), "x-a"), false),
+            (with_field(Policy::app(), "x-shop-token"), false),
+            (with_field(Policy::rfc9111(), "x-api-key"), false),
+            (with_field(keys(Policy::app()), "x-shop-token"), true),
+            (with_field(Policy::app().ignore_headers([x_token.clone()]), "x-shop-token"), true),
+            (with_field(Policy::app().credential_headers([X_A]), "x-a"), false),
         ],
         |sample| may_refresh(&sample.config.policy, sample.facts, &sample.request, &sample.stored()),
     );
@@ -60,8 +60,9 @@ async fn early_refreshes_by_cost_and_rest_of_the_lifetime() {
         sample.change(|head| head.cost = seconds(cost))
     };
     let slow = |policy: PolicyBuilder| SampleReuse::new(policy).change(|head| head.cost = seconds(1_000_000));
-    let count =
-        |sample: &SampleReuse| (0..100).filter(|_| sample.reuse().is_to_refresh(&sample.stored())).count();
+    let count = |sample: &SampleReuse| {
+        (0..100).filter(|_| sample.reuse().needs_early_refresh(&sample.stored())).count()
+    };
     let table = [
         (slow(Policy::app()), 0..=0),
         (slow(Policy::app().early_refresh(0.0)), 0..=0),

@@ -1,6 +1,6 @@
 //! Tables of pairs of requests that differ in one input.
 
-use super::{names, see, text};
+use super::{names, seen_by_handler, text};
 use crate::cache::Cache;
 use crate::key::{KeyPart, QueryKey};
 use crate::policy::Policy;
@@ -40,7 +40,7 @@ fn each_keyed_input_changes_the_key() {
         let config =
             LayerConfig::new(Cache::new(NullStore::new()), policy.build().expect("a policy"), Level::Site);
         let key = |[target, name, value]: [&str; 3]| {
-            see(&config, with_field(target, name, value)).expect("it has a key").key
+            seen_by_handler(&config, with_field(target, name, value)).expect("it has a key").key
         };
         assert_ne!(key(first), key(second), "row {row}");
     }
@@ -68,7 +68,7 @@ fn no_unkeyed_input_changes_the_key() {
         let config =
             LayerConfig::new(Cache::new(NullStore::new()), policy.build().expect("a policy"), Level::Site);
         let seen = |[target, name, value]: [&str; 3]| {
-            let seen = see(&config, with_field(target, name, value)).expect("it has a key");
+            let seen = seen_by_handler(&config, with_field(target, name, value)).expect("it has a key");
             (seen.key, seen.stripped.uri().clone(), seen.stripped.headers().clone())
         };
         assert_eq!(seen(first), seen(second), "row {row}");

@@ -2,7 +2,7 @@
 //! layers hold.
 
 use super::field::remove_from_request;
-use super::holds::Holds;
+use super::held_admissions::HeldAdmissions;
 use super::outer_context::OuterContext;
 use super::verdict::Verdict;
 use http::{Extensions, Request};
@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// If the outermost layer drops this value before it has the response, the held admissions are
 /// abandoned.
 #[derive(Debug)]
-pub(crate) struct Edge(Option<Arc<Holds>>);
+pub(crate) struct LayerPosition(Option<Arc<HeldAdmissions>>);
 
-impl Edge {
+impl LayerPosition {
     /// Marks a request that enters a layer. Removes the header field of marks, which only responses
     /// may have.
     pub(crate) fn enter<B>(request: &mut Request<B>) -> Self {
@@ -35,7 +35,7 @@ impl Edge {
 
     /// Makes a layer the outermost one of a request, even if outer layers have marked it.
     pub(crate) fn outermost(request: &mut Extensions) -> Self {
-        let holds = Arc::<Holds>::default();
+        let holds = Arc::<HeldAdmissions>::default();
         let mark = request.remove::<OuterContext>().unwrap_or_else(|| OuterContext::outermost(request));
         request.insert(OuterContext { holds: Arc::downgrade(&holds), ..mark });
         Self(Some(holds))
@@ -55,7 +55,7 @@ impl Edge {
     }
 }
 
-impl Drop for Edge {
+impl Drop for LayerPosition {
     fn drop(&mut self) {
         if let Some(holds) = self.0.take() {
             holds.decide(Verdict::Abandoned);

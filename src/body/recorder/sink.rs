@@ -12,12 +12,12 @@ const FRAME_COST: u64 = 128;
 impl BodySink for Recorder {
     fn count(&mut self, data: &Bytes) -> bool {
         let total = self.len() + data.len() as u64;
-        self.why = if self.is_refused() {
+        self.end_reason = if self.is_refused() {
             RecordingEnd::Refused
-        } else if total > self.most() {
-            self.excess(total)
+        } else if total > self.max_length() {
+            self.excess_reason(total)
         } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
-            RecordingEnd::NoRoomNow
+            RecordingEnd::NoRoom
         } else {
             if let Some((digest, _)) = &mut self.digest {
                 digest.update(data);
@@ -28,7 +28,7 @@ impl BodySink for Recorder {
         false
     }
 
-    fn reads(&self) -> Option<Dependencies> {
+    fn dependencies(&self) -> Option<Dependencies> {
         self.tracker.peek()
     }
 
@@ -41,7 +41,7 @@ impl BodySink for Recorder {
     }
 
     fn set_no_room(&mut self) {
-        self.why = RecordingEnd::NoRoomNow;
+        self.end_reason = RecordingEnd::NoRoom;
     }
 
     fn is_whole(&self) -> bool {
@@ -63,7 +63,7 @@ impl BodySink for Recorder {
     }
 
     fn give_up(self: Box<Self>) -> Box<dyn Send> {
-        let why = self.why;
+        let why = self.end_reason;
         Box::new(self.end(why).reservation)
     }
 }

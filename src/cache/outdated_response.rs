@@ -1,6 +1,6 @@
 //! The handling of a stored response whose replacement is not stored.
 
-use super::contradictions::UnkeyedFields;
+use super::contradictions::UnkeyedFieldsDigest;
 use super::handle::Cache;
 use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::key::CacheKey;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// ```
 pub(crate) enum UnstoredAction {
     /// Remove it: the answer is the current one for every visitor.
-    Forget,
+    Remove,
     /// Keep it: an unkeyed field of the request may have caused the answer.
     Keep,
     /// Keep it, and start a request without unkeyed fields, whose answer decides. If an outer layer
@@ -28,14 +28,14 @@ pub(crate) enum UnstoredAction {
     ///
     /// The mutex makes this variant `Sync`, so that response bodies, which contain it, are `Sync`,
     /// too.
-    Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFields),
+    Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFieldsDigest),
     /// Keep it until an answer to another visitor is not stored either. For requests that cannot be
     /// repeated without unkeyed fields.
-    AwaitAnother(UnkeyedFields),
+    AwaitAnother(UnkeyedFieldsDigest),
 }
 
 impl UnstoredAction {
-    pub(crate) fn confirm(fields: UnkeyedFields, start: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn confirm(fields: UnkeyedFieldsDigest, start: impl FnOnce() + Send + 'static) -> Self {
         Self::Confirm(Mutex::new(Box::new(start)), fields)
     }
 }
@@ -43,7 +43,7 @@ impl UnstoredAction {
 impl fmt::Debug for UnstoredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Forget => "Forget",
+            Self::Remove => "Forget",
             Self::Keep => "Keep",
             Self::Confirm(..) => "Confirm",
             Self::AwaitAnother(_) => "AwaitAnother",
@@ -53,37 +53,37 @@ impl fmt::Debug for UnstoredAction {
 
 /// A stored response that a new answer should replace.
 #[derive(Debug)]
-pub(crate) struct Outdated {
+pub(crate) struct OutdatedResponse {
     pub(crate) response: Arc<StoredResponse>,
     pub(crate) key: CacheKey,
     pub(crate) action: UnstoredAction,
 }
 
-impl Outdated {
+impl OutdatedResponse {
     /// Acts on an answer that an outer layer has refused. No outer layer would judge the answer to
     /// a background request, so the cache sends none.
-    pub(crate) fn refused(mut self, cache: &Cache) {
+    pub(crate) fn handle_refusal(mut self, cache: &Cache) {
         if let UnstoredAction::Confirm(_, fields) = self.action {
             self.action = UnstoredAction::AwaitAnother(fields);
         }
-        self.not_stored(cache);
+        self.handle_not_stored(cache);
     }
 
     /// Acts on an answer that is not stored. Returns `true` if the stored response is removed.
-    pub(crate) fn not_stored(self, cache: &Cache) -> bool {
+    pub(crate) fn handle_not_stored(self, cache: &Cache) -> bool {
         let is_removed = match self.action {
-            UnstoredAction::Forget => true,
+            UnstoredAction::Remove => true,
             UnstoredAction::Keep => false,
             UnstoredAction::Confirm(start, _) => {
                 start.into_inner().unwrap_or_else(PoisonError::into_inner)();
                 false
             }
             UnstoredAction::AwaitAnother(fields) => {
-                cache.contradicts(self.key.as_ref(), self.response.head().response_time, fields)
+                cache.add_contradiction(self.key.as_ref(), self.response.head().response_time, fields)
             }
         };
         if is_removed {
-            cache.forget(self.key, self.response);
+            cache.remove_response(self.key, self.response);
         }
         is_removed
     }
@@ -92,13 +92,13 @@ impl Outdated {
 impl Cache {
     /// Removes a response from the store in the background, unless it was replaced. A failure is
     /// counted.
-    pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
+    pub(crate) fn remove_response(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
         let cache = self.clone();
         self.spawn_or_run(async move {
             let outdated = Entry(EntryKind::Response(outdated));
             let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
             let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
-            let _ = cache.within_limit(removed).await;
+            let _ = cache.await_counted(removed).await;
         });
     }
 }

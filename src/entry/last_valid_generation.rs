@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The last counter and stamp at which an entry was found valid. While they are current, the entry
 /// is valid without another check.
 #[derive(Debug)]
-pub(super) struct Checked(AtomicU64);
+pub(super) struct LastValidGeneration(AtomicU64);
 
-impl Clone for Checked {
+impl Clone for LastValidGeneration {
     fn clone(&self) -> Self {
         Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
     }
 }
 
-impl Checked {
+impl LastValidGeneration {
     const NEVER: u64 = u64::MAX;
 
     pub(super) fn new(head: &Head) -> Self {

@@ -9,18 +9,18 @@ use tokio::sync::Notify;
 /// The held admissions of one request. An inner cache layer stores a response only after the
 /// outermost layer has decided on it, and holds the admission until then.
 #[derive(Debug, Default)]
-pub(crate) struct Holds {
+pub(crate) struct HeldAdmissions {
     pending: Mutex<Vec<PendingVerdict>>,
     added: Notify,
 }
 
 /// At this length, decided verdicts are removed from the list.
-const MANY: usize = 16;
+const CLEANUP_LENGTH: usize = 16;
 
-impl Holds {
+impl HeldAdmissions {
     pub(crate) fn add(&self, verdict: PendingVerdict) {
         let mut pending = self.lock();
-        if pending.len() >= MANY {
+        if pending.len() >= CLEANUP_LENGTH {
             pending.retain(PendingVerdict::is_open);
         }
         pending.push(verdict);
@@ -35,7 +35,7 @@ impl Holds {
     ///
     /// # Cancel safety
     /// This method is cancel safe.
-    pub(crate) async fn held(&self) {
+    pub(crate) async fn wait_for_pending(&self) {
         loop {
             let mut added = pin!(self.added.notified());
             // From here on, no addition is missed.

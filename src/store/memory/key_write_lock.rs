@@ -1,6 +1,6 @@
 //! The turn of a writer: mutual exclusion of the writers of one key.
 
-use super::inner::{MemoryInner, WRITERS};
+use super::inner::{MemoryInner, WRITE_LOCKS};
 use super::slot::{StoredSlot, entry_weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
@@ -8,35 +8,35 @@ use crate::key::KeyRef;
 use std::sync::{MutexGuard, PoisonError};
 
 /// The right to write to a key. Writers of one key take turns; readers never wait for them.
-pub(super) struct WriteTurn<'a> {
+pub(super) struct KeyWriteLock<'a> {
     store: &'a MemoryInner,
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
     /// The entries found or removed during the turn. Declared after the guard: they are dropped
     /// after the turn.
-    seen: Vec<StoredSlot>,
+    dropped_after_unlock: Vec<StoredSlot>,
 }
 
-impl<'a> WriteTurn<'a> {
-    pub(super) fn wait(store: &'a MemoryInner, key: KeyRef<'a>) -> Self {
-        let writer = &store.writers[key.process_hash() as usize % WRITERS];
+impl<'a> KeyWriteLock<'a> {
+    pub(super) fn acquire(store: &'a MemoryInner, key: KeyRef<'a>) -> Self {
+        let writer = &store.write_locks[key.process_hash() as usize % WRITE_LOCKS];
         // The lock guards no data that a panic could have left half-changed.
         let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { store, key, _guard: guard, seen: Vec::new() }
+        Self { store, key, _guard: guard, dropped_after_unlock: Vec::new() }
     }
 
     /// Returns the entry, unless it has expired.
     ///
     /// If it is absent or has expired, outdates all copies of it. A thread's copy may have outlived
     /// the eviction of its entry, and all threads must find the same state.
-    pub(super) fn live(&mut self) -> Option<&StoredSlot> {
-        match self.store.live(self.key, &mut self.seen) {
+    pub(super) fn get_unexpired(&mut self) -> Option<&StoredSlot> {
+        match self.store.get_unexpired(self.key, &mut self.dropped_after_unlock) {
             Some(slot) => {
-                self.seen.push(slot);
-                self.seen.last()
+                self.dropped_after_unlock.push(slot);
+                self.dropped_after_unlock.last()
             }
             None => {
-                self.store.replicas.changed(self.key);
+                self.store.replicas.outdate(self.key);
                 None
             }
         }
@@ -47,17 +47,17 @@ impl<'a> WriteTurn<'a> {
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
         let slot = StoredSlot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {
-            self.seen.push(slot);
-            self.erase();
+            self.dropped_after_unlock.push(slot);
+            self.remove();
             return false;
         }
-        self.store.entries.insert_with_lifecycle(self.key.to_key(), slot, &mut self.seen);
-        self.store.replicas.changed(self.key);
+        self.store.entries.insert_with_lifecycle(self.key.to_key(), slot, &mut self.dropped_after_unlock);
+        self.store.replicas.outdate(self.key);
         true
     }
 
-    pub(super) fn erase(&mut self) {
-        self.seen.extend(self.store.entries.remove(&self.key).map(|(_, slot)| slot));
-        self.store.replicas.changed(self.key);
+    pub(super) fn remove(&mut self) {
+        self.dropped_after_unlock.extend(self.store.entries.remove(&self.key).map(|(_, slot)| slot));
+        self.store.replicas.outdate(self.key);
     }
 }

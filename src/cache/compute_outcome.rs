@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 /// The outcome of a computation.
 #[derive(Debug, Clone)]
-pub(super) enum Computed {
+pub(super) enum ComputeOutcome {
     Value(Arc<StoredValue>),
     /// The value is neither stored nor shared with followers, because its dependencies are unknown
     /// or in another namespace.
-    Unkept,
+    NotStored,
     /// The error of the computation, and the dependencies that it had read before the error.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// The leader was dropped or panicked.
     Abandoned,
 }
 
-impl AbandonedOutcome for Computed {
+impl AbandonedOutcome for ComputeOutcome {
     fn abandoned(_: bool) -> Self {
         Self::Abandoned
     }

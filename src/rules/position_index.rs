@@ -12,15 +12,15 @@ pub(super) const MAX_LINEAR: usize = 16;
 ///
 /// It allocates nothing for a list of at most [`MAX_LINEAR`] items.
 #[derive(Debug, Clone)]
-pub(crate) struct Places<K>(Option<HashMap<K, usize, RandomState>>);
+pub(crate) struct PositionIndex<K>(Option<HashMap<K, usize, RandomState>>);
 
-impl<K> Default for Places<K> {
+impl<K> Default for PositionIndex<K> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<K: Eq + Hash> Places<K> {
+impl<K: Eq + Hash> PositionIndex<K> {
     /// Returns the position of the item with this key.
     pub(crate) fn find<'a, T, Q, B>(
         &mut self,
@@ -36,17 +36,17 @@ impl<K: Eq + Hash> Places<K> {
         if items.len() <= MAX_LINEAR {
             return items.iter().position(|item| key_of(item).borrow() == key);
         }
-        let places = self.0.get_or_insert_default();
-        for (at, item) in items.iter().enumerate().skip(places.len()) {
-            places.insert(key_of(item).borrow().to_owned(), at);
+        let positions = self.0.get_or_insert_default();
+        for (at, item) in items.iter().enumerate().skip(positions.len()) {
+            positions.insert(key_of(item).borrow().to_owned(), at);
         }
-        places.get(key).copied()
+        positions.get(key).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Places;
+    use super::PositionIndex;
     use proptest::prelude::*;
 
     proptest! {
@@ -54,11 +54,11 @@ mod tests {
 
         #[test]
         fn find_agrees_with_a_linear_search(keys in prop::collection::vec(0..60_u32, 0..200)) {
-            let (mut items, mut places) = (Vec::new(), Places::<String>::default());
+            let (mut items, mut positions) = (Vec::new(), PositionIndex::<String>::default());
             for key in keys {
                 let key = key.to_string();
                 let expected = items.iter().position(|item| *item == key);
-                prop_assert_eq!(places.find(&items, key.as_str(), String::as_str), expected);
+                prop_assert_eq!(positions.find(&items, key.as_str(), String::as_str), expected);
                 if expected.is_none() {
                     items.push(key);
                 }
