@@ -48,6 +48,11 @@ pub(in crate::serve) struct Forward {
 }
 
 impl Decision {
+    /// Forwards a request without marks, so that only the outer layer with the same ID caches.
+    fn unmarked(bypass: Reason) -> Self {
+        Self::Forward(Forward { bypass, marks_request: false, marks_response: false, stripped: None })
+    }
+
     fn forward(bypass: Reason) -> Self {
         Self::Forward(Forward { bypass, marks_request: true, marks_response: true, stripped: None })
     }
@@ -80,13 +85,7 @@ pub(super) fn classify<B: Body>(
         // Two layers with the same ID share their keys. Each would serve responses that the other
         // one stored, so the layers between them would be skipped. Only the outer one caches.
         if is_inside_same_layer(config, outer) {
-            let bypass = Reason::bypass(Detail::SameName);
-            return Decision::Forward(Forward {
-                bypass,
-                marks_request: false,
-                marks_response: false,
-                stripped: None,
-            });
+            return Decision::unmarked(Reason::bypass(Detail::SameName));
         }
         if outer.bypasses_inner && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Identified));
@@ -132,8 +131,7 @@ pub(super) fn classify<B: Body>(
             Decision::Miss(Missed { facts, parts: inspected.parts, lookup })
         }
         Some(stored) => {
-            facts.matches_etag =
-                inspected.if_none_match.is_some_and(|if_none_match| stored.matches_etag(if_none_match));
+            facts.matches_etag = inspected.if_none_match.is_some_and(|tag| stored.matches_etag(tag));
             Decision::Hit(stored, facts, now)
         }
         None => classify_by_lookup(reuse, buf.key(), inspected.parts),
