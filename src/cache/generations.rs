@@ -54,26 +54,18 @@ impl Cache {
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
         async move {
             let _write = self.begin_write();
-            match scopes.is_empty() {
-                true => Delivery::Delivered,
-                false => self.advance(scopes, what.strength()).await,
-            }
+            self.advance(scopes, what.strength()).await
         }
     }
 
     /// Invalidates scopes. If the store does not confirm that, the invalidation is queued.
     pub(super) async fn advance(&self, scopes: Vec<Scope>, strength: Strength) -> Delivery {
-        let advance = self.0.generations.advance(&scopes, strength);
-        let mut unconfirmed = UnconfirmedScopes { cache: self, scopes, strength };
-        let result = self.await_counted(advance).await;
-        match &result {
-            Ok(()) => unconfirmed.scopes.clear(),
-            Err(_) => log_failure(&result),
-        }
-        match result {
-            Ok(()) => Delivery::Delivered,
-            Err(_) => Delivery::Queued,
-        }
+        self.unconfirmed(scopes, strength).advance().await
+    }
+
+    /// Returns a guard that queues the invalidation of scopes, unless the store confirms it.
+    pub(super) fn unconfirmed(&self, scopes: Vec<Scope>, strength: Strength) -> Unconfirmed {
+        Unconfirmed { cache: self.clone(), scopes, strength }
     }
 
     /// Queues the invalidation of scopes. `value` is the name of a value to remove.
@@ -86,7 +78,7 @@ impl Cache {
     /// out or has an open circuit: the store may still have the old values.
     pub(super) fn queue_removals<T>(&self, names: &[Name], result: &Result<T, StoreError>) {
         let Err(error) = result else { return };
-        if error.kind().is_outage() || error.kind() == StoreErrorKind::CircuitOpen {
+        if error.kind().is_failure() || error.kind() == StoreErrorKind::CircuitOpen {
             for name in names {
                 self.queue_invalidation(&[Scope::value(name.as_bytes())], Strength::Hard, Some(name));
             }
@@ -97,15 +89,17 @@ impl Cache {
     /// invalidation is known to have failed.
     ///
     /// Over a store inside the process, the invalidation takes effect at once. Otherwise a new task
-    /// runs it. A failure is counted.
+    /// runs it. A failure is counted, and the invalidation is queued then.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
             return pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
         }
-        let cache = self.clone();
+        event!(scopes = what.scopes().len(), strength = ?what.strength(), "invalidate");
+        // Dropped with the task, if no runtime runs it to its end.
+        let unconfirmed = self.unconfirmed(what.scopes(), what.strength());
         // An event reports a failure; no response can. The guard delivers the invalidation later.
         self.spawn_or_run_invalidation(async move {
-            let _ = cache.invalidate(what).await;
+            let _ = unconfirmed.advance().await;
         })
     }
 
@@ -114,7 +108,7 @@ impl Cache {
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {
-            warning!("invalidation failed: no tokio runtime");
+            warning!("invalidation queued: no tokio runtime");
         }
         begun
     }
@@ -164,22 +158,55 @@ impl Cache {
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
-        let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
-        // Checked after the store, since an invalidation may become undelivered during the check
-        // above.
-        let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
-        Ok(Validity::worst([stored, undelivered].into_iter()))
+        let undelivered = || self.0.guard.validity(&self.0.namespace, scopes, dependencies);
+        // Before the store answers: an undelivered invalidation may be delivered after the check of
+        // the store. And after it: an invalidation may have become undelivered meanwhile.
+        let before = undelivered();
+        let stored = self.within_limit(self.0.generations.check(since, scopes, dependencies)).await?;
+        Ok(Validity::worst([before, stored, undelivered()].into_iter()))
     }
 }
 
 /// Scopes whose invalidation the store has not confirmed. Dropping it queues their invalidation.
-struct UnconfirmedScopes<'a> {
-    cache: &'a Cache,
+#[derive(Debug)]
+pub(super) struct Unconfirmed {
+    cache: Cache,
     scopes: Vec<Scope>,
     strength: Strength,
 }
 
-impl Drop for UnconfirmedScopes<'_> {
+impl Unconfirmed {
+    async fn advance(mut self) -> Delivery {
+        if self.scopes.is_empty() {
+            return Delivery::Delivered;
+        }
+        let advance = self.cache.0.generations.advance(&self.scopes, self.strength);
+        let result = self.cache.within_limit(advance).await;
+        log_failure(&result);
+        match result {
+            Ok(()) => {
+                self.scopes.clear();
+                Delivery::Delivered
+            }
+            Err(_) => Delivery::Queued,
+        }
+    }
+
+    /// Invalidates the dependents of values that were written after a generation.
+    pub(super) async fn written(mut self, since: Generation) {
+        while let Some(scope) = self.scopes.last().copied() {
+            let written = self.cache.0.generations.written(scope, since);
+            let written = self.cache.within_limit(written).await;
+            log_failure(&written);
+            if written.is_err() {
+                return;
+            }
+            self.scopes.pop();
+        }
+    }
+}
+
+impl Drop for Unconfirmed {
     fn drop(&mut self) {
         if !self.scopes.is_empty() {
             self.cache.queue_invalidation(&self.scopes, self.strength, None);

@@ -1,6 +1,7 @@
-//! The circuit breaker of a store. It stops the calls to a store that fails, and lets one call at a
-//! time test whether the store works again.
+//! The circuit breaker of a store: it stops calls to a store that fails, and lets one at a time
+//! find out whether it works again.
 
+use crate::key::KeyRef;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +14,13 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The circuit opens only after this many failures in one window.
 const MIN_FAILURES: u32 = 5;
 
-/// The shortest and the longest back-off, without the jitter: the time for which an open circuit
-/// lets no call through.
+/// The shortest and the longest time for which an open circuit lets no call through, before the
+/// jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside
-/// the process. A probe is the one call that tests a failed store.
+/// the process.
 ///
 /// ```text
 ///           5 failures in 10 s, and half of the calls
@@ -64,7 +65,10 @@ struct Inner {
     backoff: ExponentialBackoff,
     /// The time before which an open circuit lets no call through.
     open_until: Instant,
-    is_probing: bool,
+    /// The number of the probe in progress. It tells this probe from one of an earlier half-open
+    /// time.
+    probe: Option<u64>,
+    last_probe: u64,
 }
 
 #[derive(Debug)]
@@ -80,7 +84,8 @@ struct Window {
 #[must_use]
 pub(super) struct Permit {
     breaker: Arc<Breaker>,
-    is_probe: bool,
+    /// The number of the probe, if the call is one.
+    probe: Option<u64>,
 }
 
 impl Breaker {
@@ -91,7 +96,8 @@ impl Breaker {
             window: Window::new(now),
             backoff: backoff(),
             open_until: now,
-            is_probing: false,
+            probe: None,
+            last_probe: 0,
         };
         Self { state: AtomicU8::new(CircuitState::Closed as u8), inner: Mutex::new(inner) }
     }
@@ -113,20 +119,21 @@ impl Breaker {
     /// Returns permission for a call, or `None` if the circuit refuses the call.
     pub(super) fn acquire(self: &Arc<Self>, caller: Requester, has_undelivered: bool) -> Option<Permit> {
         if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
-            return Some(Permit { breaker: Arc::clone(self), is_probe: false });
+            return Some(Permit { breaker: Arc::clone(self), probe: None });
         }
         let may_probe = caller == Requester::Delivery || !has_undelivered;
         let mut inner = self.lock();
         match inner.state {
-            CircuitState::Closed => return Some(Permit { breaker: Arc::clone(self), is_probe: false }),
+            CircuitState::Closed => return Some(Permit { breaker: Arc::clone(self), probe: None }),
             CircuitState::Open if may_probe && Instant::now() >= inner.open_until => {
                 self.set(&mut inner, CircuitState::HalfOpen);
             }
-            CircuitState::HalfOpen if may_probe && !inner.is_probing => {}
+            CircuitState::HalfOpen if may_probe && inner.probe.is_none() => {}
             CircuitState::Open | CircuitState::HalfOpen => return None,
         }
-        inner.is_probing = true;
-        Some(Permit { breaker: Arc::clone(self), is_probe: true })
+        inner.last_probe += 1;
+        inner.probe = Some(inner.last_probe);
+        Some(Permit { breaker: Arc::clone(self), probe: inner.probe })
     }
 
     /// Closes a half-open circuit. Call this once all invalidations are delivered: the store has
@@ -174,7 +181,7 @@ impl Permit {
     pub(super) fn succeeded(self, has_undelivered: bool) {
         let mut inner = self.breaker.lock();
         inner.window.count(Instant::now(), false);
-        if self.is_probe && !has_undelivered {
+        if self.is_probing(&inner) && !has_undelivered {
             self.breaker.close(&mut inner);
         }
     }
@@ -184,16 +191,25 @@ impl Permit {
         let now = Instant::now();
         let mut inner = self.breaker.lock();
         let opens = inner.window.count(now, true) && inner.state == CircuitState::Closed;
-        if opens || (self.is_probe && inner.state == CircuitState::HalfOpen) {
+        if opens || (self.is_probing(&inner) && inner.state == CircuitState::HalfOpen) {
             self.breaker.open(&mut inner, now);
         }
+    }
+
+    /// Returns `true` if the call is the probe of this half-open time.
+    fn is_probing(&self, inner: &Inner) -> bool {
+        self.probe.is_some() && self.probe == inner.probe
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.is_probe {
-            self.breaker.lock().is_probing = false;
+        if self.probe.is_none() {
+            return;
+        }
+        let mut inner = self.breaker.lock();
+        if self.is_probing(&inner) {
+            inner.probe = None;
         }
     }
 }
@@ -203,8 +219,8 @@ impl Window {
         Self { began, calls: 0, failures: 0 }
     }
 
-    /// Counts a call. Returns `true` if [`MIN_FAILURES`] calls of the window have failed, and at
-    /// least half of its calls.
+    /// Counts a call, and returns `true` if half of the window's calls have failed, and enough of
+    /// them.
     fn count(&mut self, now: Instant, has_failed: bool) -> bool {
         if now.saturating_duration_since(self.began) >= WINDOW {
             *self = Self::new(now);
@@ -215,13 +231,18 @@ impl Window {
     }
 }
 
-/// Returns growing pauses between tries. A random jitter keeps processes from trying at the same
-/// time.
+/// Returns growing times to wait between tries, each with a jitter so that processes do not try in
+/// step.
 pub(super) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
+        // Without a seed, the jitter would be the same in every process.
+        .with_jitter_seed(KeyRef::new(b"jitter").process_hash())
         .with_min_delay(MIN_BACKOFF)
         .with_max_delay(MAX_BACKOFF)
         .without_max_times()
         .build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,16 @@ use super::store_guard::{Operation, StoreGuard};
 use super::undelivered::Batch;
 use crate::cache::values::value_key;
 use crate::error::StoreError;
+use crate::key::CacheKey;
 use crate::store::{StoreFuture, Strength};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+
+/// The most scopes or values in one operation of the store, so that each ends within the time
+/// limit.
+const CHUNK: usize = 256;
 
 /// Whether the store of a cache has confirmed an invalidation.
 ///
@@ -29,8 +34,8 @@ pub enum Delivery {
     /// The store has confirmed the invalidation: it counts in every process that uses the store.
     Delivered,
     /// The store has failed or was too slow. The invalidation counts in this process, which sends
-    /// it again until the store confirms it. Until then, other processes may serve the old
-    /// responses. If this process ends first, the invalidation is lost.
+    /// it again until the store confirms it. Other processes may serve the old responses until
+    /// then. A process that ends loses what is queued.
     Queued,
 }
 
@@ -50,21 +55,24 @@ struct DeliveryTask {
 }
 
 impl StoreGuard {
-    /// Starts a delivery task, unless one is running. Outside a tokio runtime, nothing starts, and
-    /// the next operation tries again.
+    /// Begins to deliver in a task, unless a task does or there is no tokio runtime. The next
+    /// operation tries again.
     pub(super) fn start_delivery(self: &Arc<Self>) {
-        if self.is_delivering.load(Ordering::Acquire) {
+        // `SeqCst`: either this sees that the task has ended, or the task sees what was added
+        // before.
+        if !self.undelivered.is_waiting() || self.is_delivering.load(Ordering::SeqCst) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.is_delivering.swap(true, Ordering::AcqRel) {
+        if self.is_delivering.swap(true, Ordering::SeqCst) {
             return;
         }
         let task = DeliveryTask { guard: Arc::downgrade(self), is_ended: false };
         runtime.spawn(task.run());
     }
 
-    /// Delivers the next batch. Returns `false` if the delivery fails or the circuit refuses it.
+    /// Delivers the batch that has waited longest. Returns `false` if that failed or is not
+    /// possible now.
     async fn deliver_next(&self) -> bool {
         let Some(batch) = self.undelivered.next() else { return true };
         let Some(permit) = self.breaker.acquire(Requester::Delivery, true) else { return false };
@@ -75,7 +83,7 @@ impl StoreGuard {
             self.undelivered.postpone();
         }
         self.end(permit, &result);
-        if result.is_ok() && !self.has_undelivered() {
+        if result.is_ok() && !self.undelivered.is_waiting() {
             self.breaker.close_if_half_open();
         }
         result.is_ok()
@@ -84,7 +92,7 @@ impl StoreGuard {
     async fn deliver(&self, batch: &Batch) -> Result<(), StoreError> {
         let generations = &batch.generations;
         for (scopes, strength) in [(&batch.hard, Strength::Hard), (&batch.soft, Strength::Soft)] {
-            if !scopes.is_empty() {
+            for scopes in scopes.chunks(CHUNK) {
                 self.timed(generations.advance(scopes, strength)).await?;
             }
         }
@@ -92,9 +100,11 @@ impl StoreGuard {
             return Ok(());
         }
         let cleared = self.timed(generations.cleared()).await?;
-        for value in &batch.values {
-            let key = value_key(&batch.namespace, value, cleared);
-            self.timed(self.unguarded().remove(key.as_ref())).await?;
+        for values in batch.values.chunks(CHUNK) {
+            let keys: Vec<_> =
+                values.iter().map(|value| value_key(&batch.namespace, value, cleared)).collect();
+            let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
+            self.timed(self.unguarded().remove_many(&keys)).await?;
         }
         Ok(())
     }
@@ -119,24 +129,24 @@ impl DeliveryTask {
             } else {
                 pause = pauses.next().unwrap_or_default().max(guard.breaker.remaining_backoff());
             }
-            if !guard.has_undelivered() && self.has_ended(&guard) {
+            if !guard.undelivered.is_waiting() && self.has_ended(&guard) {
                 return;
             }
         }
     }
 
-    /// Lets another task begin. Returns `false` if this task must go on: an invalidation was queued
-    /// meanwhile, and no other task has begun.
+    /// Lets another task begin. Returns `false` if something was added meanwhile and no other task
+    /// has begun.
     fn has_ended(&mut self, guard: &StoreGuard) -> bool {
         guard.is_delivering.store(false, Ordering::SeqCst);
-        self.is_ended = !guard.has_undelivered() || guard.is_delivering.swap(true, Ordering::SeqCst);
+        self.is_ended = !guard.undelivered.is_waiting() || guard.is_delivering.swap(true, Ordering::SeqCst);
         self.is_ended
     }
 }
 
 impl Drop for DeliveryTask {
     fn drop(&mut self) {
-        // The runtime may be shutting down, so no other task starts here. The next operation starts
+        // The runtime may be shutting down, so no other task begins here. The next operation begins
         // one.
         if let (false, Some(guard)) = (self.is_ended, self.guard.upgrade()) {
             guard.is_delivering.store(false, Ordering::SeqCst);

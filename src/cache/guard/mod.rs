@@ -1,5 +1,5 @@
-//! The guard between a cache and a store outside the process: time limits, a circuit breaker, and
-//! the queue of invalidations that the store has not confirmed.
+//! What stands between a cache and a store outside the process: time limits, a circuit breaker, and
+//! the invalidations that the store has not confirmed.
 //!
 //! ```text
 //! operation ──► circuit closed? ──► store, within the time limit ──► result
@@ -35,8 +35,8 @@ pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     }
 }
 
-/// Returns the generations of a namespace with the guard of their store. A store inside the process
-/// needs no guard.
+/// Returns the generations of a namespace behind the guard of their store. Those of a store inside
+/// the process need none.
 pub(super) fn guarded_generations(
     guard: &Arc<StoreGuard>,
     generations: &Arc<dyn Generations>,

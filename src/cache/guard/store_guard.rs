@@ -9,6 +9,7 @@ use crate::store::{Generations, Store, StoreFuture, Strength, Validity};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// How long the cache waits for a store outside the process.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +86,8 @@ impl StoreGuard {
         self.undelivered.count()
     }
 
-    /// Returns `true` if any invalidation is undelivered. Entries are then also checked against the
-    /// undelivered invalidations.
+    /// Returns `true` if any invalidation is undelivered. Entries are then checked against these,
+    /// too.
     #[inline]
     pub(in crate::cache) fn has_undelivered(&self) -> bool {
         self.undelivered.is_any()
@@ -94,19 +95,20 @@ impl StoreGuard {
 
     /// Returns the validity of an entry according to the undelivered invalidations.
     pub(in crate::cache) fn validity(
-        &self,
+        self: &Arc<Self>,
         namespace: &str,
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> Validity {
-        match self.has_undelivered() {
-            false => Validity::Valid,
-            true => self.undelivered.validity(namespace, scopes, dependencies),
+        if !self.has_undelivered() {
+            return Validity::Valid;
         }
+        self.start_delivery();
+        self.undelivered.validity(namespace, scopes, dependencies)
     }
 
-    /// Queues an invalidation that the store has not confirmed. It counts in this process from now
-    /// on, and is delivered as soon as the store answers. `value` is the name of a value to remove.
+    /// Keeps an invalidation that the store has not confirmed. It counts in this process from now
+    /// on, and is delivered as soon as the store answers. `value` names a value to remove.
     pub(in crate::cache) fn keep(
         self: &Arc<Self>,
         namespace: &str,
@@ -125,11 +127,11 @@ impl StoreGuard {
         operation: Operation,
         call: impl FnOnce() -> StoreFuture<T>,
     ) -> StoreFuture<T> {
-        let has_undelivered = self.has_undelivered();
-        if has_undelivered {
+        let is_waiting = self.undelivered.is_waiting();
+        if is_waiting {
             self.start_delivery();
         }
-        let Some(permit) = self.breaker.acquire(Requester::Operation, has_undelivered) else {
+        let Some(permit) = self.breaker.acquire(Requester::Operation, is_waiting) else {
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::CircuitOpen)));
         };
         match call().now() {
@@ -154,18 +156,18 @@ impl StoreGuard {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 permit.failed();
             }
-            _ => permit.succeeded(self.has_undelivered()),
+            _ => permit.succeeded(self.undelivered.is_waiting()),
         }
     }
 
-    /// Waits for the store no longer than the limit of the operation. Outside a tokio runtime,
-    /// there is no timer, so there is no limit.
+    /// Waits for the store no longer than the limit. Outside of a tokio runtime there is no timer,
+    /// and no limit.
     pub(super) async fn with_timeout<T>(
         &self,
         operation: Operation,
         future: StoreFuture<T>,
     ) -> Result<T, StoreError> {
-        if tokio::runtime::Handle::try_current().is_err() {
+        if Handle::try_current().is_err() {
             return future.await;
         }
         let limit = match operation {

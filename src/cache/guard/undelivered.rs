@@ -1,5 +1,5 @@
-//! Invalidations that a store has not confirmed. They are kept for delivery. Until then, every
-//! look-up of this process respects them.
+//! Invalidations that a store has not confirmed: kept to be delivered, and honored in this process
+//! until they are.
 
 use crate::cache::values::Name;
 use crate::entry::{Dependency, Scope};
@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most undelivered scopes, over all namespaces. Beyond this number, an invalidation of
-/// everything in a namespace replaces the scopes of the namespace.
+/// The most scopes that wait, over all namespaces. Past it, each namespace waits for the
+/// invalidation of everything in it.
 const MAX_SCOPES: usize = 16_384;
 
 /// The most namespaces with undelivered scopes.
@@ -19,8 +19,9 @@ const MAX_NAMESPACES: usize = 16_384;
 /// The undelivered invalidations of all namespaces of a cache.
 #[derive(Debug, Default)]
 pub(crate) struct Undelivered {
-    /// Whether any scope is undelivered. With a healthy store, a look-up reads only this flag.
+    /// Whether any look-up must be checked: one load decides for a healthy store.
     is_any: AtomicBool,
+    /// The number of scopes that wait.
     count: AtomicUsize,
     table: Mutex<Table>,
 }
@@ -35,8 +36,8 @@ struct Table {
     total: usize,
     /// The number of the last call of [`Undelivered::add`].
     last_number: u64,
-    /// Whether an invalidation was lost, since there were too many namespaces. Until all others are
-    /// delivered, every entry counts as invalid in this process.
+    /// Whether an invalidation had no room. It is never delivered, so this process trusts no entry
+    /// from then on.
     has_overflowed: bool,
 }
 
@@ -66,19 +67,25 @@ pub(super) struct Batch {
 }
 
 impl Undelivered {
-    /// Returns `true` if any scope is undelivered.
+    /// Returns `true` if any entry may be invalid by an invalidation that the store has not
+    /// confirmed.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
         self.is_any.load(Ordering::Acquire)
     }
 
-    /// Returns the number of undelivered scopes.
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+    /// Returns `true` if any invalidation waits for its delivery.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.count() > 0
     }
 
-    /// Adds scopes of a namespace, with the value to remove if there is one. If a scope is
-    /// invalidated both hard and soft, hard counts.
+    /// Returns the number of scopes that wait.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Adds scopes of a namespace, with the value to remove if there is one. A hard invalidation
+    /// outranks a soft one.
     pub(super) fn add(
         &self,
         namespace: &str,
@@ -94,8 +101,9 @@ impl Undelivered {
         self.is_any.store(true, Ordering::Release);
         if !table.namespaces.contains_key(namespace) {
             if table.namespaces.len() >= MAX_NAMESPACES {
-                table.has_overflowed = true;
-                warning!("an invalidation is lost: too many namespaces wait for the store");
+                if !std::mem::replace(&mut table.has_overflowed, true) {
+                    warning!("too many namespaces wait for the store: this process uses no more entries");
+                }
                 return;
             }
             let pending = Pending { generations: Arc::clone(generations), scopes: HashMap::new() };
@@ -111,11 +119,11 @@ impl Undelivered {
         if table.total > MAX_SCOPES {
             table.merge(number);
         }
-        self.count.store(table.total, Ordering::Relaxed);
+        self.count.store(table.total, Ordering::SeqCst);
     }
 
-    /// Returns the validity of an entry with these scopes and dependencies, according to the
-    /// undelivered invalidations of its namespace.
+    /// Returns what the undelivered invalidations of a namespace say of an entry with these scopes
+    /// and dependencies.
     pub(crate) fn validity(
         &self,
         namespace: &str,
@@ -166,21 +174,27 @@ impl Undelivered {
         if after == 0 {
             table.namespaces.remove(&batch.namespace);
         }
-        table.order.retain(|namespace| *namespace != batch.namespace);
+        // First, unless it was postponed meanwhile.
+        match table.order.front() == Some(&batch.namespace) {
+            true => drop(table.order.pop_front()),
+            false => table.order.retain(|namespace| *namespace != batch.namespace),
+        }
         if table.namespaces.contains_key(&batch.namespace) {
             table.order.push_back(batch.namespace.clone());
         }
-        self.count.store(table.total, Ordering::Relaxed);
-        if table.namespaces.is_empty() {
-            table.has_overflowed = false;
+        self.count.store(table.total, Ordering::SeqCst);
+        if table.namespaces.is_empty() && !table.has_overflowed {
             self.is_any.store(false, Ordering::Release);
         }
     }
 
-    /// Moves the next namespace to the end of the order, so that its failures do not delay the
-    /// others.
+    /// Moves the namespace that has waited longest behind all others, so that one that fails holds
+    /// none of them up.
     pub(super) fn postpone(&self) {
-        self.lock().order.rotate_left(1);
+        let mut table = self.lock();
+        if let Some(namespace) = table.order.pop_front() {
+            table.order.push_back(namespace);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -229,3 +243,6 @@ impl fmt::Debug for Pending {
         f.debug_struct("Pending").field("scopes", &self.scopes.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,8 +145,12 @@ impl Value<'_> {
     async fn increment(&self, delta: i64, initial: Option<InitialCounter>) -> Result<i64, StoreError> {
         let cache = self.cache;
         let _write = cache.begin_write();
-        let mut lock = None;
-        for _ in 0..MAX_ATTEMPTS {
+        let mut turn = None;
+        for _ in 0..TRIES {
+            // The store may still have the old number, and the delivery would remove the new one.
+            if cache.is_removed_here(&self.name) {
+                return Err(StoreError::new(StoreErrorKind::CircuitOpen));
+            }
             let place = cache.value_key(&self.name).await?;
             let changed = cache.await_counted(cache.store().increment(place.as_ref(), delta, initial)).await;
             match changed {

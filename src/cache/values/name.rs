@@ -25,7 +25,7 @@ impl Name {
     }
 
     /// Returns a name that no other version, kind or parts have.
-    pub(super) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut buf = KeyBuf::new();
         buf.part(&version.to_le_bytes());
         buf.part(kind);

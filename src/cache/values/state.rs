@@ -1,6 +1,7 @@
 //! The look-up of a value, its key in the store, and its state.
 
 use super::name::{Name, value_key};
+use crate::cache::handle::CacheInner;
 use crate::cache::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
@@ -60,17 +61,21 @@ impl Cache {
 
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
+        // Before and after the look-up: the removal may be delivered or become undelivered meanwhile.
+        let was_removed = self.is_removed_here(name);
         let key = self.value_key(name).await?;
-        let entry = self.await_counted(self.store().get(key.as_ref())).await?;
-        let entry = entry.filter(|_| !self.has_undelivered_removal(name));
+        let entry = self.within_limit(self.store().get(key.as_ref())).await?;
+        let entry = entry.filter(|_| !was_removed && !self.is_removed_here(name));
         let state = self.state_of(entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
     }
 
     /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
-    pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
-        let scope = Scope::value(name.as_bytes());
-        self.0.guard.validity(&self.0.namespace, &[scope], &[]) == Validity::Invalid
+    pub(super) fn is_removed_here(&self, name: &Name) -> bool {
+        // A counter has no scopes that a check of the entry could include.
+        let scopes = || [Scope::value(name.as_bytes()), Scope::VALUES];
+        let CacheInner { guard, namespace, .. } = &*self.0;
+        guard.has_undelivered() && guard.validity(namespace, &scopes(), &[]) == Validity::Invalid
     }
 
     pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {

@@ -73,7 +73,11 @@ impl Value<'_> {
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
         }
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..TRIES {
+            // The delivery of the removal would remove the new value, which its caller takes as a lock.
+            if cache.is_removed_here(&self.name) {
+                return Err(StoreError::new(StoreErrorKind::CircuitOpen));
+            }
             let seen = cache.load(&self.name).await?;
             if seen.state == ValueState::Live {
                 return Ok(false);

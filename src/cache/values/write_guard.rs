@@ -1,6 +1,5 @@
 //! The invalidation of dependents after a write of values.
 
-use crate::cache::generations::log_failure;
 use crate::cache::{Cache, tracking};
 use crate::entry::{Generation, Scope};
 use crate::error::StoreError;
@@ -68,15 +67,9 @@ impl Drop for WriteGuard {
         if self.scopes.is_empty() {
             return;
         }
-        let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
-        self.cache.spawn_or_run_invalidation(async move {
-            for scope in scopes {
-                let written = cache.await_counted(cache.0.generations.written(scope, since)).await;
-                if written.is_err() {
-                    log_failure(&written);
-                    cache.queue_invalidation(&[scope], Strength::Hard, None);
-                }
-            }
-        });
+        // Dropped with the task, if no runtime runs it to its end.
+        let unconfirmed = self.cache.unconfirmed(std::mem::take(&mut self.scopes), Strength::Hard);
+        let since = self.since;
+        self.cache.spawn_or_run_invalidation(async move { unconfirmed.written(since).await });
     }
 }

@@ -1,0 +1,195 @@
+use super::*;
+use tokio::time::advance;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn breaker() -> Arc<Breaker> {
+    Arc::new(Breaker::new())
+}
+
+fn call(breaker: &Arc<Breaker>) -> Permit {
+    breaker.acquire(Requester::Operation, false).expect("the circuit permits the call")
+}
+
+fn fail(breaker: &Arc<Breaker>, times: u32) {
+    (0..times).for_each(|_| call(breaker).failed());
+}
+
+fn succeed(breaker: &Arc<Breaker>, times: u32) {
+    (0..times).for_each(|_| call(breaker).succeeded(false));
+}
+
+fn is_refused(breaker: &Arc<Breaker>, caller: Requester, has_undelivered: bool) -> bool {
+    breaker.acquire(caller, has_undelivered).is_none()
+}
+
+/// Creates an open circuit, and lets its back-off pass.
+async fn after_the_backoff() -> Arc<Breaker> {
+    let breaker = breaker();
+    fail(&breaker, MIN_FAILURES);
+    assert_eq!(breaker.state(), CircuitState::Open);
+    advance(breaker.remaining_backoff()).await;
+    breaker
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_opens_after_five_failures() {
+    let breaker = breaker();
+    fail(&breaker, MIN_FAILURES - 1);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_stays_closed_while_most_calls_succeed() {
+    let breaker = breaker();
+    succeed(&breaker, 20);
+    fail(&breaker, 19);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Open, "half of the calls failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_window_is_counted_separately() {
+    let breaker = breaker();
+    fail(&breaker, MIN_FAILURES - 1);
+    advance(WINDOW).await;
+    fail(&breaker, MIN_FAILURES - 1);
+    assert_eq!(breaker.state(), CircuitState::Closed, "old failures do not count");
+    advance(WINDOW).await;
+    succeed(&breaker, 1000);
+    advance(WINDOW).await;
+    fail(&breaker, MIN_FAILURES);
+    assert_eq!(breaker.state(), CircuitState::Open, "old successes do not protect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_call_counts_as_no_call() {
+    let breaker = breaker();
+    (0..100).for_each(|_| drop(call(&breaker)));
+    fail(&breaker, MIN_FAILURES - 1);
+    (0..100).for_each(|_| drop(call(&breaker)));
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_circuit_refuses_until_its_backoff_has_passed() {
+    let breaker = breaker();
+    fail(&breaker, MIN_FAILURES);
+    let backoff = breaker.remaining_backoff();
+    assert!((MIN_BACKOFF..=2 * MIN_BACKOFF).contains(&backoff), "{backoff:?}");
+    advance(backoff - MS).await;
+    for caller in [Requester::Operation, Requester::Delivery] {
+        assert!(is_refused(&breaker, caller, caller == Requester::Delivery));
+    }
+    assert_eq!(breaker.state(), CircuitState::Open);
+    advance(MS).await;
+    let _probe = call(&breaker);
+    assert_eq!(breaker.state(), CircuitState::HalfOpen);
+    assert_eq!(breaker.remaining_backoff(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_circuit_permits_one_probe_at_a_time() {
+    let breaker = after_the_backoff().await;
+    let probe = call(&breaker);
+    for caller in [Requester::Operation, Requester::Delivery] {
+        assert!(is_refused(&breaker, caller, false));
+    }
+    drop(probe);
+    assert_eq!(breaker.state(), CircuitState::HalfOpen, "no outcome, no change");
+    let second = call(&breaker);
+    assert!(is_refused(&breaker, Requester::Operation, false));
+    second.succeeded(false);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_probe_frees_no_other_probe() {
+    let breaker = after_the_backoff().await;
+    let late = call(&breaker);
+    breaker.close_if_half_open();
+    fail(&breaker, MIN_FAILURES);
+    advance(breaker.remaining_backoff()).await;
+    let probe = call(&breaker);
+    drop(late);
+    assert!(is_refused(&breaker, Requester::Operation, false), "a probe is in progress");
+    probe.succeeded(false);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_probe_lengthens_the_backoff_up_to_a_limit() {
+    let breaker = after_the_backoff().await;
+    let mut expected = MIN_BACKOFF;
+    for _ in 0..12 {
+        call(&breaker).failed();
+        assert_eq!(breaker.state(), CircuitState::Open);
+        expected = (2 * expected).min(MAX_BACKOFF);
+        let backoff = breaker.remaining_backoff();
+        assert!((expected..=2 * expected).contains(&backoff), "{backoff:?} for {expected:?}");
+        advance(backoff).await;
+    }
+    call(&breaker).succeeded(false);
+    fail(&breaker, MIN_FAILURES);
+    assert!(breaker.remaining_backoff() <= 2 * MIN_BACKOFF, "a success resets the back-off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_forgets_the_failures_before() {
+    let breaker = after_the_backoff().await;
+    call(&breaker).succeeded(false);
+    fail(&breaker, MIN_FAILURES - 1);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failure_of_a_call_before_the_opening_changes_nothing() {
+    let breaker = breaker();
+    let (late, later) = (call(&breaker), call(&breaker));
+    fail(&breaker, MIN_FAILURES);
+    let backoff = breaker.remaining_backoff();
+    late.failed();
+    assert_eq!(breaker.remaining_backoff(), backoff);
+    advance(backoff).await;
+    let _probe = call(&breaker);
+    later.failed();
+    assert_eq!(breaker.state(), CircuitState::HalfOpen, "the probe decides");
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_does_not_close_while_anything_is_undelivered() {
+    let breaker = after_the_backoff().await;
+    call(&breaker).succeeded(true);
+    assert_eq!(breaker.state(), CircuitState::HalfOpen);
+    breaker.close_if_half_open();
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    breaker.close_if_half_open();
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivery_alone_probes_while_anything_is_undelivered() {
+    let breaker = after_the_backoff().await;
+    assert!(is_refused(&breaker, Requester::Operation, true));
+    assert_eq!(breaker.state(), CircuitState::Open);
+    let probe = breaker.acquire(Requester::Delivery, true).expect("a probe");
+    assert!(is_refused(&breaker, Requester::Operation, true));
+    probe.succeeded(true);
+    assert!(is_refused(&breaker, Requester::Operation, true), "half-open");
+    assert!(!is_refused(&breaker, Requester::Delivery, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivery_does_not_close_an_open_circuit() {
+    let breaker = breaker();
+    let delivery = breaker.acquire(Requester::Delivery, true).expect("closed");
+    fail(&breaker, MIN_FAILURES);
+    delivery.succeeded(false);
+    breaker.close_if_half_open();
+    assert_eq!(breaker.state(), CircuitState::Open, "the back-off has not passed");
+}
