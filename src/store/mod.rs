@@ -32,7 +32,8 @@
 //! # A store of your own
 //! Implement the five required methods of [`Store`]. A store outside the process keeps the bytes of
 //! [`Entry::encode`], and treats bytes that [`Entry::decode`] rejects as absent. Verify the store
-//! with the test kit `contract` (feature `testing`). The example `custom_store` of the repository
+//! with the test kit `contract` (feature `testing`). The module `faulty` (feature `testing`) breaks a
+//! store on purpose, to test what depends on it. The example `custom_store` of the repository
 //! is a complete store over SQLite.
 //!
 //! # Caveats
@@ -48,6 +49,8 @@
 
 #[cfg(feature = "testing")]
 pub mod contract;
+#[cfg(feature = "testing")]
+pub mod faulty;
 mod future;
 mod generations;
 mod incarnation;

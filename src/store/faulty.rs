@@ -1,0 +1,467 @@
+//! A store with faults that are switched on and off, for tests of an application or of a store.
+//!
+//! [`FaultyStore`] wraps any store. Its [`Faults`] handle sets a [`Fault`] for each [`Operation`],
+//! at any time and from any thread.
+//!
+//! # Example
+//! ```
+//! use tower_response_cache::invalidation::Delivery;
+//! use tower_response_cache::store::faulty::{Fault, FaultyStore, Operation};
+//! use tower_response_cache::{Cache, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let store = FaultyStore::new(MemoryStore::with_max_bytes(1 << 20));
+//! let faults = store.faults();
+//! let cache = Cache::new(store);
+//!
+//! faults.set(Operation::Invalidation, Fault::Hang);
+//! assert_eq!(cache.invalidate("/flavours").await, Delivery::Queued);
+//! assert_eq!(cache.undelivered(), 1);
+//!
+//! faults.clear();
+//! while cache.undelivered() > 0 {
+//!     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+//! }
+//! # }
+//! ```
+//!
+//! # Rules
+//! 1. Without a fault, an operation is the inner store's operation.
+//! 2. The store counts as one outside the process, even around a
+//!    [`MemoryStore`](super::MemoryStore): its cache has time limits and a
+//!    [circuit](crate::cache::CircuitState). [`FaultyStore::local`] changes that.
+//! 3. A fault applies to operations that begin while it is set. An operation that hangs goes on
+//!    hanging after its fault is cleared.
+//! 4. Clones share their inner store and their faults. Two caches over clones are like two processes
+//!    over one store. To break the store for one of them only, give each process a `FaultyStore` of
+//!    its own around clones of one inner store.
+//!
+//! # Caveats
+//! [`Fault::Delay`] needs a tokio runtime with a timer.
+
+use super::{
+    CacheKey, Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, Store,
+    StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
+};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The most keys whose earlier entries a store remembers for [`Fault::Outdated`].
+const MOST_REMEMBERED: usize = 256;
+
+/// The kind of an operation, to which a fault applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive] // Stores get new operations.
+pub enum Operation {
+    /// A read of entries: `get` and `get_many`.
+    Lookup,
+    /// A change of entries: `put`, `remove`, `increment`, `compare_and_set`, `touch`, `put_many` and
+    /// `remove_many`.
+    Write,
+    /// A read of the [generations](Generations): `current`, `cleared`, `check` and `depend`.
+    Generation,
+    /// An invalidation: `advance` and `written` of the [generations](Generations).
+    Invalidation,
+}
+
+impl Operation {
+    const ALL: [Self; 4] = [Self::Lookup, Self::Write, Self::Generation, Self::Invalidation];
+}
+
+/// A fault of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive] // Stores find new ways to fail.
+pub enum Fault {
+    /// The operation fails with [`StoreErrorKind::Unavailable`], without an effect.
+    Error,
+    /// The operation takes effect and fails with [`StoreErrorKind::Unavailable`], like one whose
+    /// reply is lost.
+    ErrorAfter,
+    /// The operation never completes and has no effect.
+    Hang,
+    /// The operation takes effect and never completes.
+    HangAfter,
+    /// The operation is reported as done, without an effect. A look-up finds nothing. An increment
+    /// returns the sum of the initial value and the delta. A check of generations finds every entry
+    /// valid.
+    ///
+    /// No cache can notice a store that loses invalidations and reports them as done.
+    Lost,
+    /// A look-up returns the entry before the last write under its key: the store lies. Other
+    /// operations have no fault.
+    ///
+    /// The store remembers earlier entries of the 256 keys that were written last. Only writes
+    /// through this wrapper by `put` and `put_many` count.
+    Outdated,
+    /// The operation takes effect after one time and completes after a further one.
+    Delay {
+        /// The time before the effect.
+        before: Duration,
+        /// The time from the effect to the completion.
+        after: Duration,
+    },
+}
+
+/// A handle that switches the faults of a [`FaultyStore`]. Clones are the same handle.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::store::faulty::{Fault, FaultyStore, Operation};
+/// use tower_response_cache::store::{Entry, KeyRef, MemoryStore, PutMode, Store};
+///
+/// # futures::executor::block_on(async {
+/// let store = FaultyStore::new(MemoryStore::with_max_bytes(1 << 20));
+/// let (faults, key) = (store.faults(), KeyRef::new(b"flavours"));
+/// faults.set(Operation::Write, Fault::Lost);
+/// assert!(store.put(key, Entry::raw("vanilla"), None, PutMode::Always).await?);
+/// assert_eq!(store.get(key).await?, None);
+/// faults.set_all(Fault::Error);
+/// assert!(store.get(key).await.is_err());
+/// faults.clear();
+/// assert_eq!(store.get(key).await?, None);
+/// assert_eq!((faults.calls(Operation::Write), faults.calls(Operation::Lookup)), (1, 3));
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the number of the operation.
+    faults: [Option<Fault>; Operation::ALL.len()],
+    calls: [u64; Operation::ALL.len()],
+}
+
+impl Faults {
+    /// Sets the fault of an operation. It replaces an earlier one.
+    pub fn set(&self, operation: Operation, fault: Fault) {
+        self.lock().faults[operation as usize] = Some(fault);
+    }
+
+    /// Sets the same fault for every operation.
+    pub fn set_all(&self, fault: Fault) {
+        Operation::ALL.into_iter().for_each(|operation| self.set(operation, fault));
+    }
+
+    /// Ends the fault of an operation.
+    pub fn unset(&self, operation: Operation) {
+        self.lock().faults[operation as usize] = None;
+    }
+
+    /// Ends all faults.
+    pub fn clear(&self) {
+        self.lock().faults = Default::default();
+    }
+
+    /// Returns the fault of an operation.
+    #[must_use]
+    pub fn get(&self, operation: Operation) -> Option<Fault> {
+        self.lock().faults[operation as usize]
+    }
+
+    /// Returns how often an operation was called, with and without a fault. An operation on several
+    /// entries counts once.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.lock().calls[operation as usize]
+    }
+
+    /// Counts a call and returns its fault.
+    fn begin(&self, operation: Operation) -> Option<Fault> {
+        let mut state = self.lock();
+        state.calls[operation as usize] += 1;
+        state.faults[operation as usize]
+    }
+
+    /// Runs an operation with its fault. `lost` is the result of an operation without an effect.
+    fn run<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        lost: T,
+        work: impl FnOnce() -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        match self.begin(operation) {
+            None | Some(Fault::Outdated) => work(),
+            Some(Fault::Error) => StoreFuture::ready(Err(unavailable())),
+            Some(Fault::Lost) => StoreFuture::ready(Ok(lost)),
+            Some(Fault::Hang) => StoreFuture::new(pending()),
+            Some(Fault::ErrorAfter) => match work().now() {
+                Ok(result) => StoreFuture::ready(result.and_then(|_| Err(unavailable()))),
+                Err(future) => StoreFuture::new(async move { future.await.and_then(|_| Err(unavailable())) }),
+            },
+            Some(Fault::HangAfter) => StoreFuture::new(async move {
+                let _ = work().await;
+                pending().await
+            }),
+            Some(Fault::Delay { before, after }) => StoreFuture::new(async move {
+                tokio::time::sleep(before).await;
+                let result = work().await;
+                tokio::time::sleep(after).await;
+                result
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable)
+}
+
+/// A store with faults. See the [module docs](self).
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+    earlier: Arc<Mutex<EarlierEntries>>,
+    is_local: bool,
+    has_generations: bool,
+}
+
+impl FaultyStore {
+    /// Wraps a store, without a fault.
+    pub fn new(inner: impl Store) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            faults: Faults::default(),
+            earlier: Arc::default(),
+            is_local: false,
+            has_generations: true,
+        }
+    }
+
+    /// Declares the store as one inside the process, if its inner store is one.
+    ///
+    /// The operations of such a store must complete at once, so use only [`Fault::Error`],
+    /// [`Fault::ErrorAfter`], [`Fault::Lost`] and [`Fault::Outdated`].
+    #[must_use]
+    pub fn local(mut self) -> Self {
+        self.is_local = self.inner.is_local();
+        self
+    }
+
+    /// Hides the [generations](Generations) of the inner store. The cache then keeps the
+    /// invalidations in an entry of the store: [`Operation::Lookup`] and [`Operation::Write`] apply
+    /// to them.
+    #[must_use]
+    pub fn without_generations(mut self) -> Self {
+        self.has_generations = false;
+        self
+    }
+
+    /// Returns the handle that switches the faults.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        lost: T,
+        work: impl FnOnce(&dyn Store) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let inner = Arc::clone(&self.inner);
+        self.faults.run(operation, lost, move || work(&*inner))
+    }
+
+    /// Returns the entry before the last one, if look-ups are outdated and an earlier one is known.
+    fn earlier(&self, key: KeyRef<'_>) -> Option<Entry> {
+        let is_outdated = self.faults.get(Operation::Lookup) == Some(Fault::Outdated);
+        is_outdated.then(|| self.lock_earlier().get(key))?
+    }
+
+    fn lock_earlier(&self) -> MutexGuard<'_, EarlierEntries> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore")
+            .field("inner", &self.inner)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let (earlier, key) = (self.earlier(key), key.to_key());
+        self.run(Operation::Lookup, None, move |inner| match earlier {
+            Some(entry) => StoreFuture::ready(Ok(Some(entry))),
+            None => inner.get(key.as_ref()),
+        })
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.lock_earlier().note(&key, &entry);
+        self.run(Operation::Write, true, move |inner| inner.put(key.as_ref(), entry, ttl, mode))
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.run(Operation::Write, true, move |inner| inner.remove(key.as_ref()))
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        let key = key.to_key();
+        let lost = initial.map_or(0, InitialCounter::value).saturating_add(delta);
+        self.run(Operation::Write, lost, move |inner| inner.increment(key.as_ref(), delta, initial))
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let (key, expected) = (key.to_key(), expected.cloned());
+        self.run(Operation::Write, true, move |inner| {
+            inner.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl)
+        })
+    }
+
+    fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
+        let earlier: Vec<_> = keys.iter().map(|key| self.earlier(*key)).collect();
+        let keys: Vec<CacheKey> = keys.iter().map(|key| key.to_key()).collect();
+        self.run(Operation::Lookup, vec![None; keys.len()], move |inner| {
+            let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
+            let found = inner.get_many(&refs);
+            if earlier.iter().all(Option::is_none) {
+                return found;
+            }
+            StoreFuture::new(async move {
+                let found = found.await?.into_iter().zip(earlier);
+                Ok(found.map(|(found, earlier)| earlier.or(found)).collect())
+            })
+        })
+    }
+
+    fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
+        let entries: Vec<_> =
+            entries.iter().map(|(key, entry, ttl)| (key.to_key(), entry.clone(), *ttl)).collect();
+        entries.iter().for_each(|(key, entry, _)| self.lock_earlier().note(key, entry));
+        self.run(Operation::Write, vec![true; entries.len()], move |inner| {
+            let refs: Vec<_> =
+                entries.iter().map(|(key, entry, ttl)| (key.as_ref(), entry.clone(), *ttl)).collect();
+            inner.put_many(&refs)
+        })
+    }
+
+    fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
+        let keys: Vec<CacheKey> = keys.iter().map(|key| key.to_key()).collect();
+        self.run(Operation::Write, vec![true; keys.len()], move |inner| {
+            let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
+            inner.remove_many(&refs)
+        })
+    }
+
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.run(Operation::Write, true, move |inner| inner.touch(key.as_ref(), ttl))
+    }
+
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        let inner = self.inner.generations(namespace).filter(|_| self.has_generations)?;
+        Some(Arc::new(FaultyGenerations { inner, faults: self.faults.clone() }))
+    }
+
+    fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    fn largest_entry(&self) -> Option<u64> {
+        self.inner.largest_entry()
+    }
+}
+
+/// The generations of a [`FaultyStore`].
+#[derive(Debug)]
+struct FaultyGenerations {
+    inner: Arc<dyn Generations>,
+    faults: Faults,
+}
+
+impl FaultyGenerations {
+    fn run<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        lost: T,
+        work: impl FnOnce(&dyn Generations) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let inner = Arc::clone(&self.inner);
+        self.faults.run(operation, lost, move || work(&*inner))
+    }
+}
+
+impl Generations for FaultyGenerations {
+    fn current(&self) -> StoreFuture<Generation> {
+        self.run(Operation::Generation, Generation::new(0, 0), |inner| inner.current())
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.run(Operation::Generation, Generation::new(0, 0), |inner| inner.cleared())
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let (scopes, dependencies) = (scopes.to_vec(), dependencies.to_vec());
+        self.run(Operation::Generation, Validity::Valid, move |inner| {
+            inner.check(since, &scopes, &dependencies)
+        })
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        let scopes = scopes.to_vec();
+        self.run(Operation::Invalidation, (), move |inner| inner.advance(&scopes, strength))
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.run(Operation::Generation, Generation::new(0, 0), move |inner| inner.depend(value))
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.run(Operation::Invalidation, Some(since), move |inner| inner.written(value, since))
+    }
+}
+
+/// The last two entries of each key that was written last.
+#[derive(Debug, Default)]
+struct EarlierEntries {
+    entries: HashMap<CacheKey, (Option<Entry>, Entry)>,
+    order: VecDeque<CacheKey>,
+}
+
+impl EarlierEntries {
+    fn note(&mut self, key: &CacheKey, entry: &Entry) {
+        if let Some((earlier, last)) = self.entries.get_mut(key) {
+            *earlier = Some(std::mem::replace(last, entry.clone()));
+            return;
+        }
+        if self.order.len() >= MOST_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.entries.insert(key.clone(), (None, entry.clone()));
+    }
+
+    fn get(&self, key: KeyRef<'_>) -> Option<Entry> {
+        self.entries.get(&key.to_key())?.0.clone()
+    }
+}
