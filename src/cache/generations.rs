@@ -162,7 +162,7 @@ impl Cache {
         // Before the store answers: an undelivered invalidation may be delivered after the check of
         // the store. And after it: an invalidation may have become undelivered meanwhile.
         let before = undelivered();
-        let stored = self.within_limit(self.0.generations.check(since, scopes, dependencies)).await?;
+        let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
         Ok(Validity::worst([before, stored, undelivered()].into_iter()))
     }
 }
@@ -181,7 +181,7 @@ impl Unconfirmed {
             return Delivery::Delivered;
         }
         let advance = self.cache.0.generations.advance(&self.scopes, self.strength);
-        let result = self.cache.within_limit(advance).await;
+        let result = self.cache.await_counted(advance).await;
         log_failure(&result);
         match result {
             Ok(()) => {
@@ -196,7 +196,7 @@ impl Unconfirmed {
     pub(super) async fn written(mut self, since: Generation) {
         while let Some(scope) = self.scopes.last().copied() {
             let written = self.cache.0.generations.written(scope, since);
-            let written = self.cache.within_limit(written).await;
+            let written = self.cache.await_counted(written).await;
             log_failure(&written);
             if written.is_err() {
                 return;

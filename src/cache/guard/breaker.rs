@@ -23,8 +23,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// the process.
 ///
 /// ```text
-///           5 failures in 10 s, and half of the calls
-///    Closed ────────────────────────────────────────► Open ◄──┐
+///             5 failures in 10 s, half of all calls
+///    Closed ────────────────────────────────────────▶ Open ◀──┐
 ///       ▲                                              │      │ the probe fails: a longer back-off
 ///       │ the probe succeeds, and no invalidation      │ back-off passed
 ///       │ is undelivered                               ▼      │
@@ -40,20 +40,18 @@ pub enum CircuitState {
     HalfOpen,
 }
 
-/// The requester of a permit.
+/// Who asks for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requester {
     /// An operation of a request or of the application.
     Operation,
-    /// The delivery of undelivered invalidations. While any invalidation is undelivered, only the
-    /// delivery tests the store.
+    /// The delivery of undelivered invalidations. While there are any, it alone tests the store.
     Delivery,
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// A copy of the state in `inner`. Because of it, a call through a closed circuit takes the
-    /// lock only at its end.
+    /// A copy of the state, so that a call of a closed circuit takes no lock before it ends.
     state: AtomicU8,
     inner: Mutex<Inner>,
 }
@@ -63,7 +61,7 @@ struct Inner {
     state: CircuitState,
     window: Window,
     backoff: ExponentialBackoff,
-    /// The time before which an open circuit lets no call through.
+    /// An open circuit lets no call through before this.
     open_until: Instant,
     /// The number of the probe in progress. It tells this probe from one of an earlier half-open
     /// time.
@@ -78,8 +76,7 @@ struct Window {
     failures: u32,
 }
 
-/// Permission for one call of the store. If it is dropped without an outcome, the call is not
-/// counted.
+/// Permission for one call of the store. Dropped without an outcome, it counts as no call.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Permit {
@@ -106,8 +103,7 @@ impl Breaker {
         self.lock().state
     }
 
-    /// Returns how long an open circuit lets no call through from now on. In the other states, this
-    /// is zero.
+    /// Returns how long an open circuit lets no call through from now on.
     pub(super) fn remaining_backoff(&self) -> Duration {
         let inner = self.lock();
         match inner.state {
@@ -116,7 +112,7 @@ impl Breaker {
         }
     }
 
-    /// Returns permission for a call, or `None` if the circuit refuses the call.
+    /// Returns permission for a call, or `None` if the caller has to do without the store.
     pub(super) fn acquire(self: &Arc<Self>, caller: Requester, has_undelivered: bool) -> Option<Permit> {
         if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
             return Some(Permit { breaker: Arc::clone(self), probe: None });
@@ -136,8 +132,7 @@ impl Breaker {
         Some(Permit { breaker: Arc::clone(self), probe: inner.probe })
     }
 
-    /// Closes a half-open circuit. Call this once all invalidations are delivered: the store has
-    /// answered then.
+    /// Closes a half-open circuit whose store answers, once all invalidations are delivered.
     pub(super) fn close_if_half_open(&self) {
         self.close(&mut self.lock());
     }
@@ -154,15 +149,9 @@ impl Breaker {
         inner.state = state;
         self.state.store(state as u8, Ordering::Release);
         match state {
-            CircuitState::Closed => {
-                warning!("store circuit closed");
-            }
-            CircuitState::Open => {
-                warning!("store circuit opened");
-            }
-            CircuitState::HalfOpen => {
-                warning!("store circuit half-open");
-            }
+            CircuitState::Closed => warning!("store circuit closed"),
+            CircuitState::Open => warning!("store circuit opened"),
+            CircuitState::HalfOpen => warning!("store circuit half-open"),
         }
     }
 
@@ -177,7 +166,7 @@ impl Breaker {
 }
 
 impl Permit {
-    /// Ends a call that the store answered.
+    /// Ends the call, which the store answered.
     pub(super) fn succeeded(self, has_undelivered: bool) {
         let mut inner = self.breaker.lock();
         inner.window.count(Instant::now(), false);
@@ -186,7 +175,7 @@ impl Permit {
         }
     }
 
-    /// Ends a call that the store failed or did not answer in time.
+    /// Ends the call, which the store failed or did not answer in time.
     pub(super) fn failed(self) {
         let now = Instant::now();
         let mut inner = self.breaker.lock();

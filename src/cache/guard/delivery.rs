@@ -25,7 +25,7 @@ const CHUNK: usize = 256;
 ///
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
-/// assert_eq!(cache.invalidate("/flavors").await, Delivery::Delivered);
+/// assert_eq!(cache.invalidate("/flavours").await, Delivery::Delivered);
 /// # });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,7 @@ impl Delivery {
     }
 }
 
-/// A task that delivers the undelivered invalidations. When it ends, for any reason, another task
-/// may begin.
+/// A task that delivers. Its end, by any way, lets another one begin.
 struct DeliveryTask {
     guard: Weak<StoreGuard>,
     is_ended: bool,
@@ -115,8 +114,7 @@ impl StoreGuard {
 }
 
 impl DeliveryTask {
-    /// Delivers until no invalidation is undelivered, with growing pauses after failures. Ends
-    /// early if the cache is dropped.
+    /// Delivers until nothing waits, with growing pauses after failures. Ends with the cache.
     async fn run(mut self) {
         let mut pauses = backoff();
         let mut pause = pauses.next().unwrap_or_default();

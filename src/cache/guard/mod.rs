@@ -2,13 +2,13 @@
 //! the invalidations that the store has not confirmed.
 //!
 //! ```text
-//! operation ──► circuit closed? ──► store, within the time limit ──► result
+//! operation ──▶ circuit closed? ──▶ store, within the time limit ──▶ result
 //!                  │ no                  │ failure, time-out
 //!                  ▼                     ▼
 //!             CircuitOpen           counted by the circuit
 //!
-//! invalidation without confirmation ──► undelivered ──► a task retries it until the store confirms
-//!                                           └─ look-ups of this process respect it until then
+//! invalidation without confirmation ──▶ undelivered ──▶ retried by a task until the store confirms it
+//!                                           └─ every look-up of this process honors it meanwhile
 //! ```
 
 mod breaker;
@@ -27,7 +27,7 @@ use self::store::GuardedStore;
 use crate::store::{Generations, Store};
 use std::sync::Arc;
 
-/// Returns the store with its guard. A store inside the process needs no guard.
+/// Returns the store behind its guard. A store inside the process needs none.
 pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     match guard.is_local() {
         true => Arc::clone(guard.unguarded()),

@@ -60,7 +60,7 @@ impl Store for GuardedStore {
         self.0.run(Operation::Write, || self.0.unguarded().touch(key, ttl))
     }
 
-    /// Returns them without the guard. The caller wraps them in `GuardedGenerations`.
+    /// The caller guards them by `GuardedGenerations`.
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         self.0.unguarded().generations(namespace)
     }

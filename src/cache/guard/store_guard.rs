@@ -27,7 +27,7 @@ pub(in crate::cache) enum Operation {
     Invalidation,
 }
 
-/// The guard of a cache's store, shared by all handles of the cache.
+/// What the handles of one cache share about its store.
 #[derive(Debug)]
 pub(in crate::cache) struct StoreGuard {
     /// The store itself, without the guard.
@@ -35,7 +35,7 @@ pub(in crate::cache) struct StoreGuard {
     limits: StoreLimits,
     pub(super) breaker: Arc<Breaker>,
     pub(super) undelivered: Undelivered,
-    /// Whether a task is delivering the undelivered invalidations.
+    /// Whether a task delivers.
     pub(super) is_delivering: AtomicBool,
     /// How often the store failed or did not answer in time.
     failures: AtomicU64,
@@ -71,8 +71,7 @@ impl StoreGuard {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Counts a failure without a permit: of a store inside the process, which has no circuit, or
-    /// of work that no task can run.
+    /// Counts a failure of a store inside the process, which has no circuit.
     pub(in crate::cache) fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -81,7 +80,7 @@ impl StoreGuard {
         self.limits
     }
 
-    /// Returns the number of scopes whose invalidation is undelivered.
+    /// Returns the number of undelivered invalidations.
     pub(in crate::cache) fn undelivered(&self) -> usize {
         self.undelivered.count()
     }
@@ -93,7 +92,7 @@ impl StoreGuard {
         self.undelivered.is_any()
     }
 
-    /// Returns the validity of an entry according to the undelivered invalidations.
+    /// Returns what the undelivered invalidations say of an entry.
     pub(in crate::cache) fn validity(
         self: &Arc<Self>,
         namespace: &str,
@@ -121,7 +120,7 @@ impl StoreGuard {
         self.start_delivery();
     }
 
-    /// Runs one operation of the store within its time limit, unless the circuit refuses it.
+    /// Runs one operation of the store: within its limit, and not at all if the circuit refuses it.
     pub(super) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         operation: Operation,

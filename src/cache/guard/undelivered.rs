@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// invalidation of everything in it.
 const MAX_SCOPES: usize = 16_384;
 
-/// The most namespaces with undelivered scopes.
+/// The most namespaces that wait.
 const MAX_NAMESPACES: usize = 16_384;
 
 /// The undelivered invalidations of all namespaces of a cache.
@@ -29,12 +29,11 @@ pub(crate) struct Undelivered {
 #[derive(Debug, Default)]
 struct Table {
     namespaces: HashMap<String, Pending>,
-    /// The namespaces in the order of their delivery. A namespace whose delivery fails moves to the
-    /// end.
+    /// The namespaces in the order in which their first invalidation failed.
     order: VecDeque<String>,
     /// The number of scopes in all namespaces.
     total: usize,
-    /// The number of the last call of [`Undelivered::add`].
+    /// Numbers the calls of [`Undelivered::add`].
     last_number: u64,
     /// Whether an invalidation had no room. It is never delivered, so this process trusts no entry
     /// from then on.
@@ -51,8 +50,7 @@ struct Mark {
     strength: Strength,
     /// The number of the last call that named the scope.
     number: u64,
-    /// The value to remove, if any. The scope alone is not enough: a counter has no generation, so
-    /// no invalidation of the scope applies to it.
+    /// The value to remove: a counter has no generation that the scope could invalidate.
     value: Option<Name>,
 }
 
@@ -144,7 +142,7 @@ impl Undelivered {
         }))
     }
 
-    /// Returns the undelivered invalidations of the namespace that is next in the order.
+    /// Returns what waits for the namespace that has waited longest.
     pub(super) fn next(&self) -> Option<Batch> {
         let table = self.lock();
         let namespace = table.order.front()?;
@@ -163,7 +161,7 @@ impl Undelivered {
         })
     }
 
-    /// Removes a delivered batch. Scopes that were added again during the delivery stay.
+    /// Removes a delivered batch. What was added again during the delivery goes on waiting.
     pub(super) fn delivered(&self, batch: &Batch) {
         let mut table = self.lock();
         let Some(pending) = table.namespaces.get_mut(&batch.namespace) else { return };
@@ -203,7 +201,7 @@ impl Undelivered {
 }
 
 impl Table {
-    /// Replaces the scopes of each namespace by one hard invalidation of everything in it.
+    /// Merges the scopes of every namespace into everything.
     fn merge(&mut self, number: u64) {
         for pending in self.namespaces.values_mut() {
             pending.add(&[Scope::EVERYTHING], Strength::Hard, number, None);
@@ -218,8 +216,7 @@ impl Pending {
             marks.get(&Scope::EVERYTHING).is_some_and(|mark| mark.strength == Strength::Hard)
         };
         let names_all = strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING);
-        // An invalidation of everything includes every other scope. It also includes the counters,
-        // since it changes their keys.
+        // Everything includes every other scope, and the counters, whose keys it changes.
         if names_all || has_all(&self.scopes) {
             self.scopes.clear();
             self.scopes.insert(Scope::EVERYTHING, Mark { strength: Strength::Hard, number, value: None });

@@ -145,10 +145,10 @@ impl Value<'_> {
     async fn increment(&self, delta: i64, initial: Option<InitialCounter>) -> Result<i64, StoreError> {
         let cache = self.cache;
         let _write = cache.begin_write();
-        let mut turn = None;
-        for _ in 0..TRIES {
+        let mut lock = None;
+        for _ in 0..MAX_ATTEMPTS {
             // The store may still have the old number, and the delivery would remove the new one.
-            if cache.is_removed_here(&self.name) {
+            if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
             let place = cache.value_key(&self.name).await?;

@@ -244,13 +244,13 @@ impl Cache {
     }
 
     async fn entries(&self, names: &[Name]) -> Result<Vec<(CacheKey, Option<Entry>)>, StoreError> {
-        let was_removed: Vec<bool> = names.iter().map(|name| self.is_removed_here(name)).collect();
-        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        let was_removed: Vec<bool> = names.iter().map(|name| self.has_undelivered_removal(name)).collect();
+        let cleared = self.await_counted(self.0.generations.cleared()).await?;
         let keys: Vec<_> = names.iter().map(|name| self.value_key_since(name, cleared)).collect();
         let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        let entries = self.within_limit(self.store().get_many(&refs)).await?;
+        let entries = self.await_counted(self.store().get_many(&refs)).await?;
         let entries = names.iter().zip(was_removed).zip(entries).map(|((name, was_removed), entry)| {
-            entry.filter(|_| !was_removed && !self.is_removed_here(name))
+            entry.filter(|_| !was_removed && !self.has_undelivered_removal(name))
         });
         Ok(keys.into_iter().zip(entries).collect())
     }

@@ -62,16 +62,16 @@ impl Cache {
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         // Before and after the look-up: the removal may be delivered or become undelivered meanwhile.
-        let was_removed = self.is_removed_here(name);
+        let was_removed = self.has_undelivered_removal(name);
         let key = self.value_key(name).await?;
-        let entry = self.within_limit(self.store().get(key.as_ref())).await?;
-        let entry = entry.filter(|_| !was_removed && !self.is_removed_here(name));
+        let entry = self.await_counted(self.store().get(key.as_ref())).await?;
+        let entry = entry.filter(|_| !was_removed && !self.has_undelivered_removal(name));
         let state = self.state_of(entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
     }
 
     /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
-    pub(super) fn is_removed_here(&self, name: &Name) -> bool {
+    pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
         // A counter has no scopes that a check of the entry could include.
         let scopes = || [Scope::value(name.as_bytes()), Scope::VALUES];
         let CacheInner { guard, namespace, .. } = &*self.0;

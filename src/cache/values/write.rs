@@ -73,9 +73,9 @@ impl Value<'_> {
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             // The delivery of the removal would remove the new value, which its caller takes as a lock.
-            if cache.is_removed_here(&self.name) {
+            if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
             let seen = cache.load(&self.name).await?;
