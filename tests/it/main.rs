@@ -16,7 +16,7 @@
 //! | Published attacks, hostile input, and responses that must not reach another visitor | `security` | `cargo test --test it -- security::` |
 //! | Which responses are shared: credentials, cookies, identities, downstream caches | `sharing` | `cargo test --test it -- sharing::` |
 //! | `Cache-Status` (RFC 9211) and events | `status` | `cargo test --test it -- status::` |
-//! | The `Store` contract, stored bodies, namespaces, reentrant stores | `stores` | `cargo test --test it -- stores::` |
+//! | The `Store` contract, stored bodies, namespaces, reentrant stores, stores that fail | `stores` | `cargo test --test it -- stores::` |
 //! | The low-level cache: values, counters, and pages that depend on values | `values` | `cargo test --test it -- values::` |
 //! | Architecture rules: which module may import which | `architecture` | `cargo test --test it -- architecture::` |
 

@@ -7,6 +7,8 @@ mod contract_kit;
 mod namespaces;
 mod null_store;
 mod reentrant;
+#[cfg(feature = "testing")]
+mod resilience;
 mod thread_copies;
 pub(crate) mod unlocked;
 mod wait_idle;

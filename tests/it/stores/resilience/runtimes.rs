@@ -1,0 +1,110 @@
+//! Invalidations without a tokio runtime, and runtimes that end before the delivery.
+
+use super::*;
+use crate::support::stacks::begin;
+use futures::FutureExt;
+use futures::executor::block_on;
+use tokio::runtime::{Builder, Runtime};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
+}
+
+fn process(shared: &MemoryStore, data: &Data) -> Process {
+    let process = Process::new(shared, data);
+    assert_eq!(runtime().block_on(process.hit("/")).as_deref(), Some("1"));
+    process
+}
+
+#[test]
+fn invalidation_without_a_runtime_waits_for_one() {
+    let (shared, data) = (memory_store(8 << 20), Data::default());
+    data.change();
+    let (one, other) = (process(&shared, &data), process(&shared, &data));
+    one.faults.set(Operation::Invalidation, Fault::Error);
+    let now = data.change();
+    assert_eq!(block_on(one.cache.invalidate("/")), Delivery::Queued);
+    one.faults.clear();
+    assert_eq!(block_on(one.read("/")), now);
+    assert_eq!(one.cache.undelivered(), 1, "no task can deliver it");
+    runtime().block_on(async {
+        assert_eq!(one.read("/").await, now, "and a task begins");
+        one.recover().await;
+        assert_eq!(other.read("/").await, now);
+    });
+}
+
+#[test]
+fn another_runtime_delivers_after_the_first_one_ends() {
+    let (shared, data) = (memory_store(8 << 20), Data::default());
+    data.change();
+    let (one, other) = (process(&shared, &data), process(&shared, &data));
+    one.faults.set(Operation::Invalidation, Fault::Hang);
+    let now = data.change();
+    let first = runtime();
+    first.block_on(async {
+        assert_eq!(one.cache.invalidate("/").await, Delivery::Queued);
+        let calls = one.faults.calls(Operation::Invalidation);
+        until(|| one.faults.calls(Operation::Invalidation) > calls).await;
+    });
+    drop(first);
+    assert_eq!(one.cache.undelivered(), 1);
+    runtime().block_on(async {
+        assert_eq!(one.read("/").await, now);
+        one.recover().await;
+        assert_eq!(other.read("/").await, now);
+    });
+}
+
+#[test]
+fn unsafe_request_that_ends_with_its_runtime_queues_its_invalidation() {
+    let (shared, data) = (memory_store(8 << 20), Data::default());
+    data.change();
+    let (one, other) = (process(&shared, &data), process(&shared, &data));
+    one.faults.set(Operation::Invalidation, Fault::Hang);
+    let now = data.change();
+    let first = runtime();
+    first.block_on(async {
+        drop(begin(&one.site, request("POST", "/", &[])));
+        sleep(MS).await;
+    });
+    drop(first);
+    runtime().block_on(async {
+        assert_eq!(one.read("/").await, now);
+        one.recover().await;
+        assert_eq!(other.read("/").await, now);
+    });
+}
+
+#[test]
+fn unsafe_request_dropped_without_a_runtime_queues_its_invalidation() {
+    let (shared, data) = (memory_store(8 << 20), Data::default());
+    data.change();
+    let one = process(&shared, &data);
+    one.faults.set(Operation::Invalidation, Fault::Hang);
+    let now = data.change();
+    let mut post = Box::pin(send(&one.site, request("POST", "/", &[])));
+    assert!(post.as_mut().now_or_never().is_none());
+    drop(post);
+    assert!(one.cache.undelivered() > 0);
+    assert_eq!(block_on(one.read("/")), now);
+}
+
+#[test]
+fn local_store_needs_a_runtime_only_to_retry() {
+    let (memory, data) = (memory_store(1 << 20), Data::default());
+    data.change();
+    let store = FaultyStore::new(memory).local();
+    let process = Process::over(store, &data, Policy::app().default_ttl(3600 * S));
+    assert_eq!(block_on(process.read("/")), "1");
+    process.faults.set(Operation::Invalidation, Fault::Error);
+    let now = data.change();
+    assert_eq!(block_on(process.cache.invalidate("/")), Delivery::Queued);
+    process.faults.clear();
+    assert_eq!(block_on(process.read("/")), now);
+    runtime().block_on(async {
+        assert_eq!(process.read("/").await, now);
+        process.recover().await;
+    });
+    assert_eq!((block_on(process.read("/")), block_on(process.read("/"))), (now.clone(), now));
+}
