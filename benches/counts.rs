@@ -40,6 +40,9 @@ fn main() {
     );
     let conditional = support::conditional(&request);
     print("hit, 304", support::warm(request.clone(), support::response(SMALL)), || conditional.clone());
+    let identified = support::identified(&request);
+    print("bypass", support::warm(request.clone(), support::response(SMALL)), || identified.clone());
+    print("open circuit", support::broken(support::response(SMALL)), same);
     print("miss and store", support::cached(store.clone(), support::response(SMALL)), new);
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }

@@ -104,6 +104,8 @@ fn cases() -> Vec<Case> {
             run: one(support::warm(request.clone(), support::varying_response(SMALL)), request.clone()),
         },
         Case { name: "hit, 304", run: one(hot(), support::conditional(&request)) },
+        Case { name: "bypass", run: one(hot(), support::identified(&request)) },
+        Case { name: "open circuit", run: open_circuit(request.clone()) },
         Case { name: "miss and store", run: misses(request) },
         Case {
             name: "floor, 10,000 URIs, one response",
@@ -172,6 +174,21 @@ fn misses(request: Request<Body>) -> Run {
             let mut request = || with_uri(&request, &uri(next.next().unwrap_or_default()));
             total += timed(&mut service, now, &mut request);
             assert_eq!(store.len() as u64, now, "each response is stored");
+            left -= now;
+        }
+        total
+    })
+}
+
+/// Sends requests to a cache whose circuit is open. Each batch has a new cache, so that no request
+/// tests the store.
+fn open_circuit(request: Request<Body>) -> Run {
+    Box::new(move |iterations| {
+        let (mut total, mut left) = (Times::default(), iterations);
+        while left > 0 {
+            let now = left.min(BATCH);
+            let mut service = support::broken(support::response(SMALL));
+            total += timed(&mut service, now, || request.clone());
             left -= now;
         }
         total

@@ -8,9 +8,13 @@ use http::header::{AGE, HeaderName, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service, service_fn};
-use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer, Store};
 
 pub(crate) type Body = Full<Bytes>;
 
@@ -118,7 +122,7 @@ pub(crate) fn floor(
 
 /// Returns the floor behind a cache over a store.
 pub(crate) fn cached(
-    store: MemoryStore,
+    store: impl Store,
     response: Response<Body>,
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
@@ -137,6 +141,59 @@ pub(crate) fn warm(
     call(&mut service, request.clone());
     assert!(call(&mut service, request).is_hit(), "the response is stored");
     service
+}
+
+/// Returns the floor behind a cache whose store has failed, so that its circuit is open.
+pub(crate) fn broken(
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let failures = FailingStore::default();
+    let mut service = cached(failures.clone(), response);
+    for number in 0..8 {
+        assert!(!call(&mut service, with_uri(&request(), &uri(number))).is_hit());
+    }
+    assert_eq!(failures.0.load(Ordering::Relaxed), 5, "the circuit is open");
+    service
+}
+
+/// A store outside the process that fails each operation. It counts the operations.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FailingStore(Arc<AtomicU64>);
+
+impl FailingStore {
+    fn fail<T>(&self) -> StoreFuture<T> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)))
+    }
+}
+
+impl Store for FailingStore {
+    fn get(&self, _: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.fail()
+    }
+
+    fn put(&self, _: KeyRef<'_>, _: Entry, _: Option<Duration>, _: PutMode) -> StoreFuture<bool> {
+        self.fail()
+    }
+
+    fn remove(&self, _: KeyRef<'_>) -> StoreFuture<bool> {
+        self.fail()
+    }
+
+    fn increment(&self, _: KeyRef<'_>, _: i64, _: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.fail()
+    }
+
+    fn compare_and_set(
+        &self,
+        _: KeyRef<'_>,
+        _: Option<&Entry>,
+        _: Entry,
+        _: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        self.fail()
+    }
 }
 
 /// A response of the services.
