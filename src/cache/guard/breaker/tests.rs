@@ -1,3 +1,5 @@
+//! Tests of the circuit breaker, under paused time.
+
 use super::*;
 use tokio::time::advance;
 

@@ -1,3 +1,5 @@
+//! Tests of the queue of undelivered invalidations.
+
 use super::*;
 use crate::entry::Generation;
 use crate::store::{MemoryStore, Store};
