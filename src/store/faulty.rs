@@ -39,18 +39,17 @@
 //! # Caveats
 //! [`Fault::Delay`] needs a tokio runtime with a timer.
 
+mod earlier_entries;
+
+use self::earlier_entries::EarlierEntries;
 use super::{
     CacheKey, Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, Store,
     StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
 };
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// The most keys whose earlier entries a store remembers for [`Fault::Outdated`].
-const MOST_REMEMBERED: usize = 256;
 
 /// The kind of an operation, to which a fault applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,10 +126,10 @@ pub enum Fault {
 /// # }).unwrap();
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults(Arc<Mutex<FaultTable>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultTable {
     /// By the number of the operation.
     faults: [Option<Fault>; Operation::ALL.len()],
     calls: [u64; Operation::ALL.len()],
@@ -206,7 +205,7 @@ impl Faults {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FaultTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -436,32 +435,5 @@ impl Generations for FaultyGenerations {
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.run(Operation::Invalidation, Some(since), move |inner| inner.written(value, since))
-    }
-}
-
-/// The last two entries of each key that was written last.
-#[derive(Debug, Default)]
-struct EarlierEntries {
-    entries: HashMap<CacheKey, (Option<Entry>, Entry)>,
-    order: VecDeque<CacheKey>,
-}
-
-impl EarlierEntries {
-    fn note(&mut self, key: &CacheKey, entry: &Entry) {
-        if let Some((earlier, last)) = self.entries.get_mut(key) {
-            *earlier = Some(std::mem::replace(last, entry.clone()));
-            return;
-        }
-        if self.order.len() >= MOST_REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.entries.insert(key.clone(), (None, entry.clone()));
-    }
-
-    fn get(&self, key: KeyRef<'_>) -> Option<Entry> {
-        self.entries.get(&key.to_key())?.0.clone()
     }
 }

@@ -1,7 +1,7 @@
 //! The delivery of invalidations that a store has not confirmed.
 
 use super::breaker::{Requester, backoff};
-use super::store_guard::{Operation, StoreGuard};
+use super::store_guard::{GuardedOperation, StoreGuard};
 use super::undelivered::Batch;
 use crate::cache::values::value_key;
 use crate::error::StoreError;
@@ -109,7 +109,7 @@ impl StoreGuard {
     }
 
     async fn timed<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
-        self.with_timeout(Operation::Invalidation, future).await
+        self.with_timeout(GuardedOperation::Invalidation, future).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The generations of a store outside the process, behind its guard.
 
-use super::store_guard::{Operation, StoreGuard};
+use super::store_guard::{GuardedOperation, StoreGuard};
 use crate::entry::{Dependency, Generation, Scope};
 use crate::store::{Generations, StoreFuture, Strength, Validity};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ impl GuardedGenerations {
 
 impl Generations for GuardedGenerations {
     fn current(&self) -> StoreFuture<Generation> {
-        self.guard.run(Operation::Lookup, || self.inner.current())
+        self.guard.run(GuardedOperation::Lookup, || self.inner.current())
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
-        self.guard.run(Operation::Lookup, || self.inner.cleared())
+        self.guard.run(GuardedOperation::Lookup, || self.inner.cleared())
     }
 
     fn check(
@@ -33,18 +33,18 @@ impl Generations for GuardedGenerations {
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity> {
-        self.guard.run(Operation::Lookup, || self.inner.check(since, scopes, dependencies))
+        self.guard.run(GuardedOperation::Lookup, || self.inner.check(since, scopes, dependencies))
     }
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
-        self.guard.run(Operation::Invalidation, || self.inner.advance(scopes, strength))
+        self.guard.run(GuardedOperation::Invalidation, || self.inner.advance(scopes, strength))
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
-        self.guard.run(Operation::Write, || self.inner.depend(value))
+        self.guard.run(GuardedOperation::Write, || self.inner.depend(value))
     }
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        self.guard.run(Operation::Invalidation, || self.inner.written(value, since))
+        self.guard.run(GuardedOperation::Invalidation, || self.inner.written(value, since))
     }
 }

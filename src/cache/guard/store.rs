@@ -1,6 +1,6 @@
 //! A store outside the process, behind its guard.
 
-use super::store_guard::{Operation, StoreGuard};
+use super::store_guard::{GuardedOperation, StoreGuard};
 use crate::entry::Entry;
 use crate::key::KeyRef;
 use crate::store::{Generations, InitialCounter, PutMode, Store, StoreFuture};
@@ -19,19 +19,19 @@ impl GuardedStore {
 
 impl Store for GuardedStore {
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
-        self.0.run(Operation::Lookup, || self.0.unguarded().get(key))
+        self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get(key))
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        self.0.run(Operation::Write, || self.0.unguarded().put(key, entry, ttl, mode))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().put(key, entry, ttl, mode))
     }
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        self.0.run(Operation::Write, || self.0.unguarded().remove(key))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().remove(key))
     }
 
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
-        self.0.run(Operation::Write, || self.0.unguarded().increment(key, delta, initial))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().increment(key, delta, initial))
     }
 
     fn compare_and_set(
@@ -41,23 +41,23 @@ impl Store for GuardedStore {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        self.0.run(Operation::Write, || self.0.unguarded().compare_and_set(key, expected, new, ttl))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().compare_and_set(key, expected, new, ttl))
     }
 
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
-        self.0.run(Operation::Lookup, || self.0.unguarded().get_many(keys))
+        self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get_many(keys))
     }
 
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
-        self.0.run(Operation::Write, || self.0.unguarded().put_many(entries))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().put_many(entries))
     }
 
     fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
-        self.0.run(Operation::Write, || self.0.unguarded().remove_many(keys))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().remove_many(keys))
     }
 
     fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
-        self.0.run(Operation::Write, || self.0.unguarded().touch(key, ttl))
+        self.0.run(GuardedOperation::Write, || self.0.unguarded().touch(key, ttl))
     }
 
     /// The caller guards them by `GuardedGenerations`.

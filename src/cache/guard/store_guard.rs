@@ -21,7 +21,7 @@ pub(in crate::cache) struct StoreLimits {
 
 /// The kind of an operation, which decides its time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) enum Operation {
+pub(in crate::cache) enum GuardedOperation {
     Lookup,
     Write,
     Invalidation,
@@ -123,7 +123,7 @@ impl StoreGuard {
     /// Runs one operation of the store: within its limit, and not at all if the circuit refuses it.
     pub(super) fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        operation: Operation,
+        operation: GuardedOperation,
         call: impl FnOnce() -> StoreFuture<T>,
     ) -> StoreFuture<T> {
         let is_waiting = self.undelivered.is_waiting();
@@ -163,16 +163,16 @@ impl StoreGuard {
     /// and no limit.
     pub(super) async fn with_timeout<T>(
         &self,
-        operation: Operation,
+        operation: GuardedOperation,
         future: StoreFuture<T>,
     ) -> Result<T, StoreError> {
         if Handle::try_current().is_err() {
             return future.await;
         }
         let limit = match operation {
-            Operation::Lookup => self.limits.lookup,
-            Operation::Write => self.limits.write,
-            Operation::Invalidation => self.limits.invalidation,
+            GuardedOperation::Lookup => self.limits.lookup,
+            GuardedOperation::Write => self.limits.write,
+            GuardedOperation::Invalidation => self.limits.invalidation,
         };
         match tokio::time::timeout(limit, future).await {
             Ok(result) => result,
