@@ -21,7 +21,7 @@ impl Fetch {
         let held = self.background.is_none() && !is_outermost(request.extensions());
         let (outgoing, position) = match held {
             true => (outgoing, LayerPosition::inner()),
-            false => (outgoing.as_outermost(), LayerPosition::outermost(request.extensions_mut())),
+            false => (outgoing.for_outermost(), LayerPosition::outermost(request.extensions_mut())),
         };
         let request_head = config.policy.predicates.need_request_head().then(|| head_of(request));
         let by_outer =

@@ -160,7 +160,7 @@ impl OutgoingHead {
 
     /// Makes this layer the outermost one of the response: in the background, the layer itself is
     /// the client.
-    pub(in crate::serve) fn as_outermost(self) -> Self {
+    pub(in crate::serve) fn for_outermost(self) -> Self {
         Self { is_outermost: true, ..self }
     }
 
