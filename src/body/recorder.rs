@@ -24,8 +24,8 @@ use std::sync::{Arc, Weak};
 /// recording ─┬─ Clean, declared length ─> stored, after the verdict of an outer layer, if any
 ///            ├─ Clean, other length ────> not stored; the followers see a failure
 ///            ├─ Failed ─────────────────> not stored; the followers see a failure
-///            ├─ Unfit ──────────────────> not stored; hit-for-miss; the followers are released
-///            ├─ NoRoomNow, Refused ─────> not stored; the followers are released
+///            ├─ NotStorable ────────────> not stored; hit-for-miss; the followers are released
+///            ├─ NoRoom, Refused ────────> not stored; the followers are released
 ///            └─ dropped ────────────────> like Clean if the length is the declared one;
 ///                                         otherwise not stored; a follower fetches again
 /// ```

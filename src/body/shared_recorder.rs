@@ -11,9 +11,9 @@ use tokio::time::Instant;
 /// client of the body does not read.
 ///
 /// ```text
-/// Recorder ──end()──> Unsent ──┐
-///     ├──take(), drop──────────┼──> Nothing
-///     └──stalled───────────────┘
+/// Recorder ──end()──> UnsentFrames ──┐
+///     ├──take(), drop────────────────┼──> Nothing
+///     └──stalled─────────────────────┘
 /// ```
 pub(super) struct SharedRecorder {
     slot: Arc<RecorderSlot>,

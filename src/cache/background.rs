@@ -66,8 +66,8 @@ impl RefreshStats {
 /// The outcome of a background refresh.
 ///
 /// ```text
-/// running ─┬─ new response, or old one removed ──► Answered
-///          ├─ failed with unkeyed fields ────────► RetriesBare: next with only keyed fields
+/// running ─┬─ new response, or old one removed ──► Succeeded
+///          ├─ failed with unkeyed fields ────────► RetryKeyedOnly: next with only keyed fields
 ///          └─ failed ────────────────────────────► Failed: no refresh for ten seconds
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,8 @@ pub(super) struct Background {
     recent_failures: HitForMiss,
     /// The keys whose next refresh carries only keyed fields.
     keyed_only: HitForMiss,
-    /// The keys for which a confirmation began within the last ten seconds.
+    /// The keys for which a confirmation began within the last ten seconds: a request without
+    /// unkeyed fields, to confirm an answer that is not stored.
     confirmed: HitForMiss,
     contradictions: Contradictions,
     mismatches: Mismatches,

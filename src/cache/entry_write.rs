@@ -121,11 +121,11 @@ impl EntryWrite<'_> {
         self.replace_older(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants to evict to make room for a new one. With a local store, returns `None`
-    /// if requests have used every variant since the last `None`: the new one is then not stored.
+    /// Returns the variants to evict to make room for a new one.
     ///
-    /// Before it returns `None`, it clears all use flags. The next new variant then evicts one that
-    /// no request has used since.
+    /// With a local store, returns `None` if the use flags of all variants are set: the new one is
+    /// then not stored. It also clears these flags, so that the next new variant evicts one that no
+    /// request has used since.
     ///
     /// With a local store, missing variants are evicted first, then unused ones by age. So variants
     /// of made-up field values evict each other, and not the ones in use. With other stores, the

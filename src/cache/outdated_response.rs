@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The handling of a stored response if the answer that should replace it is not stored.
 ///
 /// ```text
-/// answer not stored ─┬─ Forget ───────► remove the stored response
+/// answer not stored ─┬─ Remove ───────► remove the stored response
 ///                    ├─ Keep ─────────► keep it
 ///                    ├─ Confirm ──────► keep it, and send a request without unkeyed fields
 ///                    │    └─ an outer layer refused the answer ─► AwaitAnother
@@ -23,8 +23,9 @@ pub(crate) enum UnstoredAction {
     Remove,
     /// Keep it: an unkeyed field of the request may have caused the answer.
     Keep,
-    /// Keep it, and start a request without unkeyed fields, whose answer decides. If an outer layer
-    /// has refused the answer, an answer to another visitor decides.
+    /// Keep it, and start a request without unkeyed fields: the answer to that request decides. If
+    /// an outer layer has refused the first answer, no request is started, and an answer to another
+    /// visitor decides, as in [`AwaitAnother`](Self::AwaitAnother).
     ///
     /// The mutex makes this variant `Sync`, so that response bodies, which contain it, are `Sync`,
     /// too.

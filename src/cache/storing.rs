@@ -24,8 +24,8 @@ use std::time::Duration;
 ///           │                                     └─► superseded, invalidated, no place for the
 ///           │                                         variant, or store failure
 ///           ├─ not storable after all ───► give_up: hit-for-miss, handles the outdated response
-///           ├─ refused by an outer layer ► refused: handles the outdated response
-///           └─ cut short, no room ───────► not_stored: keeps the outdated response
+///           ├─ refused by an outer layer ► handle_refusal: handles the outdated response
+///           └─ cut short, no room ───────► record_not_stored: keeps the outdated response
 /// ```
 ///
 /// The `UnstoredAction` of the outdated response decides how it is handled. Each reason except a
@@ -188,7 +188,7 @@ impl PendingStore {
         };
         let remembered_key = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
-        // `within_limit` has counted a failure of the store.
+        // `await_counted` has counted a failure of the store.
         let why = match outcome {
             Ok(WriteOutcome::Stored) => None,
             Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),

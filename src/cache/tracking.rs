@@ -5,9 +5,9 @@
 //! Reads on that thread during the poll are recorded there. Without reads, nothing is allocated.
 //!
 //! ```text
-//!  slot of a thread:  Nobody ── enter ──► Nothing ── first read ──► Dependencies
-//!                       ▲                    │                           │
-//!                       └─────── leave: the outer slot is restored ──────┘
+//!  slot of a thread:  Untracked ── enter ──► Empty ── first read ──► Dependencies
+//!                         ▲                    │                          │
+//!                         └────── leave: the outer slot is restored ──────┘
 //! ```
 
 use crate::entry::{Dependencies, Dependency, Generation, Scope, StoredResponse, StoredValue};

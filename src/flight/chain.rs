@@ -15,8 +15,8 @@ thread_local! {
 /// The most leaders that a search for a cycle of waits visits.
 const MAX_LEADERS_VISITED: usize = 16;
 
-/// The most identical ancestors that a request may have: requests with the same key and the same
-/// fields.
+/// The maximum number of ancestors of a request that are identical to it: that have the same key
+/// and the same fields.
 const MAX_IDENTICAL: usize = 1;
 
 /// The most ancestors with the same key that a request may have. This limit ends loops that change

@@ -125,6 +125,7 @@ mod tests {
         assert_eq!(flights.len(), 0);
     }
 
+    /// The wait is [`Flight::wait_for_end`].
     #[tokio::test]
     async fn ended_waits_until_a_begun_flight_has_its_final_outcome() {
         let flights = Flights::new(10);

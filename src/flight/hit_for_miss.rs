@@ -45,7 +45,7 @@ impl Default for RecentKeys<HitForMissReason> {
 }
 
 impl<T: Copy> RecentKeys<T> {
-    /// Creates a memory that keeps each key for `lasting`.
+    /// Creates a memory that keeps each key for `ttl`.
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
         let keys = Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle);

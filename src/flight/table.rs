@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// A call of the service whose response other requests may wait for.
 ///
 /// ```text
-/// under way ─┬─► begun ─┬─► ended: Stored, Pass, Failed or Dangling
+/// under way ─┬─► begun ─┬─► ended: Stored, Unshared, Failed or Abandoned
 ///            └──────────┘
 /// ```
 ///

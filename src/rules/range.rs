@@ -18,8 +18,9 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// Limits against attacks (RFC 9110 section 14.2). With more ranges, more requested bytes than this
-/// multiple of the representation, or a longer field, the answer is the whole representation.
+/// Limits against attacks (RFC 9110 section 14.2). The answer is the whole representation if more
+/// than `MAX_RANGES` ranges are satisfiable, if these have more than `MAX_LENGTH_RATIO` times the
+/// bytes of the representation, or if the field has more than `MAX_FIELD_BYTES` bytes.
 const MAX_RANGES: usize = 32;
 const MAX_LENGTH_RATIO: u64 = 2;
 const MAX_FIELD_BYTES: usize = 4 << 10;

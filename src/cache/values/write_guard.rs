@@ -13,9 +13,9 @@ use crate::store::Strength;
 /// their dependents in the background.
 ///
 /// ```text
-/// changing() ──► guard ─┬─ done()    ──► invalidates dependents, and reports a failure
-///                       ├─ nothing() ──► invalidates nothing
-///                       └─ dropped   ──► invalidates dependents in the background
+/// guard_write() ──► guard ─┬─ finish() ──► invalidates dependents, and reports a failure
+///                          ├─ cancel() ──► invalidates nothing
+///                          └─ dropped  ──► invalidates dependents in the background
 /// ```
 pub(super) struct WriteGuard {
     cache: Cache,

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 pub(super) enum Cursor {
     /// Before the frame with this number.
     At(usize),
+    /// It was too slow. Its number is not reused before it has learned this.
     CutOff,
+    /// It was dropped, or has learned that it was cut off. The next reader may get its number.
     Gone,
 }
 

@@ -173,8 +173,8 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the recording stalls without further progress, or `None` if it has
-    /// no reservation in the memory budget.
+    /// Returns the time at which the recording stalls if no frame arrives and no reader gets one
+    /// until then, or `None` if it has no reservation in the memory budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.sink.is_some() || self.reservation.is_some();
         holds.then(|| self.last_progress.max(self.last_read) + STALL_TIMEOUT)

@@ -13,7 +13,8 @@ pub(super) struct Element {
     pub(super) host: Option<String>,
 }
 
-/// Stands for an element without a target, if a preceding element has one.
+/// Stands for an element that has neither `proto` nor `host`, if a preceding element has one of
+/// them.
 ///
 /// A handler may count the proxies that it trusts from the last element (RFC 7239 section 6.2), so
 /// elements keep their distance from the end.

@@ -39,8 +39,8 @@ pub(in crate::serve) struct FetchPlan {
     pub(in crate::serve) has_waited: bool,
     /// The stored response that the conditional request validates (RFC 9111 section 4.3.1).
     pub(in crate::serve) stale: Option<Arc<StoredResponse>>,
-    /// The stored entry. It answers the request if the service fails, and may be outdated if the
-    /// service answers.
+    /// The stored entry. It answers the request if the service fails. If the service answers, the
+    /// answer may show that the entry is outdated.
     pub(in crate::serve) stored: Option<StoredEntry>,
     /// The permit of a follower after repeated failures, held for the duration of the fetch. It
     /// limits how many followers call the service at a time.

@@ -67,7 +67,8 @@ impl Forecast {
     }
 
     /// Returns the expected status: `stored` with the TTL, or the reason why the last recording of
-    /// the key was not stored. A transient reason counts only if this recording has ended.
+    /// the key was not stored. A transient reason counts only once this recording has ended, since
+    /// the last recording is then this one, unless its admission is still held.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until =

@@ -41,7 +41,8 @@ pub(in crate::serve) struct OutgoingHead {
     rewrites_fields: bool,
     /// The `Cache-Control` that clients get.
     client_control: ClientCacheControl,
-    /// The response may be stored here, so `told` applies even if the response states no lifetime.
+    /// The response may be stored here, so the `max-age` of `client_control` applies even if the
+    /// response states no lifetime.
     is_stored: bool,
     /// The request is identified.
     identified: bool,

@@ -62,7 +62,7 @@ fn buckets(hash: u64) -> impl Iterator<Item = usize> {
 }
 
 impl ScopeGroup {
-    /// Raises the marks of a scope. The caller holds the lock `turn` of the table.
+    /// Raises the marks of a scope. The caller holds the `write_lock` of the namespace's table.
     pub(super) fn bump(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
         if let Some(marks) = self.exact.get_or_add(scope, hash, usage) {
             return marks.bump(strength, to);
@@ -92,7 +92,7 @@ impl ValuesWithDependents {
             || self.rows.get().is_some_and(|rows| buckets(hash).all(|at| is_in(rows, at)))
     }
 
-    /// Adds a value. The caller holds the lock `turn` of the table.
+    /// Adds a value. The caller holds the `write_lock` of the namespace's table.
     pub(super) fn add(&self, value: Scope, hash: u64, usage: &Usage) {
         if self.exact.get_or_add(value, hash, usage).is_some() {
             return;

@@ -52,7 +52,7 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
     }
 
     /// Returns the marks of a scope. An unknown scope is added if there is room; otherwise returns
-    /// `None`. The caller holds the lock `turn` of the
+    /// `None`. The caller holds the `write_lock` of the
     /// [`NamespaceTable`](super::table::NamespaceTable).
     pub(super) fn get_or_add(&self, scope: Scope, hash: u64, usage: &Usage) -> Option<&M> {
         let known = self.get(scope, hash);
