@@ -63,8 +63,8 @@ struct Inner {
     backoff: ExponentialBackoff,
     /// An open circuit lets no call through before this.
     open_until: Instant,
-    /// The number of the probe in progress. It tells this probe from one of an earlier half-open
-    /// time.
+    /// The number of the probe in progress. A late probe of an earlier half-open time has another
+    /// number.
     probe: Option<u64>,
     last_probe: u64,
 }
@@ -119,45 +119,47 @@ impl Breaker {
         }
         let may_probe = caller == Requester::Delivery || !has_undelivered;
         let mut inner = self.lock();
-        match inner.state {
+        let change = match inner.state {
             CircuitState::Closed => return Some(Permit { breaker: Arc::clone(self), probe: None }),
             CircuitState::Open if may_probe && Instant::now() >= inner.open_until => {
-                self.set(&mut inner, CircuitState::HalfOpen);
+                Some(self.set(&mut inner, CircuitState::HalfOpen))
             }
-            CircuitState::HalfOpen if may_probe && inner.probe.is_none() => {}
+            CircuitState::HalfOpen if may_probe && inner.probe.is_none() => None,
             CircuitState::Open | CircuitState::HalfOpen => return None,
-        }
+        };
         inner.last_probe += 1;
         inner.probe = Some(inner.last_probe);
-        Some(Permit { breaker: Arc::clone(self), probe: inner.probe })
+        let permit = Permit { breaker: Arc::clone(self), probe: inner.probe };
+        drop(inner);
+        report(change);
+        Some(permit)
     }
 
     /// Closes a half-open circuit whose store answers, once all invalidations are delivered.
     pub(super) fn close_if_half_open(&self) {
-        self.close(&mut self.lock());
+        let change = self.close(&mut self.lock());
+        report(change);
     }
 
-    fn close(&self, inner: &mut Inner) {
-        if inner.state == CircuitState::HalfOpen {
-            inner.window = Window::new(Instant::now());
-            inner.backoff = backoff();
-            self.set(inner, CircuitState::Closed);
+    fn close(&self, inner: &mut Inner) -> Option<CircuitState> {
+        if inner.state != CircuitState::HalfOpen {
+            return None;
         }
+        inner.window = Window::new(Instant::now());
+        inner.backoff = backoff();
+        Some(self.set(inner, CircuitState::Closed))
     }
 
-    fn set(&self, inner: &mut Inner, state: CircuitState) {
+    /// Changes the state, and returns it for [`report`].
+    fn set(&self, inner: &mut Inner, state: CircuitState) -> CircuitState {
         inner.state = state;
         self.state.store(state as u8, Ordering::Release);
-        match state {
-            CircuitState::Closed => warning!("store circuit closed"),
-            CircuitState::Open => warning!("store circuit opened"),
-            CircuitState::HalfOpen => warning!("store circuit half-open"),
-        }
+        state
     }
 
-    fn open(&self, inner: &mut Inner, now: Instant) {
+    fn open(&self, inner: &mut Inner, now: Instant) -> CircuitState {
         inner.open_until = now + inner.backoff.next().unwrap_or(MAX_BACKOFF);
-        self.set(inner, CircuitState::Open);
+        self.set(inner, CircuitState::Open)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -170,9 +172,10 @@ impl Permit {
     pub(super) fn succeeded(self, has_undelivered: bool) {
         let mut inner = self.breaker.lock();
         inner.window.count(Instant::now(), false);
-        if self.is_probing(&inner) && !has_undelivered {
-            self.breaker.close(&mut inner);
-        }
+        let closes = self.is_probing(&inner) && !has_undelivered;
+        let change = if closes { self.breaker.close(&mut inner) } else { None };
+        drop(inner);
+        report(change);
     }
 
     /// Ends the call, which the store failed or did not answer in time.
@@ -180,9 +183,10 @@ impl Permit {
         let now = Instant::now();
         let mut inner = self.breaker.lock();
         let opens = inner.window.count(now, true) && inner.state == CircuitState::Closed;
-        if opens || (self.is_probing(&inner) && inner.state == CircuitState::HalfOpen) {
-            self.breaker.open(&mut inner, now);
-        }
+        let reopens = self.is_probing(&inner) && inner.state == CircuitState::HalfOpen;
+        let change = (opens || reopens).then(|| self.breaker.open(&mut inner, now));
+        drop(inner);
+        report(change);
     }
 
     /// Returns `true` if the call is the probe of this half-open time.
@@ -200,6 +204,16 @@ impl Drop for Permit {
         if self.is_probing(&inner) {
             inner.probe = None;
         }
+    }
+}
+
+/// Emits the event of a change. Must be called without the lock: a subscriber is foreign code.
+fn report(change: Option<CircuitState>) {
+    match change {
+        Some(CircuitState::Closed) => warning!("store circuit closed"),
+        Some(CircuitState::Open) => warning!("store circuit opened"),
+        Some(CircuitState::HalfOpen) => warning!("store circuit half-open"),
+        None => {}
     }
 }
 

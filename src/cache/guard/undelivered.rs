@@ -99,7 +99,10 @@ impl Undelivered {
         self.is_any.store(true, Ordering::Release);
         if !table.namespaces.contains_key(namespace) {
             if table.namespaces.len() >= MAX_NAMESPACES {
-                if !std::mem::replace(&mut table.has_overflowed, true) {
+                let is_first = !std::mem::replace(&mut table.has_overflowed, true);
+                // A subscriber is foreign code, which runs under no lock.
+                drop(table);
+                if is_first {
                     warning!("too many namespaces wait for the store: this process uses no more entries");
                 }
                 return;

@@ -195,3 +195,33 @@ async fn delivery_does_not_close_an_open_circuit() {
     breaker.close_if_half_open();
     assert_eq!(breaker.state(), CircuitState::Open, "the back-off has not passed");
 }
+
+/// A subscriber that reads the state of the circuit in each event.
+#[cfg(feature = "tracing")]
+struct ReadsState(Arc<Breaker>, Arc<Mutex<Vec<CircuitState>>>);
+
+#[cfg(feature = "tracing")]
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for ReadsState {
+    fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        // A lock that the breaker still held would block this thread for ever.
+        let state = self.0.inner.try_lock().map(|inner| inner.state).expect("the lock is free");
+        self.1.lock().expect("not poisoned").push(state);
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test(start_paused = true)]
+async fn events_of_changes_are_emitted_without_the_lock() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let (breaker, seen) = (breaker(), Arc::new(Mutex::new(Vec::new())));
+    let reader = ReadsState(Arc::clone(&breaker), Arc::clone(&seen));
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(reader));
+    fail(&breaker, MIN_FAILURES);
+    advance(breaker.remaining_backoff()).await;
+    call(&breaker).failed();
+    advance(breaker.remaining_backoff()).await;
+    succeed(&breaker, 1);
+    use CircuitState::{Closed, HalfOpen, Open};
+    assert_eq!(*seen.lock().expect("not poisoned"), [Open, HalfOpen, Open, HalfOpen, Closed]);
+}
