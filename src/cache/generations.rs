@@ -4,8 +4,9 @@ use super::guard::Delivery;
 use super::handle::{Cache, CacheInner};
 use super::invalidation::Invalidation;
 use crate::cache::values::Name;
-use crate::entry::{Dependency, Generation, Scope, StoredResponse};
+use crate::entry::{Dependency, Entry, Generation, Scope, StoredResponse};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::key::KeyRef;
 use crate::store::{StoreFuture, Strength, Validity};
 use futures_util::FutureExt;
 use std::pin::pin;
@@ -140,6 +141,49 @@ impl Cache {
     fn check(&self, response: &StoredResponse) -> StoreFuture<Validity> {
         let head = response.head();
         self.0.generations.check(head.generation, &head.scopes, &head.dependencies)
+    }
+
+    /// Returns the entry under a key, and the generation that was read in the same round trip, if
+    /// the store reads both together.
+    ///
+    /// Returns no generation if an invalidation was undelivered before: if it is delivered between
+    /// the read and the check, neither the generation nor the queue shows it.
+    pub(crate) async fn find(
+        &self,
+        key: KeyRef<'_>,
+    ) -> Result<(Option<Entry>, Option<Generation>), StoreError> {
+        let had_undelivered = self.0.guard.has_undelivered();
+        let (entry, read) = self.await_counted(self.0.store.get_at(&self.0.namespace, key)).await?;
+        Ok((entry, read.filter(|_| !had_undelivered)))
+    }
+
+    /// Returns the validity of a response. `read` is the generation that was read with it.
+    pub(crate) async fn response_validity_at(
+        &self,
+        read: Option<Generation>,
+        response: &StoredResponse,
+    ) -> Result<Validity, StoreError> {
+        let head = response.head();
+        match read {
+            Some(read) => self.validity_at(read, head.generation, &head.scopes, &head.dependencies).await,
+            None => self.validity_of(response).await,
+        }
+    }
+
+    /// Returns the same as [`validity`](Self::validity), for an entry that [`find`](Self::find)
+    /// returned together with the generation `read`.
+    pub(crate) async fn validity_at(
+        &self,
+        read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> Result<Validity, StoreError> {
+        let check = self.0.generations.check_at(read, since, scopes, dependencies);
+        let stored = self.await_counted(check).await?;
+        // After the store's answer: an invalidation may have become undelivered meanwhile.
+        let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
+        Ok(Validity::worst([stored, undelivered].into_iter()))
     }
 
     pub(crate) async fn validity_of(&self, response: &StoredResponse) -> Result<Validity, StoreError> {

@@ -124,7 +124,7 @@ pub(super) fn classify<B: Body>(
         return Decision::Miss(Missed { facts, parts: inspected.parts, lookup: None });
     }
     let now = config.cache.clock().now();
-    let reuse = Reuse { config, request: request.headers, facts, now };
+    let reuse = Reuse { config, request: request.headers, facts, now, read: None };
     match plain_hit(reuse, buf.key()) {
         Some(stored) if reuse.needs_early_refresh(&stored) => {
             let lookup = Some(Lookup::Stale { stored, variant: None });
@@ -142,7 +142,7 @@ pub(super) fn classify<B: Body>(
 /// small stack frame.
 #[inline(never)]
 fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -> Decision {
-    let Reuse { config, request, facts, now } = reuse;
+    let Reuse { config, request, facts, now, .. } = reuse;
     match pin!(lookup(reuse, key)).now_or_never() {
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
         // The response to a HEAD has no body to store, so the request neither leads a flight nor

@@ -168,6 +168,21 @@ pub trait Generations: fmt::Debug + Send + Sync {
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity>;
 
+    /// Returns the same as [`check`](Self::check), for an entry that
+    /// [`Store::get_at`](super::Store::get_at) returned together with the generation `read`.
+    ///
+    /// An implementation that keeps a copy of the invalidations answers from the copy if it has
+    /// passed `read`. The default calls [`check`](Self::check).
+    fn check_at(
+        &self,
+        _read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        self.check(since, scopes, dependencies)
+    }
+
     /// Invalidates every older entry that has one of the scopes.
     ///
     /// [`Scope::EVERYTHING`] invalidates the whole namespace.

@@ -1,7 +1,7 @@
 //! The [`Store`] trait, and the argument types of its methods.
 
 use super::{Generations, StoreFuture};
-use crate::entry::Entry;
+use crate::entry::{Entry, Generation};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::KeyRef;
 use std::fmt;
@@ -182,6 +182,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// Keys are compared by their full bytes, not by a hash.
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>>;
+
+    /// Returns the entry under a key, and the generation of a namespace if both are read in one
+    /// round trip.
+    ///
+    /// The generation is the one that was current after the entry was read, for
+    /// [`Generations::check_at`]. Return `None` if it is behind one that this process has seen. The
+    /// default calls [`get`](Self::get) and returns no generation; the cache then calls
+    /// [`Generations::check`]. Implement both methods, or neither.
+    fn get_at(&self, _namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
+        match self.get(key).now() {
+            Ok(found) => StoreFuture::ready(found.map(|entry| (entry, None))),
+            Err(found) => StoreFuture::new(async move { Ok((found.await?, None)) }),
+        }
+    }
 
     /// Stores an entry and returns `true` if it was stored.
     ///

@@ -36,6 +36,16 @@ impl Generations for GuardedGenerations {
         self.guard.run(GuardedOperation::Lookup, || self.inner.check(since, scopes, dependencies))
     }
 
+    fn check_at(
+        &self,
+        read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        self.guard.run(GuardedOperation::Lookup, || self.inner.check_at(read, since, scopes, dependencies))
+    }
+
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         self.guard.run(GuardedOperation::Invalidation, || self.inner.advance(scopes, strength))
     }

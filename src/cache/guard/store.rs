@@ -1,7 +1,7 @@
 //! A store outside the process, behind its guard.
 
 use super::store_guard::{GuardedOperation, StoreGuard};
-use crate::entry::Entry;
+use crate::entry::{Entry, Generation};
 use crate::key::KeyRef;
 use crate::store::{Generations, InitialCounter, PutMode, Store, StoreFuture};
 use std::sync::Arc;
@@ -20,6 +20,10 @@ impl GuardedStore {
 impl Store for GuardedStore {
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get(key))
+    }
+
+    fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
+        self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get_at(namespace, key))
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {

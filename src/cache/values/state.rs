@@ -64,9 +64,9 @@ impl Cache {
         // Before and after the look-up: the removal may be delivered or become undelivered meanwhile.
         let was_removed = self.has_undelivered_removal(name);
         let key = self.value_key(name).await?;
-        let entry = self.await_counted(self.store().get(key.as_ref())).await?;
+        let (entry, read) = self.find(key.as_ref()).await?;
         let entry = entry.filter(|_| !was_removed && !self.has_undelivered_removal(name));
-        let state = self.state_of(entry.as_ref()).await?;
+        let state = self.state_at(read, entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
     }
 
@@ -79,18 +79,33 @@ impl Cache {
     }
 
     pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {
+        self.state_at(None, entry).await
+    }
+
+    /// Returns the state of an entry. `read` is the generation that was read with it.
+    async fn state_at(
+        &self,
+        read: Option<Generation>,
+        entry: Option<&Entry>,
+    ) -> Result<ValueState, StoreError> {
         match entry {
-            Some(Entry(EntryKind::Value(value))) => self.state_of_value(value).await,
+            Some(Entry(EntryKind::Value(value))) => self.state_of_value(read, value).await,
             Some(Entry(EntryKind::Counter(_))) => Ok(ValueState::Live),
             // Only this cache writes under these keys, and it writes only values and counters.
             Some(_) | None => Ok(ValueState::Missing),
         }
     }
 
-    async fn state_of_value(&self, value: &StoredValue) -> Result<ValueState, StoreError> {
-        let validity = match value.generation {
-            Some(since) => self.validity(since, &value.scopes, &value.dependencies).await?,
-            None => Validity::Valid,
+    async fn state_of_value(
+        &self,
+        read: Option<Generation>,
+        value: &StoredValue,
+    ) -> Result<ValueState, StoreError> {
+        let (scopes, dependencies) = (&value.scopes, &value.dependencies);
+        let validity = match (value.generation, read) {
+            (Some(since), Some(read)) => self.validity_at(read, since, scopes, dependencies).await?,
+            (Some(since), None) => self.validity(since, scopes, dependencies).await?,
+            (None, _) => Validity::Valid,
         };
         Ok(match validity {
             Validity::Invalid => ValueState::Invalidated,

@@ -267,7 +267,7 @@ async fn answers_request(
     arriving: bool,
 ) -> Result<bool, StoreUnavailable> {
     let now = state.config.cache.clock().now();
-    let reuse = Reuse { config: &state.config, request, facts: state.facts, now };
+    let reuse = Reuse { config: &state.config, request, facts: state.facts, now, read: None };
     let refusal = reuse.refusal(stored).await?;
     // Under `app`, a response that was made while this request waited counts as validated for it:
     // the collapsed requests are interchangeable. RFC 9111 section 5.2.2.4 has each of them

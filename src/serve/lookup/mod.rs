@@ -21,11 +21,11 @@ use std::sync::Arc;
 /// Looks up a request. Over a local store, the future is ready at its first poll.
 pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     let cache = &reuse.config.cache;
-    let index = match cache.await_counted(cache.store().get(key)).await {
-        Ok(Some(Entry(EntryKind::Response(response)))) => {
-            return reuse.evaluate(response, (key, None)).await;
+    let index = match cache.find(key).await {
+        Ok((Some(Entry(EntryKind::Response(response))), read)) => {
+            return Reuse { read, ..reuse }.evaluate(response, (key, None)).await;
         }
-        Ok(Some(Entry(EntryKind::Index(index)))) => index,
+        Ok((Some(Entry(EntryKind::Index(index))), _)) => index,
         Ok(_) => return Lookup::miss(ForwardReason::UriMiss, None),
         Err(_) => return Lookup::Bypass(Detail::StoreFailed),
     };
@@ -35,10 +35,10 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
         return Lookup::Bypass(Detail::KeyLength);
     }
     let variant = buf.key();
-    match cache.await_counted(cache.store().get(variant)).await {
-        Ok(Some(Entry(EntryKind::Response(response)))) => {
+    match cache.find(variant).await {
+        Ok((Some(Entry(EntryKind::Response(response))), read)) => {
             response.note_use();
-            reuse.evaluate(response, (variant, Some(variant))).await
+            Reuse { read, ..reuse }.evaluate(response, (variant, Some(variant))).await
         }
         Ok(_) => {
             let variant = Some(variant.to_key());
@@ -51,7 +51,7 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
 /// Looks up a request at the current time, e.g. after a wait.
 pub(super) async fn look_up(state: &RequestState, request: &HeaderMap) -> Lookup {
     let (config, now) = (&*state.config, state.config.cache.clock().now());
-    lookup(Reuse { config, request, facts: state.facts, now }, state.key.as_ref()).await
+    lookup(Reuse { config, request, facts: state.facts, now, read: None }, state.key.as_ref()).await
 }
 
 /// Returns the response of a plain hit: the store returns it without a wait and under the key of

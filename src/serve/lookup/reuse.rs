@@ -14,7 +14,7 @@ use crate::rules::stale::forbids_stale;
 use crate::serve::config::LayerConfig;
 use crate::serve::request::RequestFacts;
 use crate::status::Detail;
-use crate::store::Validity;
+use crate::store::{Generation, Validity};
 use http::{HeaderMap, Method};
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) request: &'a HeaderMap,
     pub(in crate::serve) facts: RequestFacts,
     pub(in crate::serve) now: Moment,
+    /// The generation that was read together with the stored response, if the store does so.
+    pub(in crate::serve) read: Option<Generation>,
 }
 
 impl Reuse<'_> {
@@ -90,7 +92,7 @@ impl Reuse<'_> {
         if refusal == Some(NotReusable::Fields) {
             return Ok(refusal);
         }
-        match self.config.cache.validity_of(response).await {
+        match self.config.cache.response_validity_at(self.read, response).await {
             Ok(Validity::Valid) => Ok(refusal),
             Ok(Validity::Stale) => Ok(Some(NotReusable::SoftlyInvalidated)),
             Ok(Validity::Invalid) => Ok(Some(NotReusable::Invalidated)),

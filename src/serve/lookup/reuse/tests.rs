@@ -103,7 +103,7 @@ impl SampleReuse {
 
     fn reuse(&self) -> Reuse<'_> {
         let (config, request, facts) = (&*self.config, &self.request, self.facts);
-        Reuse { config, request, facts, now: config.cache.clock().now() }
+        Reuse { config, request, facts, now: config.cache.clock().now(), read: None }
     }
 }
 
