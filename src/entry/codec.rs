@@ -7,7 +7,7 @@
 //!
 //! Numbers are little-endian. Any change of the format needs another version.
 
-use super::packing::{body_for_storage, pack};
+use super::packing::{body_for_storage, pack, with_first};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
 use super::wire::{EntryReader, Wire, Writer, record};
 use super::{
@@ -108,6 +108,17 @@ impl Entry {
         let payload = payload(body_for_storage(frame.into()).0).map_err(DecodeError::new)?;
         entry(&mut EntryReader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
     }
+
+    /// Decodes an entry that no store in memory will keep. Its header values and its body are
+    /// slices of `frame`, so nothing is copied.
+    #[cfg(feature = "redis")]
+    pub(crate) fn decode_slices(frame: Bytes, clock: &Clock) -> Option<Self> {
+        entry(&mut EntryReader::of_slices(payload(frame).ok()?, clock))
+    }
+
+    /// The first bytes of every frame that this version decodes.
+    #[cfg(feature = "redis")]
+    pub(crate) const FRAME_START: [u8; 4] = [MAGIC[0], MAGIC[1], MAGIC[2], VERSION];
 }
 
 /// Returns the bytes after the head of a frame, if length and checksum are right.
@@ -292,7 +303,10 @@ impl Wire for Head {
             return None;
         }
         // Untrusted lines may be in any order. A hit expects `Age` or `Date` first.
-        head.parts.headers = pack(&headers, &[], HeaderName::clone, &head.first_field());
+        head.parts.headers = match from.keeps_slices() {
+            true => with_first(&headers, &head.first_field()),
+            false => pack(&headers, &[], HeaderName::clone, &head.first_field()),
+        };
         Some(head)
     }
 }

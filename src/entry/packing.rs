@@ -35,6 +35,20 @@ pub(super) fn pack(
     without_spare_room(&copy)
 }
 
+/// Returns the same lines as [`pack`] without a copy of their values.
+pub(super) fn with_first(headers: &HeaderMap, first: &HeaderName) -> HeaderMap {
+    let zero = HeaderValue::from_static("0");
+    let was = headers.get(first).filter(|_| *first != AGE).unwrap_or(&zero);
+    let is_other = |name: &HeaderName| *name != AGE && name != first;
+    let mut ordered = HeaderMap::with_capacity((headers.keys_len() + 1 + SPARE_FIELDS).min(MAX_FIELDS));
+    ordered.insert(first.clone(), was.clone());
+    for (name, value) in headers.iter().filter(|(name, _)| is_other(name)) {
+        // A full header section is copied without the field.
+        let _ = ordered.try_append(name.clone(), value.clone());
+    }
+    ordered
+}
+
 /// Returns a copy that shares names and values. A clone of a header map has no room for further
 /// lines.
 pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {

@@ -29,17 +29,32 @@ pub(super) struct EntryReader {
     /// The number of bytes in the whole frame.
     length: usize,
     clocks: WallOffset,
+    keeps_slices: bool,
 }
 
 impl EntryReader {
     pub(super) fn new(bytes: Bytes, clock: &Clock) -> Self {
-        Self { length: bytes.len(), bytes, clocks: clock.wall_offset() }
+        Self { length: bytes.len(), bytes, clocks: clock.wall_offset(), keeps_slices: false }
+    }
+
+    /// Creates a reader of an entry whose parts may keep the whole frame in memory.
+    #[cfg(feature = "redis")]
+    pub(super) fn of_slices(bytes: Bytes, clock: &Clock) -> Self {
+        Self { keeps_slices: true, ..Self::new(bytes, clock) }
+    }
+
+    /// Returns `true` if header values and bodies stay slices of the frame.
+    pub(super) fn keeps_slices(&self) -> bool {
+        self.keeps_slices
     }
 
     /// Returns the remaining bytes. Copies them unless they are nearly all of the frame, since a
     /// slice keeps the whole frame in memory.
     pub(super) fn rest(&mut self) -> Bytes {
         let rest = std::mem::take(&mut self.bytes);
+        if self.keeps_slices {
+            return rest;
+        }
         if self.length - rest.len() > rest.len() / SPARE { Bytes::copy_from_slice(&rest) } else { rest }
     }
 

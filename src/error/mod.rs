@@ -5,10 +5,14 @@
 //! [`values`](crate::values): [`ValueError`] and [`ComputeError`](crate::values::ComputeError).
 
 mod cache_control;
+#[cfg(feature = "redis")]
+mod connect;
 mod decode;
 pub(crate) mod value;
 
 pub use cache_control::CacheControlError;
+#[cfg(feature = "redis")]
+pub use connect::{ConnectError, ConnectErrorKind};
 pub use decode::{DecodeError, DecodeErrorKind};
 pub(crate) use value::ValueError;
 

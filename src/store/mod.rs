@@ -1,7 +1,8 @@
 //! Storage backends: the [`Store`] trait, and the stores of this crate.
 //!
-//! [`MemoryStore`] keeps entries in the memory of this process. [`NullStore`] keeps nothing.
-//! Implement [`Store`] for a backend that several processes share.
+//! [`MemoryStore`] keeps entries in the memory of this process. `RedisStore` (feature `redis`) keeps
+//! them in Redis or Valkey. [`NullStore`] keeps nothing. Implement [`Store`] for another backend that several
+//! processes share.
 //!
 //! # Example
 //! ```
@@ -59,8 +60,12 @@ mod memory;
 mod null;
 mod placement;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod store_trait;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisStore, RedisStoreBuilder};
 pub use crate::entry::{Dependency, Entry, Generation, Scope};
 pub(crate) use crate::error::{StoreError, StoreErrorKind};
 pub use crate::key::cache_key::{CacheKey, KeyRef};

@@ -12,7 +12,7 @@ pub(super) const MAX_STAMPS: usize = 256;
 
 /// An incarnation, its counter, and the stamps of the last advances.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct History {
+pub(in crate::store) struct History {
     incarnation: u64,
     counter: u64,
     /// The stamps of the last advances, the newest last. The last one belongs to `counter`. There
@@ -26,52 +26,57 @@ impl History {
         Self { incarnation: first.incarnation(), counter: first.counter(), stamps: [first.stamp()].into() }
     }
 
-    pub(super) fn generation(&self) -> Generation {
+    pub(in crate::store) fn generation(&self) -> Generation {
         let stamp = self.stamps.back().copied().unwrap_or_default();
         Generation::new(self.incarnation, self.counter).with_stamp(stamp)
     }
 
-    /// Advances the counter and returns it.
+    /// Advances the counter with a random stamp, and returns it.
     pub(super) fn advance(&mut self) -> u64 {
+        self.advance_with(random() as u32)
+    }
+
+    /// Advances the counter with a stamp, and returns it.
+    pub(super) fn advance_with(&mut self, stamp: u32) -> u64 {
         if self.stamps.len() >= MAX_STAMPS {
             self.stamps.pop_front();
         }
-        self.stamps.push_back(random() as u32);
+        self.stamps.push_back(stamp);
         self.counter += 1;
         self.counter
     }
 
     /// Returns `true` if this history is of an older incarnation than a generation, or has not
     /// reached its counter.
-    pub(super) fn is_behind(&self, generation: Generation) -> bool {
+    pub(in crate::store) fn is_behind(&self, generation: Generation) -> bool {
         let own = (self.incarnation, self.counter);
         own.cmp(&(generation.incarnation(), generation.counter())) == Ordering::Less
     }
 
     /// Returns `true` if the kept stamp for the generation's counter differs from its stamp.
-    pub(super) fn contradicts(&self, generation: Generation) -> bool {
+    pub(in crate::store) fn contradicts(&self, generation: Generation) -> bool {
         let age = self.counter.checked_sub(generation.counter()).and_then(|age| usize::try_from(age).ok());
         let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));
         let stamp = at.and_then(|at| self.stamps.get(at));
         self.incarnation == generation.incarnation() && stamp.is_some_and(|own| *own != generation.stamp())
     }
 
-    pub(super) fn is_believable(&self) -> bool {
+    pub(in crate::store) fn is_believable(&self) -> bool {
         is_believable(self.incarnation)
     }
 
     /// Returns `true` if this history may have passed a generation, or is of a newer incarnation.
-    pub(super) fn follows(&self, generation: Generation) -> bool {
+    pub(in crate::store) fn follows(&self, generation: Generation) -> bool {
         !self.is_behind(generation) && !self.contradicts(generation)
     }
 
     /// Returns `true` if a generation is of this incarnation and this history may have passed it.
-    pub(super) fn contains(&self, generation: Generation) -> bool {
+    pub(in crate::store) fn contains(&self, generation: Generation) -> bool {
         self.incarnation == generation.incarnation() && self.follows(generation)
     }
 
     /// Returns `true` if one of two histories may have grown from the other.
-    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+    pub(in crate::store) fn agrees_with(&self, other: &Self) -> bool {
         let (earlier, later) = if self.is_behind(other.generation()) { (self, other) } else { (other, self) };
         !later.contradicts(earlier.generation())
     }

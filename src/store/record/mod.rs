@@ -6,8 +6,8 @@ mod table;
 mod wire;
 
 use self::changes::{Attempt, Changes};
-use self::history::History;
-use self::table::{Record, UnreadableRecord};
+pub(in crate::store) use self::history::History;
+pub(in crate::store) use self::table::{Record, UnreadableRecord};
 use super::incarnation::is_believable;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,

@@ -18,8 +18,8 @@ const BITS: u32 = 11;
 
 /// The invalidations of a namespace, as decoded from the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) history: History,
+pub(in crate::store) struct Record {
+    pub(in crate::store) history: History,
     /// The history of the previous incarnation, as far as it was known when this one began.
     previous: Option<History>,
     /// The stamp of the last hard invalidation of everything or of all values.
@@ -48,7 +48,7 @@ struct Bucket {
 
 /// The reason why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnreadableRecord {
+pub(in crate::store) enum UnreadableRecord {
     /// The bytes are damaged, or of an older version.
     Malformed,
     /// A later version of this crate has written the bytes.
@@ -71,12 +71,12 @@ impl RecordMarks {
 impl Record {
     /// Begins an incarnation that is later than `after`. `previous` is the history of the
     /// incarnation before it, as far as it is known.
-    pub(super) fn new(after: Option<u64>, previous: Option<History>) -> Self {
+    pub(in crate::store) fn new(after: Option<u64>, previous: Option<History>) -> Self {
         Self { previous, ..Self::starting_at(Generation::new(new_incarnation(after), 0)) }
     }
 
     /// Begins a record at a generation.
-    pub(super) fn starting_at(first: Generation) -> Self {
+    pub(in crate::store) fn starting_at(first: Generation) -> Self {
         Self::empty(History::new(first), 0, Secret(random(), random()))
     }
 
@@ -85,7 +85,7 @@ impl Record {
         Self { history, previous, cleared, secret, fixed, named, buckets }
     }
 
-    pub(super) fn generation(&self) -> Generation {
+    pub(in crate::store) fn generation(&self) -> Generation {
         self.history.generation()
     }
 
@@ -94,20 +94,32 @@ impl Record {
     ///
     /// The record may have gone back to the previous incarnation and then begun this one. It then
     /// lacks the advances in between.
-    pub(super) fn succeeds(&self, known: Generation) -> bool {
+    pub(in crate::store) fn succeeds(&self, known: Generation) -> bool {
         known.incarnation() >= self.generation().incarnation()
             || self.previous.as_ref().is_some_and(|previous| previous.contains(known))
     }
 
     /// Returns the generation of the last hard invalidation of everything or of all values.
-    pub(super) fn cleared(&self) -> Generation {
+    pub(in crate::store) fn cleared(&self) -> Generation {
         let incarnation = self.generation().incarnation();
         let counter = self.fixed[EVERYTHING].hard.max(self.fixed[VALUES].hard);
         Generation::new(incarnation, counter).with_stamp(self.cleared)
     }
 
-    pub(super) fn bump(&mut self, scopes: &[Scope], strength: Strength) {
+    pub(in crate::store) fn bump(&mut self, scopes: &[Scope], strength: Strength) {
         let to = self.history.advance();
+        self.mark(scopes, strength, to);
+    }
+
+    /// Repeats an advance of another process, which has this stamp.
+    #[cfg(feature = "redis")]
+    pub(in crate::store) fn repeat_bump(&mut self, stamp: u32, scopes: &[Scope], strength: Strength) {
+        let to = self.history.advance_with(stamp);
+        self.mark(scopes, strength, to);
+    }
+
+    /// Sets the marks of scopes to the counter of the last advance.
+    fn mark(&mut self, scopes: &[Scope], strength: Strength, to: u64) {
         let clears_values = |scope: &Scope| matches!(*scope, Scope::EVERYTHING | Scope::VALUES);
         if strength == Strength::Hard && scopes.iter().any(clears_values) {
             self.cleared = self.generation().stamp();
@@ -136,7 +148,7 @@ impl Record {
 
     /// Returns the state of an entry with this scope and generation. The entry is invalid unless
     /// the history contains the generation.
-    pub(super) fn validity_since(&self, scope: Scope, since: Generation) -> Validity {
+    pub(in crate::store) fn validity_since(&self, scope: Scope, since: Generation) -> Validity {
         if !self.history.contains(since) {
             return Validity::Invalid;
         }
@@ -157,18 +169,28 @@ impl Record {
     /// Records that a value has a dependent. The first dependent of a value advances the record.
     /// Otherwise no process would notice if the record went back to before the dependent.
     pub(super) fn depend(&mut self, value: Scope) {
-        match ScopeSlot::of(value) {
-            ScopeSlot::Rows { group } if !self.has_dependents(value) => {
-                self.bucket_numbers(value, group)
-                    .into_iter()
-                    .for_each(|at| self.bucket(at).has_dependents = true);
-                self.history.advance();
-            }
-            _ => {}
+        if !self.has_dependents(value) {
+            self.mark_dependent(value);
+            self.history.advance();
         }
     }
 
-    pub(super) fn has_dependents(&self, value: Scope) -> bool {
+    /// Repeats the advance by which another process recorded a dependent. It has this stamp.
+    #[cfg(feature = "redis")]
+    pub(in crate::store) fn repeat_depend(&mut self, stamp: u32, value: Scope) {
+        self.mark_dependent(value);
+        self.history.advance_with(stamp);
+    }
+
+    fn mark_dependent(&mut self, value: Scope) {
+        if let ScopeSlot::Rows { group } = ScopeSlot::of(value) {
+            for at in self.bucket_numbers(value, group) {
+                self.bucket(at).has_dependents = true;
+            }
+        }
+    }
+
+    pub(in crate::store) fn has_dependents(&self, value: Scope) -> bool {
         match ScopeSlot::of(value) {
             ScopeSlot::Rows { group } => self
                 .bucket_numbers(value, group)
@@ -204,7 +226,7 @@ impl Record {
         &mut self.buckets[at].1
     }
 
-    pub(super) fn encode(&self) -> Bytes {
+    pub(in crate::store) fn encode(&self) -> Bytes {
         let mut to = Vec::with_capacity(64 + 4 * MAX_STAMPS + 8 * self.buckets.len());
         to.push(VERSION);
         self.history.write(&mut to);
@@ -240,7 +262,7 @@ impl Record {
     }
 
     /// Decodes a record from untrusted bytes.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
+    pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
         match bytes.first() {
             Some(&version) if version > VERSION => Err(UnreadableRecord::Newer),
             _ => Self::read(bytes).ok_or(UnreadableRecord::Malformed),

@@ -1,0 +1,264 @@
+//! The builder of a [`RedisStore`].
+
+use super::connect::{Connector, Topology};
+use super::inner::RedisInner;
+use super::link::Link;
+use super::namespace::NamespaceRecords;
+use super::redis_store::RedisStore;
+use super::value::ValueFormat;
+use crate::clock::Clock;
+use crate::error::{ConnectError, ConnectErrorKind};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+const DEFAULT_PREFIX: &str = "trc";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// The longest TTL. The server counts milliseconds with 63 bits, and records expire later.
+const LONGEST_TTL: Duration = Duration::from_secs(3650 * 86_400);
+/// The size of the largest body that policies record by default, plus its head.
+const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
+/// The largest value that servers accept by default is 512 MiB.
+const MOST_BYTES: u64 = 256 << 20;
+/// A builder for a [`RedisStore`].
+///
+/// # Example
+/// ```no_run
+/// use std::time::Duration;
+/// use tower_response_cache::store::RedisStore;
+///
+/// # async fn example() -> Result<(), tower_response_cache::error::ConnectError> {
+/// let store = RedisStore::builder("redis://:secret@cache.example:6379/2")
+///     .prefix("shop")
+///     .timeout(Duration::from_millis(500))
+///     .build()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct RedisStoreBuilder {
+    topology: Topology,
+    prefix: String,
+    timeout: Duration,
+    max_ttl: Duration,
+    largest_entry: u64,
+    clock: Clock,
+    secrets: Vec<Vec<u8>>,
+    credentials: Option<(String, String)>,
+}
+
+impl RedisStore {
+    /// Connects to a server with the default options.
+    ///
+    /// # Errors
+    /// See [`RedisStoreBuilder::build`].
+    pub async fn connect(url: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::builder(url).build().await
+    }
+
+    /// Returns a builder for a server.
+    ///
+    /// The URL is `redis://[[user]:password@]host[:port][/database]`. With the feature
+    /// `redis-rustls`, the scheme `rediss` connects over TLS.
+    pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(Topology::Single(url.into()))
+    }
+
+    /// Returns a builder for a cluster, from the URLs of one or more of its servers.
+    ///
+    /// The store reads from primaries alone. An entry and the generation of its namespace are mostly
+    /// on different servers; a hit reads both at the same time.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use tower_response_cache::store::RedisStore;
+    ///
+    /// # async fn example() -> Result<(), tower_response_cache::error::ConnectError> {
+    /// let urls = ["redis://cache-1.example:6379", "redis://cache-2.example:6379"];
+    /// let store = RedisStore::cluster(urls).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(Topology::Cluster(urls.into_iter().map(Into::into).collect()))
+    }
+
+    /// Returns a builder for the primary of a service that sentinels watch, from the URLs of one or
+    /// more sentinels.
+    ///
+    /// After a fail-over, the store connects to the new primary. A primary copies its writes to its
+    /// replicas later, so a fail-over may undo the last invalidations.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use tower_response_cache::store::RedisStore;
+    ///
+    /// # async fn example() -> Result<(), tower_response_cache::error::ConnectError> {
+    /// let urls = ["redis://sentinel-1.example:26379", "redis://sentinel-2.example:26379"];
+    /// let store = RedisStore::sentinel(urls, "cache").credentials("", "secret").build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sentinel<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        service: impl Into<String>,
+    ) -> RedisStoreBuilder {
+        let urls = urls.into_iter().map(Into::into).collect();
+        RedisStoreBuilder::new(Topology::Sentinels { urls, service: service.into() })
+    }
+}
+
+impl RedisStoreBuilder {
+    fn new(topology: Topology) -> Self {
+        Self {
+            topology,
+            prefix: DEFAULT_PREFIX.into(),
+            timeout: DEFAULT_TIMEOUT,
+            max_ttl: DEFAULT_MAX_TTL,
+            largest_entry: DEFAULT_LARGEST_ENTRY,
+            clock: Clock::system(),
+            secrets: Vec::new(),
+            credentials: None,
+        }
+    }
+
+    /// Sets the user and the password at the primary that sentinels name. The URLs contain those at
+    /// the sentinels.
+    ///
+    /// An empty user is the default user. Other stores ignore this option.
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Sets the start of all keys in the server. Stores with different prefixes share nothing.
+    ///
+    /// The default is `trc`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets the most time that a connection attempt or an operation takes.
+    ///
+    /// The cache has its own, shorter limit
+    /// ([`CacheBuilder::store_timeout`](crate::cache::CacheBuilder::store_timeout)). This one ends
+    /// operations whose caller has no limit. The default is one second.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time to live of an entry, also of one without a TTL. It is at most ten
+    /// years.
+    ///
+    /// The default is 30 days.
+    pub fn max_ttl(mut self, ttl: Duration) -> Self {
+        self.max_ttl = ttl;
+        self
+    }
+
+    /// Sets the most bytes that one entry may take, at most 256 MiB.
+    ///
+    /// The default is 8 MiB + 64 KiB.
+    pub fn largest_entry(mut self, bytes: u64) -> Self {
+        self.largest_entry = bytes;
+        self
+    }
+
+    /// Sets the clock of the entries. It must be the clock of the cache. The default is the
+    /// system's.
+    ///
+    /// The server has its own clock, which decides when entries expire.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Authenticates entries by a secret that all processes share, with HMAC-SHA-256 over key and
+    /// entry.
+    ///
+    /// Entries that were changed, or that another program has written, are absent. To replace a
+    /// secret, call this method twice in each process: first the new secret, which signs, then the
+    /// old one, which is still accepted. A process that has only the old secret does not find the
+    /// entries of the others. Without this method, entries with a code are absent.
+    ///
+    /// # Security
+    /// A program that can write to the server can still bring back an older entry of the same key,
+    /// remove entries, or undo invalidations. It cannot invent an entry, or move one to another key.
+    pub fn authenticate(mut self, secret: impl Into<Vec<u8>>) -> Self {
+        self.secrets.push(secret.into());
+        self
+    }
+
+    /// Connects to the server and builds the store.
+    ///
+    /// Call it within a tokio runtime, which then runs the connection. If the connection is lost
+    /// later, the store reconnects by itself.
+    ///
+    /// # Errors
+    /// Fails if an option or the URL is invalid, if the server cannot be reached or refuses the
+    /// credentials, or if it is no server of a sufficient version. The error contains the message of
+    /// the server, never the password.
+    pub async fn build(self) -> Result<RedisStore, ConnectError> {
+        self.validate()?;
+        let runtime = Handle::try_current()
+            .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "there is no tokio runtime"))?;
+        let connector =
+            Connector { topology: self.topology, timeout: self.timeout, credentials: self.credentials };
+        let connection = connector.connect().await?;
+        let secret = |secret: &Vec<u8>| {
+            Hmac::<Sha256>::new_from_slice(secret)
+                .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "the secret is unusable"))
+        };
+        let secrets = self.secrets.iter().map(secret).collect::<Result<_, _>>()?;
+        Ok(RedisStore(Arc::new(RedisInner {
+            link: Link::new(connection, self.timeout, runtime),
+            format: ValueFormat { clock: self.clock, secrets },
+            prefix: self.prefix,
+            max_ttl: self.max_ttl,
+            largest_entry: self.largest_entry,
+            namespaces: NamespaceRecords::new(),
+        })))
+    }
+
+    fn validate(&self) -> Result<(), ConnectError> {
+        let millisecond = Duration::from_millis(1);
+        let invalid = match self {
+            Self { timeout, .. } if *timeout < millisecond => "the time limit is too short",
+            Self { topology: Topology::Cluster(urls) | Topology::Sentinels { urls, .. }, .. }
+                if urls.is_empty() =>
+            {
+                "there is no URL"
+            }
+            Self { max_ttl, .. } if *max_ttl < millisecond => "the longest TTL is too short",
+            Self { max_ttl, .. } if *max_ttl > LONGEST_TTL => "the longest TTL is over ten years",
+            Self { largest_entry: 0, .. } => "the largest entry has no bytes",
+            Self { largest_entry, .. } if *largest_entry > MOST_BYTES => "the largest entry is over 256 MiB",
+            Self { secrets, .. } if secrets.iter().any(|secret| secret.len() < 16) => {
+                "a secret is shorter than 16 bytes"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConnectError::new(ConnectErrorKind::InvalidOption, invalid))
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    /// Writes neither URLs, which may contain a password, nor credentials and secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStoreBuilder")
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .field("max_ttl", &self.max_ttl)
+            .field("largest_entry", &self.largest_entry)
+            .field("secrets", &self.secrets.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! Connections to a single server, to the primary of sentinels, and to a cluster.
+
+use super::link::ServerConnection;
+use super::reconnect::{PrimaryConnection, PrimarySource};
+use crate::error::{ConnectError, ConnectErrorKind};
+use redis::aio::ConnectionLike;
+use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::SentinelNodeConnectionInfo;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, RedisConnectionInfo, RedisError, TlsMode, Value,
+};
+use std::time::Duration;
+
+/// The servers to connect to.
+#[derive(Clone)]
+pub(super) enum Topology {
+    Single(String),
+    Sentinels { urls: Vec<String>, service: String },
+    Cluster(Vec<String>),
+}
+
+/// The options of a connection.
+pub(super) struct Connector {
+    pub(super) topology: Topology,
+    pub(super) timeout: Duration,
+    /// The user and the password of the primary that sentinels name.
+    pub(super) credentials: Option<(String, String)>,
+}
+
+/// The most commands that wait for the connection's writer. Further ones wait before it.
+const PIPELINE: usize = 1024;
+/// The most commands without a reply.
+const IN_FLIGHT: usize = 4096;
+/// The attempts of a command in a cluster whose slots move, after the first one.
+const CLUSTER_RETRIES: u32 = 3;
+/// The wait before such an attempt, in milliseconds.
+const CLUSTER_WAIT: (u64, u64) = (20, 200);
+/// The least time after which the system ends a connection whose data is not acknowledged.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+
+/// Verifies that the server runs scripts with flags.
+const PROBE: &str = "#!lua flags=allow-oom,no-writes\nreturn 1";
+
+impl Connector {
+    /// Connects, and verifies that the server is suitable.
+    pub(super) async fn connect(&self) -> Result<ServerConnection, ConnectError> {
+        let source = match &self.topology {
+            Topology::Cluster(urls) => {
+                return self.connect_cluster(urls).await.map(ServerConnection::Cluster);
+            }
+            Topology::Single(url) => {
+                PrimarySource::Server(Client::open(self.info(url)?).map_err(|error| connect_error(&error))?)
+            }
+            Topology::Sentinels { urls, service } => {
+                let (sentinels, service) = (self.infos(urls)?, service.clone());
+                let primary = self.primary(sentinels.iter().any(is_tls));
+                PrimarySource::Sentinels { sentinels, service, primary }
+            }
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(PIPELINE)
+            .set_concurrency_limit(IN_FLIGHT);
+        let is_tls = match &source {
+            PrimarySource::Server(client) => is_tls(client.get_connection_info()),
+            PrimarySource::Sentinels { sentinels, .. } => sentinels.iter().any(is_tls),
+        };
+        let connection = PrimaryConnection::new(source, config, self.timeout);
+        let first = connection.run(|first| std::future::ready(Ok(first)), |_| false).await;
+        probe(first.map_err(|error| connect_error_of(&error, is_tls))?).await?;
+        Ok(ServerConnection::Primary(connection))
+    }
+
+    async fn connect_cluster(&self, urls: &[String]) -> Result<ClusterConnection, ConnectError> {
+        let infos = self.infos(urls)?;
+        let is_tls = infos.iter().any(is_tls);
+        let client = redis::cluster::ClusterClient::builder(infos)
+            .connection_timeout(self.timeout)
+            .response_timeout(self.timeout)
+            .retries(CLUSTER_RETRIES)
+            .min_retry_wait(CLUSTER_WAIT.0)
+            .max_retry_wait(CLUSTER_WAIT.1)
+            .connection_concurrency_limit(IN_FLIGHT)
+            .use_protocol(ProtocolVersion::RESP3)
+            .tcp_settings(self.tcp_settings())
+            .build()
+            .map_err(|error| connect_error(&error))?;
+        let connected = client.get_async_connection().await;
+        let connection = connected.map_err(|error| connect_error_of(&error, is_tls))?;
+        probe(connection.clone()).await?;
+        Ok(connection)
+    }
+
+    fn infos(&self, urls: &[String]) -> Result<Vec<ConnectionInfo>, ConnectError> {
+        urls.iter().map(|url| self.info(url)).collect()
+    }
+
+    fn info(&self, url: &str) -> Result<ConnectionInfo, ConnectError> {
+        // The client's message may quote the URL, which may contain the password.
+        let invalid = |_| ConnectError::new(ConnectErrorKind::InvalidUrl, "expected redis://host:port");
+        let info = url.into_connection_info().map_err(invalid)?;
+        if is_tls(&info) {
+            prepare_tls()?;
+        }
+        // With this protocol, the client notices at once that the server closes the connection.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(info.set_redis_settings(settings).set_tcp_settings(self.tcp_settings()))
+    }
+
+    fn tcp_settings(&self) -> TcpSettings {
+        let settings = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let settings = settings.set_user_timeout(self.timeout.max(UNACKNOWLEDGED));
+        settings
+    }
+
+    /// Returns the options of a connection to the primary that sentinels name.
+    fn primary(&self, is_tls: bool) -> SentinelNodeConnectionInfo {
+        let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+        if let Some((user, password)) = &self.credentials {
+            settings = settings.set_password(password);
+            if !user.is_empty() {
+                settings = settings.set_username(user);
+            }
+        }
+        let primary = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(settings)
+            .set_tcp_settings(self.tcp_settings());
+        if is_tls { primary.set_tls_mode(TlsMode::Secure) } else { primary }
+    }
+}
+
+fn is_tls(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+/// Selects the implementation of cryptography, unless the application has selected one.
+#[cfg(feature = "redis-rustls")]
+fn prepare_tls() -> Result<(), ConnectError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // It fails if another thread has just selected one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "redis-rustls"))]
+fn prepare_tls() -> Result<(), ConnectError> {
+    let message = "enable the feature redis-rustls of tower-response-cache";
+    Err(ConnectError::new(ConnectErrorKind::Tls, message))
+}
+
+async fn probe(mut connection: impl ConnectionLike) -> Result<(), ConnectError> {
+    let mut command = redis::cmd("EVAL");
+    command.arg(PROBE).arg(1).arg("tower-response-cache");
+    let reply = connection.req_packed_command(&command).await;
+    reply.and_then(Value::extract_error).map_err(|error| connect_error(&error)).map(drop)
+}
+
+/// Returns the error of a connection attempt that may have failed by TLS.
+fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
+    match connect_error(error) {
+        error if is_tls && error.kind() == ConnectErrorKind::Unreachable => {
+            error.with_kind(ConnectErrorKind::Tls)
+        }
+        error => error,
+    }
+}
+
+/// Returns the error of a connection attempt, with the message of the server.
+fn connect_error(error: &RedisError) -> ConnectError {
+    let kind = match error.kind() {
+        ErrorKind::Io => ConnectErrorKind::Unreachable,
+        ErrorKind::AuthenticationFailed => ConnectErrorKind::Refused,
+        ErrorKind::InvalidClientConfig => ConnectErrorKind::InvalidUrl,
+        _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => ConnectErrorKind::Refused,
+        _ => ConnectErrorKind::Unsuitable,
+    };
+    ConnectError::new(kind, error.to_string())
+}

@@ -1,0 +1,145 @@
+//! Invalidations in the server, and the copy that each process keeps.
+
+use super::record_client::{Appended, RecordClient, TRIES, is_credible};
+use super::record_reply::AdvanceKind;
+use crate::store::record::Record;
+use crate::store::{
+    Dependency, Generation, Generations, Scope, StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
+};
+use std::fmt;
+
+/// The invalidations of a namespace.
+///
+/// A check reads the record, unless it knows a generation that was read for its request: then the
+/// copy of this process answers, if it has passed that generation.
+#[derive(Clone)]
+pub(super) struct RedisGenerations(pub(super) RecordClient);
+
+/// The most scopes of one advance. More scopes are several advances.
+const MOST_SCOPES: usize = 8192;
+
+impl RedisGenerations {
+    /// Returns the state of an entry by a record, or `None` if the record may lack an invalidation
+    /// that the entry has passed.
+    fn state_by(record: &Record, all: &[(Scope, Generation)]) -> Option<Validity> {
+        let is_passed =
+            |(_, since): &(Scope, Generation)| !is_credible(since) || record.history.follows(*since);
+        let states = || all.iter().map(|(scope, since)| record.validity_since(*scope, *since));
+        all.iter().all(is_passed).then(|| Validity::worst(states()))
+    }
+
+    /// Returns the state of an entry by the copy of this process, if the copy has passed `read`.
+    fn state_now(&self, read: Generation, all: &[(Scope, Generation)]) -> Option<Validity> {
+        let known = self.0.namespace.known().filter(|known| known.history.contains(read))?;
+        Self::state_by(&known, all)
+    }
+
+    async fn check_all(&self, all: &[(Scope, Generation)]) -> Result<Validity, StoreError> {
+        // The record is read after the entry. It has passed the entry's generations, unless it went
+        // back.
+        let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
+        passed.dedup();
+        let record = self.0.read(&passed).await?;
+        Ok(Validity::worst(all.iter().map(|(scope, since)| record.validity_since(*scope, *since))))
+    }
+}
+
+/// Returns the scopes to check, each with the generation that it is checked against.
+fn scopes_to_check(
+    since: Generation,
+    scopes: &[Scope],
+    dependencies: &[Dependency],
+) -> Vec<(Scope, Generation)> {
+    let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|scope| (*scope, since));
+    let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
+    own.chain(others).collect()
+}
+
+impl Generations for RedisGenerations {
+    fn current(&self) -> StoreFuture<Generation> {
+        let this = self.clone();
+        self.0.inner.link.run(async move { Ok(this.0.read(&[]).await?.generation()) })
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        let this = self.clone();
+        self.0.inner.link.run(async move { Ok(this.0.read(&[]).await?.cleared()) })
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let (this, all) = (self.clone(), scopes_to_check(since, scopes, dependencies));
+        self.0.inner.link.run(async move { this.check_all(&all).await })
+    }
+
+    fn check_at(
+        &self,
+        read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let all = scopes_to_check(since, scopes, dependencies);
+        if let Some(state) = self.state_now(read, &all) {
+            return StoreFuture::ready(Ok(state));
+        }
+        let this = self.clone();
+        self.0.inner.link.run(async move {
+            this.0.refresh().await?;
+            match this.state_now(read, &all) {
+                Some(state) => Ok(state),
+                None => this.check_all(&all).await,
+            }
+        })
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        let (this, scopes) = (self.clone(), scopes.to_vec());
+        self.0.inner.link.run(async move {
+            for scopes in scopes.chunks(MOST_SCOPES) {
+                this.0.append(AdvanceKind::of(strength), scopes, |_| {}).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        let this = self.clone();
+        self.0.inner.link.run(async move {
+            for _ in 0..TRIES {
+                let record = this.0.read(&[]).await?;
+                if record.has_dependents(value) {
+                    return Ok(record.generation());
+                }
+                this.0.append(AdvanceKind::Depend, &[value], |_| {}).await?;
+            }
+            Err(StoreError::new(StoreErrorKind::Contended))
+        })
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        let this = self.clone();
+        self.0.inner.link.run(async move {
+            // Read after the write: a dependent that is not recorded yet reads the new value.
+            if !this.0.read(&[]).await?.has_dependents(value) {
+                return Ok(Some(since));
+            }
+            let mut is_sole = false;
+            let before = |record: &Record| is_sole = record.validity_since(value, since) != Validity::Invalid;
+            match this.0.append(AdvanceKind::Hard, &[value], before).await? {
+                Appended::To(record) => Ok(is_sole.then(|| record.generation())),
+                Appended::Lost => Ok(Some(since)),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for RedisGenerations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisGenerations").finish_non_exhaustive()
+    }
+}

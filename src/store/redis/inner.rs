@@ -1,0 +1,97 @@
+//! The state that all handles of a store share.
+
+use super::link::{Link, is_wrong_type, store_error};
+use super::namespace::{NamespaceRecord, NamespaceRecords};
+use super::script::{REMOVE_UNREADABLE, ScriptCall, ServerScript};
+use super::value::{KeySlot, ValueFormat, name};
+use crate::entry::Entry;
+use crate::key::KeyRef;
+use crate::store::StoreError;
+use redis::{Cmd, RedisResult, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The state of a [`RedisStore`](super::RedisStore).
+pub(super) struct RedisInner {
+    pub(super) link: Link,
+    pub(super) format: ValueFormat,
+    pub(super) prefix: String,
+    pub(super) max_ttl: Duration,
+    pub(super) largest_entry: u64,
+    pub(super) namespaces: NamespaceRecords,
+}
+
+/// The least length of a key and a value that a script reads: kind, stamp, start of the frame.
+const READ_BY_SCRIPTS: usize = 1 + 16 + 4;
+
+impl RedisInner {
+    pub(super) fn slot(&self, key: KeyRef<'_>) -> KeySlot {
+        KeySlot::new(&self.prefix, key)
+    }
+
+    /// Returns the known record of a namespace.
+    pub(super) fn namespace(&self, namespace: &str) -> Arc<NamespaceRecord> {
+        self.namespaces.get(namespace, || name(&self.prefix, "g", namespace.as_bytes()))
+    }
+
+    /// Returns the time to live of a record in milliseconds. It is longer than every TTL of an entry.
+    pub(super) fn record_ttl(&self) -> u64 {
+        2 * self.millis(None)
+    }
+
+    /// Returns a time to live in milliseconds, at least one unless it is zero. Everything expires.
+    pub(super) fn millis(&self, ttl: Option<Duration>) -> u64 {
+        let ttl = ttl.map_or(self.max_ttl, |ttl| ttl.min(self.max_ttl));
+        u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the command that reads the value of a key.
+    pub(super) fn get(slot: &KeySlot) -> Cmd {
+        let mut command = redis::cmd("GET");
+        command.arg(&slot.name);
+        command
+    }
+
+    /// Decodes the reply to [`get`](Self::get). Values that cannot be decoded are absent.
+    pub(super) fn found(
+        &self,
+        slot: &KeySlot,
+        reply: RedisResult<Value>,
+    ) -> Result<Option<Entry>, StoreError> {
+        match reply {
+            Ok(Value::BulkString(value)) => Ok(self.format.open(slot, value)),
+            Ok(_) => Ok(None),
+            Err(error) if is_wrong_type(&error) => Ok(None),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// Returns the call of a script for an entry.
+    pub(super) fn call(
+        &self,
+        script: &'static ServerScript,
+        slot: &KeySlot,
+        others: impl IntoIterator<Item = Vec<u8>>,
+    ) -> ScriptCall {
+        let mut arguments = vec![slot.start.clone(), vec![self.format.kind()], Entry::FRAME_START.to_vec()];
+        arguments.extend(others);
+        ScriptCall { script, key: slot.name.clone(), arguments }
+    }
+
+    /// Removes a value that the server takes for an entry, but that cannot be decoded. Returns
+    /// `true` if there was one.
+    pub(super) async fn remove_unreadable(&self, slot: &KeySlot) -> Result<bool, StoreError> {
+        let reply = self.link.send(&Self::get(slot)).await.map_err(store_error)?;
+        let Value::BulkString(value) = reply else {
+            // It has expired or was removed.
+            return Ok(true);
+        };
+        let start = value[..value.len().min(slot.start.len() + READ_BY_SCRIPTS)].to_vec();
+        if self.format.open(slot, value).is_some() {
+            return Ok(false);
+        }
+        let call = self.call(&REMOVE_UNREADABLE, slot, [start]);
+        self.link.call(&call).await.map_err(store_error)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,155 @@
+//! The connection to the server: commands, their time limit, and their errors.
+
+use super::reconnect::{PrimaryConnection, is_no_primary};
+use super::script::ScriptCall;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::StoreFuture;
+use futures_util::future::join_all;
+use pin_project_lite::pin_project;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// A connection to a single server, or to the primaries of a cluster.
+#[derive(Clone)]
+pub(super) enum ServerConnection {
+    Primary(PrimaryConnection),
+    Cluster(ClusterConnection),
+}
+
+/// A connection to the server, which all operations share. It reconnects by itself.
+pub(super) struct Link {
+    connection: ServerConnection,
+    /// The time for an operation, including a new connection.
+    timeout: Duration,
+    /// The runtime of the connection.
+    runtime: Handle,
+}
+
+impl Link {
+    pub(super) fn new(connection: ServerConnection, timeout: Duration, runtime: Handle) -> Self {
+        Self { connection, timeout, runtime }
+    }
+
+    /// Returns a future that runs within the connection's runtime on any executor.
+    pub(super) fn run<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> StoreFuture<T> {
+        StoreFuture::new(WithinRuntime { runtime: self.runtime.clone(), work })
+    }
+
+    /// Sends a command and returns its reply.
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        let reply = match self.connection.clone() {
+            ServerConnection::Primary(primary) => {
+                let send =
+                    |mut one: MultiplexedConnection| async move { one.req_packed_command(command).await };
+                self.within_limit(primary.run(send, is_no_primary)).await
+            }
+            ServerConnection::Cluster(mut all) => self.within_limit(all.req_packed_command(command)).await,
+        };
+        reply?.extract_error()
+    }
+
+    /// Sends several commands in one round trip, and returns their replies in order.
+    ///
+    /// A single server runs them in order. In a cluster, each goes to the primary of its key, at the
+    /// same time.
+    pub(super) async fn send_all(&self, commands: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let primary = match &self.connection {
+            ServerConnection::Primary(primary) => primary,
+            ServerConnection::Cluster(_) => {
+                return Ok(join_all(commands.iter().map(|command| self.send(command))).await);
+            }
+        };
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        pipeline.ignore_errors();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let pipeline = &pipeline;
+        let send = |mut one: MultiplexedConnection| async move { pipeline.query_async(&mut one).await };
+        let is_refused = |replies: &Vec<Value>| replies.iter().any(is_no_primary);
+        let replies = self.within_limit(primary.run(send, is_refused)).await?;
+        Ok(replies.into_iter().map(Value::extract_error).collect())
+    }
+
+    /// Calls a script. A server that does not know it gets its code.
+    pub(super) async fn call(&self, call: &ScriptCall) -> RedisResult<Value> {
+        match self.send(&call.by_digest()).await {
+            Err(error) if is_unknown_script(&error) => self.send(&call.by_code()).await,
+            reply => reply,
+        }
+    }
+
+    /// Calls scripts in one round trip. Scripts that the server did not know take another one.
+    pub(super) async fn call_all(&self, calls: &[ScriptCall]) -> RedisResult<Vec<RedisResult<Value>>> {
+        let mut replies = self.send_all(calls.iter().map(ScriptCall::by_digest).collect()).await?;
+        let is_unknown = |reply: &RedisResult<Value>| reply.as_ref().is_err_and(is_unknown_script);
+        let unknown: Vec<_> = (0..replies.len()).filter(|at| is_unknown(&replies[*at])).collect();
+        let again = unknown.iter().filter_map(|at| calls.get(*at)).map(ScriptCall::by_code).collect();
+        for (at, reply) in unknown.iter().zip(self.send_all(again).await?) {
+            replies[*at] = reply;
+        }
+        Ok(replies)
+    }
+
+    async fn within_limit<T>(&self, work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+}
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Returns `true` if the key holds another type of value. It is then as good as absent.
+pub(super) fn is_wrong_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
+}
+
+/// Returns the error of an operation that the server did not perform.
+pub(super) fn store_error(error: RedisError) -> StoreError {
+    let kind = match error.is_timeout() {
+        true => StoreErrorKind::TimedOut,
+        false => StoreErrorKind::Unavailable,
+    };
+    StoreError::new(kind).with_source(error)
+}
+
+/// Returns the error for a reply of a type that the command never has.
+pub(super) fn unexpected_reply() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable)
+        .with_source(std::io::Error::new(std::io::ErrorKind::InvalidData, "unexpected reply of the server"))
+}
+
+pin_project! {
+    /// A future that is polled within a runtime.
+    struct WithinRuntime<F> {
+        runtime: Handle,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Future for WithinRuntime<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _within = this.runtime.enter();
+        this.work.poll(cx)
+    }
+}

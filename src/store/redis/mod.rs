@@ -1,0 +1,18 @@
+//! A store in Redis or Valkey, and the invalidations in it.
+
+mod builder;
+mod connect;
+mod generations;
+mod inner;
+mod link;
+mod namespace;
+mod operations;
+mod reconnect;
+mod record_client;
+mod record_reply;
+mod redis_store;
+mod script;
+mod value;
+
+pub use builder::RedisStoreBuilder;
+pub use redis_store::RedisStore;

@@ -1,0 +1,169 @@
+//! The operations on entries, as commands and scripts.
+
+use super::inner::RedisInner;
+use super::link::{store_error, unexpected_reply};
+use super::script::{COMPARE_AND_SET, INCREMENT, ScriptCall};
+use super::value::KeySlot;
+use crate::entry::Entry;
+use crate::store::{InitialCounter, StoreError, StoreErrorKind};
+use redis::{Cmd, RedisResult, Value};
+use std::time::Duration;
+
+/// The most attempts to replace a value that cannot be decoded.
+const TRIES: usize = 4;
+/// The most attempts to add to an authenticated counter.
+const INCREMENT_TRIES: usize = 256;
+
+impl RedisInner {
+    /// Returns `true` if an entry exceeds the limit.
+    pub(super) fn is_too_large(&self, slot: &KeySlot, entry: &Entry) -> bool {
+        entry.weight() + slot.start.len() as u64 > self.largest_entry
+    }
+
+    /// Returns the command that stores an entry unconditionally, or removes the old one. The reply to
+    /// the first is `OK`.
+    fn set(&self, slot: &KeySlot, entry: &Entry, ttl: Option<Duration>) -> Cmd {
+        if ttl == Some(Duration::ZERO) || self.is_too_large(slot, entry) {
+            return Self::delete(slot);
+        }
+        let mut command = redis::cmd("SET");
+        command.arg(&slot.name).arg(self.format.seal(slot, entry)).arg("PX").arg(self.millis(ttl));
+        command
+    }
+
+    fn delete(slot: &KeySlot) -> Cmd {
+        let mut command = redis::cmd("DEL");
+        command.arg(&slot.name);
+        command
+    }
+
+    /// Stores several entries. An old entry does not outlive a put that the server refuses.
+    pub(super) async fn put_all(
+        &self,
+        entries: Vec<(KeySlot, Entry, Option<Duration>)>,
+    ) -> Result<Vec<bool>, StoreError> {
+        let commands = entries.iter().map(|(slot, entry, ttl)| self.set(slot, entry, *ttl)).collect();
+        let replies = self.link.send_all(commands).await.map_err(store_error)?;
+        let refused = entries.iter().zip(&replies).filter(|(_, reply)| reply.is_err());
+        let removals: Vec<_> = refused.map(|((slot, ..), _)| Self::delete(slot)).collect();
+        for removed in self.link.send_all(removals).await.map_err(store_error)? {
+            removed.map_err(store_error)?;
+        }
+        let replies: RedisResult<Vec<_>> = replies.into_iter().collect();
+        Ok(replies.map_err(store_error)?.into_iter().map(|reply| reply == Value::Okay).collect())
+    }
+
+    /// Calls a script that fails if an entry is present. An entry that cannot be decoded does not
+    /// count.
+    pub(super) async fn unless_present(&self, slot: &KeySlot, call: ScriptCall) -> Result<bool, StoreError> {
+        for _ in 0..TRIES {
+            if is_done(self.link.call(&call).await)? {
+                return Ok(true);
+            }
+            if !self.remove_unreadable(slot).await? {
+                return Ok(false);
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    pub(super) async fn compare_and_set(
+        &self,
+        slot: &KeySlot,
+        expected: Option<&Entry>,
+        new: &Entry,
+        ttl: Option<Duration>,
+    ) -> Result<bool, StoreError> {
+        let millis = match self.is_too_large(slot, new) {
+            true => 0,
+            false => self.millis(ttl),
+        };
+        let value = if millis == 0 { Vec::new() } else { self.format.seal(slot, new) };
+        let stamp = expected.map(|expected| self.format.stamp(expected)).unwrap_or_default();
+        let call = self.call(&COMPARE_AND_SET, slot, [value, millis.to_string().into_bytes(), stamp]);
+        match expected {
+            Some(_) => is_done(self.link.call(&call).await),
+            None => self.unless_present(slot, call).await,
+        }
+    }
+
+    /// Adds to a counter in the server.
+    pub(super) async fn increment(
+        &self,
+        slot: &KeySlot,
+        delta: i64,
+        initial: Option<InitialCounter>,
+    ) -> Result<i64, StoreError> {
+        let is_never_stored = |initial: &InitialCounter| initial.ttl() == Some(Duration::ZERO);
+        if let Some(initial) = initial.filter(is_never_stored)
+            && self.found(slot, self.link.send(&Self::get(slot)).await)?.is_none()
+        {
+            let sum = initial.value().checked_add(delta);
+            return sum.ok_or(StoreError::new(StoreErrorKind::Overflow));
+        }
+        let value = initial.map(|initial| initial.value().to_string()).unwrap_or_default();
+        let ttl = self.millis(initial.and_then(InitialCounter::ttl)).max(1);
+        let arguments = [delta.to_string(), value, ttl.to_string()].map(String::into_bytes);
+        let call = self.call(&INCREMENT, slot, arguments);
+        for _ in 0..TRIES {
+            let Value::BulkString(reply) = self.link.call(&call).await.map_err(store_error)? else {
+                return Err(unexpected_reply());
+            };
+            let kind = match &*reply {
+                b"missing" => StoreErrorKind::Missing,
+                b"overflow" => StoreErrorKind::Overflow,
+                b"not-a-number" if self.remove_unreadable(slot).await? => continue,
+                b"not-a-number" => StoreErrorKind::NotANumber,
+                sum => return parsed(sum).ok_or_else(unexpected_reply),
+            };
+            return Err(StoreError::new(kind));
+        }
+        Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Adds to an authenticated counter, which the server cannot sign.
+    pub(super) async fn increment_signed(
+        &self,
+        slot: &KeySlot,
+        delta: i64,
+        initial: Option<InitialCounter>,
+    ) -> Result<i64, StoreError> {
+        for _ in 0..INCREMENT_TRIES {
+            let mut read = redis::cmd("PTTL");
+            read.arg(&slot.name);
+            // The remaining time is read first: the entry that is read next expires no earlier.
+            let replies = self.link.send_all(vec![read, Self::get(slot)]).await.map_err(store_error)?;
+            let mut replies = replies.into_iter();
+            let rest = match replies.next() {
+                Some(Ok(Value::Int(millis))) => u64::try_from(millis).ok().map(Duration::from_millis),
+                _ => None,
+            };
+            let found = self.found(slot, replies.next().ok_or_else(unexpected_reply)?)?;
+            let (value, ttl) = match (&found, initial) {
+                (Some(entry), _) => {
+                    let number = entry.as_counter().ok_or(StoreError::new(StoreErrorKind::NotANumber))?;
+                    (number, rest)
+                }
+                (None, Some(initial)) => (initial.value(), initial.ttl()),
+                (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
+            };
+            let sum = value.checked_add(delta).ok_or(StoreError::new(StoreErrorKind::Overflow))?;
+            if self.compare_and_set(slot, found.as_ref(), &Entry::counter(sum), ttl).await? {
+                return Ok(sum);
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Contended))
+    }
+}
+
+fn parsed(number: &[u8]) -> Option<i64> {
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Returns `true` if a script returned 1.
+pub(super) fn is_done(reply: RedisResult<Value>) -> Result<bool, StoreError> {
+    match reply.map_err(store_error)? {
+        Value::Int(done) => Ok(done == 1),
+        _ => Err(unexpected_reply()),
+    }
+}

@@ -1,0 +1,171 @@
+//! A connection to one server that is replaced after a failure.
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use redis::aio::MultiplexedConnection;
+use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisResult, ServerErrorKind, Value,
+};
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The server to connect to.
+#[derive(Clone)]
+pub(super) enum PrimarySource {
+    Server(Client),
+    /// The primary of a service, as the sentinels name it.
+    Sentinels {
+        sentinels: Vec<ConnectionInfo>,
+        service: String,
+        primary: SentinelNodeConnectionInfo,
+    },
+}
+
+/// A connection to a server, or to the primary that sentinels name.
+///
+/// Another connection begins with the first command after one of these events:
+/// - The connection was closed, or a reply was malformed.
+/// - The connection attempt failed. Any reason may pass, even a refused password.
+/// - The server is no longer a primary. Its name may already stand for another server.
+/// - The server has answered no command for longer than the time limit.
+///
+/// The connection manager of the client stops after a refused password or a malformed reply, so it
+/// is not used.
+#[derive(Clone)]
+pub(super) struct PrimaryConnection(Arc<PrimaryInner>);
+
+struct PrimaryInner {
+    source: PrimarySource,
+    config: AsyncConnectionConfig,
+    timeout: Duration,
+    state: Mutex<PrimaryState>,
+}
+
+#[derive(Default)]
+struct PrimaryState {
+    attempt: Option<ConnectionAttempt>,
+    /// The time of the first command since the last reply.
+    unanswered: Option<Instant>,
+}
+
+/// A connection, or the attempt to begin it.
+#[derive(Clone)]
+struct ConnectionAttempt {
+    connecting: Connecting,
+    began: Instant,
+    is_lost: Arc<AtomicBool>,
+}
+
+type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+
+/// The least time between two connection attempts. Commands fail at once for this long after a
+/// failed attempt.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+impl PrimarySource {
+    async fn client(self) -> RedisResult<Client> {
+        match self {
+            Self::Server(client) => Ok(client),
+            Self::Sentinels { sentinels, service, primary } => {
+                Sentinel::build(sentinels)?.async_master_for(&service, Some(&primary)).await
+            }
+        }
+    }
+}
+
+impl ConnectionAttempt {
+    fn is_usable(&self) -> bool {
+        let has_failed = self.connecting.peek().is_some_and(Result::is_err);
+        let is_over = has_failed && self.began.elapsed() >= INTERVAL;
+        !is_over && !self.is_lost.load(Ordering::Acquire)
+    }
+}
+
+impl PrimaryConnection {
+    /// `timeout` limits a connection attempt.
+    pub(super) fn new(source: PrimarySource, config: AsyncConnectionConfig, timeout: Duration) -> Self {
+        Self(Arc::new(PrimaryInner { source, config, timeout, state: Mutex::default() }))
+    }
+
+    /// Runs a command. `is_refused` returns `true` if the reply shows that the server is no primary.
+    pub(super) async fn run<T, F>(
+        &self,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+        is_refused: impl FnOnce(&T) -> bool,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let attempt = self.attempt();
+        let result = command(attempt.connecting.clone().await?).await;
+        let is_lost = match &result {
+            Ok(reply) => {
+                self.state().unanswered = None;
+                is_refused(reply)
+            }
+            Err(error) => error.is_unrecoverable_error(),
+        };
+        if is_lost {
+            attempt.is_lost.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Returns the connection, or begins another one.
+    fn attempt(&self) -> ConnectionAttempt {
+        let mut state = self.state();
+        // The future of a command may be dropped before it notices that there is no reply.
+        let is_silent = state.unanswered.is_some_and(|since| since.elapsed() > self.0.timeout);
+        if let Some(attempt) = state.attempt.as_ref().filter(|attempt| !is_silent && attempt.is_usable()) {
+            let attempt = attempt.clone();
+            state.unanswered.get_or_insert_with(Instant::now);
+            return attempt;
+        }
+        let passed = state.attempt.as_ref().map_or(INTERVAL, |attempt| attempt.began.elapsed());
+        let attempt = self.begin(INTERVAL.saturating_sub(passed));
+        (state.attempt, state.unanswered) = (Some(attempt.clone()), Some(attempt.began));
+        attempt
+    }
+
+    fn begin(&self, delay: Duration) -> ConnectionAttempt {
+        let PrimaryInner { source, config, timeout, .. } = &*self.0;
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&is_lost);
+        let closed = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                flag.store(true, Ordering::Release);
+            }
+            Ok::<_, Infallible>(())
+        };
+        let (source, config, timeout) = (source.clone(), config.clone().set_push_sender(closed), *timeout);
+        let connect = async move {
+            tokio::time::sleep(delay).await;
+            let connect =
+                async { source.client().await?.get_multiplexed_async_connection_with_config(&config).await };
+            let limited = tokio::time::timeout(timeout, connect).await;
+            limited.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        };
+        let connecting = connect.boxed().shared();
+        // The futures of commands may be dropped before the connection exists.
+        tokio::spawn(connecting.clone());
+        ConnectionAttempt { connecting, began: Instant::now(), is_lost }
+    }
+
+    fn state(&self) -> MutexGuard<'_, PrimaryState> {
+        // No code under this lock panics.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns `true` if a reply shows that the server is no primary, or not yet.
+pub(super) fn is_no_primary(reply: &Value) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    match reply {
+        Value::ServerError(error) => matches!(error.kind(), Some(ReadOnly | MasterDown | BusyLoading)),
+        _ => false,
+    }
+}

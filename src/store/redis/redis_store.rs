@@ -1,0 +1,191 @@
+//! The store in Redis or Valkey.
+
+use super::generations::RedisGenerations;
+use super::inner::RedisInner;
+use super::link::{store_error, unexpected_reply};
+use super::operations::is_done;
+use super::record_client::RecordClient;
+use super::record_reply;
+use super::script::{PUT_IF_ABSENT, REMOVE, TOUCH};
+use crate::entry::{Entry, Generation};
+use crate::key::KeyRef;
+use crate::store::{Generations, InitialCounter, PutMode, Store, StoreFuture};
+use redis::Value;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A store in Redis 7 or later, or in Valkey, which several processes share.
+///
+/// A hit takes one round trip: the entry and the generation of its namespace are read together. Each
+/// process keeps a copy of the invalidations, and reads only the new ones after the generation has
+/// changed. See the [module docs](super::super) for the rules of all stores.
+///
+/// # What the server keeps
+/// - Each entry is one string under the SHA-256 of its key. The string contains the key in full, and
+///   the key is compared in full.
+/// - The invalidations of a namespace are one hash, so that the server loses all of them or none. It
+///   takes at most 600 KiB.
+/// - Everything expires. An entry without a TTL, or with a longer one, expires after
+///   [`max_ttl`](super::RedisStoreBuilder::max_ttl), and invalidations after twice that time. Reads
+///   and invalidations renew them.
+/// - No other keys are touched. All keys begin with the
+///   [prefix](super::RedisStoreBuilder::prefix).
+///
+/// # Eviction
+/// Invalidations work while the memory of the server is full. If the server evicts the invalidations
+/// of a namespace (`allkeys-lru` and the like), all older entries of the namespace become invalid.
+///
+/// # Security
+/// A program that can write to the server decides what the cache answers, unless entries are
+/// [authenticated](super::RedisStoreBuilder::authenticate).
+///
+/// # Cancel safety
+/// An operation that is dropped midway has either been sent or not. The connection stays usable.
+///
+/// # Example
+/// ```no_run
+/// use tower_response_cache::Cache;
+/// use tower_response_cache::store::RedisStore;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
+/// let cache = Cache::new(store);
+/// cache.invalidate("/flavours").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "valkey")]
+#[derive(Clone)]
+pub struct RedisStore(pub(super) Arc<RedisInner>);
+
+impl Store for RedisStore {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        self.0.link.run(async move {
+            let reply = inner.link.send(&RedisInner::get(&slot)).await;
+            inner.found(&slot, reply)
+        })
+    }
+
+    fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        let namespace = self.0.namespace(namespace);
+        self.0.link.run(async move {
+            // Taken before the request: a reply behind it reveals a record that went back.
+            let known = namespace.known().map(|known| known.generation());
+            let mut head = redis::cmd("HGET");
+            head.arg(&namespace.key).arg("g");
+            // The server runs them in this order, so the generation is not older than the entry.
+            let replies = inner.link.send_all(vec![RedisInner::get(&slot), head]).await;
+            let mut replies = replies.map_err(store_error)?.into_iter();
+            let found = inner.found(&slot, replies.next().ok_or_else(unexpected_reply)?)?;
+            let read = match replies.next() {
+                Some(Ok(Value::BulkString(head))) => record_reply::generation(&head),
+                _ => None,
+            };
+            let follows = |read: &Generation| {
+                known.is_none_or(|known| {
+                    let is_later = read.counter() > known.counter();
+                    *read == known || read.incarnation() == known.incarnation() && is_later
+                })
+            };
+            Ok((found, read.filter(follows)))
+        })
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        if mode == PutMode::Always {
+            return self.0.link.run(async move {
+                let put = inner.put_all(vec![(slot, entry, ttl)]).await?;
+                Ok(put.first() == Some(&true))
+            });
+        }
+        if ttl == Some(Duration::ZERO) || self.0.is_too_large(&slot, &entry) {
+            return StoreFuture::ready(Ok(false));
+        }
+        self.0.link.run(async move {
+            let millis = inner.millis(ttl).to_string().into_bytes();
+            let call = inner.call(&PUT_IF_ABSENT, &slot, [inner.format.seal(&slot, &entry), millis]);
+            inner.unless_present(&slot, call).await
+        })
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        self.0.link.run(async move { is_done(inner.link.call(&inner.call(&REMOVE, &slot, [])).await) })
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        self.0.link.run(async move {
+            match inner.format.has_plain_counters() {
+                true => inner.increment(&slot, delta, initial).await,
+                false => inner.increment_signed(&slot, delta, initial).await,
+            }
+        })
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        let expected = expected.cloned();
+        self.0.link.run(async move { inner.compare_and_set(&slot, expected.as_ref(), &new, ttl).await })
+    }
+
+    fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
+        let inner = Arc::clone(&self.0);
+        let slots: Vec<_> = keys.iter().map(|key| self.0.slot(*key)).collect();
+        self.0.link.run(async move {
+            let commands = slots.iter().map(RedisInner::get).collect();
+            let replies = inner.link.send_all(commands).await.map_err(store_error)?;
+            slots.iter().zip(replies).map(|(slot, reply)| inner.found(slot, reply)).collect()
+        })
+    }
+
+    fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
+        let inner = Arc::clone(&self.0);
+        let put = |(key, entry, ttl): &(KeyRef<'_>, Entry, _)| (self.0.slot(*key), entry.clone(), *ttl);
+        let entries = entries.iter().map(put).collect();
+        self.0.link.run(async move { inner.put_all(entries).await })
+    }
+
+    fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
+        let inner = Arc::clone(&self.0);
+        let calls: Vec<_> = keys.iter().map(|key| self.0.call(&REMOVE, &self.0.slot(*key), [])).collect();
+        self.0.link.run(async move {
+            let replies = inner.link.call_all(&calls).await.map_err(store_error)?;
+            replies.into_iter().map(is_done).collect()
+        })
+    }
+
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        self.0.link.run(async move {
+            let millis = inner.millis(ttl).to_string().into_bytes();
+            is_done(inner.link.call(&inner.call(&TOUCH, &slot, [millis])).await)
+        })
+    }
+
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        let (inner, namespace) = (Arc::clone(&self.0), self.0.namespace(namespace));
+        Some(Arc::new(RedisGenerations(RecordClient { inner, namespace })))
+    }
+
+    fn largest_entry(&self) -> Option<u64> {
+        Some(self.0.largest_entry)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    /// Writes nothing of the URL, which may contain a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("prefix", &self.0.prefix).finish_non_exhaustive()
+    }
+}

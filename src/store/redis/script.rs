@@ -1,0 +1,238 @@
+//! The scripts that run in the server. Each touches one key.
+
+use redis::{Cmd, Script};
+use std::sync::LazyLock;
+
+/// A script, with the digest by which the server knows it.
+pub(super) struct ServerScript {
+    code: String,
+    digest: String,
+}
+
+/// A call of a script with its key and arguments.
+pub(super) struct ScriptCall {
+    pub(super) script: &'static ServerScript,
+    pub(super) key: Vec<u8>,
+    pub(super) arguments: Vec<Vec<u8>>,
+}
+
+impl ServerScript {
+    fn new(parts: &[&str]) -> Self {
+        let code = parts.concat();
+        let digest = Script::new(&code).get_hash().to_owned();
+        Self { code, digest }
+    }
+}
+
+impl ScriptCall {
+    /// Returns the command that calls the script by its digest.
+    pub(super) fn by_digest(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.digest)
+    }
+
+    /// Returns the command that sends the whole script. The server then knows it.
+    pub(super) fn by_code(&self) -> Cmd {
+        self.command("EVAL", &self.script.code)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(&self.key);
+        for argument in &self.arguments {
+            command.arg(argument);
+        }
+        command
+    }
+}
+
+/// The start of all scripts for entries. `ARGV[1]` is the start of a value under this key,
+/// `ARGV[2]` the kind of an entry, `ARGV[3]` the start of a frame. Counters have the kind `n`.
+const ENTRY: &str = r"
+local start, size = ARGV[1], #ARGV[1]
+local found = redis.pcall('GETRANGE', KEYS[1], 0, size + 20)
+local kind = ''
+if type(found) == 'string' and string.sub(found, 1, size) == start then
+    kind = string.sub(found, size + 1, size + 1)
+end
+local frame = #ARGV[3]
+local is_counter = kind == 'n' and ARGV[2] == 'e'
+local is_entry = kind == ARGV[2] and string.sub(found, size + 18, size + 17 + frame) == ARGV[3]
+local is_present = is_counter or is_entry
+local function set(value, ttl)
+    redis.call('SET', KEYS[1], value, 'PX', ttl)
+end
+";
+
+/// Stores `ARGV[4]` for `ARGV[5]` milliseconds if the key is absent.
+pub(super) static PUT_IF_ABSENT: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+if is_present then return 0 end
+set(ARGV[4], ARGV[5])
+return 1
+",
+    ])
+});
+
+/// Stores `ARGV[4]` for `ARGV[5]` milliseconds, or removes the key if that is zero, if the stored
+/// value has the stamp `ARGV[6]`, or is absent if that is empty.
+pub(super) static COMPARE_AND_SET: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+local stamp = ARGV[6]
+if stamp == '' then
+    if is_present then return 0 end
+elseif is_counter then
+    if string.sub(found, size + 1) ~= stamp then return 0 end
+elseif not is_entry or string.sub(found, size + 1, size + #stamp) ~= stamp then
+    return 0
+end
+if ARGV[5] == '0' then redis.call('DEL', KEYS[1]) else set(ARGV[4], ARGV[5]) end
+return 1
+",
+    ])
+});
+
+/// Removes the key.
+pub(super) static REMOVE: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+redis.call('DEL', KEYS[1])
+return is_present and 1 or 0
+",
+    ])
+});
+
+/// Removes the key if its value starts with `ARGV[4]`: it cannot be decoded.
+pub(super) static REMOVE_UNREADABLE: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+if found == ARGV[4] then redis.call('DEL', KEYS[1]) end
+return 1
+",
+    ])
+});
+
+/// Sets the remaining time to `ARGV[4]` milliseconds, or removes the key if that is zero.
+pub(super) static TOUCH: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+if not is_present then return 0 end
+if ARGV[4] == '0' then redis.call('DEL', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1
+",
+    ])
+});
+
+/// Adds `ARGV[4]` to a counter. `ARGV[5]` is the initial value, or empty, and `ARGV[6]` its time in
+/// milliseconds. `INCRBY` computes with 64 bits, unlike Lua.
+pub(super) static INCREMENT: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        ENTRY,
+        r"
+local number
+if is_counter then
+    number = string.sub(found, size + 2)
+    redis.call('SET', KEYS[1], number, 'KEEPTTL')
+elseif is_present then
+    return 'not-a-number'
+elseif ARGV[5] == '' then
+    return 'missing'
+else
+    set(ARGV[5], ARGV[6])
+end
+local sum = redis.pcall('INCRBY', KEYS[1], ARGV[4])
+if type(sum) == 'table' then
+    if is_counter then redis.call('SET', KEYS[1], found, 'KEEPTTL') else redis.call('DEL', KEYS[1]) end
+    return string.find(sum.err, 'overflow') and 'overflow' or 'not-a-number'
+end
+sum = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], start .. 'n' .. sum, 'KEEPTTL')
+return sum
+",
+    ])
+});
+
+/// Returns the head of a record, and the advances after a generation if the log has that one:
+/// otherwise the snapshot and the advances since. `ARGV[1]` is the incarnation, `ARGV[2]` the
+/// counter, `ARGV[3]` the stamp.
+const LOG: &str = r"
+local function log(head)
+    local now = tonumber(string.sub(head, 26))
+    if not now or string.sub(head, 1, 1) ~= '1' then return {head} end
+    local reply, from = {head}, nil
+    if string.sub(head, 2, 17) == ARGV[1] then
+        local known = redis.call('HGET', KEYS[1], ARGV[2])
+        if known and string.sub(known, 1, 4) == ARGV[3] then from = tonumber(ARGV[2]) end
+    end
+    if from and from <= now then
+        reply[2] = false
+    else
+        reply[2] = redis.call('HGET', KEYS[1], 's')
+        from = tonumber(redis.call('HGET', KEYS[1], 'S') or '')
+    end
+    if not from or now - from > 4096 then return {head} end
+    for counter = from + 1, now do
+        reply[#reply + 1] = redis.call('HGET', KEYS[1], string.format('%.0f', counter))
+    end
+    return reply
+end
+";
+
+/// Reads a record.
+pub(super) static READ_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        "#!lua flags=no-writes\n",
+        LOG,
+        r"
+local head = redis.call('HGET', KEYS[1], 'g')
+return head and log(head) or {}
+",
+    ])
+});
+
+/// Appends the advance `ARGV[5]` with the stamp `ARGV[4]`, unless the incarnation is another one or
+/// the log is full, and returns the record as `READ_RECORD` does. `ARGV[6]` is the time to live of the
+/// record, `ARGV[7]` the most advances of the log, and `ARGV[8]` its most bytes.
+pub(super) static ADVANCE: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        "#!lua flags=allow-oom\n",
+        LOG,
+        r"
+local head = redis.call('HGET', KEYS[1], 'g')
+local now = head and tonumber(string.sub(head, 26))
+if not now or string.sub(head, 1, 17) ~= '1' .. ARGV[1] then return 'moved' end
+local first = tonumber(redis.call('HGET', KEYS[1], 'S') or '')
+local bytes = tonumber(redis.call('HGET', KEYS[1], 'b') or '')
+if not first or not bytes then return 'moved' end
+if now - first >= tonumber(ARGV[7]) or bytes + #ARGV[5] > tonumber(ARGV[8]) then return 'full' end
+local counter = string.format('%.0f', now + 1)
+head = '1' .. ARGV[1] .. ARGV[4] .. counter
+redis.call('HSET', KEYS[1], 'g', head, counter, ARGV[5], 'b', string.format('%.0f', bytes + #ARGV[5]))
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+return log(head)
+",
+    ])
+});
+
+/// Replaces a record whose head is `ARGV[1]` (empty: none) by the head `ARGV[2]`, the snapshot
+/// `ARGV[3]` of the counter `ARGV[4]`, and the last advance `ARGV[5]`, for `ARGV[6]` milliseconds.
+pub(super) static REPLACE_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        "#!lua flags=allow-oom\n",
+        r"
+local head = redis.pcall('HGET', KEYS[1], 'g')
+if type(head) ~= 'string' then head = '' end
+if head ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'g', ARGV[2], 's', ARGV[3], 'S', ARGV[4], 'b', #ARGV[5], ARGV[4], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+return 1
+",
+    ])
+});

@@ -1,0 +1,194 @@
+//! The format of stored values: the key in full, a stamp for compare-and-set, and the frame.
+//!
+//! ```text
+//! "r1" | length of the key (4) | key | "e" | stamp (16) | frame            an entry
+//! "r1" | length of the key (4) | key | "E" | stamp (16) | frame | MAC (32) an authenticated entry
+//! "r1" | length of the key (4) | key | "n" | decimal number                a counter
+//! ```
+//!
+//! The scripts of the server read these fields, too. The stamp is a digest of the frame.
+
+use crate::clock::Clock;
+use crate::entry::{Entry, EntryKind};
+use crate::key::KeyRef;
+use bytes::Bytes;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+const START: &[u8] = b"r1";
+const STAMP: usize = 16;
+const MAC: usize = 32;
+
+/// A key of the server, and the start of every value under it.
+#[derive(Debug, Clone)]
+pub(super) struct KeySlot {
+    pub(super) name: Vec<u8>,
+    pub(super) start: Vec<u8>,
+}
+
+impl KeySlot {
+    /// Returns the place of a key: its name is a digest, and its values start with the key in full.
+    pub(super) fn new(prefix: &str, key: KeyRef<'_>) -> Self {
+        let key = key.as_bytes();
+        // A longer key than the number can state never matches.
+        let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
+        Self { name: name(prefix, "e", key), start: [START, &length.to_le_bytes(), key].concat() }
+    }
+}
+
+/// Returns the name of a key in the server.
+pub(super) fn name(prefix: &str, kind: &str, key: &[u8]) -> Vec<u8> {
+    let mut name = format!("{prefix}:{kind}:");
+    for byte in Sha256::digest(key) {
+        // Writing to a string never fails.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name.into()
+}
+
+/// The encoding of entries as values.
+pub(super) struct ValueFormat {
+    pub(super) clock: Clock,
+    /// The keys for authentication. The first one signs; all of them verify.
+    pub(super) secrets: Vec<Hmac<Sha256>>,
+}
+
+impl ValueFormat {
+    /// Returns the kind of an entry that is not a counter.
+    pub(super) fn kind(&self) -> u8 {
+        if self.secrets.is_empty() { b'e' } else { b'E' }
+    }
+
+    /// Returns `true` if the server itself can add to counters.
+    pub(super) fn has_plain_counters(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// Encodes an entry as the value of a key.
+    pub(super) fn seal(&self, slot: &KeySlot, entry: &Entry) -> Vec<u8> {
+        if let (EntryKind::Counter(number), true) = (&entry.0, self.has_plain_counters()) {
+            return [&slot.start, &b"n"[..], number.to_string().as_bytes()].concat();
+        }
+        let frame = entry.encode(&self.clock);
+        let mut value = Vec::with_capacity(slot.start.len() + 1 + STAMP + frame.len() + MAC);
+        value.extend_from_slice(&slot.start);
+        value.push(self.kind());
+        value.extend_from_slice(&Sha256::digest(&frame)[..STAMP]);
+        value.extend_from_slice(&frame);
+        if let Some(secret) = self.secrets.first() {
+            let mac = mac(secret, &value).finalize().into_bytes();
+            value.extend_from_slice(&mac);
+        }
+        value
+    }
+
+    /// Returns the bytes by which the server recognizes the value of an entry.
+    pub(super) fn stamp(&self, entry: &Entry) -> Vec<u8> {
+        match (&entry.0, self.has_plain_counters()) {
+            (EntryKind::Counter(number), true) => format!("n{number}").into_bytes(),
+            _ => {
+                let frame = entry.encode(&self.clock);
+                [&[self.kind()], &Sha256::digest(&frame)[..STAMP]].concat()
+            }
+        }
+    }
+
+    /// Decodes the value of a key. Returns `None` if it is not a valid value of this key.
+    pub(super) fn open(&self, slot: &KeySlot, value: Vec<u8>) -> Option<Entry> {
+        let mut value = Bytes::from(value);
+        if !value.starts_with(&slot.start) {
+            return None;
+        }
+        let kind = *value.get(slot.start.len())?;
+        let content = slot.start.len() + 1;
+        match kind {
+            b'n' if self.has_plain_counters() => {
+                let number = std::str::from_utf8(&value[content..]).ok()?;
+                // Other spellings of a number are not from this store.
+                number.parse().ok().filter(|parsed: &i64| parsed.to_string() == number).map(Entry::counter)
+            }
+            kind if kind == self.kind() => {
+                self.verify(&mut value)?;
+                let frame = value.len().checked_sub(content + STAMP)?;
+                let frame = value.split_off(value.len() - frame);
+                Entry::decode_slices(frame, &self.clock)
+            }
+            _ => None,
+        }
+    }
+
+    /// Verifies and removes the code of an authenticated value.
+    fn verify(&self, value: &mut Bytes) -> Option<()> {
+        if self.secrets.is_empty() {
+            return Some(());
+        }
+        let code = value.split_off(value.len().checked_sub(MAC)?);
+        let is_valid = |secret| mac(secret, value).verify_slice(&code).is_ok();
+        self.secrets.iter().any(is_valid).then_some(())
+    }
+}
+
+fn mac(secret: &Hmac<Sha256>, value: &[u8]) -> Hmac<Sha256> {
+    secret.clone().chain_update(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Head, StoredResponse, headers_for_storage};
+    use crate::store::Generation;
+    use http::StatusCode;
+    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+    fn format() -> ValueFormat {
+        ValueFormat { clock: Clock::system(), secrets: Vec::new() }
+    }
+
+    fn response(body: &'static [u8]) -> Entry {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let headers = headers_for_storage(&headers, &[]);
+        let head = Head::new(StatusCode::OK, headers, Generation::new(1, 2), Clock::system().now());
+        Entry(EntryKind::Response(std::sync::Arc::new(StoredResponse::new(head, Bytes::from_static(body)))))
+    }
+
+    #[test]
+    fn header_values_and_body_are_slices_of_the_received_buffer() {
+        let (format, slot) = (format(), KeySlot::new("p", KeyRef::new(b"key")));
+        for body in [&b"x"[..], &[7; 4096]] {
+            let entry = response(body);
+            let value = format.seal(&slot, &entry);
+            let received = value.as_ptr_range();
+            let opened = format.open(&slot, value).expect("an entry");
+            let Entry(EntryKind::Response(response)) = &opened else { panic!("another kind") };
+            assert!(received.contains(&response.body().as_ptr()));
+            assert!(received.contains(&response.headers()[CONTENT_TYPE].as_bytes().as_ptr()));
+            assert_eq!(opened, entry);
+        }
+    }
+
+    /// The server compares the stamp of the entry that another process has decoded.
+    #[test]
+    fn stamp_of_an_opened_entry_is_in_its_value() {
+        let (format, slot) = (format(), KeySlot::new("p", KeyRef::new(b"key")));
+        for entry in [response(b"x"), Entry::raw("v"), Entry::counter(-7)] {
+            let value = format.seal(&slot, &entry);
+            let opened = format.open(&slot, value.clone()).expect("an entry");
+            assert!(value[slot.start.len()..].starts_with(&format.stamp(&opened)));
+        }
+    }
+
+    #[test]
+    fn value_of_another_key_is_absent() {
+        let format = format();
+        let slots = [&b"a"[..], b"b", b"aa", b""].map(|key| KeySlot::new("p", KeyRef::new(key)));
+        for slot in &slots {
+            for entry in [response(b"x"), Entry::counter(1)] {
+                let value = format.seal(slot, &entry);
+                let found = slots.iter().filter(|slot| format.open(slot, value.clone()).is_some());
+                assert_eq!(found.count(), 1);
+            }
+        }
+    }
+}
