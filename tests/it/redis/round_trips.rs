@@ -1,0 +1,235 @@
+//! How many commands a hit takes, and what other processes see.
+
+use crate::support::forwarder::Forwarder;
+use crate::support::redis_sites::RedisSite;
+use crate::support::servers::{Server, programs};
+use crate::support::{get, send};
+use futures::future::join_all;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tower_response_cache::store::{Entry, KeyRef, PutMode, RedisStore, Scope, Strength, Validity};
+use tower_response_cache::{Invalidation, Store};
+
+/// The commands that a hit may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Counts {
+    get: u64,
+    hget: u64,
+    scripts: u64,
+}
+
+fn counts(server: &Server) -> Counts {
+    let scripts = server.calls("evalsha") + server.calls("eval");
+    Counts { get: server.calls("get"), hget: server.calls("hget"), scripts }
+}
+
+/// The scripts read fields of the record, too, so `HGET` is compared only if no script ran.
+fn since(server: &Server, before: Counts) -> (u64, u64) {
+    let now = counts(server);
+    (now.get - before.get, now.scripts - before.scripts)
+}
+
+#[tokio::test]
+async fn hit_reads_the_entry_and_the_generation_and_nothing_else() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = RedisSite::connect(&server).await;
+        site.send("/").await;
+        assert!(site.is_hit("/").await);
+        let before = counts(&server);
+        for _ in 0..10 {
+            assert!(site.is_hit("/").await);
+        }
+        let now = counts(&server);
+        assert_eq!(now, Counts { get: before.get + 10, hget: before.hget + 10, scripts: before.scripts });
+    }
+}
+
+/// Both commands of a hit are sent in one piece, so the hit waits for the server once.
+#[tokio::test]
+async fn hit_sends_one_piece_to_the_server() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let forwarder = Forwarder::start(server.port(), 0);
+        let url = format!("redis://127.0.0.1:{}", forwarder.port);
+        let site = RedisSite::over(RedisStore::connect(url).await.expect("connected"));
+        site.send("/").await;
+        assert!(site.is_hit("/").await);
+        let before = forwarder.sent.load(Ordering::SeqCst);
+        for _ in 0..10 {
+            assert!(site.is_hit("/").await);
+        }
+        assert_eq!(forwarder.sent.load(Ordering::SeqCst) - before, 10);
+        let other = RedisSite::connect(&server).await;
+        assert!(other.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
+        for _ in 0..10 {
+            assert!(site.is_hit("/").await);
+        }
+        assert_eq!(forwarder.sent.load(Ordering::SeqCst) - before, 10 + 11);
+    }
+}
+
+#[tokio::test]
+async fn invalidation_costs_each_process_one_more_read() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
+        one.send("/").await;
+        assert!(other.is_hit("/").await, "saved in one process, and read in the other");
+        for _ in 0..3 {
+            assert!(one.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
+            let before = counts(&server);
+            for _ in 0..10 {
+                assert!(other.is_hit("/").await);
+            }
+            assert_eq!(since(&server, before), (10, 1));
+            let before = counts(&server);
+            assert!(one.is_hit("/").await, "it has seen its own invalidation");
+            assert_eq!(since(&server, before), (1, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn concurrent_hits_after_an_invalidation_share_one_read() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
+        one.send("/").await;
+        assert!(other.is_hit("/").await);
+        assert!(one.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
+        let before = counts(&server);
+        let answers = join_all((0..64).map(|_| send(&other.stack, get("/")))).await;
+        assert!(answers.iter().all(|answer| answer.is_hit()));
+        let (reads, scripts) = since(&server, before);
+        assert!(reads <= 64 && scripts == 1, "{reads} reads, {scripts} scripts");
+    }
+}
+
+#[tokio::test]
+async fn invalidated_in_one_process_is_made_again_in_the_other() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
+        one.send("/").await;
+        for round in 0..20 {
+            assert!(other.is_hit("/").await && one.is_hit("/").await, "{round}");
+            let (from, to) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
+            assert!(from.cache.invalidate("/").await.is_delivered());
+            assert!(!to.is_hit("/").await, "{round}");
+            to.cache.shutdown().await;
+        }
+        assert_eq!(one.calls.count() + other.calls.count(), 21);
+    }
+}
+
+/// A process that slept through more advances than the log holds reads the snapshot.
+#[tokio::test]
+async fn process_that_missed_the_whole_log_still_sees_every_invalidation() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
+        let [one, other] = [&one.store, &other.store].map(|store| store.generations("n").expect("its own"));
+        let before = one.current().await.expect("read");
+        assert_eq!(other.current().await.expect("read"), before);
+        let scope = |number: usize| Scope::tag(&number.to_string());
+        for number in 0..1200 {
+            one.advance(&[scope(number)], Strength::Hard).await.expect("advanced");
+        }
+        for number in (0..1200).step_by(37) {
+            let state = other.check(before, &[scope(number)], &[]).await.expect("checked");
+            assert_eq!(state, Validity::Invalid, "{number}");
+        }
+        assert_eq!(other.current().await.expect("read").counter(), before.counter() + 1200);
+        assert_eq!(one.current().await.expect("read"), other.current().await.expect("read"));
+        let mut direct = server.direct();
+        let record = direct.keys().into_iter().find(|key| key.starts_with(b"trc:g:")).expect("a record");
+        let crate::support::servers::Reply::Number(fields) = direct.send(&[b"HLEN", &record]) else {
+            panic!("no hash")
+        };
+        assert!(fields <= 4 + 513, "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn one_invalidation_may_name_many_scopes() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = RedisSite::connect(&server).await;
+        let generations = site.store.generations("n").expect("its own");
+        let before = generations.current().await.expect("read");
+        let scopes: Vec<_> = (0..20_000).map(|number: u32| Scope::tag(&number.to_string())).collect();
+        generations.advance(&scopes, Strength::Hard).await.expect("advanced");
+        for scope in scopes.iter().step_by(997) {
+            let state = generations.check(before, &[*scope], &[]).await.expect("checked");
+            assert_eq!(state, Validity::Invalid);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_operations_take_one_command_for_each_key_and_no_more() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = RedisSite::connect(&server).await;
+        let names: Vec<_> = (0..100).map(|number: u8| [number]).collect();
+        let keys: Vec<_> = names.iter().map(|name| KeyRef::new(name)).collect();
+        let entries: Vec<_> = keys.iter().map(|key| (*key, Entry::raw("v"), None)).collect();
+        assert_eq!(site.store.put_many(&entries).await.expect("put"), vec![true; 100]);
+        let before = counts(&server);
+        assert_eq!(site.store.get_many(&keys).await.expect("read"), vec![Some(Entry::raw("v")); 100]);
+        assert_eq!(since(&server, before), (100, 0));
+        assert_eq!(site.store.remove_many(&keys).await.expect("removed"), vec![true; 100]);
+        assert_eq!(site.store.remove_many(&keys).await.expect("removed"), vec![false; 100]);
+        server.direct().send(&[b"SCRIPT", b"FLUSH"]);
+        assert_eq!(site.store.put_many(&entries).await.expect("put"), vec![true; 100]);
+        assert_eq!(site.store.remove_many(&keys).await.expect("removed"), vec![true; 100]);
+    }
+}
+
+#[tokio::test]
+async fn prefixes_and_namespaces_share_nothing_and_foreign_keys_are_left_alone() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let mut direct = server.direct();
+        direct.send(&[b"SET", b"foreign", b"1"]);
+        let build = async |prefix: &str| {
+            let builder = RedisStore::builder(server.url()).prefix(prefix);
+            RedisSite::over(builder.build().await.expect("connected"))
+        };
+        let (one, other) = (build("one").await, build("other").await);
+        assert_eq!((one.send("/").await, other.send("/").await), ("1".into(), "1".into()));
+        assert!(one.cache.invalidate(Invalidation::all()).await.is_delivered());
+        assert!(other.is_hit("/").await);
+        let blog = other.cache.with_namespace("blog").expect("a name");
+        assert!(blog.invalidate(Invalidation::all()).await.is_delivered());
+        assert!(blog.clear().await.is_delivered());
+        assert!(other.is_hit("/").await);
+        let keys = direct.keys();
+        let is_own = |key: &Vec<u8>| key.starts_with(b"one:") || key.starts_with(b"other:");
+        assert_eq!(keys.iter().filter(|key| !is_own(key)).collect::<Vec<_>>(), [b"foreign"]);
+        for key in keys.iter().filter(|key| is_own(key)) {
+            let crate::support::servers::Reply::Number(rest) = direct.send(&[b"PTTL", key]) else {
+                panic!("no time")
+            };
+            assert!(rest > 0, "everything expires");
+        }
+    }
+}
+
+#[tokio::test]
+async fn outside_of_a_runtime_operations_run_in_that_of_the_connection() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let store = RedisSite::connect(&server).await.store;
+        let outside = move || {
+            let key = KeyRef::new(b"k");
+            futures::executor::block_on(async {
+                store.put(key, Entry::raw("v"), Some(Duration::from_secs(9)), PutMode::Always).await?;
+                store.get(key).await
+            })
+        };
+        let found = tokio::task::spawn_blocking(move || std::thread::spawn(outside).join());
+        assert_eq!(found.await.expect("joined").expect("no panic").expect("read"), Some(Entry::raw("v")));
+    }
+}

@@ -1,0 +1,150 @@
+//! Values that no store of this version has written: they are absent, and never in the way.
+
+use crate::support::redis_sites::RedisSite;
+use crate::support::servers::{Direct, Reply, Server, programs};
+use tower_response_cache::error::StoreErrorKind;
+use tower_response_cache::invalidation::Delivery;
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, RedisStore, Scope, Strength};
+use tower_response_cache::{Invalidation, Store};
+
+fn key() -> KeyRef<'static> {
+    KeyRef::new(b"k")
+}
+
+/// Returns values that cannot be decoded, made from a valid one.
+fn unreadable(valid: &[u8]) -> Vec<Vec<u8>> {
+    let frame = valid.windows(3).position(|bytes| bytes == b"trc").expect("a frame");
+    let mut newer = valid.to_vec();
+    newer[frame + 3] += 1;
+    let mut damaged = valid.to_vec();
+    *damaged.last_mut().expect("a byte") ^= 1;
+    let mut other_key = valid.to_vec();
+    other_key[6] ^= 1;
+    let counter = [&valid[..7], b"n12x"].concat();
+    let mut all = vec![b"garbage".to_vec(), Vec::new(), newer, damaged, other_key, counter];
+    all.extend((0..valid.len()).step_by(9).map(|cut| valid[..cut].to_vec()));
+    all.push([valid, b"more"].concat());
+    all
+}
+
+async fn with_value(server: &Server) -> (RedisStore, Direct, Vec<u8>, Vec<u8>) {
+    let store = RedisStore::connect(server.url()).await.expect("connected");
+    store.put(key(), Entry::raw("a value"), None, PutMode::Always).await.expect("put");
+    let mut direct = server.direct();
+    let name = direct.keys().pop().expect("a key");
+    let value = direct.send(&[b"GET", &name]).bytes();
+    (store, direct, name, value)
+}
+
+#[tokio::test]
+async fn unreadable_values_are_absent_for_every_method() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (store, mut direct, name, valid) = with_value(&server).await;
+        for bytes in unreadable(&valid) {
+            let text = bytes.escape_ascii().to_string();
+            let mut place = || assert_eq!(direct.send(&[b"SET", &name, &bytes]), Reply::Text("OK".into()));
+            place();
+            assert_eq!(store.get(key()).await.expect("read"), None, "{text}");
+            assert_eq!(store.get_many(&[key()]).await.expect("read"), [None], "{text}");
+            let put = store.put(key(), Entry::raw("new"), None, PutMode::IfAbsent).await.expect("put");
+            assert!(put, "{text}");
+            assert_eq!(store.get(key()).await.expect("read"), Some(Entry::raw("new")), "{text}");
+            place();
+            let put = store.compare_and_set(key(), None, Entry::raw("new"), None).await.expect("put");
+            assert!(put, "{text}");
+            place();
+            let initial = Some(InitialCounter::new(1, None));
+            assert_eq!(store.increment(key(), 1, initial).await.expect("added"), 2, "{text}");
+            place();
+            assert!(store.put(key(), Entry::raw("new"), None, PutMode::Always).await.expect("put"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_of_another_type_are_absent_for_every_method() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (store, mut direct, name, _) = with_value(&server).await;
+        let mut place = || {
+            direct.send(&[b"DEL", &name]);
+            direct.send(&[b"LPUSH", &name, b"x"]);
+        };
+        place();
+        assert_eq!(store.get(key()).await.expect("read"), None);
+        assert!(!store.remove(key()).await.expect("removed"));
+        place();
+        assert!(!store.touch(key(), None).await.expect("touched"));
+        assert!(store.put(key(), Entry::raw("new"), None, PutMode::IfAbsent).await.expect("put"));
+        place();
+        assert!(store.compare_and_set(key(), None, Entry::raw("new"), None).await.expect("put"));
+        place();
+        let initial = Some(InitialCounter::new(1, None));
+        assert_eq!(store.increment(key(), 1, initial).await.expect("added"), 2);
+        place();
+        assert!(store.put(key(), Entry::raw("new"), None, PutMode::Always).await.expect("put"));
+    }
+}
+
+/// Returns the name of the only record.
+fn record(direct: &mut Direct) -> Vec<u8> {
+    direct.keys().into_iter().find(|key| key.starts_with(b"trc:g:")).expect("a record")
+}
+
+/// Each way to damage a record invalidates everything in it, and the site goes on.
+#[tokio::test]
+async fn damaged_record_begins_a_new_incarnation() {
+    type Damage = fn(&mut Direct, &[u8]);
+    let damages: [Damage; 8] = [
+        |direct, key| drop(direct.send(&[b"DEL", key])),
+        |direct, key| drop(direct.send(&[b"SET", key, b"a string"])),
+        |direct, key| drop(direct.send(&[b"HDEL", key, b"s"])),
+        |direct, key| drop(direct.send(&[b"HDEL", key, b"g"])),
+        |direct, key| drop(direct.send(&[b"HSET", key, b"g", b"1garbage"])),
+        |direct, key| {
+            drop(direct.send(&[b"HSET", key, b"g", b"1000000000000000000000000999999999999999999999"]))
+        },
+        |direct, key| drop(direct.send(&[b"HSET", key, b"s", b"\x04garbage"])),
+        |direct, key| drop(direct.send(&[b"HDEL", key, b"S", b"b"])),
+    ];
+    for program in programs() {
+        for (at, damage) in damages.into_iter().enumerate() {
+            let server = Server::start(&program, &[]);
+            let site = RedisSite::connect(&server).await;
+            site.send("/").await;
+            assert!(site.cache.invalidate(Invalidation::tag("t")).await.is_delivered());
+            let mut direct = server.direct();
+            let name = record(&mut direct);
+            damage(&mut direct, &name);
+            // As another process that has seen nothing.
+            let other = RedisSite::connect(&server).await;
+            assert!(other.cache.invalidate("/").await.is_delivered());
+            for site in [&other, &site] {
+                assert!(!site.is_hit("/").await, "damage {at}");
+                assert!(site.cache.invalidate("/").await.is_delivered());
+                assert!(site.recovers("/").await, "damage {at}");
+            }
+            assert!(site.cache.invalidate("/").await.is_delivered());
+            assert!(!other.is_hit("/").await, "damage {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn record_of_a_newer_version_is_left_alone() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = RedisSite::connect(&server).await;
+        site.send("/").await;
+        let mut direct = server.direct();
+        let name = record(&mut direct);
+        direct.send(&[b"HSET", &name, b"g", b"2anything"]);
+        assert!(!site.is_hit("/").await);
+        let generations = site.store.generations("default").expect("its own");
+        let error = generations.advance(&[Scope::tag("t")], Strength::Hard).await.expect_err("refused");
+        assert_eq!(error.kind(), StoreErrorKind::UnknownVersion);
+        assert_eq!(site.cache.invalidate("/").await, Delivery::Queued);
+        assert_eq!(direct.send(&[b"HGET", &name, b"g"]).bytes(), b"2anything");
+    }
+}
