@@ -148,7 +148,7 @@ impl RedisStoreBuilder {
     /// Sets the most time that a connection attempt or an operation takes.
     ///
     /// The cache has its own, shorter limit
-    /// ([`CacheBuilder::store_timeout`](crate::cache::CacheBuilder::store_timeout)). This one ends
+    /// ([`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout)). This one ends
     /// operations whose caller has no limit. The default is one second.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -51,7 +51,7 @@ use std::time::Duration;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
 /// let cache = Cache::new(store);
-/// cache.invalidate("/flavours").await?;
+/// assert!(cache.invalidate("/flavors").await.is_delivered());
 /// # Ok(())
 /// # }
 /// ```
