@@ -1,4 +1,4 @@
-//! A store with faults that are switched on and off, for tests of an application or of a store.
+//! A store with faults that a test switches on and off.
 //!
 //! [`FaultyStore`] wraps any store. Its [`Faults`] handle sets a [`Fault`] for each [`Operation`],
 //! at any time and from any thread.
@@ -26,15 +26,15 @@
 //! ```
 //!
 //! # Rules
-//! 1. Without a fault, an operation is the inner store's operation.
+//! 1. An operation without a fault is passed to the inner store.
 //! 2. The store counts as one outside the process, even around a
-//!    [`MemoryStore`](super::MemoryStore): its cache has time limits and a
-//!    [circuit](crate::cache::CircuitState). [`FaultyStore::local`] changes that.
-//! 3. A fault applies to operations that begin while it is set. An operation that hangs goes on
-//!    hanging after its fault is cleared.
-//! 4. Clones share their inner store and their faults. Two caches over clones are like two processes
-//!    over one store. To break the store for one of them only, give each process a `FaultyStore` of
-//!    its own around clones of one inner store.
+//!    [`MemoryStore`](super::MemoryStore). So its cache has time limits and a [circuit
+//!    breaker](crate::cache::CircuitState). [`FaultyStore::local`] changes that.
+//! 3. A fault applies to operations that begin while it is set. An operation that hangs does so
+//!    even after its fault is cleared.
+//! 4. Clones share their inner store and their faults. Two caches over clones are like two
+//!    processes that share a store. To break the store for only one of the processes, give each its
+//!    own `FaultyStore` around a clone of the same inner store.
 //!
 //! # Caveats
 //! [`Fault::Delay`] needs a tokio runtime with a timer.
@@ -76,26 +76,27 @@ impl Operation {
 pub enum Fault {
     /// The operation fails with [`StoreErrorKind::Unavailable`], without an effect.
     Error,
-    /// The operation takes effect and fails with [`StoreErrorKind::Unavailable`], like one whose
-    /// reply is lost.
+    /// The operation takes effect and then fails with [`StoreErrorKind::Unavailable`], as if the
+    /// reply of the backend were lost.
     ErrorAfter,
     /// The operation never completes and has no effect.
     Hang,
     /// The operation takes effect and never completes.
     HangAfter,
-    /// The operation is reported as done, without an effect. A look-up finds nothing. An increment
+    /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
     /// returns the sum of the initial value and the delta. A check of generations finds every entry
-    /// valid.
+    /// valid; the other reads of generations return [`Generation::new(0, 0)`](Generation::new).
     ///
-    /// No cache can notice a store that loses invalidations and reports them as done.
+    /// The cache cannot notice this fault for an invalidation, and serves the old entries.
     Lost,
-    /// A look-up returns the entry before the last write under its key: the store lies. Other
-    /// operations have no fault.
+    /// A look-up returns an outdated entry: the one before the last write under its key. If none is
+    /// known, it returns the current entry. Operations other than look-ups have no fault.
     ///
-    /// The store remembers earlier entries of the 256 keys that were written last. Only writes
-    /// through this wrapper by `put` and `put_many` count.
+    /// Only writes by `put` and `put_many` through this wrapper count, even if they fail. The
+    /// wrapper remembers the entries of at most 256 keys, and forgets the key first that it has
+    /// known longest.
     Outdated,
-    /// The operation takes effect after one time and completes after a further one.
+    /// The operation is delayed before and after its effect.
     Delay {
         /// The time before the effect.
         before: Duration,
@@ -104,7 +105,7 @@ pub enum Fault {
     },
 }
 
-/// A handle that switches the faults of a [`FaultyStore`]. Clones are the same handle.
+/// A handle that switches the faults of a [`FaultyStore`]. Clones switch the same faults.
 ///
 /// # Example
 /// ```
@@ -130,13 +131,13 @@ pub struct Faults(Arc<Mutex<FaultTable>>);
 
 #[derive(Debug, Default)]
 struct FaultTable {
-    /// By the number of the operation.
+    /// The fault of each operation, at the index `operation as usize`.
     faults: [Option<Fault>; Operation::ALL.len()],
     calls: [u64; Operation::ALL.len()],
 }
 
 impl Faults {
-    /// Sets the fault of an operation. It replaces an earlier one.
+    /// Sets the fault of an operation, in place of its earlier fault.
     pub fn set(&self, operation: Operation, fault: Fault) {
         self.lock().faults[operation as usize] = Some(fault);
     }
@@ -176,7 +177,7 @@ impl Faults {
         state.faults[operation as usize]
     }
 
-    /// Runs an operation with its fault. `lost` is the result of an operation without an effect.
+    /// Runs an operation with its fault. `lost` is the result to report for [`Fault::Lost`].
     fn run<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -236,7 +237,7 @@ impl FaultyStore {
         }
     }
 
-    /// Declares the store as one inside the process, if its inner store is one.
+    /// Declares that the store is inside the process. Has no effect if the inner store is not.
     ///
     /// The operations of such a store must complete at once, so use only [`Fault::Error`],
     /// [`Fault::ErrorAfter`], [`Fault::Lost`] and [`Fault::Outdated`].
@@ -247,8 +248,8 @@ impl FaultyStore {
     }
 
     /// Hides the [generations](Generations) of the inner store. The cache then keeps the
-    /// invalidations in an entry of the store: [`Operation::Lookup`] and [`Operation::Write`] apply
-    /// to them.
+    /// invalidations in an entry of the store, so an invalidation is an [`Operation::Lookup`] and
+    /// an [`Operation::Write`].
     #[must_use]
     pub fn without_generations(mut self) -> Self {
         self.has_generations = false;
@@ -271,7 +272,8 @@ impl FaultyStore {
         self.faults.run(operation, lost, move || work(&*inner))
     }
 
-    /// Returns the entry before the last one, if look-ups are outdated and an earlier one is known.
+    /// Returns the entry before the last write under a key. Returns `None` if look-ups do not have
+    /// [`Fault::Outdated`], or if no such entry is known.
     fn earlier(&self, key: KeyRef<'_>) -> Option<Entry> {
         let is_outdated = self.faults.get(Operation::Lookup) == Some(Fault::Outdated);
         is_outdated.then(|| self.lock_earlier().get(key))?

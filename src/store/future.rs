@@ -11,8 +11,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 /// The future of a [`Store`](super::Store) method: a ready result, or a boxed future.
 ///
 /// A store inside the process returns [`ready`](Self::ready) results, which allocate nothing. A
-/// store that waits for a backend returns [`new`](Self::new). Store methods borrow their arguments,
-/// but the future must not: copy keys into it.
+/// store that waits for a backend returns a [`new`](Self::new) boxed future. Store methods borrow
+/// their arguments, but the future must not borrow them: copy keys into the future.
 ///
 /// # Example
 /// ```
@@ -33,7 +33,7 @@ enum State<T> {
     Boxed(Boxed<T>),
 }
 
-// No field is pinned in place: the box pins the boxed future.
+// Moving a `StoreFuture` moves no pinned data: the box pins the boxed future.
 impl<T> Unpin for StoreFuture<T> {}
 
 impl<T> StoreFuture<T> {
@@ -50,8 +50,8 @@ impl<T> StoreFuture<T> {
 
     /// Awaits several futures concurrently.
     ///
-    /// Returns their values in order, or the first error. After an error, the other futures are
-    /// dropped.
+    /// Returns the values in the order of the futures, or the first error. After an error, the
+    /// other futures are dropped.
     pub fn all(futures: Vec<Self>) -> StoreFuture<Vec<T>>
     where
         T: Send + 'static,
@@ -63,7 +63,7 @@ impl<T> StoreFuture<T> {
         StoreFuture::new(futures_util::future::try_join_all(futures))
     }
 
-    /// Returns a ready result as `Ok`, and any other future as `Err`.
+    /// Returns the result if it is ready. Otherwise returns the future unchanged, as `Err`.
     pub(crate) fn now(self) -> Result<Result<T, StoreError>, Self> {
         match self.0 {
             State::Ready(Some(result)) => Ok(result),
@@ -80,7 +80,7 @@ impl<T> Future for StoreFuture<T> {
         match &mut self.0 {
             State::Ready(result) => match result.take() {
                 Some(result) => Poll::Ready(result),
-                // Polled after completion, which a future may answer with `Pending`.
+                // The future was polled after its completion. `Future` allows any answer then.
                 None => Poll::Pending,
             },
             State::Boxed(future) => future.as_mut().poll(cx),

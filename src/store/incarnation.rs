@@ -1,21 +1,24 @@
-//! Incarnations: numbers that identify each start of a namespace's invalidations.
+//! Incarnations: numbers that identify the histories of a namespace's invalidations.
 //!
-//! The upper half of an incarnation is its start in seconds since 1970, the lower half is random.
+//! The invalidations of a namespace begin with an incarnation. If a store loses them, it begins a
+//! new incarnation, in which all older entries are invalid.
+//!
+//! The upper 32 bits of an incarnation are its start in seconds since 1970. The lower 32 bits are
+//! random.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-/// The start of 2026, in seconds since 1970. A clock with an earlier time is not set.
+/// The start of 2026, in seconds since 1970. A clock that shows an earlier time was never set.
 const EARLIEST_START: u64 = 1_767_225_600;
-/// Ten years in seconds. Clocks of processes that share a store differ by less.
+/// Ten years in seconds. The clocks of processes that share a store differ by less than this.
 pub(super) const MAX_SECONDS_AHEAD: u64 = 10 * 365 * 86_400;
 
 /// The last incarnation that [`next_incarnation`] returned.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Returns an unpredictable number: the standard library's hash keys come from the operating
-/// system.
+/// Returns an unpredictable number: a hash with keys that come from the operating system.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
@@ -25,23 +28,24 @@ fn seconds_now() -> u64 {
     now.as_secs().max(EARLIEST_START)
 }
 
-/// Returns `false` if an incarnation begins too far in the future for a store to have begun it.
+/// Returns `true` if a store may have begun an incarnation: its start is at most ten years in the
+/// future.
 ///
-/// The highest incarnations have no successor. Without this check, one damaged entry could disable
-/// the cache for good.
+/// A store that is shown a later incarnation begins one after it. There is none after the highest
+/// incarnations, so without this check one damaged entry could disable the cache for good.
 pub(super) fn is_believable(incarnation: u64) -> bool {
     incarnation >> 32 <= seconds_now() + MAX_SECONDS_AHEAD
 }
 
-/// Returns a new incarnation that is later than `after`, if `after` is believable.
+/// Returns a new incarnation. It is later than `after` if `after` [is believable](is_believable).
 pub(super) fn new_incarnation(after: Option<u64>) -> u64 {
     let earliest = after.map_or(0, |incarnation| (incarnation >> 32) + 1);
     let start = seconds_now().max(earliest).min(u32::MAX.into());
     start << 32 | u64::from(random() as u32)
 }
 
-/// Returns a new incarnation that is later than all that this function has returned in this
-/// process.
+/// Returns a new incarnation. It is later than all incarnations that this function has returned in
+/// this process.
 pub(super) fn next_incarnation() -> u64 {
     let new = new_incarnation(None);
     let later = |last: u64| new.max(last.saturating_add(1));

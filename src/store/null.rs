@@ -1,4 +1,4 @@
-//! A store that keeps nothing, like the dummy cache of Django.
+//! A store that keeps nothing, like the `DummyCache` of Django.
 
 use super::{
     Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,

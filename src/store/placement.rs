@@ -1,30 +1,37 @@
-//! The place of a scope's last invalidation: an exact one, or one bucket in each of four rows.
+//! The places of invalidations: where a store keeps the last invalidation of each scope.
+//!
+//! Some scopes have an exact place, which no other scope shares. All others share buckets, so that
+//! the memory use is limited. The buckets of a group of scopes form four rows. A scope has one
+//! bucket in each row, and counts as invalidated only if all four do. Two scopes rarely share all
+//! four.
+//!
+//! [`LocalGenerations`](super::LocalGenerations) keeps these places in memory.
+//! [`RecordGenerations`](super::RecordGenerations) keeps them in the record, an entry of a store.
 
 use super::Scope;
 use crate::entry::Kind;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// The number of rows of buckets. A scope counts as invalidated only if its buckets in all rows do.
-/// Two scopes rarely share all four.
+/// The number of rows of buckets in each group.
 pub(super) const ROWS: usize = 4;
-/// The number of groups. Scopes of different groups share no bucket.
+/// The number of groups. Each group has buckets of its own.
 pub(super) const GROUPS: usize = 8;
-/// The number of wide scopes on all hosts. Each has an exact place.
+/// The number of [wide](Scope::is_wide) scopes on all hosts. Each has an exact place.
 pub(super) const FIXED: usize = 5;
-/// The number of exact scopes in each table of a record. Later ones share buckets.
+/// The most scopes in each table of a record. Scopes that no longer fit share buckets.
 pub(super) const MAX_NAMED: usize = 1024;
 pub(super) const TABLES: usize = 2;
 
-/// The place of a scope's last invalidation.
+/// The place where the last invalidation of a scope is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScopeSlot {
-    /// An exact place that always exists.
+    /// An exact place that always exists: an index below [`FIXED`].
     Fixed(usize),
-    /// An exact place in a table of names. If the table is full, the rows of the group.
+    /// An exact place in a table of scopes, or the buckets of the group if the table is full.
     Named { table: usize, group: usize },
-    /// The rows of a group. [`LocalGenerations`](super::LocalGenerations) keeps the first scopes of
-    /// each group exact.
+    /// The buckets of a group. [`LocalGenerations`](super::LocalGenerations) has exact places for
+    /// the first scopes of each group, too.
     Rows { group: usize },
 }
 
@@ -62,7 +69,8 @@ impl ScopeSlot {
     }
 }
 
-/// The secret key that selects the buckets, so that no client can predict which scopes share one.
+/// The secret key that selects the buckets. Without it, a client could predict which scopes share a
+/// bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) u64, pub(super) u64);
 
@@ -76,7 +84,8 @@ impl Secret {
     }
 }
 
-/// Returns the number of the bucket in each row of `1 << bits` buckets. `bits` is at most 16.
+/// Returns the index of a scope's bucket in each row. A row has `1 << bits` buckets; `bits` is at
+/// most 16.
 #[inline]
 pub(super) fn row_buckets(hash: u64, bits: u32) -> [usize; ROWS] {
     let mask = (1 << bits) - 1;

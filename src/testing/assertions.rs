@@ -1,5 +1,5 @@
-//! Assertions on the handling of a request. Their messages name the observed handling and its
-//! likely causes.
+//! Assertions on how a cache layer handled a request. A failed assertion reports what the layer did
+//! instead, and the likely causes.
 
 use super::reported_status::ReportedStatus;
 use crate::status::has_meaning;
@@ -24,9 +24,9 @@ pub fn assert_hit<B>(response: &Response<B>) {
 /// See the [rules](crate::testing#rules).
 ///
 /// # Panics
-/// Panics if the response is not a miss. An expired or invalidated entry counts as a miss; a
-/// bypassed or collapsed request does not. The message reports how the cache handled the request,
-/// and why.
+/// Panics if the response is not a miss. A request that finds an expired or invalidated entry is a
+/// miss; a bypassed or collapsed request is not. The message reports how the cache handled the
+/// request, and why.
 #[track_caller]
 pub fn assert_miss<B>(response: &Response<B>) {
     if let Err(message) = check_miss(response) {
@@ -36,7 +36,8 @@ pub fn assert_miss<B>(response: &Response<B>) {
 
 /// Asserts that a response is stored.
 ///
-/// See the [rules](crate::testing#rules). A hit fails: an earlier response was stored.
+/// See the [rules](crate::testing#rules). The assertion fails for a hit: not this response, but an
+/// earlier one was stored.
 ///
 /// # Panics
 /// Panics if the response is not stored. The message reports the reason.
@@ -47,15 +48,16 @@ pub fn assert_stored<B>(response: &Response<B>) {
     }
 }
 
-/// Asserts that a response is not stored, for this reason.
+/// Asserts that a response is not stored, and that the reason is `reason`.
 ///
-/// The reason is a value from the tables of [`CacheStatus`](crate::status::CacheStatus), or the
-/// name of a field that is named like a credential. See the [rules](crate::testing#rules). A hit
-/// fails, because its response is in the cache.
+/// `reason` is a value from the tables of [`CacheStatus`](crate::status::CacheStatus). For a field
+/// that is named like a credential, such as `x-shop-token`, it is the name of the field. See the
+/// [rules](crate::testing#rules). The assertion fails for a hit, since the response is in the
+/// cache.
 ///
 /// # Panics
-/// Panics if the response is stored, or is not stored for another reason. The message reports
-/// which.
+/// Panics if the response is stored, or is not stored for another reason. The message reports the
+/// actual reason.
 #[track_caller]
 pub fn assert_not_stored<B>(response: &Response<B>, reason: &str) {
     if let Err(message) = check_not_stored(response, reason) {

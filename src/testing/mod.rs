@@ -37,24 +37,24 @@
 //!    `Cache-Status` field, so they also work for clients that receive responses over a socket.
 //!    Both exist only under a policy with [`cache_status`]. The cache of [`memory_cache`] has such
 //!    a policy, which applies to layers without another policy.
-//! 2. Of nested cache layers, the outermost one counts, unless it left the request to an inner
-//!    layer. Then the inner layer counts.
+//! 2. Of nested cache layers, the assertions read the status of the outermost one. If that layer
+//!    left the request to an inner layer, they read the status of the inner layer.
 //! 3. A hit is a response from the cache, fresh or stale.
 //! 4. A miss is a response to a request that was forwarded because no stored response could be
-//!    used. These are neither hit nor miss: a bypassed request, a method that no cache layer
-//!    answers, and a response that was shared with another request (`collapsed`).
+//!    used. Neither a hit nor a miss is a response to a bypassed request, to a method that no cache
+//!    layer answers, or to a follower, which shares the response of another request (`collapsed`).
 //! 5. A response counts as stored if its head permits storing it. It is in the cache after its body
 //!    was read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
 //!    returned.
-//! 6. The reason for which a response is not stored is the value of `detail`; without one, `method`
-//!    or `bypass`. The tables of [`CacheStatus`] list all values. The messages of the assertions
-//!    quote these tables.
+//! 6. The reason for which a response is not stored is the value of `detail`. If there is no
+//!    `detail`, it is the value of `fwd`: `method` or `bypass`. The tables of [`CacheStatus`] list
+//!    all values. The messages of the assertions quote these tables.
 //!
 //! # Caveats
 //! - A manual clock affects lifetimes and ages only. Time limits and background work follow tokio's
 //!   clock: use `#[tokio::test(start_paused = true)]`.
-//! - A hit does not report how its stored response was stored. Use [`assert_stored`] on the
-//!   response to the first request.
+//! - A hit does not report why its response was stored. Use [`assert_stored`] on the response to
+//!   the first request.
 //! - `Cache-Status` is for tests and logs. A site that sends it reveals to all clients which pages
 //!   were visited before.
 //!
@@ -78,9 +78,10 @@ const CAPACITY: u64 = 64 << 20;
 /// Creates an in-memory cache with a manual clock.
 ///
 /// The clock stands still until the test advances it. The store has the same clock, and a capacity
-/// of 64 MiB. Cache and store have fixed seeds, so every run is the same. Layers without another
-/// policy get [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status). To
-/// set other options, use [`memory_cache_with`].
+/// of 64 MiB. The cache and the store have fixed seeds, so random decisions are the same in every
+/// run. Layers without another policy get [`Policy::app`] with
+/// [`cache_status`](crate::policy::PolicyBuilder::cache_status). To set other options, use
+/// [`memory_cache_with`].
 ///
 /// # Example
 /// ```
@@ -104,7 +105,7 @@ pub fn memory_cache() -> (Cache, ManualClock) {
 /// Creates an in-memory cache with a manual clock and other options, such as the policy of the
 /// application.
 ///
-/// `configure` gets the builder of [`memory_cache`], and sets options in place of its own. The
+/// `configure` gets the builder of [`memory_cache`], and replaces options of that builder. The
 /// assertions need a policy with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do
 /// not set the clock: the test could not move it by the returned [`ManualClock`].
 ///

@@ -1,4 +1,4 @@
-//! The status that a response reports, in its extension or in its `Cache-Status` field.
+//! The cache status of a response, from its [`CacheStatus`] extension or its `Cache-Status` field.
 
 use crate::rules::list::elements;
 use crate::status::{CACHE_STATUS, CacheStatus, NAME, detail_meaning, forward_meaning};
@@ -6,10 +6,11 @@ use http::{HeaderMap, Response};
 use sfv::{BareItem, Item, Parser};
 use std::fmt;
 
-/// The member of `Cache-Status` that counts.
+/// The member of `Cache-Status` that the assertions read: that of the layer that handled the
+/// request.
 #[derive(Debug, Default)]
 pub(super) struct ReportedStatus {
-    /// The parameters in their written form.
+    /// The parameters as written in the member.
     text: String,
     pub(super) is_hit: bool,
     pub(super) is_stored: bool,
@@ -18,7 +19,7 @@ pub(super) struct ReportedStatus {
     pub(super) detail: Option<String>,
 }
 
-/// The reason for which a response reports no status.
+/// The reason why a response has no status of a layer of this crate.
 #[derive(Debug)]
 pub(super) enum NotReported {
     Missing,
@@ -31,12 +32,12 @@ pub(super) enum NotReported {
 /// stored response.
 const MISSES: [&str; 4] = ["uri-miss", "vary-miss", "stale", "request"];
 
-/// The detail of a layer that left the request to an inner one. The member of the inner layer
-/// counts.
+/// The `detail` of a layer that left the request to an inner layer. The assertions then read the
+/// member of the inner layer.
 const LEFT_TO_INNER: &str = "inner-layer";
 
 impl ReportedStatus {
-    /// Reads the extension of a response, or its field if there is no extension.
+    /// Reads the status from the extension of a response. Without an extension, reads the field.
     pub(super) fn of<B>(response: &Response<B>) -> Result<Self, NotReported> {
         let extension = response.extensions().get::<CacheStatus>();
         match extension.and_then(|status| Self::parse(status.to_value(None).as_bytes())) {
@@ -58,7 +59,8 @@ impl ReportedStatus {
                 None => is_readable = false,
             }
         }
-        // The member of the outermost layer is the last one.
+        // Each layer appends its member (RFC 9211 section 2), so the last one in the loop is that
+        // of the outermost layer.
         inner.or(outer).ok_or_else(|| {
             let text: Vec<_> = lines().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
             match (text.is_empty(), is_readable) {
@@ -69,7 +71,8 @@ impl ReportedStatus {
         })
     }
 
-    /// Parses a member. Returns `None` if it is malformed (RFC 9651 section 4.2.3).
+    /// Parses a member as an item. Returns `None` if the member is malformed (RFC 9651 section
+    /// 4.2.3).
     fn parse(member: &[u8]) -> Option<Member> {
         let item: Item = Parser::new(member).parse().ok()?;
         if item.bare_item.as_token().is_none_or(|name| name.as_str() != NAME) {
@@ -92,7 +95,8 @@ impl ReportedStatus {
         Some(Member::Own(status))
     }
 
-    /// Returns the reason for which the response is not stored.
+    /// Returns the reason for which the response is not stored: `detail`, or a `fwd` that is not a
+    /// miss.
     pub(super) fn reason(&self) -> Option<&str> {
         self.detail.as_deref().or(self.forward.as_deref().filter(|_| !self.is_miss()))
     }
@@ -103,7 +107,7 @@ impl ReportedStatus {
     }
 }
 
-/// A member of the list.
+/// A member of `Cache-Status`: of a layer of this crate, or of another cache.
 enum Member {
     Own(ReportedStatus),
     Foreign,
@@ -115,7 +119,8 @@ fn word(value: &BareItem) -> Option<String> {
     token.or_else(|| Some(value.as_string()?.as_str())).map(str::to_owned)
 }
 
-/// Writes the handling of the request, the parameters, and a line with the meaning of each value.
+/// Writes how the request was handled, the parameters, and a line with the meaning of `fwd` and of
+/// `detail`.
 impl fmt::Display for ReportedStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -15,12 +15,12 @@ fn with_field(lines: &[&str]) -> Response<()> {
     response
 }
 
-/// Returns a response as a client receives it over a socket.
+/// Returns a response as a client receives it over a socket: with the field, without the extension.
 fn received(parameters: &str) -> Response<()> {
     with_field(&[&format!("tower-response-cache; {parameters}")])
 }
 
-/// Returns the response of a layer that reports only in the extension.
+/// Returns a response that has the status only in the extension.
 fn returned(status: CacheStatus) -> Response<()> {
     let mut response = Response::new(());
     response.extensions_mut().insert(status);
@@ -153,7 +153,7 @@ fn assert_not_stored_names_the_actual_reason() {
     }
     let hit = check_not_stored(&received("hit; ttl=60"), "private").expect_err("a hit");
     assert!(hit.ends_with("but the response is a hit: hit; ttl=60\n  the response is in the cache"), "{hit}");
-    // A collapsed request has no reason: another request has stored the response.
+    // A collapsed request has no reason for not storing: the leader has stored the response.
     assert!(check_not_stored(&received("fwd=uri-miss; collapsed; ttl=60"), "uri-miss").is_err());
 }
 

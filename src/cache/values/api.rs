@@ -12,15 +12,17 @@ impl Cache {
     ///
     /// A value counts as absent if it has another type, is damaged, has expired or was invalidated.
     /// A `DEBUG` event (feature `tracing`) reports a value that can't be read; the next `set` or
-    /// `get_or_set` replaces it. If `None` was set as an `Option`, `get::<Option<T>>` returns
-    /// `Some(None)`.
+    /// `get_or_set` replaces it. If the value is an `Option` that is `None`, `get::<Option<T>>`
+    /// returns `Some(None)`.
     ///
     /// # Dependencies
-    /// The page or value that the current task makes depends on the value. It is invalidated if the
-    /// value is set, deleted or invalidated, and it expires no later than the value.
+    /// The page or value that the current task makes becomes a dependent of this value. A dependent
+    /// is invalidated if this value is set, deleted or invalidated, and expires no later than this
+    /// value.
     ///
-    /// If there is no value, the page is invalidated when one is set, but not when one is computed.
-    /// If the value is computed elsewhere, use [`get_or_set`](Self::get_or_set) here, too.
+    /// If this value is absent, the dependent is invalidated once a value is set. It is not
+    /// invalidated if [`get_or_set`](Self::get_or_set) computes the value elsewhere: in that case,
+    /// call `get_or_set` here, too.
     ///
     /// # Errors
     /// If the store fails.
@@ -70,8 +72,8 @@ impl Cache {
         self.value(key).get_bytes().await
     }
 
-    /// Stores a value under a key with a TTL, and returns `true` if the store accepts it. See
-    /// [`Value::set`](crate::values::Value::set).
+    /// Stores a value under a key with a TTL, and returns `true` if the store accepts the value.
+    /// See [`Value::set`](crate::values::Value::set).
     ///
     /// The TTL is a [`Duration`](std::time::Duration), an `Option<Duration>` (`None` means forever)
     /// or a [`Ttl`]. The dependents of the previous value are invalidated.
@@ -123,7 +125,7 @@ impl Cache {
     }
 
     /// Stores a value atomically if the key has no value, and returns `true` if the store accepts
-    /// it. With a TTL of zero, it stores nothing and returns `false`.
+    /// the value. With a TTL of zero, stores nothing and returns `false`.
     ///
     /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).
     ///
@@ -160,7 +162,8 @@ impl Cache {
     /// Invalidates the pages and values that depend on the value.
     ///
     /// # Errors
-    /// If the store fails. The value may be removed nevertheless.
+    /// If the store fails. The removal is then queued: see
+    /// [`Value::delete`](crate::values::Value::delete).
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the removal may or may not have taken effect.
@@ -168,7 +171,7 @@ impl Cache {
         self.value(key).delete().await
     }
 
-    /// Returns `true` if there is a fresh value or a counter under a key, of any type.
+    /// Returns `true` if there is a counter or a fresh value of any type under a key.
     ///
     /// # Errors
     /// If the store fails.
@@ -180,10 +183,10 @@ impl Cache {
     }
 
     /// Sets the TTL of the value or counter under a key, counted from now, and returns `true` if
-    /// there is one. A TTL of zero removes it.
+    /// the key has a value or counter. A TTL of zero removes it.
     ///
-    /// A stale window of the value ends. To keep it, use
-    /// [`Value::touch`](crate::values::Value::touch) on a handle with that window.
+    /// The value loses its stale window. To keep the window, use
+    /// [`Value::touch`](crate::values::Value::touch) on a handle with the same window.
     ///
     /// # Errors
     /// If the store fails, or with

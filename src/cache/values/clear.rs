@@ -8,11 +8,11 @@ impl Cache {
     /// Invalidates all pages, values and counters in this namespace at once. Other namespaces are
     /// not affected.
     ///
-    /// This is an invalidation of [`Invalidation::all`]. Responses and values whose production
-    /// began before it are not stored. The cost does not depend on the number of entries: the store
-    /// frees their memory when they expire or are evicted.
+    /// This is an [`invalidate`](Self::invalidate) of [`Invalidation::all`]. A response or value
+    /// that is being made during the call is not stored afterwards. The cost does not depend on the
+    /// number of entries: the store frees their memory when they expire or are evicted.
     ///
-    /// See [`invalidate`](Self::invalidate) for a store that fails.
+    /// If the store fails, the invalidation is queued: see [`invalidate`](Self::invalidate).
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll and before it completes, the invalidation is
@@ -22,10 +22,11 @@ impl Cache {
         self.invalidate(Invalidation::all()).await
     }
 
-    /// Invalidates all pages in this namespace at once, and their dependents. Values, counters and
-    /// other namespaces are not affected. See [`clear`](Self::clear).
+    /// Invalidates all pages in this namespace at once, and the pages and values that were made
+    /// from them. Other values, counters and other namespaces are not affected. See
+    /// [`clear`](Self::clear).
     ///
-    /// See [`invalidate`](Self::invalidate) for a store that fails.
+    /// If the store fails, the invalidation is queued: see [`invalidate`](Self::invalidate).
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll and before it completes, the invalidation is
@@ -55,7 +56,7 @@ impl Cache {
     /// of the values. Pages that were made without values, and other namespaces, are not affected.
     /// See [`clear`](Self::clear).
     ///
-    /// See [`invalidate`](Self::invalidate) for a store that fails.
+    /// If the store fails, the invalidation is queued: see [`invalidate`](Self::invalidate).
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll and before it completes, the invalidation is

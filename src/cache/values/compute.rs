@@ -1,4 +1,7 @@
-//! Computed values: concurrent computations of a value collapse in this process.
+//! Computed values: of concurrent calls in this process, one computes the value.
+//!
+//! The call that computes is the leader. The others are followers. Together they form a flight,
+//! which ends with the outcome of the computation.
 //!
 //! ```text
 //! find ─┬─ live ────────────────────────────────────────────► return the value
@@ -39,7 +42,7 @@ use std::time::Duration;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl PendingComputation {
-    /// Creates a computation without followers, whose value is not stored.
+    /// Creates a computation without followers. Its value is not stored, since `since` is unknown.
     fn without_followers(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
@@ -55,7 +58,7 @@ enum ComputeRole<T> {
 struct MissingValue {
     /// The key of the value in the store, or `None` if the store failed.
     key: Option<CacheKey>,
-    /// A live entry that can't be decoded as the requested type.
+    /// An entry whose state is `Live`, but which can't be decoded as the requested type.
     unreadable: Option<Entry>,
     /// An entry whose state is `Stale`.
     stale: Option<Entry>,
@@ -63,13 +66,15 @@ struct MissingValue {
 
 /// A computation that has not started.
 struct PendingComputation {
-    /// The computation and its ancestors: the requests and computations that led to it.
+    /// The computation, linked to the requests and computations that started it.
     chain: Arc<Chain>,
-    /// The leader of the flight that followers wait for, or `None` if no other call may wait.
+    /// Ends the flight that followers wait for. `None` if the computation has no followers.
     leader: Option<Leader<ComputeOutcome>>,
-    /// The generation before the computation, or `None` if it is unknown.
+    /// The generation before the computation. `None` if the store failed: the value is then not
+    /// stored.
     since: Option<Generation>,
-    /// The live entry that can't be decoded as the requested type. The computed value replaces it.
+    /// The `Live` entry that can't be decoded as the requested type. The computed value replaces
+    /// this entry.
     unreadable: Option<Entry>,
 }
 
@@ -85,16 +90,17 @@ impl Value<'_> {
     /// # Rules
     /// 1. Of concurrent calls in this process, the leader computes the value, and the followers
     ///    wait for up to ten seconds. Outside a tokio runtime, they wait without a limit.
-    /// 2. A follower gets the stale value instead, if there is one within the window of
-    ///    [`stale_while_revalidate`](Self::stale_while_revalidate).
+    /// 2. Within the window of [`stale_while_revalidate`](Self::stale_while_revalidate), a follower
+    ///    does not wait: it returns the stale value.
     /// 3. Every value and page that the computation reads from the cache becomes a dependency of
     ///    the value.
     /// 4. A value that was deleted, set or invalidated during its computation is returned, but not
     ///    stored.
     /// 5. If the store fails, the failure is counted, and the value is computed without the store.
-    /// 6. A computation that reads its own value, directly or through other values, does not wait
-    ///    for itself: a nested computation makes the value again. A fifth computation inside four
-    ///    others of the value fails. To include computations and requests in other tasks, use
+    /// 6. A computation may read its own value, directly or through other values. To wait for
+    ///    itself would be a deadlock, so a nested computation makes the value again. Inside four
+    ///    computations of a value, a fifth one fails. Computations and requests in other tasks
+    ///    count only if their futures are wrapped in
     ///    [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors
@@ -122,8 +128,8 @@ impl Value<'_> {
 
     /// Returns the value. If it is absent, computes and stores it unless the computation fails.
     ///
-    /// An error is not stored. Followers of the computation return the same error. A follower with
-    /// another error type computes the value itself. Otherwise, this is
+    /// An error is not stored. Followers of the computation return the same error; a follower with
+    /// another error type computes the value itself. In all else, this is
     /// [`get_or_set`](Self::get_or_set).
     ///
     /// # Errors
@@ -166,8 +172,8 @@ impl Value<'_> {
             }
             let computing = PendingComputation::without_followers(chain);
             let Some(key) = key else { return Ok(ComputeRole::Compute(computing)) };
-            // From here on, a write or removal of the value advances the generation, so that the
-            // checks below notice it.
+            // After `depend`, each write or removal of the value advances the generation. So the
+            // checks below notice a write during the computation.
             let Ok(since) = self.cache.depend(self.scope()).await else {
                 return Ok(ComputeRole::Compute(computing));
             };
@@ -204,13 +210,15 @@ impl Value<'_> {
                     };
                 }
                 Some(ComputeOutcome::Abandoned) => {}
-                // The value is not shared, or takes too long: each follower computes it itself.
+                // The value is not shared with followers, or takes too long. Each follower computes
+                // it itself.
                 Some(ComputeOutcome::NotStored) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
     }
 
-    /// Looks up the value, and makes it a dependency of the page or value that is being made.
+    /// Looks up the value. If the current task makes a page or another value, records a dependency
+    /// on this value.
     async fn find<T: DeserializeOwned>(&self) -> Result<T, MissingValue> {
         match self.cache.read(&self.name).await {
             Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
@@ -233,7 +241,8 @@ impl Value<'_> {
     /// Returns a stale value for a follower, if its stale window has not ended.
     fn stale_value<T: DeserializeOwned>(&self, stale: Option<Entry>) -> Option<T> {
         let Some(Entry(EntryKind::Value(value))) = stale else { return None };
-        // Without a window, a soft invalidation ends the use of the value, as for responses.
+        // A soft invalidation makes a value stale before its TTL ends. Without a window, no stale
+        // value is used.
         if self.window.is_zero() || self.cache.clock().now() >= value.fresh_until.after(self.window) {
             return None;
         }
@@ -242,8 +251,8 @@ impl Value<'_> {
         Some(old)
     }
 
-    /// Joins the flight of the value. If the value was changed after the flight began, leads a new
-    /// flight.
+    /// Joins the flight of the value, or leads a new one. A flight is not joined if the value was
+    /// changed after the flight began: its outcome would be outdated.
     async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<ComputeOutcome> {
         let mut outdated: Option<Arc<Flight<ComputeOutcome>>> = None;
         let leader = Arc::downgrade(chain);
@@ -281,8 +290,9 @@ impl Value<'_> {
         ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. Its key contains a fixed generation instead of the
-    /// current one, so that a loop is recognized even if all values are invalidated meanwhile.
+    /// Creates the chain of a computation. A loop is recognized by equal keys in a chain. The key
+    /// of a value changes whenever all values are invalidated, so the key in the chain has a fixed
+    /// generation.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
@@ -330,8 +340,8 @@ impl Value<'_> {
             tracking::inherit(&stored);
             self.store(&stored, unreadable.as_ref()).await;
         } else {
-            // The generation before the computation or a dependency is unknown, or a dependency is
-            // in another namespace.
+            // The generation before the computation is unknown, or a dependency is unknown or
+            // belongs to another namespace.
             tracking::mark_untrackable();
         }
         if let Some(leader) = leader {
@@ -348,12 +358,12 @@ impl Value<'_> {
         matches!(validity, Ok(Validity::Valid))
     }
 
-    /// Stores a computed value, unless it was invalidated or another task has set the value. A
-    /// failure is counted.
+    /// Stores a computed value, unless it was invalidated or another task has set the value. If the
+    /// store fails, the failure is counted, and nothing else is done.
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
         let _write = self.cache.begin_write();
-        // Load before the validity check: a value that is set after this load defeats the
-        // compare-and-set.
+        // Load before the validity check. If another task sets the value after this load, the
+        // compare-and-set fails.
         let Ok(seen) = self.cache.load(&self.name).await else { return };
         let is_set = seen.state == ValueState::Live && seen.entry.as_ref() != unreadable;
         if !is_set && self.is_valid(stored).await {

@@ -12,7 +12,8 @@ pub enum ComputeError<E> {
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
-    /// The value depends on itself: four nested computations of it led to a fifth.
+    /// The value depends on itself: inside four nested computations of the value, a fifth was about
+    /// to begin.
     Loop,
 }
 

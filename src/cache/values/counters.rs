@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Cache {
-    /// Stores a counter under a key with a TTL, and returns `true` if it is stored.
+    /// Stores a counter under a key with a TTL, and returns `true` if the store accepts the
+    /// counter.
     ///
-    /// A counter is a number that the store increments itself, so many tasks may change it at the
-    /// same time. Increments invalidate nothing: no page depends on a counter. For a number that
-    /// pages depend on, use [`set`](Self::set).
+    /// A counter is a number that the store itself increments, so that many tasks may change the
+    /// number at the same time. An increment invalidates nothing, since no page depends on a
+    /// counter. For a number that pages depend on, use [`set`](Self::set).
     ///
-    /// If the key held a value, its dependents are invalidated.
+    /// If the key had a value, the dependents of that value are invalidated.
     ///
     /// # Errors
     /// If the store fails.
@@ -45,12 +46,13 @@ impl Cache {
 
     /// Adds to a number atomically, and returns the sum. The expiry of the number does not change.
     ///
-    /// The number is a counter, or an integer that was set, added or computed. An `Option` or a
-    /// newtype of an integer counts as well. [`get`](Self::get) reads the number as any integer
-    /// type that can hold it.
+    /// The number is a counter, or an integer that [`set`](Self::set), [`add`](Self::add) or
+    /// [`get_or_set`](Self::get_or_set) stored as a value. An `Option` or a newtype of an integer
+    /// counts as an integer. [`get`](Self::get) reads the number as any integer type that can hold
+    /// it.
     ///
-    /// If the number was set, added or computed, its dependents are invalidated. The number keeps
-    /// its tags and dependencies and loses its stale window. A change of a counter invalidates
+    /// If the number was stored as a value, its dependents are invalidated. The number keeps its
+    /// tags and dependencies, but loses its stale window. A change of a counter invalidates
     /// nothing.
     ///
     /// # Errors
@@ -98,10 +100,10 @@ impl Cache {
         self.value(key).increment(delta, None).await
     }
 
-    /// Adds to a number atomically, and returns the sum. If there is no number, starts a counter at
-    /// `initial` with a TTL of `ttl`, and adds to it.
+    /// Adds to a number atomically, and returns the sum. If there is no number, creates a counter
+    /// of `initial` with a TTL of `ttl`, and adds to that counter.
     ///
-    /// Use it to limit how often something is done in a minute, for example.
+    /// For example, use it to limit how often a client may log in within a minute.
     ///
     /// # Errors
     /// The same as for [`incr`](Self::incr), except [`StoreErrorKind::Missing`].
@@ -134,10 +136,11 @@ impl Cache {
     }
 }
 
-/// The result of one try to change a number that was stored as a value, not as a counter.
+/// The result of one try to change a number that the store could not increment itself.
 enum IncrementAttempt {
     Counted(i64),
-    /// Another task changed or removed the entry, or an unusable entry was removed for a counter.
+    /// The entry is no longer the one that was seen: another task changed it, or it was unusable
+    /// and was removed to make room for a counter.
     Retry,
 }
 
@@ -147,7 +150,8 @@ impl Value<'_> {
         let _write = cache.begin_write();
         let mut lock = None;
         for _ in 0..MAX_ATTEMPTS {
-            // The store may still have the old number, and the delivery would remove the new one.
+            // A removal of the number is queued. Until it is delivered, the store may have the old
+            // number. Its delivery would remove the new number.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
@@ -174,7 +178,7 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Replaces a number that was stored as a value by the sum, with the rest of its TTL.
+    /// Replaces a number that was stored as a value by the sum. The sum keeps the rest of the TTL.
     async fn count(
         &self,
         seen: &ValueSnapshot,
@@ -193,8 +197,9 @@ impl Value<'_> {
         let sum = number.checked_add(delta).ok_or_else(overflow)?;
         let (bytes, encoding) = encode(&sum).map_err(|error| not_a_number().with_source(error))?;
         let own = self.scope();
-        // The write below invalidates the value's own scope, and must not invalidate the new entry.
-        // An earlier invalidation of that scope would have made the entry unusable.
+        // A computed value has its own scope among its scopes. The write below invalidates that
+        // scope, so the new entry must not have it. No invalidation is lost: an earlier one of that
+        // scope would have made the old entry unusable.
         let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;
@@ -204,8 +209,8 @@ impl Value<'_> {
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
         if cache.await_counted(put).await? {
             write.finish().await?;
-            // A page that is made from the sum inherits the tags of the number. This comes after
-            // `finish`, which records the write as a dependency.
+            // A page that is made from the sum inherits the tags of the number. `finish` has
+            // already recorded a dependency on the number itself.
             tracking::inherit(&new);
             return Ok(IncrementAttempt::Counted(sum));
         }
@@ -213,7 +218,7 @@ impl Value<'_> {
         Ok(IncrementAttempt::Retry)
     }
 
-    /// Removes a value that may no longer be used, so that a counter can take its key.
+    /// Removes a stale or invalidated value, so that a counter can take its key.
     async fn make_room(&self, seen: &ValueSnapshot) -> Result<IncrementAttempt, StoreError> {
         if let Some(entry) = &seen.entry
             && seen.state != ValueState::Live

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The nesting depth up to which values are read.
+/// The deepest nesting of a value that is decoded. A deeper value could overflow the stack.
 const MAX_DEPTH: usize = 128;
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encoding), ValueError> {
@@ -16,8 +16,9 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodin
 
 /// Decodes an entry as a type. Returns `None` if the entry has another type or is damaged.
 ///
-/// The bytes are not trusted: nothing in them is executed, and their own length bounds the memory.
-/// The depth is limited. A counter decodes like a number that was set.
+/// The bytes are not trusted, since other programs may write to the store. Nothing in them is
+/// executed, their length bounds the memory use, and the nesting is limited. A counter decodes like
+/// a number that was stored as a value.
 pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
         Entry(EntryKind::Value(value)) if value.encoding() == Encoding::MessagePack => {
@@ -28,7 +29,7 @@ pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     }
 }
 
-/// Decodes an entry as a type. An event reports a failure.
+/// Decodes an entry as a type. If that fails, emits an event and returns `None`.
 pub(super) fn decode_or_report<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     let value = decode(entry);
     if value.is_none() {
@@ -41,7 +42,7 @@ fn decode_bytes<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
     let mut decoder = rmp_serde::Deserializer::new(&mut bytes);
     decoder.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut decoder).ok()?;
-    // Bytes after the value mean that it has another type.
+    // Bytes that remain after the value mean that the entry has another type.
     bytes.is_empty().then_some(value)
 }
 

@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
-/// A fragment of a page: a value with a name, and a copy for each list of inputs.
+/// A fragment of a page: a value with a name. The cache keeps a copy of it for each list of inputs.
 ///
 /// List every input that the fragment is rendered from, such as the host, the language or the
 /// visitor. Different lists never share a copy, regardless of the characters in the inputs. The
-/// cache cannot enumerate the copies: give the fragment a [tag](Self::tags) to invalidate all of
-/// them.
+/// cache cannot enumerate the copies. To be able to invalidate all of them, give the fragment a
+/// [tag](Self::tags).
 ///
 /// [`Cache::fragment`] creates it. A page that is made from a fragment depends on it.
 ///
@@ -41,7 +41,8 @@ use std::time::Duration;
 pub struct Fragment<'a> {
     name: Vec<u8>,
     vary_on: Vec<Vec<u8>>,
-    /// The value with all options; its name is set when it is used.
+    /// A handle with the options of the fragment. It has no name until [`value`](Self::value) sets
+    /// the name of a copy.
     value: Value<'a>,
 }
 
@@ -49,7 +50,7 @@ impl Cache {
     /// Returns a handle to a fragment with a name. The methods of [`Fragment`] set its inputs, its
     /// TTL and its tags, and render or delete it.
     ///
-    /// Fragments and values with one name are separate.
+    /// A fragment and a value are separate even if the name of one is the key of the other.
     pub fn fragment(&self, name: impl AsRef<[u8]>) -> Fragment<'_> {
         Fragment {
             name: name.as_ref().to_vec(),
@@ -60,7 +61,8 @@ impl Cache {
 }
 
 impl<'a> Fragment<'a> {
-    /// Adds inputs that the fragment varies on. Their order matters.
+    /// Adds inputs that the fragment varies on. The same inputs in another order select another
+    /// copy.
     pub fn vary_on<A: AsRef<[u8]>>(mut self, parts: impl IntoIterator<Item = A>) -> Self {
         self.vary_on.extend(parts.into_iter().map(|part| part.as_ref().to_vec()));
         self
@@ -72,7 +74,8 @@ impl<'a> Fragment<'a> {
         self
     }
 
-    /// Adds tags, by which the fragment and its dependents can be invalidated.
+    /// Adds tags. [`Invalidation::tag`](crate::Invalidation::tag) invalidates all fragments, values
+    /// and pages with a tag, and their dependents.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.value = self.value.tags(tags);
         self
@@ -124,11 +127,11 @@ impl<'a> Fragment<'a> {
         self.value().try_get_or_set(render).await
     }
 
-    /// Removes the copy for the inputs of this handle, and returns `true` if it was present and
-    /// fresh. Invalidates its dependents.
+    /// Removes the copy for the inputs of this handle, and returns `true` if the copy was present
+    /// and fresh. Invalidates the dependents of the copy.
     ///
     /// # Errors
-    /// If the store fails. The copy may be removed nevertheless.
+    /// If the store fails. The removal is then queued: see [`Value::delete`].
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the removal may or may not have taken effect.
@@ -136,7 +139,7 @@ impl<'a> Fragment<'a> {
         self.value().delete().await
     }
 
-    /// Returns the handle to the value that holds this copy.
+    /// Returns a handle to the value that holds the copy for the inputs of this handle.
     fn value(&self) -> Value<'a> {
         let parts = std::iter::once(&self.name).chain(&self.vary_on).map(Vec::as_slice);
         let name = Name::of_parts(self.value.cache.version(), b"fragment", parts);

@@ -14,23 +14,24 @@ impl Cache {
     /// TTL.
     ///
     /// `value` is a plain value, a closure, a future, or a closure that returns a future: see
-    /// [`IntoValue`]. Of concurrent calls in this process, one computes: see
-    /// [`Value::get_or_set`](crate::values::Value::get_or_set).
+    /// [`IntoValue`]. Of concurrent calls in this process, one computes the value, and the others
+    /// wait: see [`Value::get_or_set`](crate::values::Value::get_or_set).
     ///
     /// A `Result` is a value like any other: an `Err` is stored, too. If the computation can fail,
     /// use [`try_get_or_set`](Self::try_get_or_set).
     ///
-    /// A plain value counts as computed when the call begins, although its data may be older than
-    /// an invalidation. Prefer a closure that reads the data.
+    /// Prefer a closure that reads the data. A plain value counts as computed when the call begins,
+    /// even if its data was read before an invalidation.
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
     /// - [`ValueError::Loop`] if the value depends on itself.
     ///
-    /// A failure of the store is counted, and the value is computed without the store.
+    /// A failure of the store is not an error: it is counted, and the value is computed without the
+    /// store.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, a follower computes the value.
+    /// If the call that computes is dropped, a call that waits for it computes the value.
     ///
     /// # Example
     /// ```
@@ -73,7 +74,7 @@ impl Cache {
     /// - [`ComputeError::Loop`] if the value depends on itself.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, a follower computes the value.
+    /// If the call that computes is dropped, a call that waits for it computes the value.
     ///
     /// # Example
     /// ```

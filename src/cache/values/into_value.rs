@@ -10,7 +10,7 @@ use std::future::{Future, Ready, ready};
 /// Closures and futures run only if there is no value. A closure that returns a plain value must
 /// not block the thread for long.
 ///
-/// `Marker` distinguishes the four kinds. It is always inferred.
+/// `Marker` is one of four types, one for each kind of source. The compiler always infers it.
 ///
 /// # Example
 /// ```
@@ -40,7 +40,7 @@ pub trait IntoValue<Marker> {
     /// The future of the value.
     type Future: Future<Output = Self::Value>;
 
-    /// Starts to make the value.
+    /// Returns the future that makes the value.
     fn into_value(self) -> Self::Future;
 }
 

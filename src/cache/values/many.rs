@@ -15,8 +15,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// An item of [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` for an item with a
-/// different TTL.
+/// An item of [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` for an item with its own
+/// TTL.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an item for `set_many`",
     note = "use `(key, value)` or `(key, value, ttl)`"
@@ -27,7 +27,8 @@ pub trait SetItem {
     /// The value.
     type Value: Serialize;
 
-    /// Returns the key, the value and the TTL. [`Ttl::Default`] stands for the TTL of the call.
+    /// Returns the key, the value and the TTL. [`Ttl::Default`] stands for the TTL that is passed
+    /// to [`Cache::set_many`].
     fn into_parts(self) -> (Self::Key, Self::Value, Ttl);
 }
 
@@ -49,7 +50,7 @@ impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
     }
 }
 
-/// An item of [`Cache::set_many`] that is ready to be stored.
+/// An encoded item of [`Cache::set_many`], which is not stored yet.
 struct PendingPut<K> {
     key: K,
     name: Name,
@@ -58,7 +59,7 @@ struct PendingPut<K> {
 }
 
 impl Cache {
-    /// Returns the values under several keys. Keys without a value are missing in the result. See
+    /// Returns the values under several keys. The result has no item for a key without a value. See
     /// [`get`](Self::get).
     ///
     /// # Errors
@@ -119,7 +120,7 @@ impl Cache {
     ///
     /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL differs from `ttl`. If several
     /// items have the same key, the last one is stored. A value is not stored if its TTL is zero or
-    /// if it is too large for the store. The writes are not atomic together.
+    /// if it is too large for the store. Concurrent reads may see some of the writes before others.
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if a value can't be written as MessagePack. No value is stored
@@ -169,7 +170,8 @@ impl Cache {
         let stored = self.put_values(&puts).await;
         let names: Vec<Name> = puts.iter().map(|put| put.name.clone()).collect();
         self.queue_removals(&names, &stored);
-        // If the store returns fewer results than entries, the other entries were not stored.
+        // If the store returns fewer results than entries, the entries without a result count as
+        // not stored.
         let stored = stored?.into_iter().chain(std::iter::repeat(false));
         Ok(puts.into_iter().zip(stored).filter(|(_, stored)| !stored).map(|(put, _)| put.key).collect())
     }

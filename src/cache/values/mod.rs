@@ -1,8 +1,10 @@
 //! The low-level cache: values of the application, by key.
 //!
 //! [`Cache`](crate::cache::Cache) has methods for single values; [`Value`] adds tags and a stale
-//! window. Pages and values depend on the values that they read: see
-//! [`tracking`](crate::cache::tracking).
+//! window, in which an expired value may still be used.
+//!
+//! A page or value that is made from a value depends on it: it is a dependent of that value, and is
+//! invalidated with it. [`tracking`](crate::cache::tracking) records these dependencies.
 
 mod api;
 mod clear;

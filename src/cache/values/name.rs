@@ -1,4 +1,4 @@
-//! The internal names of values.
+//! The internal names of values, and the keys under which the store has them.
 
 use crate::entry::Generation;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -6,12 +6,13 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// The internal name of a value: its version, its kind, and its key or parts, each with its length.
+/// The internal name of a value: the version of the application, the kind (`key` or `fragment`),
+/// and the parts. The parts are the key, or the name and the inputs of a fragment. Each part is
+/// written with its length.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Name(Arc<[u8]>);
 
-/// The length in bytes up to which a name is kept in full. A longer name is replaced by its
-/// SHA-256.
+/// The most bytes of a name. The SHA-256 of a longer name takes its place.
 const MAX_PLAIN_NAME: usize = 1024;
 
 impl Name {
@@ -19,12 +20,13 @@ impl Name {
         Self::of_parts(version, b"key", [key])
     }
 
-    /// Returns the empty name, for a handle whose name is set later.
+    /// Returns the empty name, for a [`Fragment`](super::Fragment), which sets the name for each
+    /// list of inputs.
     pub(super) fn unnamed() -> Self {
         Self(Arc::default())
     }
 
-    /// Returns a name that no other version, kind or parts have.
+    /// Returns the name for a version, a kind and parts. If any of them differs, the name differs.
     pub(crate) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut buf = KeyBuf::new();
         buf.part(&version.to_le_bytes());
@@ -43,8 +45,9 @@ impl Name {
 
 /// Returns the key of a value in the store.
 ///
-/// The key contains the generation of the last invalidation of everything or of all values.
-/// Counters have no generation, so only a change of their keys invalidates them.
+/// The key contains `cleared`, the generation of the last invalidation of everything or of all
+/// values. The entry of a counter has no generation, so only a change of its key can invalidate the
+/// counter.
 pub(crate) fn value_key(namespace: &str, name: &Name, cleared: Generation) -> CacheKey {
     let mut buf = KeyBuf::new();
     buf.part(b"tower-response-cache value");

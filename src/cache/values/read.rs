@@ -43,7 +43,7 @@ impl Value<'_> {
 
     /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if they are absent.
     ///
-    /// A value that [`set`](Self::set) or a computation stored counts as absent.
+    /// A value that [`set`](Self::set) or [`get_or_set`](Self::get_or_set) stored counts as absent.
     ///
     /// # Errors
     /// If the store fails.
@@ -64,7 +64,7 @@ impl Value<'_> {
         })
     }
 
-    /// Returns `true` if there is a fresh value or a counter, of any type.
+    /// Returns `true` if there is a counter or a fresh value of any type.
     ///
     /// # Errors
     /// If the store fails.
@@ -74,7 +74,8 @@ impl Value<'_> {
     pub async fn contains(&self) -> Result<bool, StoreError> {
         let seen = match self.cache.read(&self.name).await {
             Ok(seen) => seen,
-            // Perhaps only the dependency could not be registered. The page is not stored then.
+            // `read` also fails if only the dependency can't be registered. It has then ensured
+            // that the page is not stored, so a look-up without a dependency suffices.
             Err(_) => self.cache.load(&self.name).await?,
         };
         Ok(seen.state == ValueState::Live)
@@ -83,9 +84,9 @@ impl Value<'_> {
     /// Sets the TTL of the value to the [TTL of this handle](Self::ttl), counted from now. Returns
     /// `true` if there is a value.
     ///
-    /// A TTL of zero removes the value. A value that was computed from other values may expire
-    /// earlier than before, but not later. The stale window of the value is replaced by [the window
-    /// of this handle](Self::stale_while_revalidate).
+    /// A TTL of zero removes the value. The expiry of a value that was computed from other values
+    /// can only move earlier. The [window of this handle](Self::stale_while_revalidate) replaces
+    /// the stale window of the value.
     ///
     /// # Errors
     /// If the store fails, or with [`StoreErrorKind::Contended`] if other tasks changed the value
@@ -106,8 +107,8 @@ impl Value<'_> {
             let touched = match &entry {
                 Entry(EntryKind::Value(value)) => {
                     let fresh_until = cache.fresh_until(lifetime);
-                    // A computed value expires no later than its dependencies: its expiry must not
-                    // move later.
+                    // A value with dependencies expires no later than they do, so its expiry must
+                    // not move later.
                     let fresh_until = match value.dependencies.is_empty() {
                         true => fresh_until,
                         false => fresh_until.min(value.fresh_until),
@@ -117,7 +118,8 @@ impl Value<'_> {
                         ..StoredValue::clone(value)
                     })))
                 }
-                // A counter does not contain its expiry, so the store sets the new TTL, if it can.
+                // The entry of a counter does not contain its expiry, so the store must set the new
+                // TTL. If it does not support `touch`, the counter is stored again.
                 other => match cache.await_counted(cache.store().touch(key.as_ref(), lifetime)).await {
                     Err(error) if error.kind() == StoreErrorKind::Unsupported => other.clone(),
                     touched => return touched,
@@ -152,7 +154,8 @@ impl Value<'_> {
         let seen = cache.load(&self.name).await?;
         let write = cache.guard_write(vec![self.scope()]).await?;
         let removed = cache.await_counted(cache.store().remove(seen.key.as_ref())).await;
-        // The value may be removed even if the store reported a failure.
+        // The value may be removed even if the store reported a failure, so its dependents are
+        // invalidated in any case.
         write.finish().await?;
         Ok(removed? && seen.state == ValueState::Live)
     }

@@ -40,7 +40,8 @@ pub struct Value<'a> {
 }
 
 impl Cache {
-    /// Returns a handle to the value under a key, for a value that has tags or a stale window.
+    /// Returns a handle to the value under a key. Use it for a value that has tags or a stale
+    /// window.
     ///
     /// A key is any sequence of bytes, of any length.
     pub fn value(&self, key: impl AsRef<[u8]>) -> Value<'_> {
@@ -60,7 +61,7 @@ impl Cache {
 }
 
 impl<'a> Value<'a> {
-    /// Returns a handle with the same options to the value with another name.
+    /// Returns a handle to the value with another name. It has the options of this handle.
     pub(super) fn with_name(&self, name: Name) -> Value<'a> {
         Self { name, ..self.clone() }
     }
@@ -78,20 +79,24 @@ impl Value<'_> {
         self
     }
 
-    /// Adds tags, by which the value and its dependents can be invalidated.
+    /// Adds tags. [`Invalidation::tag`](crate::Invalidation::tag) invalidates all values and pages
+    /// with a tag, and their dependents.
     #[doc(alias = "surrogate key")]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// Sets how long after its TTL the value may be used while one call computes it again. The
-    /// default is zero.
+    /// Sets the stale window: how long after its TTL the value may be used while one call computes
+    /// it again. The default is zero.
     ///
-    /// Within this window, [`get_or_set`](Self::get_or_set) returns the stale value to followers,
-    /// but not to the leader. A value that a [soft invalidation](crate::Invalidation::soft) made
-    /// stale is used in the same way until its TTL and this window end. Without a window, it is not
-    /// used. [`get`](Self::get) returns no stale value.
+    /// Within this window, one call of [`get_or_set`](Self::get_or_set), the leader, computes the
+    /// value. Concurrent calls, the followers, return the stale value. [`get`](Self::get) never
+    /// returns a stale value.
+    ///
+    /// A [soft invalidation](crate::Invalidation::soft) makes a value stale before its TTL ends.
+    /// With a window, followers may use the value until its TTL and the window have passed. Without
+    /// a window, no call uses it.
     ///
     /// Set the window on every handle to the value. The window of the handle that writes the value
     /// decides how long the store keeps it. The window of the handle that reads the value decides
@@ -117,20 +122,20 @@ impl Value<'_> {
         Scope::value(self.name.as_bytes())
     }
 
-    /// Returns the scopes that the value shares with other values: that of all values, and those of
-    /// its tags.
+    /// Returns the scopes that the value shares with other values: [`Scope::VALUES`], and a scope
+    /// for each tag.
     pub(super) fn shared_scopes(&self) -> impl Iterator<Item = Scope> {
         std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
     }
 
-    /// Returns how long the store keeps the value: its TTL and its stale window, or `None` if the
-    /// value does not expire.
+    /// Returns how long the store keeps the value: the sum of its TTL and its stale window. Returns
+    /// `None` if the value does not expire.
     pub(super) fn retention(&self) -> Option<Duration> {
         self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }
 }
 
-/// Rounds a duration up to milliseconds, the unit of a moment.
+/// Rounds a duration up to milliseconds, the unit of a [`Moment`](crate::clock::Moment).
 fn whole_milliseconds(ttl: Duration) -> Duration {
     const MILLISECOND: u32 = 1_000_000;
     match ttl.subsec_nanos() % MILLISECOND {

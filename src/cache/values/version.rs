@@ -1,4 +1,4 @@
-//! Moves of values between versions of the application.
+//! Moves of values between versions of the application: see [`Cache::with_version`].
 
 use super::state::ValueState;
 use crate::cache::Cache;
@@ -13,11 +13,14 @@ use std::time::Duration;
 impl Cache {
     /// Moves the value under a key to the next version, and returns the number of that version.
     ///
-    /// A handle for that version ([`with_version`](Self::with_version)) finds the value afterwards,
-    /// and this handle does not. The value keeps its tags, its dependencies and the rest of its
-    /// TTL, but loses its stale window. Dependents of the value are invalidated.
+    /// Afterwards, only a handle for that version ([`with_version`](Self::with_version)) finds the
+    /// value. This handle does not find it.
     ///
-    /// To discard all values at once, use another version or [`clear_values`](Self::clear_values).
+    /// The value keeps its tags, its dependencies and the rest of its TTL, but loses its stale
+    /// window. Dependents of the value are invalidated.
+    ///
+    /// To discard all values at once, use another version for all handles, or
+    /// [`clear_values`](Self::clear_values).
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no value.
@@ -25,7 +28,8 @@ impl Cache {
     ///   or [`set_counter`](Self::set_counter).
     /// - [`StoreErrorKind::Overflow`] if the version is `u32::MAX`.
     /// - [`StoreErrorKind::Unavailable`] if the store does not accept the moved value. This handle
-    ///   still finds the value then. A previous value of the next version may be lost.
+    ///   then still finds the value. If the next version had a value under the key, that value may
+    ///   be lost.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
@@ -82,11 +86,12 @@ impl Cache {
         let next = self.with_version(version);
         let moved = next.value(key).ttl(ttl);
         let mut copy = StoredValue::clone(&value);
-        // Invalidations of the old name do not concern the copy.
+        // The copy has another name, so invalidations of the old name must not apply to it.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let write = self.guard_write(vec![moved.scope()]).await?;
         let is_moved = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
-        // Also if no copy was stored: the put may have removed a previous value of that version.
+        // Dependents are invalidated even if no copy was stored: the put may have removed a value
+        // that the other version had.
         write.finish().await?;
         if !is_moved {
             let has_expired = moved.lifetime() == Some(Duration::ZERO);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Value<'_> {
-    /// Stores the value, and returns `true` if the store accepts it. Invalidates the dependents of
-    /// the previous value.
+    /// Stores the value, and returns `true` if the store accepts the value. Invalidates the
+    /// dependents of the previous value.
     ///
     /// The value is not accepted if its TTL is zero or if it is too large for the store. The
     /// previous value is removed even then. A store may evict an accepted value at any time;
@@ -32,11 +32,11 @@ impl Value<'_> {
     }
 
     /// Stores the value atomically if the key has no value, and returns `true` if the store accepts
-    /// it.
+    /// the value.
     ///
-    /// Of concurrent calls, one returns `true`. Over a [`NullStore`](crate::store::NullStore), no
-    /// key has a value, so each call does. A stale value counts as absent. With a TTL of zero,
-    /// nothing is stored.
+    /// Of concurrent calls, one returns `true`. A [`NullStore`](crate::store::NullStore) never has
+    /// a value, so with it each call returns `true`. A stale value counts as absent. With a TTL of
+    /// zero, stores nothing and returns `false`.
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
@@ -63,7 +63,7 @@ impl Value<'_> {
         self.write((bytes, Encoding::Raw), PutMode::Always).await
     }
 
-    /// Puts an entry into the store, for the TTL and the stale window.
+    /// Puts an entry into the store, which keeps it for the TTL and the stale window.
     pub(super) async fn put(&self, entry: Entry, mode: PutMode) -> Result<bool, StoreError> {
         let (cache, ttl) = (self.cache, self.retention());
         if mode == PutMode::Always {
@@ -74,7 +74,8 @@ impl Value<'_> {
             return Ok(false);
         }
         for _ in 0..MAX_ATTEMPTS {
-            // The delivery of the removal would remove the new value, which its caller takes as a lock.
+            // The queued removal of an old value would also remove the new value, which the caller
+            // of `add` may use as a lock.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
@@ -83,8 +84,8 @@ impl Value<'_> {
                 return Ok(false);
             }
             let is_put = self.replace(&seen, entry.clone()).await?;
-            // If no entry was seen, a failed put is final: another write was first, or the entry is
-            // too large.
+            // If no entry was seen, a failed put is final: another write came first, or the new
+            // entry is too large.
             if is_put || seen.entry.is_none() {
                 return Ok(is_put);
             }
@@ -98,8 +99,8 @@ impl Value<'_> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.retention());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
-            // The entry that was seen is stale, invalidated or, for `get_or_set`, unreadable. So a
-            // new value may replace it.
+            // Callers have checked that the new value may replace this entry: it is stale or
+            // invalidated. For `get_or_set`, it may also have another type than the requested one.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
         self.cache.await_counted(put).await
@@ -141,7 +142,8 @@ impl Value<'_> {
         let entry = Entry(EntryKind::Value(Arc::new(self.new_stored_value(bytes, encoding, since))));
         let put = self.put(entry, mode).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
-        // Also after a failure: the previous value may be lost.
+        // A failed `Always` may have removed the previous value, and a failed `IfAbsent` may have
+        // stored the new one. So dependents are invalidated after a failure, too.
         match mode == PutMode::Always || !matches!(put, Ok(false)) {
             true => write.finish().await?,
             false => write.cancel(),

@@ -6,11 +6,11 @@ use crate::error::StoreError;
 use crate::flight::WorkGuard;
 use crate::store::Strength;
 
-/// A write or removal of values that is in progress. Its end invalidates the dependents of the
-/// values.
+/// A write or removal of values that is in progress. [`finish`](Self::finish) invalidates the
+/// dependents of the values.
 ///
-/// If the guard is dropped before its end, the values may have been written, so it invalidates
-/// their dependents in the background.
+/// If the guard is dropped, the values may have been written. So the drop invalidates their
+/// dependents in the background.
 ///
 /// ```text
 /// guard_write() ──► guard ─┬─ finish() ──► invalidates dependents, and reports a failure
@@ -26,12 +26,13 @@ pub(super) struct WriteGuard {
 }
 
 impl Cache {
-    /// Starts to change the values of some scopes. The generation is read before the write.
+    /// Creates the guard of a write. `scopes` has the scope of each value that is about to be
+    /// written or removed.
     pub(super) async fn guard_write(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
         let write = self.begin_write();
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
-            // A page or value that is being made depends on the values that it writes.
+            // The current task makes a page or value, which depends on the values that it writes.
             for scope in &scopes {
                 since = self.depend(*scope).await?;
             }
@@ -67,7 +68,8 @@ impl Drop for WriteGuard {
         if self.scopes.is_empty() {
             return;
         }
-        // Dropped with the task, if no runtime runs it to its end.
+        // If no runtime runs the task to its end, `unconfirmed` is dropped with the task. That
+        // queues the invalidation.
         let unconfirmed = self.cache.unconfirmed(std::mem::take(&mut self.scopes), Strength::Hard);
         let since = self.since;
         self.cache.spawn_or_run_invalidation(async move { unconfirmed.written(since).await });

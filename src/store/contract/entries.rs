@@ -102,7 +102,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Verifies the rule only if the store's limit is small enough to create such an entry.
+    /// Skipped if the store has no limit, or one above 16 MiB: the test would need an entry above
+    /// the limit.
     async fn too_large_put_removes_the_old_entry(&self) {
         const MAX_BYTES: u64 = 16 << 20;
         let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MAX_BYTES) else {
@@ -111,7 +112,7 @@ impl<S: Store> Contract<S> {
         let key = KeyRef::new(b"contract/large");
         self.put(key, value("old"), None).await;
         let large = Entry::raw(vec![0; largest as usize + 1]);
-        // The put may also fail.
+        // An error is as good as `false`.
         let put = self.store.put(key, large, None, PutMode::Always).await.unwrap_or_default();
         rule::PUT_TOO_LARGE.returned(format_args!("put of an entry of over {largest} bytes"), put, false);
         self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;
@@ -200,7 +201,7 @@ impl<S: Store> Contract<S> {
         rule::PUT.ok(format_args!("put under {}", shown(key)), put)
     }
 
-    /// Puts an entry, and verifies the result.
+    /// Puts an entry, and verifies what the put returned.
     pub(super) async fn expect_put(
         &self,
         rule: rule::Rule,
@@ -229,7 +230,8 @@ impl<S: Store> Contract<S> {
         rule::COMPARE.ok(format_args!("compare_and_set of {}", shown(key)), compared)
     }
 
-    /// Verifies the value that a call returned, unless the store keeps nothing.
+    /// Verifies the value that a call returned. Skipped if the store [keeps
+    /// nothing](Contract::keeps_nothing).
     pub(super) fn expect_result<T: PartialEq + std::fmt::Debug>(
         &self,
         rule: rule::Rule,
@@ -242,7 +244,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Verifies the stored entry after a call. A store that keeps nothing need not have it.
+    /// Verifies the entry under a key. A store that [keeps nothing](Contract::keeps_nothing) may
+    /// have none.
     pub(super) async fn expect(
         &self,
         rule: rule::Rule,

@@ -186,8 +186,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// A restart may lose entries. If it loses invalidations, all older entries must become
-    /// invalid.
+    /// A restart of a store may lose entries. If it loses invalidations, all older entries must
+    /// become invalid.
     pub(super) async fn restart_revives_no_invalid_entry(&self, open: &(dyn Fn() -> S + Send + Sync)) {
         let key = KeyRef::new(b"contract/restart");
         let generations = self.generations("contract/restart");
@@ -207,7 +207,8 @@ impl<S: Store> Contract<S> {
     }
 }
 
-/// The invalidations of a namespace as one process sees them.
+/// A handle to the invalidations of a namespace. It stands for a process: a new handle has not seen
+/// the generations that another one has read.
 pub(super) struct ProcessView(pub(super) Arc<dyn Generations>);
 
 /// An entry: its description in a report, its generation and its scopes.
@@ -247,7 +248,8 @@ impl ProcessView {
         rule.returned(call, validity, expected);
     }
 
-    /// Verifies the state of an entry of the current generation that was made from a value.
+    /// Verifies the state of an entry that was made from a value. The entry itself has the current
+    /// generation, so only the dependency decides.
     pub(super) async fn expect_dependent(
         &self,
         rule: Rule,

@@ -39,10 +39,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A verification of one store.
+/// A verification that one store keeps the rules of [`Store`].
 ///
-/// Use an empty store, and verify it once: a second verification finds the entries of the first. No
-/// other program or test may use the store during the verification.
+/// Use an empty store, and verify it only once: a second verification would find the entries of the
+/// first. No other program or test may use the store during the verification.
 #[doc(alias = "conformance")]
 #[must_use]
 pub struct Contract<S> {
@@ -53,7 +53,7 @@ pub struct Contract<S> {
     snapshot: Option<Snapshot>,
 }
 
-/// Advances the time of a store.
+/// A function that advances the time of a store.
 type AdvanceTime = dyn Fn(Duration) + Send + Sync;
 type Restart<S> = Box<dyn Fn() -> S + Send + Sync>;
 type Snapshot = Box<dyn Fn() -> Restore + Send + Sync>;
@@ -62,14 +62,14 @@ type Restore = Box<dyn FnOnce() + Send>;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<S: Store> Contract<S> {
-    /// Prepares the verification of a store.
+    /// Creates the verification of a store. [`verify`](Self::verify) runs it.
     pub fn new(store: S) -> Self {
         Self { store: Arc::new(store), stores_entries: true, time: None, restart: None, snapshot: None }
     }
 
     /// Declares that the store keeps nothing, like [`NullStore`](super::NullStore).
     ///
-    /// The store may then miss any entry, but an entry that it returns must be right.
+    /// The store may then find no entry at all, but an entry that it returns must be the right one.
     pub fn keeps_nothing(mut self) -> Self {
         self.stores_entries = false;
         self
@@ -94,9 +94,9 @@ impl<S: Store> Contract<S> {
     /// Sets the function that saves the contents of the store, and returns a function that restores
     /// them.
     ///
-    /// The restored contents stand for a snapshot, or for a late replica that takes over. Without
-    /// this function, a counter that goes back is verified only if
-    /// [`Store::generations`] returns `None`.
+    /// A store whose contents are restored from a snapshot, or whose late replica takes over, loses
+    /// its last invalidations: its counter goes back. Without this function, the kit verifies that
+    /// only if [`Store::generations`] returns `None`.
     pub fn snapshot<R>(mut self, save: impl Fn() -> R + Send + Sync + 'static) -> Self
     where
         R: FnOnce() + Send + 'static,
@@ -109,10 +109,10 @@ impl<S: Store> Contract<S> {
     ///
     /// # Panics
     /// Panics if the store breaks the contract. The message has three lines: the method, the broken
-    /// rule as quoted from the docs, and the calls and values that were seen.
+    /// rule as the docs state it, and what the kit saw instead.
     ///
     /// # Cancel safety
-    /// Dropping the future midway leaves some entries in the store.
+    /// Dropping the future before it completes leaves some entries in the store.
     pub async fn verify(&self) {
         self.verify_entries().await;
         self.verify_counters().await;

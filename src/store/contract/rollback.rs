@@ -1,5 +1,8 @@
-//! The rules for a counter that goes back, as after a restored snapshot or a late replica's
-//! takeover.
+//! The rules for a rollback: the counter goes back because a snapshot is restored, or because a
+//! late replica takes over.
+//!
+//! The rollback is overtaken if the counter is advanced again before any process notices it. Then
+//! the counter alone does not show it.
 
 use super::rule;
 use super::{Contract, Restore};
@@ -8,14 +11,15 @@ use crate::store::{
 };
 use std::sync::Arc;
 
-/// The saved invalidations of a namespace.
+/// Saved invalidations: all of the store, or the record of one namespace (`None` if it had none).
 enum Saved {
     All(Restore),
     Record(CacheKey, Option<Entry>),
 }
 
 impl<S: Store> Contract<S> {
-    /// Returns `true` if the kit can restore earlier invalidations of a namespace.
+    /// Returns `true` if the kit can restore earlier invalidations. The user has set a function for
+    /// it, or the invalidations are an entry of the store.
     pub(super) fn can_restore(&self) -> bool {
         self.snapshot.is_some() || self.store.generations("contract/back").is_none()
     }
@@ -30,7 +34,7 @@ impl<S: Store> Contract<S> {
         self.overtaken_rollback_is_noticed_through_a_dependency().await;
     }
 
-    /// Saves the invalidations of a namespace.
+    /// Saves the invalidations of a namespace, for [`restore`](Self::restore).
     async fn save(&self, namespace: &str) -> Saved {
         if let Some(save) = &self.snapshot {
             return Saved::All(save());
@@ -75,7 +79,8 @@ impl<S: Store> Contract<S> {
         generations.advance(&scopes, Strength::Hard).await;
         let later = generations.current().await;
         self.restore(saved).await;
-        // A new handle stands for another process, which has seen none of this.
+        // A new handle stands for another process, which has seen neither the invalidation nor the
+        // rollback.
         let generations = self.generations("contract/later");
         let after = "a path was invalidated, and the counter went back, in a process that has not seen this";
         let entry = ("an entry made after the invalidation", later, &[][..]);
@@ -91,7 +96,8 @@ impl<S: Store> Contract<S> {
         let saved = self.save(&namespace).await;
         generations.advance(&scopes, Strength::Hard).await;
         self.restore(saved).await;
-        // A new handle stands for another process, which has seen none of this.
+        // A new handle stands for another process, which has seen neither the invalidation nor the
+        // rollback.
         let other = self.generations(&namespace);
         for number in 0..overtaking {
             other.advance(&[Scope::tag(&number.to_string())], Strength::Hard).await;
@@ -104,8 +110,8 @@ impl<S: Store> Contract<S> {
         if now.incarnation() <= before.incarnation() {
             rule::OVERTAKEN.broken(&not_later_message(&after, before, now));
         }
-        // The first process may have to invalidate everything, since it misses advances of the
-        // other.
+        // The new incarnation lacks the advances of the other process. So that process may have to
+        // invalidate everything when it reads the counter, and `current` may be later than `now`.
         let current = other.current().await;
         rule::SHARED.returned("current, after another process's,", generations.current().await, current);
         let entry = ("an entry of the current generation", current, &scopes[..]);
@@ -120,7 +126,8 @@ impl<S: Store> Contract<S> {
         generations.advance(&first, Strength::Hard).await;
         let since = generations.current().await;
         self.restore(saved).await;
-        // A new handle stands for another process, which has seen none of this.
+        // A new handle stands for another process, which has seen neither the invalidation nor the
+        // rollback.
         let other = self.generations("contract/overtaken");
         other.advance(&later, Strength::Hard).await;
         let after = "a path was invalidated, the counter went back, and another path was invalidated";

@@ -1,10 +1,11 @@
-//! The sentences of the contract that the kit verifies, and the report about a broken one.
+//! The sentences of the contract that the kit verifies, and the report if a store breaks one of
+//! them.
 
 use crate::entry::EntryKind;
 use crate::store::{Entry, KeyRef, StoreError};
 use std::fmt;
 
-/// A rule of the contract, quoted from the docs, and the method that it binds.
+/// A rule of the contract: a sentence of the docs, and the method to which it applies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     method: &'static str,
@@ -63,7 +64,7 @@ rules! {
 }
 
 impl Rule {
-    /// Verifies the value that a call returned.
+    /// Verifies that a call returned the expected value.
     pub(super) fn returned<T: PartialEq + ShowValue>(self, call: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
@@ -71,7 +72,7 @@ impl Rule {
         }
     }
 
-    /// Verifies a value that results from several calls.
+    /// Verifies a value that the kit derives from several calls.
     pub(super) fn is<T: PartialEq + ShowValue>(self, what: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
@@ -128,7 +129,7 @@ impl fmt::Debug for ShownEntry {
     }
 }
 
-/// Shows a key: its first bytes, and its length if it is long.
+/// Returns a key as text. Of a long key, returns the first bytes and the length.
 pub(super) fn key(key: KeyRef<'_>) -> String {
     let bytes = key.as_bytes();
     match bytes.len() > 64 {
@@ -141,7 +142,7 @@ pub(super) fn key(key: KeyRef<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// Returns the documentation of a source file as plain text, on one line.
+    /// Returns the doc comments of a source file as plain text, on one line and without links.
     fn plain(source: &str) -> String {
         let docs = source.lines().filter_map(|line| line.trim().strip_prefix("///"));
         let text = docs.map(str::trim).collect::<Vec<_>>().join(" ").replace('`', "");

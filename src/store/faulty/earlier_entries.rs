@@ -1,13 +1,15 @@
-//! The earlier entries of a faulty store, for look-ups that answer with one.
+//! The earlier entries of a [`FaultyStore`](super::FaultyStore), which look-ups return under
+//! [`Fault::Outdated`](super::Fault::Outdated).
 
 use crate::entry::Entry;
 use crate::key::{CacheKey, KeyRef};
 use std::collections::{HashMap, VecDeque};
 
-/// The most keys whose earlier entries a store remembers for [`Fault::Outdated`].
+/// The most keys whose entries are remembered.
 const MOST_REMEMBERED: usize = 256;
 
-/// The last two entries of each key that was written last.
+/// The last two entries that were written under each key. Beyond the limit, a new key replaces the
+/// key that has been known longest.
 #[derive(Debug, Default)]
 pub(super) struct EarlierEntries {
     entries: HashMap<CacheKey, (Option<Entry>, Entry)>,

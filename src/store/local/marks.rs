@@ -1,4 +1,8 @@
 //! The last invalidations of scopes, and the values that have dependents.
+//!
+//! The counter of a namespace is the number of its invalidations. The marks of a scope are the
+//! values that the counter had after the last invalidations of the scope. Some scopes have marks of
+//! their own. All others share buckets: see [`placement`](crate::store::placement).
 
 use super::names::Names;
 use super::usage::Usage;
@@ -7,22 +11,22 @@ use crate::store::{Scope, Strength, Validity};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Each row has `1 << BITS` buckets. With 10,000 scopes in the rows, one unrelated scope in 200
-/// counts as invalidated.
+/// Each row has `1 << BITS` buckets. If 10,000 scopes in the buckets were invalidated, one other
+/// scope in 200 counts as invalidated, too.
 const BITS: u32 = 15;
 
-/// The counters of the last hard and the last soft invalidation of a scope, or of the scopes that
-/// share a bucket.
+/// The marks of a scope, or of the scopes that share a bucket: the counter after the last hard and
+/// after the last soft invalidation. Zero if there was none.
 #[derive(Default)]
 pub(super) struct LocalMarks {
     hard: AtomicU64,
     soft: AtomicU64,
 }
 
-/// An exact table of at most 5,460 scopes.
+/// A table of at most 5,460 scopes with marks of their own.
 pub(super) type ExactScopes = Names<LocalMarks, 6>;
 
-/// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones
+/// The marks of the scopes of a group. The first 5,460 scopes have marks of their own; later ones
 /// share buckets.
 #[derive(Default)]
 pub(super) struct ScopeGroup {
@@ -30,7 +34,8 @@ pub(super) struct ScopeGroup {
     rows: OnceLock<Box<[LocalMarks]>>,
 }
 
-/// The values that have ever had a dependent. The first 340 are exact; later values share bits.
+/// The values that have ever had a dependent. The table has the first 340. Each later value sets
+/// one bit in each row; several values may share a bit.
 #[derive(Default)]
 pub(super) struct ValuesWithDependents {
     exact: Names<(), 4>,
@@ -56,13 +61,14 @@ impl LocalMarks {
     }
 }
 
-/// Returns the index of a scope's bucket in each row, counted through all rows.
+/// Returns the index of a scope's bucket in each row. The rows follow each other in one slice.
 fn buckets(hash: u64) -> impl Iterator<Item = usize> {
     row_buckets(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
 }
 
 impl ScopeGroup {
-    /// Raises the marks of a scope. The caller holds the `write_lock` of the namespace's table.
+    /// Sets a mark of a scope to the counter `to`. The caller holds the `write_lock` of the
+    /// [`NamespaceTable`](super::table::NamespaceTable).
     pub(super) fn bump(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
         if let Some(marks) = self.exact.get_or_add(scope, hash, usage) {
             return marks.bump(strength, to);
@@ -92,7 +98,8 @@ impl ValuesWithDependents {
             || self.rows.get().is_some_and(|rows| buckets(hash).all(|at| is_in(rows, at)))
     }
 
-    /// Adds a value. The caller holds the `write_lock` of the namespace's table.
+    /// Adds a value. The caller holds the `write_lock` of the
+    /// [`NamespaceTable`](super::table::NamespaceTable).
     pub(super) fn add(&self, value: Scope, hash: u64, usage: &Usage) {
         if self.exact.get_or_add(value, hash, usage).is_some() {
             return;

@@ -1,4 +1,4 @@
-//! Invalidations in the memory of a process.
+//! The invalidations of namespaces, in the memory of a process.
 
 mod marks;
 mod names;
@@ -10,26 +10,30 @@ use self::namespaces::LocalNamespaces;
 use super::Generations;
 use std::sync::Arc;
 
-/// The invalidations of a store inside the process, by namespace.
+/// The invalidations of a store inside the process, for each namespace.
 ///
-/// A store inside the process has a field of this type, and returns [`namespace`](Self::namespace)
-/// from [`Store::generations`](super::Store::generations). Clones share the invalidations.
+/// A store inside the process has a field of this type. Its
+/// [`Store::generations`](super::Store::generations) returns the result of
+/// [`namespace`](Self::namespace). Clones share the invalidations.
 ///
 /// # Memory
-/// A namespace grows with the number of invalidated scopes. The kinds of scope are paths, URIs and
-/// tags, each on all hosts or on one, and values, subtrees and hosts. A namespace takes about 6 KiB
-/// after one invalidation of each kind.
+/// A namespace grows with the number of scopes that were ever invalidated. There are nine kinds of
+/// scope: paths, URIs and tags, each on all hosts or on one, and values, subtrees and hosts. A
+/// namespace takes about 6 KiB after one invalidation of each kind.
 ///
-/// The first 5,460 scopes of each kind are exact and take 430 KiB. All others of a kind share 2 MiB
-/// of buckets. A namespace takes about 21 MiB at most. After invalidations of 15,000 scopes of one
-/// kind, one unrelated scope in 200 counts as invalidated.
+/// Of each kind, the first 5,460 scopes are kept exactly, in 430 KiB. All others of a kind share 2
+/// MiB of buckets, so an invalidation of one may also apply to another. After invalidations of
+/// 15,000 scopes of one kind, one other scope in 200 counts as invalidated, too. A namespace takes
+/// about 21 MiB at most.
 ///
 /// # Idle namespaces
-/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::cache::Cache). The
-/// most recently used idle namespaces are kept: at most 16,384, which take at most 24 MiB together
-/// with their names. The others are dropped when handles are requested. A dropped namespace begins
-/// a new incarnation at its next use: all entries of it are invalid. A namespace with a handle is
-/// never dropped.
+/// A namespace is idle while no handle to it exists. A handle is the result of
+/// [`namespace`](Self::namespace); each [`Cache`](crate::cache::Cache) has one. A namespace with a
+/// handle is never dropped.
+///
+/// Of the idle namespaces, the most recently used ones are kept: at most 16,384, which take at most
+/// 24 MiB together with their names. Calls of `namespace` drop the others. A dropped namespace
+/// begins a new incarnation at its next use, in which all its older entries are invalid.
 ///
 /// # Example
 /// ```
@@ -57,7 +61,8 @@ impl LocalGenerations {
         Self::default()
     }
 
-    /// Creates an empty set of namespaces with a fixed secret for the choice of buckets, for tests.
+    /// Creates an empty set of namespaces with a fixed secret, for tests. The secret selects the
+    /// buckets of scopes.
     ///
     /// By default the secret is random, so that no client can predict which scopes share buckets.
     #[must_use]
@@ -65,8 +70,8 @@ impl LocalGenerations {
         Self { seed: Some(seed), ..Self::default() }
     }
 
-    /// Returns a handle to the invalidations of a namespace. Handles that exist at the same time
-    /// share them.
+    /// Returns a handle to the invalidations of a namespace. All handles to a namespace share its
+    /// invalidations.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Arc<dyn Generations> {
         self.namespaces.table(namespace, self.seed)

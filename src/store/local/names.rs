@@ -1,11 +1,12 @@
-//! An exact table of scopes that grows without moving its entries.
+//! A table of scopes that grows without moving its entries.
 
 use super::usage::Usage;
 use crate::store::Scope;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// An exact table of scopes and their marks. Scopes are never removed.
+/// A table that has data of type `M` for each scope, such as its [marks](super::marks::LocalMarks).
+/// Scopes are never removed.
 ///
 /// The table consists of segments. Each has four times the size of the previous one, and is
 /// allocated once the previous one is full. Readers need no lock, since a scope never moves to
@@ -20,8 +21,8 @@ type NameSlot<M> = (OnceLock<Scope>, M);
 /// The number of scopes that the first segment holds.
 const FIRST_CAPACITY: usize = 4;
 
-/// Returns the number of scopes that a segment holds. A segment has twice as many slots, which
-/// keeps searches short: a search ends at an empty slot.
+/// Returns the number of scopes that a segment holds. A segment has twice as many slots as scopes.
+/// So even a full segment has empty slots, which end a search early.
 const fn capacity(segment: usize) -> usize {
     FIRST_CAPACITY << (2 * segment)
 }
@@ -51,8 +52,8 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         })
     }
 
-    /// Returns the marks of a scope. An unknown scope is added if there is room; otherwise returns
-    /// `None`. The caller holds the `write_lock` of the
+    /// Returns the data of a scope. Adds the scope if the table does not have it; returns `None` if
+    /// the table is full. The caller holds the `write_lock` of the
     /// [`NamespaceTable`](super::table::NamespaceTable).
     pub(super) fn get_or_add(&self, scope: Scope, hash: u64, usage: &Usage) -> Option<&M> {
         let known = self.get(scope, hash);
@@ -95,7 +96,7 @@ mod tests {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<AtomicUsize, 3>::default();
         let scope = |number: usize| Scope::tag(&number.to_string());
-        // The first is the worst hash: every search begins at the same slot.
+        // The first hash is the worst: every search begins at the same slot.
         for hash_of in [|_: usize| 7_u64, |number: usize| number as u64 * 0x9e37_79b9] {
             let names = Names::<AtomicUsize, 3>::default();
             for number in 0..100 {

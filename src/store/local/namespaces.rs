@@ -1,4 +1,7 @@
-//! The namespaces of a store inside the process. Idle ones are dropped beyond a limit.
+//! The namespaces of a store inside the process.
+//!
+//! A handle to a namespace is a clone of the `Arc` around its [`NamespaceTable`]. A namespace is
+//! idle while no handle exists. A search drops idle namespaces beyond a limit.
 
 use super::table::NamespaceTable;
 use dashmap::DashMap;
@@ -7,21 +10,22 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// The most idle namespaces that are kept.
+/// The most idle namespaces that a search keeps.
 const MAX_IDLE: usize = 16 * 1024;
-/// The most bytes that idle namespaces may take together.
+/// The most bytes that the idle namespaces that a search keeps may take together.
 const MAX_IDLE_BYTES: usize = 24 << 20;
-/// The growth of all namespaces, in bytes, that starts a search for idle ones.
+/// The growth of all namespaces, in bytes, after which the next request searches for idle
+/// namespaces.
 const GROWTH_PER_SEARCH: usize = 8 << 20;
-/// The fewest requests between two searches for idle namespaces. If a quarter of the number of
-/// namespaces is more, that is the interval.
+/// The fewest requests between two searches that no growth causes. The interval is a quarter of the
+/// number of namespaces if that is more.
 const MIN_SEARCH_INTERVAL: usize = 256;
 
-/// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
+/// The tables of all namespaces.
 ///
-/// A request is a call of [`request`](Self::request), which asks for a handle. Some requests search
-/// for idle namespaces, and drop the least recently used ones beyond the limits. The interval
-/// between searches grows with the number of namespaces, so that the cost per request stays
+/// A request is a call of [`table`](Self::table), which returns a handle. Some requests search for
+/// idle namespaces, and drop the least recently used ones beyond the limits. The interval between
+/// searches grows with the number of namespaces, so that the average cost of a request stays
 /// constant.
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
@@ -30,13 +34,14 @@ pub(super) struct LocalNamespaces {
     requests: AtomicU64,
     next_search: AtomicU64,
     search_lock: Mutex<()>,
-    /// The bytes by which all tables have grown since the last search.
+    /// The bytes by which the tables and their names have grown since the last search.
     growth: Arc<AtomicUsize>,
 }
 
 struct NamespaceSlot {
     table: Arc<NamespaceTable>,
-    /// The number of the last request for the namespace, or of the last search that found a handle.
+    /// The number of the last request for the namespace. If a later search found a handle, the
+    /// number of the request that searched.
     last_use: AtomicU64,
 }
 
@@ -59,20 +64,21 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// With the map's shard locked exclusively, the result stays true: new handles are clones of a
-    /// handle, or of the table in this map.
+    /// The result stays `true` while the shard of the map is locked exclusively. A new handle can
+    /// only be a clone of another handle, and there is none, or of the table in the shard.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }
 }
 
 impl LocalNamespaces {
-    /// Returns the table of a namespace. All callers get the same table while a handle exists.
+    /// Returns a handle to a namespace. As long as a handle exists, later calls return the same
+    /// table.
     pub(super) fn table(&self, namespace: &str, seed: Option<u64>) -> Arc<NamespaceTable> {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let found = self.slots.get(namespace).map(|slot| slot.use_table(now));
         let table = found.unwrap_or_else(|| {
-            // The bytes of a new table and its name count as growth, too.
+            // The name counts as growth. The table counts its own allocations.
             self.growth.fetch_add(namespace.len(), Ordering::Relaxed);
             let new = || NamespaceSlot::new(NamespaceTable::new(seed, &self.growth));
             self.slots.entry(namespace.into()).or_insert_with(new).use_table(now)
@@ -85,8 +91,8 @@ impl LocalNamespaces {
         table
     }
 
-    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed
-    /// outside the map's locks.
+    /// Drops the least recently used idle namespaces beyond the limits. Each is removed from the
+    /// map first. Its memory is freed after the lock of the map is released.
     fn drop_idle(&self, now: u64) {
         let _search = match self.search_lock.try_lock() {
             Ok(guard) => guard,

@@ -1,4 +1,5 @@
-//! The invalidations of one namespace: a counter, and a bounded number of marks that only grow.
+//! The invalidations of one namespace: a counter, and a bounded number of [marks](super::marks).
+//! The counter and the marks only grow.
 
 use super::marks::{ExactScopes, LocalMarks, ScopeGroup, ValuesWithDependents};
 use super::usage::Usage;
@@ -9,12 +10,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The invalidations of one namespace. Changes take turns. Checks take no lock.
+/// The invalidations of one namespace. Changes hold a lock. Checks hold no lock, and never wait for
+/// a change.
 pub(super) struct NamespaceTable {
     incarnation: u64,
     secret: Secret,
     counter: AtomicU64,
-    /// The lock for adding a scope or raising a mark. Checks never wait for it.
+    /// The lock that is held while a scope is added or a mark is set.
     write_lock: Mutex<()>,
     fixed: [LocalMarks; FIXED],
     named: [ExactScopes; TABLES],
@@ -52,16 +54,20 @@ impl NamespaceTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
-        // A panic leaves no change half done under this lock.
+        // No code panics halfway through a change, so a poisoned lock is usable.
         self.write_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Raises the marks of the scopes, then the counter. Returns the new counter.
+    /// Sets the marks of the scopes to the next counter, then advances the counter. Returns the new
+    /// counter.
     ///
-    /// The order matters. A fetch that reads the new counter began after the write that this
-    /// invalidation follows. The entry of a fetch that reads the old counter is older than the
-    /// marks, so it is invalid. A check that reads the new counter sees the marks. Growth of the
-    /// table does not change this, since marks never move.
+    /// The order matters:
+    ///
+    /// - A fetch reads the counter before it begins. If it reads the new counter, it began after the
+    ///   change of data for which the application invalidates.
+    /// - If a fetch reads the old counter, its entry is older than the marks, and is invalid.
+    /// - A check that reads the new counter also sees the marks. This holds even while the table
+    ///   grows, since marks never move.
     fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.current_counter() + 1;
         for &scope in scopes {
@@ -111,8 +117,9 @@ impl NamespaceTable {
     }
 
     fn has_dependents(&self, value: Scope) -> bool {
-        // The value was written before this fence. A dependent that is not yet in the table passes
-        // the fence of `depend` later, so it reads the new value.
+        // The value was written before this fence. If `depend` has not yet added the value to the
+        // table, its own fence comes after this one. The dependent then reads the new value, and
+        // need not be invalidated.
         fence(Ordering::SeqCst);
         !self.values_with_dependents.is_empty()
             && self.values_with_dependents.contains(value, self.secret.hash(value))

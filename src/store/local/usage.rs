@@ -1,13 +1,14 @@
-//! The memory use of a namespace's invalidations.
+//! The memory use of one namespace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that a namespace takes. Each allocation is counted when it is made.
+/// The bytes that a namespace takes. [`allocate`](Self::allocate) counts each allocation.
 #[derive(Debug)]
 pub(super) struct Usage {
     bytes: AtomicUsize,
-    /// The bytes by which all namespaces have grown since the last search for idle ones.
+    /// The bytes by which all namespaces together have grown since the last search for idle
+    /// namespaces.
     growth: Arc<AtomicUsize>,
 }
 
@@ -20,7 +21,7 @@ impl Usage {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Allocates this many default items, and counts their bytes.
+    /// Allocates a slice of default items, and counts its bytes.
     pub(super) fn allocate<T: Default>(&self, items: usize) -> Box<[T]> {
         let bytes = items * size_of::<T>();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

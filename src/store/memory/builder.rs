@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
 const MIN_CAPACITY: u64 = 64 << 10;
-/// The size of the largest body that policies record by default, plus room for its head.
+/// The size of the largest body that policies record by default, plus 64 KiB for its head.
 const DEFAULT_MAX_ENTRY: u64 = (8 << 20) + (64 << 10);
 
 /// A builder for a [`MemoryStore`].
@@ -37,10 +37,10 @@ pub struct MemoryStoreBuilder {
 }
 
 impl MemoryStore {
-    /// Creates a store with a capacity in bytes.
+    /// Creates a store that holds up to `bytes` bytes of entries.
     ///
     /// [`builder`](Self::builder) has more options. If the capacity comes from a configuration, use
-    /// its [`build`](MemoryStoreBuilder::build), which returns an error instead of a panic.
+    /// the builder: its [`build`](MemoryStoreBuilder::build) returns an error instead of a panic.
     ///
     /// # Panics
     /// Panics if the capacity is below 64 KiB, which could hold almost no entries.
@@ -82,13 +82,14 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// Sets the clock that decides when entries expire. The default is the system's.
+    /// Sets the clock that decides when entries expire. The default is the clock of the system.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the secret that selects the buckets of invalidations, for tests.
+    /// Sets the secret of the invalidations, for tests. The secret selects which scopes share a
+    /// bucket.
     ///
     /// See [`LocalGenerations::with_seed`]. By default, each store has a random secret.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -126,18 +127,18 @@ impl MemoryStoreBuilder {
     }
 }
 
-/// Creates the table of entries. Each shard must hold at least four of the largest entries, since
-/// it refuses entries near its own size.
+/// Creates the table of entries. Each of its shards has an equal part of the capacity, and refuses
+/// an entry whose size is near that part. So a part must hold at least four of the largest entries.
 fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    // The estimate by which tables are laid out. Its limit keeps a large capacity from taking
-    // memory up front.
+    // The expected number of entries, for which the table allocates memory up front. The upper
+    // limit bounds that memory.
     let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)
-        // Rounded down to whole shards, since the table rounds up.
+        // A multiple of the number of shards. The table would round another capacity up.
         .weight_capacity(capacity / shards * shards)
         .estimated_items_capacity(items as usize)
         .build()

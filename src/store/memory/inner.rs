@@ -12,7 +12,8 @@ use std::time::Duration;
 /// The state that the clones of a store share.
 pub(super) struct MemoryInner {
     pub(super) entries: Entries,
-    /// The locks of the writers. Readers never wait for writers.
+    /// The locks of writers: a key has the lock at its hash modulo the number of locks. Readers
+    /// take none.
     pub(super) write_locks: Box<[Mutex<()>]>,
     pub(super) replicas: Replicas,
     pub(super) generations: LocalGenerations,
@@ -22,11 +23,12 @@ pub(super) struct MemoryInner {
 
 pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
 
-/// The number of locks that the keys share.
+/// The number of write locks. Keys with the same lock wait for each other.
 pub(super) const WRITE_LOCKS: usize = 64;
 
 impl MemoryInner {
-    /// Returns the entry under a key. An expired entry is removed and moved to `removed` instead.
+    /// Returns the entry under a key, unless it has expired. An expired entry is removed from the
+    /// table and moved to `removed`, so that the caller decides when to drop it.
     pub(super) fn get_unexpired(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };

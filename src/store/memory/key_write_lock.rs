@@ -1,4 +1,4 @@
-//! The turn of a writer: mutual exclusion of the writers of one key.
+//! The lock of a writer: mutual exclusion of the writers of one key.
 
 use super::inner::{MemoryInner, WRITE_LOCKS};
 use super::slot::{StoredSlot, entry_weight};
@@ -7,28 +7,31 @@ use crate::entry::Entry;
 use crate::key::KeyRef;
 use std::sync::{MutexGuard, PoisonError};
 
-/// The right to write to a key. Writers of one key take turns; readers never wait for them.
+/// The locked right to write to a key. Only one writer of a key has it at a time; readers do not
+/// need it.
 pub(super) struct KeyWriteLock<'a> {
     store: &'a MemoryInner,
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
-    /// The entries found or removed during the turn. Declared after the guard: they are dropped
-    /// after the turn.
+    /// The entries found or removed while the lock is held. Fields are dropped in order of
+    /// declaration, so these entries are dropped after the lock is released. Dropping an entry may
+    /// run foreign code.
     dropped_after_unlock: Vec<StoredSlot>,
 }
 
 impl<'a> KeyWriteLock<'a> {
     pub(super) fn acquire(store: &'a MemoryInner, key: KeyRef<'a>) -> Self {
         let writer = &store.write_locks[key.process_hash() as usize % WRITE_LOCKS];
-        // The lock guards no data that a panic could have left half-changed.
+        // The mutex contains no data, so no panic can leave data half-changed.
         let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
         Self { store, key, _guard: guard, dropped_after_unlock: Vec::new() }
     }
 
     /// Returns the entry, unless it has expired.
     ///
-    /// If it is absent or has expired, outdates all copies of it. A thread's copy may have outlived
-    /// the eviction of its entry, and all threads must find the same state.
+    /// If the entry is absent or has expired, outdates all replicas of it. After an eviction, a
+    /// thread may still have a replica, but once a writer finds the key absent, no thread may find
+    /// the entry.
     pub(super) fn get_unexpired(&mut self) -> Option<&StoredSlot> {
         match self.store.get_unexpired(self.key, &mut self.dropped_after_unlock) {
             Some(slot) => {
@@ -42,8 +45,8 @@ impl<'a> KeyWriteLock<'a> {
         }
     }
 
-    /// Stores an entry and returns `true`. If the entry is too large, erases the key and returns
-    /// `false`.
+    /// Stores an entry and returns `true`. If the entry is too large, removes the old entry and
+    /// returns `false`.
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
         let slot = StoredSlot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {

@@ -1,4 +1,4 @@
-//! The memory store.
+//! The [`MemoryStore`], and its implementation of [`Store`].
 
 use super::inner::MemoryInner;
 use super::key_write_lock::KeyWriteLock;
@@ -16,13 +16,14 @@ use std::time::Duration;
 /// Clones share the entries. Other processes do not see them, and a restart loses them.
 ///
 /// # Memory
-/// The weight of an entry counts its key, header lines and body. At the capacity, the store evicts
-/// the least used entries. New entries are on probation: a flood of requests for rare pages does
-/// not evict the popular ones.
+/// The weight of an entry counts its key, header lines and body. When the weights of all entries
+/// reach the capacity, the store evicts the least used entries. New entries are on probation: they
+/// are evicted first unless they are used again. So a flood of requests for rare pages does not
+/// evict the popular ones.
 ///
-/// Each thread keeps replicas of the hottest entries, so that threads that serve the same page do
-/// not slow each other down. Replicas take memory in addition to the capacity. A thread has at most
-/// 32 replicas of at most 128 KiB. Invalidations take additional memory, too: see
+/// Each thread keeps replicas (copies) of the hottest entries, so that threads that serve the same
+/// page do not slow each other down. Replicas take memory in addition to the capacity: a thread has
+/// at most 32 replicas, each of at most 128 KiB. Invalidations also take memory in addition: see
 /// [`LocalGenerations`](crate::store::LocalGenerations).
 ///
 /// # Example
@@ -85,8 +86,9 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        // Locals are dropped before parameters, so a rejected entry is dropped after the turn. Its
-        // body may have a foreign owner, whose `Drop` may use the store.
+        // Locals are dropped before parameters. So the lock is released before a rejected `entry`
+        // is dropped, which may run foreign code that uses the store: the `Drop` of the owner of
+        // its body (`Bytes::from_owner`).
         let mut lock = KeyWriteLock::acquire(&self.0, key);
         if mode == PutMode::IfAbsent && lock.get_unexpired().is_some() {
             return StoreFuture::ready(Ok(false));
@@ -118,7 +120,7 @@ impl Store for MemoryStore {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        // The turn ends before the parameters are dropped, as in `put`.
+        // The lock is released before the parameters are dropped, as in `put`.
         let mut lock = KeyWriteLock::acquire(&self.0, key);
         let equal = match (lock.get_unexpired(), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,

@@ -1,7 +1,11 @@
-//! Replicas of hot entries per thread.
+//! Replicas: copies of hot entries, of which each thread has its own.
 //!
-//! Threads that share a reference count contend for its cache line at every hit. Threads with
-//! separate replicas do not.
+//! A hit clones an entry, which changes its reference count. Threads that share a reference count
+//! contend for its cache line at every hit. A replica has reference counts of its own.
+//!
+//! Each thread has a fixed number of places. A place has one candidate, whose look-ups it counts.
+//! When the candidate is hot, the place gets a replica of it. A write under a key raises the
+//! version of the key, which outdates its replicas in all threads.
 
 use super::slot::StoredSlot;
 use crate::clock::{Clock, Moment};
@@ -10,18 +14,19 @@ use crate::key::{CacheKey, KeyRef};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The number of the last store. A replica has the number of its store.
+/// The number of the last store that was created. A place has the number of its store, since a
+/// thread may use several stores.
 static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS_PER_THREAD: usize = 32;
-/// The most bytes of a copy and its source together. After the eviction of the source, the copy may
-/// be all that keeps it in memory.
+/// The most bytes of a replica and the entry that it was copied from. A replica keeps that entry in
+/// memory, even after its eviction from the table.
 const MAX_REPLICA_BYTES: u64 = 128 << 10;
-/// The look-ups that make an entry hot. Each look-up of another entry in the same place deducts
-/// one.
+/// The number of look-ups that makes an entry hot. A look-up of another entry in the same place
+/// reduces the count by one.
 const HOT_LOOKUPS: u32 = 16;
-/// The hits of a copy after which the entry itself is looked up, so that it is not evicted as
-/// unused.
+/// The number of hits of a replica after which the entry is looked up in the table again. Otherwise
+/// the table would evict the entry as unused.
 const HITS_PER_TOUCH: u32 = 64;
 const VERSION_SLOTS: usize = 8192;
 
@@ -29,32 +34,33 @@ thread_local! {
     static REPLICA_SLOTS: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A place in a thread's replicas: a candidate and its look-ups, and its copy once it is hot.
+/// A place for a replica: a candidate, the count of its look-ups, and its replica once it is hot.
 #[derive(Default)]
 struct ReplicaSlot {
     store: u64,
-    /// The hash of the candidate's or the copy's key.
+    /// The hash of the key of the candidate.
     hash: u64,
     count: u32,
     copy: Option<Replica>,
 }
 
-/// A thread's copy of an entry. It is current as long as its `version` is the version of the key in
-/// [`Replicas`].
+/// A thread's copy of an entry. The copy is current as long as its `version` is the version of the
+/// key in [`Replicas`].
 struct Replica {
     key: CacheKey,
     slot: StoredSlot,
-    /// The entry in the table that was copied. If the table still has this entry after the version
-    /// was raised, a write of another key in the same version slot raised it, and the copy gets the
+    /// The entry in the table that was copied. The version may be raised by a write of another key
+    /// with the same version slot. The table then still has this entry, and the replica gets the
     /// new version.
     source: Entry,
     version: u64,
 }
 
-/// The identity of a store, and the versions that distinguish current from outdated copies.
+/// The number of a store, and the versions that distinguish current from outdated replicas.
 pub(super) struct Replicas {
     store: u64,
-    /// The version of each slot. A write of any key in the slot raises it.
+    /// The versions. A key has the version at its hash modulo the number of versions. Each write of
+    /// a key raises its version.
     versions: Box<[AtomicU64]>,
 }
 
@@ -70,12 +76,13 @@ impl Replicas {
         &self.versions[key.process_hash() as usize % VERSION_SLOTS]
     }
 
-    /// Outdates the copies of a key, after a write of it.
+    /// Outdates the replicas of a key, after a write of the key.
     pub(super) fn outdate(&self, key: KeyRef<'_>) {
         self.version(key).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Returns this thread's copy if it is current, otherwise the result of `load`.
+    /// Returns this thread's replica of an entry if it is current. Otherwise returns the result of
+    /// `load`, which looks the entry up in the table.
     #[inline]
     pub(super) fn get(
         &self,
@@ -83,7 +90,8 @@ impl Replicas {
         clock: &Clock,
         load: impl FnOnce() -> Option<StoredSlot>,
     ) -> Option<Entry> {
-        // Read before `load`: a write in between leaves a version that no longer matches.
+        // The version is read before `load`. After a write between the two, the version no longer
+        // matches, and the replica counts as outdated.
         let version = self.version(key).load(Ordering::SeqCst);
         let found = REPLICA_SLOTS.try_with(|slots| {
             let mut slots = slots.try_borrow_mut().ok()?;
@@ -92,7 +100,7 @@ impl Replicas {
         });
         match found {
             Ok(Some(entry)) => Some(entry),
-            // The thread is ending and has dropped its thread-local values.
+            // The thread is ending, and its thread-local values are dropped.
             Err(_) => load().map(|slot| slot.entry),
             Ok(None) => {
                 let slot = load()?;
@@ -102,10 +110,10 @@ impl Replicas {
         }
     }
 
-    /// Counts a look-up in the table, and makes a copy if the entry is hot.
+    /// Counts a look-up in the table, and makes a replica if the entry is hot.
     fn count_lookup(&self, key: KeyRef<'_>, version: u64, slot: &StoredSlot) {
-        // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop`
-        // may use the store.
+        // The old replica is dropped after the borrow of the slots ends. Its body may have a
+        // foreign owner (`Bytes::from_owner`), whose `Drop` may use the store.
         let replaced = REPLICA_SLOTS.try_with(|slots| {
             let mut slots = slots.try_borrow_mut().ok()?;
             if slots.is_empty() {
@@ -116,8 +124,8 @@ impl Replicas {
         drop(replaced);
     }
 
-    /// Counts a look-up of an entry in its place. Returns the copy that is removed from the place,
-    /// if any.
+    /// Counts a look-up of an entry in its place. Returns the replica that is removed from the
+    /// place, if any.
     fn count_in_slot(
         &self,
         place: &mut ReplicaSlot,

@@ -1,4 +1,4 @@
-//! An entry in the table of a memory store, its weight, and its removal.
+//! The entries in the table of a memory store: their weight, and their removal.
 
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind};
@@ -16,8 +16,8 @@ pub(super) struct StoredSlot {
 #[derive(Clone)]
 pub(super) struct Weight;
 
-/// The approximate bytes that the table itself takes per entry: the slot, its index, and half a
-/// ghost entry, which remembers the key of an evicted entry.
+/// The approximate bytes that the table itself takes for each entry: the slot, its index, and half
+/// a ghost. A ghost remembers the key of an evicted entry; there is about one for two entries.
 pub(super) const SLOT_WEIGHT: u64 = 160;
 
 impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {
@@ -31,9 +31,11 @@ pub(super) fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
     SLOT_WEIGHT + key.as_bytes().len() as u64 + entry.weight()
 }
 
-/// The lifecycle hooks that keep evicted and replaced entries until the table's lock is released.
+/// The hook that collects evicted and replaced entries. They are dropped after the lock of the
+/// table is released.
 ///
-/// The buffer of a body may have a foreign owner, whose `Drop` may use the store.
+/// The body of an entry may have a foreign owner (`Bytes::from_owner`), whose `Drop` may use the
+/// store, and would wait for the lock.
 #[derive(Debug, Clone)]
 pub(super) struct RemovalLifecycle;
 
