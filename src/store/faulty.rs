@@ -30,8 +30,8 @@
 //! 2. The store counts as one outside the process, even around a
 //!    [`MemoryStore`](super::MemoryStore). So its cache has time limits and a [circuit
 //!    breaker](crate::cache::CircuitState). [`FaultyStore::local`] changes that.
-//! 3. A fault applies to operations that begin while it is set. An operation that hangs does so
-//!    even after its fault is cleared.
+//! 3. A fault applies to operations that begin while it is set. An operation that hangs never
+//!    completes, even if its fault is cleared.
 //! 4. Clones share their inner store and their faults. Two caches over clones are like two
 //!    processes that share a store. To break the store for only one of the processes, give each its
 //!    own `FaultyStore` around a clone of the same inner store.
@@ -72,7 +72,7 @@ impl Operation {
 
 /// A fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Stores find new ways to fail.
+#[non_exhaustive] // Tests get new faults.
 pub enum Fault {
     /// The operation fails with [`StoreErrorKind::Unavailable`], without an effect.
     Error,
@@ -92,8 +92,8 @@ pub enum Fault {
     /// A look-up returns an outdated entry: the one before the last write under its key. If none is
     /// known, it returns the current entry. Operations other than look-ups have no fault.
     ///
-    /// Only writes by `put` and `put_many` through this wrapper count, even if they fail. The
-    /// wrapper remembers the entries of at most 256 keys, and forgets the key first that it has
+    /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
+    /// wrapper remembers the entries of at most 256 keys. It forgets the key first that it has
     /// known longest.
     Outdated,
     /// The operation is delayed before and after its effect.

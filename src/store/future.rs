@@ -11,8 +11,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 /// The future of a [`Store`](super::Store) method: a ready result, or a boxed future.
 ///
 /// A store inside the process returns [`ready`](Self::ready) results, which allocate nothing. A
-/// store that waits for a backend returns a [`new`](Self::new) boxed future. Store methods borrow
-/// their arguments, but the future must not borrow them: copy keys into the future.
+/// store that waits for a backend returns a boxed future, created by [`new`](Self::new). Store
+/// methods borrow their arguments, but the future must not borrow them: copy keys into the future.
 ///
 /// # Example
 /// ```

@@ -2,8 +2,8 @@
 //!
 //! Some scopes have an exact place, which no other scope shares. All others share buckets, so that
 //! the memory use is limited. The buckets of a group of scopes form four rows. A scope has one
-//! bucket in each row, and counts as invalidated only if all four do. Two scopes rarely share all
-//! four.
+//! bucket in each row. An entry of the scope is invalid only if all four buckets were invalidated
+//! after the entry was made. Two scopes rarely share all four.
 //!
 //! [`LocalGenerations`](super::LocalGenerations) keeps these places in memory.
 //! [`RecordGenerations`](super::RecordGenerations) keeps them in the record, an entry of a store.

@@ -41,8 +41,9 @@
 //!    left the request to an inner layer, they read the status of the inner layer.
 //! 3. A hit is a response from the cache, fresh or stale.
 //! 4. A miss is a response to a request that was forwarded because no stored response could be
-//!    used. Neither a hit nor a miss is a response to a bypassed request, to a method that no cache
-//!    layer answers, or to a follower, which shares the response of another request (`collapsed`).
+//!    used. A response to a bypassed request is neither a hit nor a miss. The same applies to a
+//!    method that no cache layer answers, and to a follower, which shares the response of another
+//!    request (`collapsed`).
 //! 5. A response counts as stored if its head permits storing it. It is in the cache after its body
 //!    was read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
 //!    returned.

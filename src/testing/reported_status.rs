@@ -19,7 +19,7 @@ pub(super) struct ReportedStatus {
     pub(super) detail: Option<String>,
 }
 
-/// The reason why a response has no status of a layer of this crate.
+/// The reason why no status of a cache layer was found in a response.
 #[derive(Debug)]
 pub(super) enum NotReported {
     Missing,

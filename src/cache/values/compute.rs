@@ -96,11 +96,12 @@ impl Value<'_> {
     ///    the value.
     /// 4. A value that was deleted, set or invalidated during its computation is returned, but not
     ///    stored.
-    /// 5. If the store fails, the failure is counted, and the value is computed without the store.
-    /// 6. A computation may read its own value, directly or through other values. To wait for
-    ///    itself would be a deadlock, so a nested computation makes the value again. Inside four
-    ///    computations of a value, a fifth one fails. Computations and requests in other tasks
-    ///    count only if their futures are wrapped in
+    /// 5. If the store fails, the value is computed without it.
+    ///    [`Cache::store_errors`](crate::Cache::store_errors) counts the failure.
+    /// 6. A computation may read its own value, directly or through other values. A computation
+    ///    that waited for itself would never end, so a nested computation makes the value again.
+    ///    Inside four computations of a value, a fifth one fails. Computations and requests in
+    ///    other tasks are recognized as nested only if their futures are wrapped in
     ///    [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors

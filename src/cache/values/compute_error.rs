@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[non_exhaustive] // New features bring new errors.
 pub enum ComputeError<E> {
-    /// The computation failed. Every call that waited for it returns this error.
+    /// The computation failed. Followers with the same error type return the same error.
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),

@@ -27,8 +27,8 @@ impl Cache {
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
     /// - [`ValueError::Loop`] if the value depends on itself.
     ///
-    /// A failure of the store is not an error: it is counted, and the value is computed without the
-    /// store.
+    /// A failure of the store is not an error. The value is then computed without the store, and
+    /// [`store_errors`](Self::store_errors) counts the failure.
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, a call that waits for it computes the value.

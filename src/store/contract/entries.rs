@@ -112,7 +112,7 @@ impl<S: Store> Contract<S> {
         let key = KeyRef::new(b"contract/large");
         self.put(key, value("old"), None).await;
         let large = Entry::raw(vec![0; largest as usize + 1]);
-        // An error is as good as `false`.
+        // The put may also fail: an error counts as `false`.
         let put = self.store.put(key, large, None, PutMode::Always).await.unwrap_or_default();
         rule::PUT_TOO_LARGE.returned(format_args!("put of an entry of over {largest} bytes"), put, false);
         self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;

@@ -95,8 +95,8 @@ impl<S: Store> Contract<S> {
     /// them.
     ///
     /// A store whose contents are restored from a snapshot, or whose late replica takes over, loses
-    /// its last invalidations: its counter goes back. Without this function, the kit verifies that
-    /// only if [`Store::generations`] returns `None`.
+    /// its last invalidations: its counter goes back. Without this function, the kit verifies this
+    /// case only if [`Store::generations`] returns `None`.
     pub fn snapshot<R>(mut self, save: impl Fn() -> R + Send + Sync + 'static) -> Self
     where
         R: FnOnce() + Send + 'static,

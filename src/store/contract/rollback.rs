@@ -1,8 +1,8 @@
 //! The rules for a rollback: the counter goes back because a snapshot is restored, or because a
 //! late replica takes over.
 //!
-//! The rollback is overtaken if the counter is advanced again before any process notices it. Then
-//! the counter alone does not show it.
+//! A rollback is overtaken if the counter is advanced again before any process notices. The number
+//! of the counter then no longer shows the rollback.
 
 use super::rule;
 use super::{Contract, Restore};
@@ -11,15 +11,16 @@ use crate::store::{
 };
 use std::sync::Arc;
 
-/// Saved invalidations: all of the store, or the record of one namespace (`None` if it had none).
+/// Saved invalidations: those of all namespaces, or the record of one namespace (`None` if the
+/// namespace had no record).
 enum Saved {
     All(Restore),
     Record(CacheKey, Option<Entry>),
 }
 
 impl<S: Store> Contract<S> {
-    /// Returns `true` if the kit can restore earlier invalidations. The user has set a function for
-    /// it, or the invalidations are an entry of the store.
+    /// Returns `true` if the kit can restore earlier invalidations: if [`snapshot`](Self::snapshot)
+    /// was set, or if the invalidations are an entry of the store.
     pub(super) fn can_restore(&self) -> bool {
         self.snapshot.is_some() || self.store.generations("contract/back").is_none()
     }

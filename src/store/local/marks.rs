@@ -1,8 +1,8 @@
 //! The last invalidations of scopes, and the values that have dependents.
 //!
-//! The counter of a namespace is the number of its invalidations. The marks of a scope are the
-//! values that the counter had after the last invalidations of the scope. Some scopes have marks of
-//! their own. All others share buckets: see [`placement`](crate::store::placement).
+//! The counter of a namespace is the number of its invalidations. A scope has two marks: the values
+//! that the counter had after its last hard and its last soft invalidation. Some scopes have marks
+//! of their own. All others share buckets: see [`placement`](crate::store::placement).
 
 use super::names::Names;
 use super::usage::Usage;
@@ -34,8 +34,8 @@ pub(super) struct ScopeGroup {
     rows: OnceLock<Box<[LocalMarks]>>,
 }
 
-/// The values that have ever had a dependent. The table has the first 340. Each later value sets
-/// one bit in each row; several values may share a bit.
+/// The values that have ever had a dependent. The table `exact` has the first 340 of them. Each
+/// later value sets one bit in each of the `rows`; several values may share a bit.
 #[derive(Default)]
 pub(super) struct ValuesWithDependents {
     exact: Names<(), 4>,

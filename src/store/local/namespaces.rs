@@ -10,15 +10,15 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// The most idle namespaces that a search keeps.
+/// The most idle namespaces that remain after a search.
 const MAX_IDLE: usize = 16 * 1024;
-/// The most bytes that the idle namespaces that a search keeps may take together.
+/// The most bytes that idle namespaces may take together after a search.
 const MAX_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, after which the next request searches for idle
 /// namespaces.
 const GROWTH_PER_SEARCH: usize = 8 << 20;
-/// The fewest requests between two searches that no growth causes. The interval is a quarter of the
-/// number of namespaces if that is more.
+/// The fewest requests between two searches for idle namespaces. The interval is a quarter of the
+/// number of namespaces if that is more. Growth may cause a search earlier.
 const MIN_SEARCH_INTERVAL: usize = 256;
 
 /// The tables of all namespaces.
@@ -64,8 +64,8 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// The result stays `true` while the shard of the map is locked exclusively. A new handle can
-    /// only be a clone of another handle, and there is none, or of the table in the shard.
+    /// The result stays `true` while the shard of the map is locked exclusively. A new handle is a
+    /// clone of an existing handle, of which there is none, or of the table in the locked shard.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }

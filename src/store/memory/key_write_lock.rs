@@ -7,8 +7,7 @@ use crate::entry::Entry;
 use crate::key::KeyRef;
 use std::sync::{MutexGuard, PoisonError};
 
-/// The locked right to write to a key. Only one writer of a key has it at a time; readers do not
-/// need it.
+/// The exclusive right to write to a key. Readers do not need it, and never wait for a writer.
 pub(super) struct KeyWriteLock<'a> {
     store: &'a MemoryInner,
     key: KeyRef<'a>,
@@ -29,9 +28,9 @@ impl<'a> KeyWriteLock<'a> {
 
     /// Returns the entry, unless it has expired.
     ///
-    /// If the entry is absent or has expired, outdates all replicas of it. After an eviction, a
-    /// thread may still have a replica, but once a writer finds the key absent, no thread may find
-    /// the entry.
+    /// If the entry is absent or has expired, outdates all replicas of it. A thread may still have
+    /// a replica of an entry that was evicted. Once a writer has found the key absent, no thread
+    /// may answer from such a replica.
     pub(super) fn get_unexpired(&mut self) -> Option<&StoredSlot> {
         match self.store.get_unexpired(self.key, &mut self.dropped_after_unlock) {
             Some(slot) => {

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS_PER_THREAD: usize = 32;
-/// The most bytes of a replica and the entry that it was copied from. A replica keeps that entry in
-/// memory, even after its eviction from the table.
+/// The most bytes of a replica and its source together. A replica keeps its source, the entry that
+/// was copied, in memory even after the eviction of that entry from the table.
 const MAX_REPLICA_BYTES: u64 = 128 << 10;
 /// The number of look-ups that makes an entry hot. A look-up of another entry in the same place
 /// reduces the count by one.
