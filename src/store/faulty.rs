@@ -93,8 +93,8 @@ pub enum Fault {
     /// known, it returns the current entry. Operations other than look-ups have no fault.
     ///
     /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
-    /// wrapper remembers the entries of at most 256 keys. It forgets the key first that it has
-    /// known longest.
+    /// wrapper remembers the entries of 256 keys. For each further key, it forgets the one that it
+    /// has known longest.
     Outdated,
     /// The operation is delayed before and after its effect.
     Delay {

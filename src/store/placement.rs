@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_have_separate_groups_and_root_scopes_are_exact() {
+    fn kinds_have_separate_groups_and_wide_scopes_have_exact_places() {
         let groups = [
             Scope::path("/a"),
             Scope::path("/a").on_host("h"),

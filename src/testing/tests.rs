@@ -209,7 +209,7 @@ fn assertions_accept_matching_responses() {
 }
 
 #[test]
-fn outermost_layer_counts_unless_it_left_the_request() {
+fn assertions_read_the_outermost_layer_that_handled_the_request() {
     let (hit, left) =
         ("tower-response-cache; hit; ttl=1", "tower-response-cache; fwd=bypass; detail=inner-layer");
     assert_hit(&with_field(&["tower-response-cache; fwd=uri-miss", hit]));
@@ -221,7 +221,7 @@ fn outermost_layer_counts_unless_it_left_the_request() {
 }
 
 #[test]
-fn extension_outranks_the_field() {
+fn status_extension_outranks_the_field() {
     let mut response = returned(CacheStatus::hit(Duration::from_secs(60)));
     response
         .headers_mut()

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_truncated_or_too_long_is_unreadable() {
+    fn decode_rejects_another_type_missing_bytes_and_extra_bytes() {
         let (bytes, _) = encode(&("text", 7)).expect("written");
         assert_eq!(decode::<(String, u8)>(&entry(bytes.clone())), Some(("text".to_owned(), 7)));
         assert_eq!(decode::<u8>(&entry(bytes.clone())), None);
@@ -105,7 +105,7 @@ mod tests {
     struct Nested(#[expect(dead_code, reason = "only its depth counts")] Vec<Self>);
 
     #[test]
-    fn excessive_nesting_and_lengths_are_unreadable() {
+    fn decode_rejects_excessive_nesting_and_lengths() {
         let deep = vec![0x91; 1_000_000];
         assert!(decode::<Nested>(&entry(deep)).is_none());
         // Arrays, maps and strings with a length of four billion.
@@ -121,7 +121,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn decode_of_arbitrary_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let entry = entry(bytes);
             let _ = decode::<BTreeMap<String, Vec<Option<f64>>>>(&entry);
             let _ = decode::<(u8, String, Vec<u64>)>(&entry);

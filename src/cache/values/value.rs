@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_millisecond_is_rounded_up() {
+    fn ttl_is_rounded_up_to_milliseconds() {
         let table =
             [(0, 0), (1, 1_000_000), (999_999, 1_000_000), (1_000_000, 1_000_000), (1_000_001, 2_000_000)];
         for (nanos, rounded) in table {

@@ -207,8 +207,8 @@ impl<S: Store> Contract<S> {
     }
 }
 
-/// A handle to the invalidations of a namespace. It stands for a process: a new handle has not seen
-/// the generations that another one has read.
+/// A handle to the invalidations of a namespace. Each handle stands for a process, since a new
+/// handle has not seen what an earlier one has read.
 pub(super) struct ProcessView(pub(super) Arc<dyn Generations>);
 
 /// An entry: its description in a report, its generation and its scopes.

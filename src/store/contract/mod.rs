@@ -94,9 +94,9 @@ impl<S: Store> Contract<S> {
     /// Sets the function that saves the contents of the store, and returns a function that restores
     /// them.
     ///
-    /// A store whose contents are restored from a snapshot, or whose late replica takes over, loses
-    /// its last invalidations: its counter goes back. Without this function, the kit verifies this
-    /// case only if [`Store::generations`] returns `None`.
+    /// A store loses its last invalidations if it is restored from a snapshot, or if a replica that
+    /// lags behind takes over. Its counter then goes back. Without this function, the kit verifies
+    /// this case only if [`Store::generations`] returns `None`.
     pub fn snapshot<R>(mut self, save: impl Fn() -> R + Send + Sync + 'static) -> Self
     where
         R: FnOnce() + Send + 'static,

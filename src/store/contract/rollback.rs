@@ -1,5 +1,5 @@
 //! The rules for a rollback: the counter goes back because a snapshot is restored, or because a
-//! late replica takes over.
+//! replica that lags behind takes over.
 //!
 //! A rollback is overtaken if the counter is advanced again before any process notices. The number
 //! of the counter then no longer shows the rollback.

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_truncated() {
+    fn reports_truncate_long_values_and_keys() {
         let shown = ShownEntry(Some(Entry::raw(vec![0; 100_000]))).shown();
         assert!(shown.starts_with("a value of 100000 bytes: ") && shown.len() < 200, "{shown}");
         assert_eq!(ShownEntry(None).shown(), "no entry");

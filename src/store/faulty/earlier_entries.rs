@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 /// The most keys whose entries are remembered.
 const MOST_REMEMBERED: usize = 256;
 
-/// The last two entries that were written under each key. Beyond the limit, a new key replaces the
-/// key that has been known longest.
+/// The last two entries that were written under each key. Once the limit is reached, a new key
+/// replaces the one that has been known longest.
 #[derive(Debug, Default)]
 pub(super) struct EarlierEntries {
     entries: HashMap<CacheKey, (Option<Entry>, Entry)>,

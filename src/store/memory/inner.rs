@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The state that the clones of a store share.
 pub(super) struct MemoryInner {
     pub(super) entries: Entries,
-    /// The locks of writers: a key has the lock at its hash modulo the number of locks. Readers
-    /// take none.
+    /// The locks of writers. A writer of a key holds the lock at the index that the hash of the key
+    /// selects. Readers hold none.
     pub(super) write_locks: Box<[Mutex<()>]>,
     pub(super) replicas: Replicas,
     pub(super) generations: LocalGenerations,
@@ -23,7 +23,7 @@ pub(super) struct MemoryInner {
 
 pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
 
-/// The number of write locks. Keys with the same lock wait for each other.
+/// The number of write locks. Writers of different keys may share a lock.
 pub(super) const WRITE_LOCKS: usize = 64;
 
 impl MemoryInner {
