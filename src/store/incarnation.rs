@@ -31,9 +31,9 @@ fn seconds_now() -> u64 {
 /// Returns `true` if a store may have begun an incarnation: its start is at most ten years in the
 /// future.
 ///
-/// If an entry has a later incarnation than the store, the store begins an incarnation after that
-/// one. The highest incarnations have no successor. So without this check, one damaged entry could
-/// disable the cache for good.
+/// If an entry has a later incarnation than the current one of the store, the store begins one that
+/// is later still. After the highest incarnations there is none. So without this check, one damaged
+/// entry could disable the cache for good.
 pub(super) fn is_believable(incarnation: u64) -> bool {
     incarnation >> 32 <= seconds_now() + MAX_SECONDS_AHEAD
 }

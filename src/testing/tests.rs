@@ -216,7 +216,7 @@ fn assertions_read_the_outermost_layer_that_handled_the_request() {
     assert_hit(&with_field(&[&format!("Inner; fwd=miss, {hit}"), "Outer; fwd=miss"]));
     assert_hit(&with_field(&[hit, left]));
     assert_not_stored(&with_field(&[left]), "inner-layer");
-    // A malformed member of another cache does not hide the member of this one.
+    // A malformed member of another cache does not hide the member of the cache layer.
     assert_hit(&with_field(&["HIT from (x", hit]));
 }
 

@@ -42,7 +42,8 @@ use std::time::Duration;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl PendingComputation {
-    /// Creates a computation without followers. Its value is not stored, since `since` is unknown.
+    /// Creates a computation without followers. Its value is not stored, because the generation
+    /// before the computation is unknown.
     fn without_followers(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
@@ -291,9 +292,9 @@ impl Value<'_> {
         ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. A loop is recognized by equal keys in a chain. The key
-    /// of a value changes whenever all values are invalidated, so the key in the chain has a fixed
-    /// generation.
+    /// Creates the chain of a computation. A chain is recognized as a loop by equal keys. The key
+    /// of a value contains the generation of the last invalidation of all values. Here this
+    /// generation is fixed, since it could change within a loop.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }

@@ -178,7 +178,8 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Replaces a number that was stored as a value by the sum. The sum keeps the rest of the TTL.
+    /// Adds to a number that was stored as a value. The sum replaces the number, and keeps the rest
+    /// of its TTL.
     async fn count(
         &self,
         seen: &ValueSnapshot,
@@ -198,8 +199,8 @@ impl Value<'_> {
         let (bytes, encoding) = encode(&sum).map_err(|error| not_a_number().with_source(error))?;
         let own = self.scope();
         // A computed value has its own scope among its scopes. The write below invalidates that
-        // scope, so the new entry must not have it. No invalidation is lost: an earlier one of that
-        // scope would have made the old entry unusable.
+        // scope, so the new entry must not have it. No earlier invalidation of the scope is lost by
+        // this: the old entry was valid.
         let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;

@@ -9,8 +9,8 @@ use crate::store::Strength;
 /// A write or removal of values that is in progress. [`finish`](Self::finish) invalidates the
 /// dependents of the values.
 ///
-/// If the guard is dropped, the values may have been written. So the drop invalidates their
-/// dependents in the background.
+/// If the guard is dropped without a call of `finish` or `cancel`, the values may have been
+/// written. So the drop invalidates their dependents in the background.
 ///
 /// ```text
 /// guard_write() ──► guard ─┬─ finish() ──► invalidates dependents, and reports a failure

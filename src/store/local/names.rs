@@ -66,7 +66,8 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         Some(marks)
     }
 
-    /// Returns the segment for the next new scope.
+    /// Returns the segment for the next new scope. Allocates the segment if this scope is its
+    /// first.
     fn segment(&self, usage: &Usage) -> Option<&[NameSlot<M>]> {
         let mut rest = self.len.load(Ordering::SeqCst);
         let at = (0..SEGMENTS).find(|at| match rest.checked_sub(capacity(*at)) {

@@ -91,8 +91,8 @@ impl LocalNamespaces {
         table
     }
 
-    /// Drops the least recently used idle namespaces beyond the limits. Each is removed from the
-    /// map first. Its memory is freed after the lock of the map is released.
+    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed after
+    /// the lock of the map is released, so that requests do not wait for that.
     fn drop_idle(&self, now: u64) {
         let _search = match self.search_lock.try_lock() {
             Ok(guard) => guard,
