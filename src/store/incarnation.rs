@@ -12,7 +12,8 @@ use std::time::SystemTime;
 
 /// The start of 2026, in seconds since 1970. A clock that shows an earlier time was never set.
 const EARLIEST_START: u64 = 1_767_225_600;
-/// Ten years in seconds. The clocks of processes that share a store differ by less than this.
+/// Ten years in seconds. The clocks of processes that share a store are assumed to differ by less
+/// than this.
 pub(super) const MAX_SECONDS_AHEAD: u64 = 10 * 365 * 86_400;
 
 /// The last incarnation that [`next_incarnation`] returned.

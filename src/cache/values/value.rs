@@ -73,7 +73,8 @@ impl Value<'_> {
     ///
     /// [`Ttl::Default`], the default, is the TTL that
     /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl) sets. With a TTL of zero,
-    /// a write stores nothing and removes the present value. TTLs are rounded up to milliseconds.
+    /// no write stores the value. [`set`](Self::set) and [`touch`](Self::touch) then remove the
+    /// present value; [`add`](Self::add) keeps it. TTLs are rounded up to milliseconds.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self

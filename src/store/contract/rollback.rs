@@ -19,8 +19,9 @@ enum Saved {
 }
 
 impl<S: Store> Contract<S> {
-    /// Returns `true` if the kit can restore earlier invalidations: if [`snapshot`](Self::snapshot)
-    /// was set, or if the invalidations are an entry of the store.
+    /// Returns `true` if the kit can restore earlier invalidations: if
+    /// [`snapshot`](Self::snapshot()) was called, or if the invalidations are an entry of the
+    /// store.
     pub(super) fn can_restore(&self) -> bool {
         self.snapshot.is_some() || self.store.generations("contract/back").is_none()
     }

@@ -64,8 +64,8 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// The result stays `true` while the shard of the map is locked exclusively. A new handle is a
-    /// clone of an existing handle, of which there is none, or of the table in the locked shard.
+    /// The result stays `true` while the shard of the map is locked exclusively: there is no handle
+    /// to clone, and only the holder of the lock can clone the table.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }

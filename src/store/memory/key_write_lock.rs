@@ -13,8 +13,8 @@ pub(super) struct KeyWriteLock<'a> {
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
     /// The entries found or removed while the lock is held. Fields are dropped in order of
-    /// declaration, so these entries are dropped after the lock is released. Dropping an entry may
-    /// run foreign code.
+    /// declaration, so these entries are dropped after the lock is released. The drop of an entry
+    /// may run code of the owner of its body (`Bytes::from_owner`), which may use the store.
     dropped_after_unlock: Vec<StoredSlot>,
 }
 
