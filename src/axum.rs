@@ -59,8 +59,8 @@ impl IntoResponseParts for Identified {
 /// Lets a handler take the cache as an argument, if the state of its router is a [`Cache`]
 /// (`with_state(cache)`) or contains one.
 ///
-/// If it contains one, the state implements `FromRef`. axum's derive of `FromRef` needs its feature
-/// `macros`.
+/// A state that contains a cache must implement `FromRef`. axum's derive of `FromRef` needs axum's
+/// feature `macros`.
 ///
 /// # Example
 /// ```

@@ -15,15 +15,18 @@
 //! # Rules
 //! 1. [`SetCacheControlLayer`] and [`AddVaryLayer`] merge their values with the fields of the
 //!    response. The stricter of two `Cache-Control` directives wins.
-//! 2. A personalized response never becomes public. Responses that set a cookie, carry a credential
-//!    or are `private` are personalized.
+//! 2. A personalized response never becomes public, for example one that sets a cookie or has a
+//!    credential field. A `private` response becomes public only with
+//!    [`SetCacheControlLayer::replacing`].
 //! 3. [`NeverCacheLayer`] keeps a response out of every cache, the caches of this crate included.
 //!
 //! # Where the layers belong
 //! - Inside a cache layer, if that cache layer should follow the fields.
-//! - Outside a cache layer, if the fields are for clients only. Under an outer layer of this crate,
-//!   two layers also keep inner cache layers from storing the response: a [`NeverCacheLayer`], and
-//!   an [`AddVaryLayer`] that names `Cookie` or a credential field.
+//! - Outside a cache layer, if the fields are for clients only.
+//!
+//! Two of the layers can keep an inner cache layer from storing the response: a
+//! [`NeverCacheLayer`], and an [`AddVaryLayer`] that names `Cookie`, a credential field or `*`.
+//! They do so if another layer of this crate is outside them.
 //!
 //! # Caveats
 //! - A `max-age` that a layer adds inside a cache layer is also the freshness lifetime in that

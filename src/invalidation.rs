@@ -15,17 +15,21 @@
 //! ```
 //!
 //! # Rules
-//! 1. One invalidation covers every query, host and variant of the scopes that it names, for every
-//!    layer over the cache. Its cost does not depend on the number of entries.
+//! 1. One invalidation covers all variants of the pages that it names, with every query and on
+//!    every host, in every layer that uses the cache. [`Invalidation::uri`] names one query only,
+//!    and [`Invalidation::host`] restricts an invalidation to one host. The cost does not depend on
+//!    the number of entries.
 //! 2. After [`Cache::invalidate`](crate::Cache::invalidate) has returned, no request that begins
 //!    later gets a response that was made before. This includes the response of a fetch that is
 //!    still running.
 //! 3. A hard invalidation, the default, makes entries unusable. A [soft](Invalidation::soft) one
-//!    makes them stale: their stale windows still serve.
-//! 4. If the store fails, `invalidate` returns an error, and the old responses may still be served.
-//! 5. A cache layer invalidates the path of a request with an unsafe method by itself if the
-//!    response is a success (RFC 9111 section 4.4). [`InvalidateOnSuccess`] adds further scopes
-//!    from the handler.
+//!    makes them stale. They may then be served until their stale windows end.
+//! 4. If the store fails, the invalidation is [queued](Delivery::Queued). It counts in this process
+//!    at once. Other processes may serve the old responses until the store confirms it.
+//! 5. A cache layer itself invalidates the path of a request with an unsafe method if the status of
+//!    the response is 2xx or 3xx (RFC 9111 section 4.4). It also does so after a 408, 502 or 504,
+//!    because the write may have taken place. With [`InvalidateOnSuccess`], the handler adds
+//!    further invalidations.
 //!
 //! # Caveats
 //! - Invalidate after the transaction is committed. A page that is made between the invalidation

@@ -39,7 +39,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `axum` | yes | keys nested routers by their public URI (axum's `OriginalUri`) and, if it differs, by the URI that the handler sees; handlers return [`CacheHints`], [`Identified`] and [`InvalidateOnSuccess`](invalidation::InvalidateOnSuccess), and take [`Cache`] as an argument, if the router's state is or contains one (`with_state(cache)`; axum's derive of `FromRef` needs its feature `macros`) |
-//! | `tracing` | no | `DEBUG` events for hits, misses, stores, values and invalidations, `WARN` events for automatic invalidations that fail; spans for work in separate tasks |
+//! | `tracing` | no | `DEBUG` events for hits, misses, stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores and for weak tags that fail `If-Match`; spans for work in separate tasks |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //!

@@ -32,7 +32,8 @@
 //! # Rules
 //! 1. A write whose `If-Match` or `If-Unmodified-Since` does not match the current version is
 //!    answered with 412, and the handler does not run (RFC 9110 section 13).
-//! 2. A GET or HEAD is answered with 304 if the client has the current version.
+//! 2. A GET or HEAD is answered with 304 if the client has the current version. A layer of
+//!    [`PreconditionLayer::by_get`] leaves this to its handler.
 //! 3. Within one process, writes to one path run one after the other. A write that waits too long
 //!    is answered with 503. A write that keeps others waiting too long is answered with 408.
 //!
@@ -40,8 +41,8 @@
 //! On the routes whose validators its functions return, inside the cache layers.
 //!
 //! # Caveats
-//! Writes in other processes do not wait. If several processes write to one database, compare the
-//! version there, too.
+//! Writes in other processes do not wait. If several processes write to one database, the write to
+//! the database must compare the version, too.
 
 pub use crate::layer::{ByFunctions, ByGet, Precondition, PreconditionLayer};
 pub use crate::rules::entity_tag::EntityTag;

@@ -23,7 +23,8 @@
 //! # Rules
 //! 1. A request without the secret, or rejected by the predicate, learns nothing and invalidates
 //!    nothing.
-//! 2. The response is sent after the invalidation has taken effect.
+//! 2. A 204 is sent after the invalidation has taken effect. If the store fails, the invalidation
+//!    has taken effect in this process only, and the status is 202.
 //!
 //! # Where the service belongs
 //! On a path or port that clients of the site cannot reach.

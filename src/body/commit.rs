@@ -1,4 +1,5 @@
-//! The end of a recorded body: its storage, and the end of its flight.
+//! The end of a recorded body: its response is stored, and its flight ends. The
+//! [parent module](super) explains the words.
 
 use crate::cache::{Cache, PendingStore};
 use crate::flight::Leader;
@@ -31,8 +32,9 @@ impl Commit {
     }
 
     pub(super) fn store(self, body: Bytes) {
-        // The write may finish late. A later invalidation still applies, since the response carries
-        // the generation from before the fetch.
+        // The write runs in a task, and may finish after an invalidation. The invalidation still
+        // applies: the response carries the generation that was current before the fetch, and each
+        // invalidation begins a new generation.
         self.cache.clone().spawn_or_run(self.write(body));
     }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http_body::Frame;
 use std::collections::VecDeque;
 
-/// A queue of frames that are read and not yet sent. The first frame needs no allocation, since
-/// most bodies are one frame.
+/// A queue of frames that are read and not yet sent. Most bodies are one frame, so the first frame
+/// needs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     /// The first frame; `None` only if the queue is empty.

@@ -7,6 +7,18 @@
 //!                                      └─ share() ───────────────> Shared (several readers)
 //! follower ──────────────> Shared
 //! ```
+//!
+//! Words of this module and of its submodules:
+//! - A *recording* copies a body while it streams, so that the response can be stored.
+//! - The *budget* limits the memory of all recordings of a cache.
+//! - A *flight* is a fetch that concurrent requests with one key share. The *leader* forwards its
+//!   request, and the *followers* wait for the leader's response. Followers are *released* if they
+//!   must forward their own requests.
+//! - The *verdict* is the decision of the outermost layer of this crate whether a response may be
+//!   stored. It is open until that layer has examined the head of the response.
+//! - The *dependencies* of a response are the cached values from which it was made. A *tracker*
+//!   records the values that a body reads.
+//! - The *chain* of a request links it to the requests that led to it, so that loops are detected.
 
 mod commit;
 mod empty;
@@ -62,7 +74,8 @@ pin_project! {
         Pieces { pieces: VecDeque<Bytes> },
         Absent,
         Forwarded { #[pin] body: B },
-        // A forwarded body that is polled in the chain of its request.
+        // A forwarded body. Requests that it makes belong to the chain of the request that it
+        // answers.
         Chained { body: Pin<Box<B>>, chain: Arc<Chain> },
         // Boxed, since it is large, and hits would pay for its size.
         Recording { recording: Pin<Box<Recording<B>>> },
@@ -79,7 +92,7 @@ pub(crate) enum PeekedBody<B> {
     Begun(ResponseBody<B>),
 }
 
-/// The longest time for which a body is read only for the store.
+/// The longest time for which a body is read only for the store, after its client has gone.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(30);
 
 impl<B> ResponseBody<B> {
@@ -107,8 +120,8 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Forwarded { body } }
     }
 
-    /// Adds a forwarded body to the chain of its request. Requests that the body makes then belong
-    /// to the chain.
+    /// Adds a forwarded body to the chain of the request that it answers. Requests that the body
+    /// makes then belong to the chain.
     pub(crate) fn in_chain(self, chain: &Arc<Chain>) -> Self
     where
         B: Body,
@@ -182,7 +195,8 @@ where
 {
     /// Shares the rest of a recording with followers while it arrives.
     ///
-    /// Does nothing if no followers may be waiting or no frames may follow.
+    /// Returns the body unchanged if the recording has no flight, or if its last frame has already
+    /// arrived.
     pub(crate) fn share(self) -> Self {
         let Inner::Recording { mut recording } = self.inner else { return self };
         if !recording.may_have_more_frames()
@@ -210,8 +224,11 @@ where
 
     /// Finishes a recording in a new task, without a client, for at most [`MAX_DRAIN_TIME`].
     ///
-    /// Drops a body that is not recorded. Returns a recorded body if there is no tokio runtime, or
-    /// if too many recordings are finished this way already.
+    /// Drops a body that is not recorded.
+    ///
+    /// # Errors
+    /// Returns the body, still recorded, if there is no tokio runtime, or if too many recordings
+    /// are finished in this way already.
     pub(crate) fn finish_recording(self) -> Result<(), Self> {
         match self.inner {
             Inner::Recording { recording } if recording.is_recording() => {
@@ -225,7 +242,7 @@ where
                 }));
                 Ok(())
             }
-            // Other readers may go on. This reader goes on for the store.
+            // The other readers may stop before the end, so this reader continues for the store.
             Inner::Shared { reader, tracker, relay } => {
                 let permit = reader.stream().drain_permit();
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
@@ -247,7 +264,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Returns another reader of a shared body.
+    /// Returns another reader of a shared body, if further readers may join.
     pub(crate) fn second_reader(&self) -> Option<BodyReader> {
         match &self.inner {
             Inner::Shared { reader, .. } => reader.stream().join(),

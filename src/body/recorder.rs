@@ -1,5 +1,5 @@
 //! The recorder of a body. It copies the body while it streams, within limits, and commits it only
-//! on a clean end.
+//! on a clean end. The [parent module](super) explains the words.
 
 mod sink;
 
@@ -63,7 +63,7 @@ pub(super) enum RecordingEnd {
     /// The body is too large, longer than declared, or has trailers. It streams on without
     /// recording.
     NotStorable(Detail),
-    /// Other recordings use up the budget now. The body streams on without recording.
+    /// Other recordings use up the memory budget. The body streams on without recording.
     NoRoom,
     /// An outer layer has refused the response. The body streams on without recording.
     Refused,
@@ -71,7 +71,8 @@ pub(super) enum RecordingEnd {
 
 /// The remains of an ended recording.
 pub(super) struct EndedRecording {
-    /// The reserved bytes. A response that waits for an outer layer's verdict shares them.
+    /// The reservation of the bytes in the budget. If the response waits for an outer layer's
+    /// verdict, the waiting response shares the reservation.
     pub(super) reservation: Arc<Reservation>,
     /// The complete body, if it is stored or will be.
     pub(super) body: Option<Bytes>,
@@ -134,8 +135,8 @@ impl Recorder {
     ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
         let head = Arc::new(StoredResponse::clone(&commit.pending_store.response));
-        // The stream has the frames. Spare room is returned. From now on, each frame reserves its
-        // own bytes.
+        // The stream has the frames. Bytes that were reserved beyond them are returned. From now
+        // on, each frame reserves its own bytes.
         self.recorded = RecordedBytes::Nothing;
         self.reservation.shrink_to(self.length);
         let (declared, budget) = (self.declared, Arc::clone(self.budget()));
@@ -171,8 +172,9 @@ impl Recorder {
         self.reservation.fits_empty_budget(bytes.max(rest))
     }
 
-    /// Returns a function that makes room for more bytes, if that is possible at all. The caller
-    /// must not hold a lock when it calls that function.
+    /// Returns a function that ends stalled recordings, to make room for more bytes. Returns `None`
+    /// if the bytes would not fit even without other recordings. The caller must not hold a lock
+    /// when it calls the function.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
         self.fits_empty_budget(bytes).then_some(move || budget.make_room())
@@ -344,7 +346,8 @@ impl Drop for Recorder {
     /// Stores a body that has its declared length: HTTP/1 servers drop such a body without polling
     /// for its end. Any other body was cut short.
     fn drop(&mut self) {
-        // Also on failure: a page that contains this body has the same dependencies.
+        // Also after a failure: a page that contains this body depends on the values that the body
+        // has read.
         self.tracker.pass_on();
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
             let body = self.body();

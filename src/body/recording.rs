@@ -1,4 +1,5 @@
-//! A body that is read ahead, and recorded while it streams.
+//! A body that is read ahead, and recorded while it streams. The [parent module](super) explains
+//! the words.
 //!
 //! ```text
 //! recording ─┬─ clean end ─> ended: the frames ahead are sent, then the end
@@ -48,14 +49,14 @@ pin_project! {
         ended_tracker: Option<Tracker>,
         // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
-        // The chain of the request that the body answers. The body is polled in it after the
-        // recording.
+        // The chain of the request that the body answers. After the recording, the body is polled
+        // in this chain. Before, the tracker of the recorder has it.
         chain: Option<Arc<Chain>>,
     }
 }
 
-/// The most bytes that are read ahead while a body is ready. A body that is ready at once is then
-/// stored at once, even if its client reads slowly.
+/// The most bytes that are read ahead while a body is ready. Because of the reading ahead, a body
+/// that is ready at once is stored at once, even if its client reads slowly.
 const MAX_AHEAD_BYTES: u64 = 256 << 10;
 const MAX_AHEAD_FRAMES: usize = 64;
 /// The most frames that `peek` reads, including empty ones.
@@ -133,7 +134,8 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                     let frames_ahead = self.as_mut().project().frames_ahead;
-                    // Each of many frames may be a small slice of a large buffer.
+                    // Each of many frames may be a small slice of a large buffer, and would keep
+                    // that buffer in memory.
                     let compacts = !frames_ahead.is_empty();
                     frames_ahead
                         .push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
@@ -145,8 +147,8 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // If the length contradicts the declared one, the body does not state its end, so that the
-        // server detects and reports the error.
+        // If the length contradicts the declared one, `is_end_stream` and `size_hint` do not state
+        // the end, so that the server detects and reports the error.
         let length = self.ahead_bytes();
         let has_declared_length = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().has_declared_length = has_declared_length;
@@ -164,7 +166,7 @@ where
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
         let polled = match (tracker.or(this.tracker.as_mut()), &*this.chain) {
             (Some(tracker), _) => tracker.enter(|| this.body.poll_frame(cx)),
-            // After the recording, the body may still make requests.
+            // After the recording, the body may still make requests, which belong to the chain.
             (None, Some(chain)) => chain.enter(|| this.body.poll_frame(cx)),
             (None, None) => this.body.poll_frame(cx),
         };
@@ -226,8 +228,8 @@ where
 
     /// Replaces the frames read ahead by the stored bytes, if they are the complete body.
     ///
-    /// The bytes count against the budget until they are sent, since the store may evict its entry
-    /// before.
+    /// The bytes count against the budget until they are sent. A store may evict its entry earlier,
+    /// and then its capacity no longer counts them.
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
@@ -239,7 +241,7 @@ where
         }
     }
 
-    /// Registers the recorders that still hold bytes of the budget.
+    /// Registers the recorders that still hold bytes of the budget, so that it can reclaim them.
     pub(super) fn register(self: Pin<&mut Self>) {
         let this = self.project();
         for recorder in [this.recorder, this.ended_recorder].into_iter().flatten() {

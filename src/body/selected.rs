@@ -68,7 +68,8 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// Returns the fields of an error response to one request. No cache may store it as the page.
+/// Returns the fields of an error response to a precondition or a range. They include `no-store`,
+/// so that no cache stores the error in place of the page.
 fn error_headers(headers: &HeaderMap) -> HeaderMap {
     let mut headers_of_error = not_modified(headers);
     let is_targeted = |name: &&http::HeaderName| name.as_str().ends_with("-cache-control");
@@ -80,7 +81,7 @@ fn error_headers(headers: &HeaderMap) -> HeaderMap {
     headers_of_error
 }
 
-/// Inserts a field. A full header section stays without it.
+/// Inserts a field. If the header map is full, the field is omitted.
 fn insert(headers: &mut HeaderMap, name: &http::HeaderName, value: HeaderValue) {
     let _ = headers.try_insert(name.clone(), value);
 }

@@ -1,4 +1,5 @@
-//! A recorder that the budget may end when it stalls.
+//! A recorder that the budget may end when it stalls: when it has recorded no frame for
+//! [`STALL_TIMEOUT`], and another recording needs its room.
 
 use super::recorder::{Recorder, RecordingEnd};
 use crate::cache::{Reservation, Tracker};

@@ -1,4 +1,4 @@
-//! The rest of a recorded body, as the source of a shared stream.
+//! The rest of a recorded body, as the source of a stream that several readers share.
 
 use super::recording::Recording;
 use crate::error::BoxError;

@@ -19,15 +19,17 @@ use tower::{Layer, Service};
 /// A name that `Vary` already has, in upper or lower case, is not added again. If `Vary` or the
 /// added names contain `*`, the result is `*` alone.
 ///
-/// A cache layer itself names its keyed fields in `Vary`, so they need no `AddVaryLayer`.
+/// A cache layer itself adds the request fields in its key to `Vary`, such as those of
+/// [`vary_on_headers`]. They need no `AddVaryLayer`.
 ///
 /// # Where the layer belongs
 /// Place it inside a cache layer, around the layers and handlers whose response depends on the
 /// fields.
 ///
-/// Outside a cache layer, the names are for clients only, with one exception. If another layer of
-/// this crate is outside the cache layer and outside this layer, and the names include `Cookie`, a
-/// credential field or `*`, the cache layer does not store the response.
+/// Outside a cache layer, the names are for clients only, with one exception. The cache layer does
+/// not store the response if both of these conditions hold:
+/// - the names include `Cookie`, a credential field or `*`,
+/// - another layer of this crate is outside this one.
 ///
 /// # Example
 /// ```
@@ -41,6 +43,8 @@ use tower::{Layer, Service};
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+///
+/// [`vary_on_headers`]: crate::policy::PolicyBuilder::vary_on_headers
 #[doc(alias = "vary_on_headers")]
 #[doc(alias = "vary_on_cookie")]
 #[derive(Debug, Clone)]
@@ -62,7 +66,7 @@ impl AddVaryLayer {
     }
 }
 
-/// The names to add.
+/// The field names to add to `Vary`.
 #[derive(Debug)]
 struct VaryPatch(Vec<String>);
 

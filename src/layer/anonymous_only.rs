@@ -72,7 +72,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.rules.async_predicates.is_empty() {
             true => self.inner.poll_ready(cx),
-            // Readiness now would reserve the inner service for the duration of the look-up.
+            // Readiness now would reserve the inner service for as long as the predicate runs.
             false => Poll::Ready(Ok(())),
         }
     }
@@ -105,14 +105,15 @@ pin_project! {
     /// without one:                                               Calling ──> done
     /// ```
     ///
-    /// `CallingClone` includes the readiness of the inner service. If the future is dropped while
-    /// `Identifying`, the inner service is not called.
+    /// In `CallingClone`, the future first drives a clone of the inner service to readiness. If the
+    /// future is dropped while `Identifying`, the inner service is not called.
     #[must_use = "futures do nothing unless polled"]
     pub struct AnonymousOnlyFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,
     {
-        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
+        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
+        // that inner cache layers hold; dropping the call first would refuse them.
         position: LayerPosition,
         #[pin]
         state: State<S, ReqBody>,

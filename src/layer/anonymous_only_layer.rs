@@ -32,20 +32,22 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 ///    response are unchanged (`public`, `private`, `s-maxage`, `no-store`). This rule also applies
 ///    to a response that an inner layer has marked as [`Identified`].
 /// 4. All other requests are anonymous. Inner cache layers answer them even if they have cookies
-///    that are declared harmless. Such cookies are removed from fetches.
-/// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers under each
-///    preset (`detail=cookie`): an inner layer might identify a visitor by that cookie. A cookie is
-///    declared if this layer or the [`Policy`] of the cache layer names it.
+///    that are declared harmless. Such cookies are removed from fetches, the forwarded requests
+///    whose response may be stored.
+/// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers
+///    (`detail=cookie`): an inner layer might identify a visitor by that cookie. This holds for
+///    [`Policy::app`] and for [`Policy::rfc9111`]. A cookie is declared if this layer or the policy
+///    of the cache layer names it.
 ///
 /// # Where the layer belongs
 /// Place it outside the cache layers, and place session layers inside them.
 ///
 /// - **A session layer outside a cache** personalizes pages by extensions of the request, which no
-///   cache reads. So declare no cookie harmless that this session layer reads. A predicate of this
-///   layer can read the extensions that an outer session layer has added.
+///   cache reads. So declare no cookie harmless that such a session layer reads. If it is also
+///   outside the `AnonymousOnlyLayer`, a predicate can read the extensions that it has added.
 /// - **A session layer outside all layers of this crate** sets a cookie that this crate does not
-///   see. Mark a page that *begins* a session there (such as a form with a token) as [`Identified`]
-///   or [`never`], or exclude it with [`store_if`].
+///   see. A page that *begins* such a session (for example a form with a token) would be stored for
+///   all visitors. Mark it as [`Identified`] or [`never`], or exclude it with [`store_if`].
 /// - **Inside a cache layer**, this layer cannot make requests bypass that cache. It only marks the
 ///   responses to identified requests, so that the cache does not store them. The cache applies its
 ///   own rules to undeclared cookies.
@@ -74,7 +76,8 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 /// ```
 ///
 /// [`Identified`]: crate::response_cache::Identified
-/// [`Policy`]: crate::policy::Policy
+/// [`Policy::app`]: crate::policy::Policy::app
+/// [`Policy::rfc9111`]: crate::policy::Policy::rfc9111
 /// [`never`]: crate::policy::CacheHints::never
 /// [`store_if`]: crate::policy::PolicyBuilder::store_if
 /// [`vary_by_identity`]: crate::policy::PolicyBuilder::vary_by_identity
@@ -229,7 +232,9 @@ impl AnonymousOnlyBuilder {
         self
     }
 
-    /// Treats requests with an extension of this type as identified, for outer authentication layers that insert one.
+    /// Treats requests with an extension of this type as identified.
+    ///
+    /// Use it if an outer authentication layer inserts such an extension.
     ///
     /// # Example
     /// ```
@@ -246,8 +251,8 @@ impl AnonymousOnlyBuilder {
     /// Adds an asynchronous predicate that returns `true` if a request is identified.
     ///
     /// Use it to look up a session. If the look-up fails, return `true`. The predicate runs for
-    /// each request that nothing else identifies, including requests that will be hits, and delays
-    /// them. If there are several, they run one after the other until one returns `true`.
+    /// each request that nothing else identifies, and delays the request, even if it will be a hit.
+    /// Several predicates run one after the other until one returns `true`.
     ///
     /// With this option, a session cookie can be [ignored](Self::ignore_cookies) for visitors who
     /// are not logged in. The cookie is then removed from fetches. So return `true` also for a

@@ -52,10 +52,10 @@ use tower::{Layer, Service};
 ///   bytes with the same tag. With [`strong`](Self::strong), no outer layer may change the bytes.
 /// - The strong tag of an inner layer becomes weak if the response has a `Content-Encoding`,
 ///   because a compressor may produce different bytes for the same page.
-/// - The tag of a 304 becomes weak, unless `If-None-Match` names it as strong: the client's copy
-///   may be compressed.
-/// - A weak tag permits a 304, but not a resumed download (`If-Range`, RFC 9110 section 13.1.5). A
-///   date in `If-Range` permits one only with [`strong`](Self::strong).
+/// - The tag of a 304 becomes weak, because the client's copy may be compressed. It stays strong if
+///   `If-None-Match` names it as strong.
+/// - A weak tag permits a 304, but not a resumed download (`If-Range`, RFC 9110 section 13.1.5).
+///   With a date in `If-Range`, a download is resumed only with [`strong`](Self::strong).
 ///
 /// # Example
 /// ```
@@ -191,7 +191,8 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
+        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
+        // that inner cache layers hold; dropping the call first would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -227,8 +228,8 @@ where
 
 /// Makes the strong tag of an inner layer weak if the response has a content coding.
 ///
-/// The tag of a 304 becomes weak unless the request names it as strong: the client's copy may have
-/// a coding.
+/// A 304 does not show the coding of the client's copy. So the tag of a 304 becomes weak, unless
+/// the request names it as strong.
 fn weaken_if_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
     let is_of_coded = match response.status() {
         StatusCode::NOT_MODIFIED => {
@@ -250,10 +251,11 @@ fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
     }
 }
 
-/// The parts of a GET or HEAD that its response depends on.
+/// The parts of a GET or HEAD that decide how its response is changed.
 #[derive(Debug)]
 struct ConditionalRequest {
     method: Method,
+    /// The header fields, if they contain preconditions or `Range`.
     conditions: Option<HeaderMap>,
     layer: ConditionalGetLayer,
 }
@@ -273,7 +275,8 @@ impl ConditionalRequest {
         if !untagged && !ranged {
             return self.select(parts, ResponseBody::forwarded(body));
         }
-        // With contradictory lengths, the server decides how the exchange fails.
+        // If the declared lengths contradict each other, the body is not read here: the server
+        // decides how the exchange fails.
         let Ok(declared) = declared_length(&parts.headers) else {
             return self.select(parts, ResponseBody::forwarded(body));
         };
@@ -284,10 +287,10 @@ impl ConditionalRequest {
                     let digest =
                         pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
                     let tag = EntityTag::from_sha256(&digest.finalize().into(), self.layer.comparison);
-                    // A full header section omits the tag.
+                    // If the header map is full, the response gets no tag.
                     let _ = parts.headers.try_insert(ETAG, tag.to_value());
                 }
-                // The body of a HEAD may be empty here, so its length means nothing.
+                // The response to a HEAD may have an empty body, which is not the page's length.
                 let length =
                     (self.method == Method::GET).then(|| pieces.iter().map(|p| p.len() as u64).sum());
                 match self.selection(&parts, length) {

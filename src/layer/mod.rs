@@ -1,4 +1,4 @@
-//! The public layers, one in each module.
+//! The public layers and the purge service, with their helpers.
 
 /// Defines the accessors to the inner service that the services of tower-http have.
 macro_rules! inner_service_accessors {

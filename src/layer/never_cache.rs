@@ -23,8 +23,9 @@ use tower::{Layer, Service};
 /// - It removes targeted fields, which would outrank `Cache-Control` (RFC 9213 section 2.2):
 ///   `*-Cache-Control`, `Surrogate-Control`, `Edge-Control` and `X-Accel-Expires`.
 ///
-/// The layer does not remove a response that is already stored, and does not make requests bypass a
-/// cache, so ignored cookies are still removed from its requests.
+/// The layer does not remove a response that is already stored. It does not make requests bypass an
+/// outer cache layer. So that cache layer still removes the cookies that it
+/// [ignores](crate::policy::PolicyBuilder::ignore_cookies).
 ///
 /// # Where the layer belongs
 /// Place it inside every cache layer. A cache layer inside this one may store the response, unless
@@ -58,8 +59,8 @@ struct NeverCachePatch;
 /// Forbids every cache to store one response, as a [`NeverCacheLayer`] does.
 ///
 /// It corresponds to Django's `add_never_cache_headers`. For the caches of this crate, it adds an
-/// extension to the response. If an outer layer may build a new response, also call
-/// [`CacheHints::add_to_response`].
+/// extension to the response. An outer layer that builds a new response may lose the extension. If
+/// there is such a layer, also call [`CacheHints::add_to_response`], which adds a header field.
 ///
 /// # Example
 /// ```
@@ -78,14 +79,14 @@ pub fn add_never_cache<B>(response: &mut Response<B>) {
 
 impl Patch for NeverCachePatch {
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
-        // Caches of this crate obey it even if an outer layer changes the header fields.
+        // Caches of this crate obey the hint even if an outer layer changes the header fields.
         CacheHints::new().never().add_to(response.extensions_mut());
         let headers = response.headers_mut();
         // Targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
         remove_targeted(headers, |_, _| false);
         never().patch(headers, &CACHE_CONTROL);
-        // The epoch is in the past for every client clock. If the header section is full, the field
-        // is omitted.
+        // The epoch is in the past for every client clock. If the header map is full, the field is
+        // omitted.
         headers.remove(EXPIRES);
         let _ = headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
     }

@@ -1,4 +1,8 @@
 //! The future shared by the layers that only write header fields of responses.
+//!
+//! Under an outer layer of this crate, a cache layer *holds* its admission of a response: it stores
+//! the response only after the outermost layer has the response. The layers in between examine the
+//! head, and refuse the held admission if the head forbids sharing.
 
 use crate::marks::LayerPosition;
 use crate::serve::{is_identified, receive, send_and_refuse_rest};
@@ -13,7 +17,8 @@ use tower::Service;
 pub(super) trait Patch {
     /// `true` if the change depends on whether the request is identified.
     const NEEDS_IDENTITY: bool = false;
-    /// `true` if inner caches must see the change, unless the layer is the outermost one.
+    /// `true` if the change may make inner cache layers refuse to store the response. A change by
+    /// the outermost layer never does: it is for clients only.
     const IS_SEEN_BY_CACHES: bool = false;
 
     /// Changes the head.
@@ -25,7 +30,7 @@ pin_project! {
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
         // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner layers hold; dropping the call first would refuse them.
+        // that inner cache layers hold; dropping the call first would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -56,8 +61,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        // `receive` examines the head for the held admissions of inner caches. A patch before it
-        // can make them refuse the response (`Vary: Cookie`); one after it is for clients only.
+        // `receive` refuses the held admission if the head forbids sharing. A change before
+        // `receive` can have this effect (`Vary: Cookie`). A change after it is for clients only.
         if P::IS_SEEN_BY_CACHES && !this.position.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
             receive(&mut response, &[]);

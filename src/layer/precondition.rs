@@ -29,8 +29,8 @@ impl<S, V: Clone> Layer<S> for PreconditionLayer<V> {
 
 /// The service that [`PreconditionLayer`] creates.
 ///
-/// It is always ready. The response future drives a clone of the inner service to readiness before
-/// it calls it.
+/// It is always ready. The response future drives a clone of the inner service to readiness, and
+/// then calls that clone.
 #[derive(Debug, Clone)]
 pub struct Precondition<S, V = ByFunctions> {
     inner: S,
@@ -93,7 +93,8 @@ macro_rules! service {
 service!(ByFunctions, None, Send + 'static);
 service!(ByGet, Some(ReqBody::default), Default + Send + 'static);
 
-/// Answers a request. `probe` creates the body of a GET, if a GET reads the validators.
+/// Answers a request. `probe` creates the body of the GET that reads the validators. It is `None`
+/// if functions find the validators.
 async fn respond<S, ReqBody, B>(
     options: Options,
     inner: S,
@@ -106,7 +107,8 @@ where
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
     let reads = method == Method::GET || method == Method::HEAD;
-    // RFC 9110 section 13.2.1: other safe methods neither select nor modify a representation.
+    // RFC 9110 section 13.2.1: preconditions are ignored if the method neither selects nor modifies
+    // a representation. Such methods are CONNECT, and the safe methods other than GET and HEAD.
     let selects = reads || !(is_safe(&method) || method == Method::CONNECT);
     if !selects || (reads && probe.is_some()) {
         return forward(inner, Request::from_parts(parts, body), None).await;
@@ -120,8 +122,8 @@ where
     if reads {
         return exchange(parts).await;
     }
-    // Writes without a precondition wait, too: no write may run between the evaluation of another's
-    // precondition and its write.
+    // Writes without a precondition wait, too. Otherwise, such a write could run after the
+    // precondition of another write was evaluated, and before that write has changed the resource.
     let run = WriteLocks::run(&options.locks, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
@@ -147,7 +149,7 @@ where
         None => Some(options.find(&parts).await),
         Some(probe) => options.probe.current(inner.clone(), &parts, probe()).await?,
     };
-    // An unknown version cannot be the expected one.
+    // The GET has not shown the current version, so it can't be compared with the expected one.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
     if !reads && options.required && !detects_other_version(&parts.headers, &current) {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
@@ -181,7 +183,8 @@ where
 {
     let entered = LayerPosition::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
-    // Declared after the call, so it is dropped before it.
+    // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
+    // inner cache layers hold; dropping the call first would refuse them.
     let mut position = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);
@@ -201,7 +204,7 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
 /// Adds validators that the response lacks.
 fn add_validators(current: &Validators, headers: &mut HeaderMap) {
     EntityTag::remove_malformed(headers, current.etag.is_some());
-    // A full header section has no room for them.
+    // If the header map is full, they are omitted.
     if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
         let _ = headers.try_insert(ETAG, etag.to_value());
     }
@@ -214,7 +217,8 @@ fn add_validators(current: &Validators, headers: &mut HeaderMap) {
 
 /// Returns `true` if the preconditions of a write can detect that another version is current.
 ///
-/// Preconditions that are ignored cannot, nor can tags that must *not* be current.
+/// `If-None-Match` with tags cannot: it only names versions that must not be current. Nor can an
+/// `If-Unmodified-Since` that is ignored: its date is invalid, or the resource has no date.
 fn detects_other_version(request: &HeaderMap, current: &Validators) -> bool {
     request.contains_key(IF_MATCH)
         || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any

@@ -15,10 +15,10 @@ use std::time::{Duration, SystemTime};
 /// `last_modified`.
 ///
 /// The current validators come from functions ([`new`](Self::new)), or from a GET to the inner
-/// service ([`by_get`](PreconditionLayer::by_get)). GET and HEAD are answered with 304 if
-/// `If-None-Match` or `If-Modified-Since` shows that the client has the current version. Any other
-/// false precondition is answered with 412 (RFC 9110 section 13.2.2). In both cases, the handler
-/// does not run.
+/// service ([`by_get`](PreconditionLayer::by_get)). With functions, GET and HEAD are answered with
+/// 304 if `If-None-Match` or `If-Modified-Since` shows that the client has the current version. Any
+/// other false precondition is answered with 412 (RFC 9110 section 13.2.2). In both cases, the
+/// handler of the request does not run. With `by_get`, GET and HEAD are forwarded unchanged.
 ///
 /// # Writes run one after the other
 /// Writes (unsafe requests other than CONNECT) to one path run one after the other, each from the
@@ -34,13 +34,14 @@ use std::time::{Duration, SystemTime};
 /// - Outside a tokio runtime, neither limit applies.
 /// - Clones of a layer wait for each other's writes. Layers that were created separately do not.
 ///
-/// This order holds within one process, and for handlers that have written when they respond. If
-/// several processes write to one database, or if a write outlives its request, compare the version
-/// there, too. Dates have a resolution of one second, so a date cannot distinguish two writes in
-/// one second: use a tag.
+/// This order holds within one process, and for handlers that finish their write before they
+/// respond. Several processes may write to one database, or a write may outlive its request. Then
+/// the write to the database must compare the version, too. Dates have a resolution of one second,
+/// so a date cannot distinguish two writes in one second: use a tag.
 ///
 /// # Response fields
-/// Successful responses to GET and HEAD receive the validators that they lack. A 412 has them, too.
+/// With functions, successful responses to GET and HEAD receive the validators that they lack. A
+/// 412 has the current validators if the layer knows them.
 ///
 /// A 304 has the validators only, because the handler does not run for it. A 304 must also have
 /// `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` if the 200 would have them
@@ -145,19 +146,19 @@ impl PreconditionLayer<ByGet> {
     ///
     /// Use it for an API whose responses already have validators. Before an unsafe request with a
     /// precondition, the layer sends a GET to the same target, with the fields and extensions of
-    /// the request. Fields of the write itself are removed: its preconditions, its content and its
-    /// connection. The validators of the response count. A 404 or 410 means that the resource does
-    /// not exist. After another error or a redirect, the request is answered with 412. GET and HEAD
-    /// are forwarded unchanged.
+    /// the request. The GET does not have the fields that belong to the write: those of its
+    /// preconditions, its content and its connection. The validators in the response to the GET are
+    /// the current ones. A 404 or 410 means that the resource does not exist. After another error
+    /// or a redirect, the write is answered with 412. GET and HEAD are forwarded unchanged.
     ///
     /// Inner cache layers forward this GET to the service, and do not store its response. They do
     /// not answer it with a stored or stale response, or with the response to a concurrent request.
     ///
     /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
     /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
-    /// warns once. The option [`strong_etags`] of an inner cache layer is sufficient only for
-    /// requests that do not bypass it, and for storable responses whose body is ready together with
-    /// the head.
+    /// warns once. The option [`strong_etags`] of an inner cache layer can supply the tag, but only
+    /// if the request does not bypass that layer and the response is storable, with a body that is
+    /// ready together with its head.
     ///
     /// The body type of the request must implement [`Default`], for the body of the GET.
     ///
@@ -210,8 +211,8 @@ impl<V> PreconditionLayer<V> {
     /// Sets how long a write waits for earlier writes to the same path. The default is 10 seconds;
     /// `None` is no limit.
     ///
-    /// Afterwards the request is answered with 503 (Service Unavailable) and `Retry-After`, without
-    /// the handler.
+    /// After this time, the request is answered with 503 (Service Unavailable) and `Retry-After`,
+    /// and its handler does not run.
     ///
     /// At most 100 requests wait for one path. Further requests are answered with 503 at once.
     /// Outside a tokio runtime, there is no time limit.
@@ -227,11 +228,12 @@ impl<V> PreconditionLayer<V> {
     /// another one waits* is answered with 408 (Request Timeout). The future of its handler is
     /// dropped before the next write begins.
     ///
-    /// Work that the handler has detached (`tokio::spawn`, `spawn_blocking`) continues: it may
-    /// still commit, and the next write does not see that. So compare the version there, too. Outer
-    /// cache layers treat a 408 as a write with an unknown outcome, and invalidate its path.
+    /// Work that the handler has detached (`tokio::spawn`, `spawn_blocking`) continues. It may
+    /// still commit after the next write has compared the version. So the write to the database
+    /// must compare the version, too. Outer cache layers treat a 408 as a write with an unknown
+    /// outcome, and invalidate the path of the request.
     ///
-    /// A write that keeps no other one waiting has no limit. For such a limit, use a timeout layer
+    /// A write that keeps no other one waiting has no limit. To limit it, use a timeout layer
     /// inside this one. Outside a tokio runtime, there is no limit.
     pub fn hold_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.options.limits.hold = limit.into();

@@ -68,13 +68,13 @@ fn probe_head(parts: &Parts) -> Parts {
         parts.headers.remove(name);
     }
     OuterContext::require_current(&mut parts.extensions);
-    // Caches of other vendors do not know the mark.
+    // Caches of other vendors do not know this mark, but obey `no-cache`.
     set_field(&mut parts.headers, &CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts
 }
 
-/// Fields of a write or of its connection that the other rules do not cover (RFC 4918, RFC 7240,
-/// RFC 9110 section 7.6.1).
+/// Fields of a write or of its connection that [`belongs_to_write`] finds by no other rule (RFC
+/// 4918, RFC 7240, RFC 9110 section 7.6.1).
 const WRITE_FIELDS: [&str; 12] = [
     "connection",
     "depth",
@@ -90,8 +90,8 @@ const WRITE_FIELDS: [&str; 12] = [
     "trailer",
 ];
 
-/// Parts of words in field names that belong to a write: the digest of its content, another method,
-/// an idempotency key.
+/// Parts of words. A field belongs to a write if a word of its name contains one of them: the field
+/// has a digest of the content, overrides the method or makes repetitions harmless.
 const WRITE_FIELD_STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
 
 /// Returns `true` if a field belongs to a write: to its content, its conditions or its connection.

@@ -41,8 +41,8 @@ const MAX_TARGETS: usize = 256;
 /// | `soft=true` | [`Invalidation::soft`], for all targets of the request |
 /// | `host=shop.example` | [`Invalidation::host`], for all targets of the request |
 ///
-/// The first four may be repeated and combined, up to 256 in total. A path or URI begins with a
-/// slash, or is a complete URL.
+/// The first four parameters may be repeated and combined, up to 256 in total. The value of `path`,
+/// `uri` or `subtree` begins with a slash, or is a complete URL.
 ///
 /// # Responses
 /// Authorization is checked first, so an unauthorized request learns nothing.
@@ -204,7 +204,8 @@ impl Guard {
     fn refusal(&self, request: &Parts) -> Option<Response<String>> {
         match self {
             Self::Secret(secret) => {
-                // All digests have one length, and do not reveal how much of a guess is right.
+                // Digests are compared, because they all have one length, and a digest does not
+                // reveal how much of a guess is right.
                 let has_secret = |token| bool::from(digest(token).ct_eq(secret));
                 let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
                 (!bearer_token(&request.headers).is_some_and(has_secret)).then(refusal)
@@ -218,8 +219,8 @@ fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
 }
 
-/// Returns the token, if there is one `Authorization` line (RFC 6750 section 2.1, RFC 9110 section
-/// 11.4).
+/// Returns the token of the scheme `Bearer`, if the request has exactly one `Authorization` line
+/// (RFC 6750 section 2.1, RFC 9110 section 11.4).
 fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(AUTHORIZATION).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -228,7 +229,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| trim(token))
 }
 
-/// The content of a query.
+/// The parameters in the query of a request.
 #[derive(Debug, Default)]
 struct PurgeQuery {
     paths: Vec<String>,
@@ -300,8 +301,8 @@ impl PurgeQuery {
     }
 }
 
-/// Rejects values that are empty or not UTF-8. A value with replacement characters would name
-/// another target.
+/// Rejects values that are empty or not UTF-8. The parser replaces invalid bytes by U+FFFD, so such
+/// a value would name another target.
 fn checked_text(value: String) -> Result<String, &'static str> {
     match value {
         value if value.is_empty() => Err("an empty value"),
@@ -310,8 +311,8 @@ fn checked_text(value: String) -> Result<String, &'static str> {
     }
 }
 
-/// Rejects a value that is neither a path nor a URL. It would name nothing, but the request would
-/// succeed.
+/// Rejects a value that is neither a path nor a URL. Otherwise the request would succeed, although
+/// the value names no page.
 fn checked_path(value: String) -> Result<String, &'static str> {
     let value = checked_text(value)?;
     let is_path_or_url = value.starts_with('/') || value.contains("://");

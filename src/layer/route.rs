@@ -35,11 +35,12 @@ use tower::Layer;
 /// changes of the session layer are not examined.
 ///
 /// # Nested cache layers
-/// - A layer in between that builds a new request must keep the extensions. By these, this layer
-///   knows the outer layers.
+/// - A layer in between that builds a new request must keep the extensions: they tell this layer
+///   which layers are outside it.
 /// - If a handler requests a part of a page, that request must not have the extensions of the
-///   page's request.
-/// - Two nested layers of this type with the same TTL need different [names]. Without them, the
+///   page's request. With them, the layers of the part would count as nested in those of the page,
+///   and might not store it.
+/// - Two nested layers of this type with the same TTL need different [names]. With equal names, the
 ///   inner layer forwards every request (`detail=same-name`).
 ///
 /// With feature `axum`, the key contains the URI that the client sent and, if it differs, the URI
@@ -74,8 +75,9 @@ pub struct RouteCacheLayer(Arc<LayerConfig>);
 impl RouteCacheLayer {
     /// Creates a layer with the [policy of the cache](crate::cache::CacheBuilder::policy).
     ///
-    /// A layer without a policy follows the policy of the [`Cache`], not of an outer layer. If a
-    /// site has both layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
+    /// A layer without a policy follows the policy of the [`Cache`], not of an outer layer. For a
+    /// site with several cache layers, set the policy once:
+    /// `Cache::builder(store).policy(policy).build()?`.
     ///
     /// The TTL may be a `Duration`, an `Option<Duration>` (`None` is [`Ttl::Forever`]), or a
     /// [`Ttl`].

@@ -24,24 +24,27 @@ use tower::{Layer, Service};
 /// # Rules
 /// 1. Of two conflicting directives, the stricter one counts: the shorter duration, or `private`
 ///    instead of `public` and `s-maxage`. The field lists of `private` and of `no-cache` are
-///    united. Without a list, these directives are stricter than with one.
-/// 2. The layer never removes `no-store`, or the mark of a [`NeverCacheLayer`].
+///    united. `private` or `no-cache` without a list is stricter than with one.
+/// 2. The layer never removes `no-store`. Nor does it remove the mark of a [`NeverCacheLayer`]: the
+///    extension that forbids the caches of this crate to store the response.
 /// 3. Only restricting directives are written to a response with `no-store` or that mark, and to
-///    errors (4xx and 5xx). So no cache keeps an error for the lifetime of a page.
+///    errors (4xx and 5xx). So no cache keeps an error for the lifetime of a page. All other
+///    directives are left out: `public`, `immutable`, lifetimes above zero, stale windows and
+///    extension directives.
 /// 4. A personalized response receives neither `public` nor `s-maxage`, nor extension directives.
 ///
 /// A response counts as personalized if:
 /// - it is marked as [`Identified`],
 /// - it has `Set-Cookie`, a field that is named like a credential, or `Vary: *`,
 /// - the request has a credential field,
-/// - another cache layer or an outer [`AnonymousOnlyLayer`] has identified the request, or found an
-///   undeclared cookie in it.
+/// - an inner or outer cache layer or an outer [`AnonymousOnlyLayer`] has identified the request,
+///   or found an undeclared cookie in it.
 ///
-/// Without such a layer, a request with `Cookie` does not make the response personalized.
+/// If there is no such layer, `Cookie` in the request does not make the response personalized.
 ///
 /// # Where the layer belongs
-/// Inside a cache layer, the cache obeys the directives, too. Outside of it, they are for clients
-/// and downstream caches only.
+/// If the layer is inside a cache layer, the cache obeys the directives, too. If it is outside, the
+/// directives are for clients and downstream caches only.
 ///
 /// # Example
 /// ```
@@ -76,9 +79,14 @@ impl SetCacheControlLayer {
 
     /// Creates a layer that replaces the `Cache-Control` of responses.
     ///
-    /// Use it if a framework's default is stricter than the page requires. The layer merges as
-    /// [`new`](Self::new) does if the response has `no-store` or the mark of a
-    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer), is an error, or is personalized.
+    /// Use it if a framework's default is stricter than the page requires.
+    ///
+    /// To some responses, the layer adds the directives instead, as the layer of
+    /// [`new`](Self::new) does:
+    /// - responses with `no-store`, or with the mark of a
+    ///   [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer),
+    /// - errors (4xx and 5xx),
+    /// - personalized responses.
     ///
     /// # Errors
     /// Returns an error if there is no directive, or if two directives contradict each other, such
@@ -104,8 +112,8 @@ impl SetCacheControlLayer {
     /// `no-store` or `private`. Nothing is written to a response with the mark of a
     /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
     ///
-    /// If the response already has the field with members that `Cache-Control` cannot express, the
-    /// field is unchanged.
+    /// A targeted field is a structured field, so it can have members that `Cache-Control` cannot
+    /// express. A response that already has the field with such members is unchanged.
     ///
     /// # Errors
     /// Returns an error if there is no directive, or if two directives contradict each other, such
@@ -123,9 +131,9 @@ impl SetCacheControlLayer {
 
 /// Adds directives to the `Cache-Control` of one response, as a [`SetCacheControlLayer`] does.
 ///
-/// It corresponds to Django's `patch_cache_control`. The function does not see the request. Mark a
-/// personalized response as [`Identified`] first, so that it receives neither `public` nor
-/// `s-maxage`.
+/// It corresponds to Django's `patch_cache_control`. The function does not see the request, so it
+/// cannot see who sent it. Mark a personalized response as [`Identified`] first. Then the response
+/// receives neither `public` nor `s-maxage`.
 ///
 /// # Errors
 /// Returns an error if there is no directive, or if two directives contradict each other, such as

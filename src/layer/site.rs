@@ -20,12 +20,11 @@ use tower::Layer;
 /// every request. A typical order, from the outside in: tracing, layers that refuse requests,
 /// compression, this layer, sessions, the router.
 ///
-/// - **A layer that refuses requests** belongs outside, unless it decides by credentials or
-///   undeclared cookies: such requests bypass the cache, so a session's guard may stand inside,
-///   next to its session layer. If it decides by anything else, every client would receive the stored
-///   pages behind it, because an inner layer does not run for hits. With [`vary_by_identity`] or
-///   [`Policy::rfc9111`], requests with credentials or cookies may be hits, so it always belongs
-///   outside.
+/// - **A layer that refuses requests** belongs outside. An inner layer does not run for hits, so
+///   every client would receive the stored pages that it protects. There is one exception: a layer
+///   that admits only requests with a credential or an undeclared cookie may be inside, next to its
+///   session layer, because such requests bypass the cache. The exception does not apply with
+///   [`vary_by_identity`] or [`Policy::rfc9111`]: then these requests may be hits.
 /// - **A layer that removes credentials** from requests hides from this layer that pages differ by
 ///   user. If such a layer is outside this one, set [`vary_by_identity`], or place an
 ///   [`AnonymousOnlyLayer`] outside the layer that removes them.
@@ -33,18 +32,18 @@ use tower::Layer;
 ///   encoding, because compressed responses have `Vary: Accept-Encoding`.
 ///
 /// # Nested cache layers
-/// Two nested cache layers of this type need different [names], unless they differ in another
-/// option that enters the key, such as preset, credentials, cookies or query. Without different
-/// names, the inner layer forwards every request (`detail=same-name`). Otherwise, one of them could
-/// answer with a response stored by the other, and skip the layers between them. This also holds
-/// for two caches with the same namespace.
+/// Two nested cache layers of this type need different [names]. With equal names, one layer could
+/// answer with a response that the other has stored, and skip the layers between them. So the inner
+/// layer then forwards every request (`detail=same-name`). Equal names are permitted if the layers
+/// differ in another option that enters the key, such as [`Policy::app`] and [`Policy::rfc9111`],
+/// credentials, cookies or query. The same holds for layers of two caches with the same namespace.
 ///
 /// # Rewritten URIs
 /// With feature `axum`, the key contains the URI that the client sent (`OriginalUri`). If the
 /// handler sees a different URI, the key contains that one, too. So a layer between the router and
-/// this layer can select a tenant by rewriting the URI. A layer that selects one of several
-/// backends at random belongs inside this layer: outside, the cache stores one copy of each page
-/// for each backend. Unsafe requests invalidate the paths of both URIs.
+/// this layer can select a tenant by rewriting the URI. A layer that rewrites the URI to one of
+/// several backends at random belongs inside this layer. If it is outside, the cache stores one
+/// copy of each page for each backend. Unsafe requests invalidate the paths of both URIs.
 ///
 /// # Forwarded fields
 /// The key contains the request target as proxies report it:
@@ -54,10 +53,13 @@ use tower::Layer;
 /// - `X-Host`, `X-Original-URL` and `X-Rewrite-URL`.
 ///
 /// The layer parses all lines of these fields. The key does not contain client addresses: `for`,
-/// `by` and `X-Forwarded-For`. On a fetch, the handler sees these fields in their canonical form.
-/// Each field has one line, hosts and schemes are in lower case, and the default port of a known
-/// scheme is removed. `for` and `by` are removed, too, except that `for=unknown` marks the place of
-/// a proxy.
+/// `by` and `X-Forwarded-For`.
+///
+/// In a forwarded request whose response may be stored, the handler sees these fields in their
+/// canonical form. Each field has one line, hosts and schemes are in lower case, and the default
+/// port of a known scheme is removed. `for` and `by` are removed, too. An element of `Forwarded`
+/// without `proto` and `host` becomes `for=unknown` if an earlier element has one of them, since
+/// handlers may count the elements from the end.
 ///
 /// A request with a malformed field bypasses the cache. If none of your proxies sets a field,
 /// remove it with [`ignore_headers`].
@@ -126,8 +128,8 @@ impl SiteCacheLayer {
     /// Sets the policy, in place of the policy of the cache.
     ///
     /// It applies to this layer only, and the options of the two policies are not merged. A layer
-    /// without a policy follows the policy of the [`Cache`], not of an outer layer. If a site has
-    /// both layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
+    /// without a policy follows the policy of the [`Cache`], not of an outer layer. For a site with
+    /// several cache layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }

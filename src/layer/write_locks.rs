@@ -24,7 +24,9 @@ const MAX_WAITERS: usize = 100;
 /// The time limits of a lock. `None` is no limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
+    /// How long a write waits for the lock.
     pub(super) wait: Option<Duration>,
+    /// How long a write may hold the lock while another one waits.
     pub(super) hold: Option<Duration>,
 }
 
@@ -34,9 +36,11 @@ impl Default for Limits {
     }
 }
 
-/// The writes in progress, by the scope of their public path.
+/// The locks of the writes in progress, by the [`Scope`] of their public path: a digest of the
+/// normalized path.
 ///
-/// Two spellings of one path are one resource, and so are two paths with the same hash.
+/// So two spellings of one path are one resource. Two paths with the same digest are one resource,
+/// too.
 ///
 /// ```text
 ///           free                          done, overdue, dropped
@@ -54,7 +58,7 @@ pub(super) struct WriteLocks(DashMap<Scope, Arc<Resource>>);
 struct Resource {
     semaphore: Semaphore,
     waiters: AtomicUsize,
-    /// Notified of each new waiter.
+    /// Notified when a request begins to wait.
     arrival: Notify,
 }
 
@@ -64,11 +68,11 @@ impl Default for Resource {
     }
 }
 
-/// The reason for which a write did not get its lock, or lost it.
+/// The reason why a write did not get its lock, or lost it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteRefusal {
-    /// The write waited too long, or too many requests wait. The value of `Retry-After`, in
-    /// seconds.
+    /// The write waited too long, or too many requests wait. Contains the value of `Retry-After`,
+    /// in seconds.
     Busy(u64),
     /// The write took too long while another request waited.
     Overdue,
@@ -88,16 +92,18 @@ impl WriteRefusal {
     }
 }
 
-/// The locks that a request holds, as an extension. An inner layer with the same locks does not
-/// wait for its own request.
+/// An extension of a request: the locks that its layers hold. A clone of a layer may be nested
+/// inside that layer. The inner one then does not wait for the lock of the outer one.
 #[derive(Clone, Default)]
 struct HeldLocks(Vec<Weak<HeldLock>>);
 
-/// A held lock. A detached request may carry the extension beyond the lock's end.
+/// A held lock: the table that it belongs to. The extension has only a weak reference, because a
+/// detached copy of the request may outlive the lock.
 struct HeldLock(Arc<WriteLocks>);
 
 impl WriteLocks {
-    /// Runs an exchange after the earlier ones with the same resource have ended.
+    /// Runs an exchange (a request, up to its response) after the earlier exchanges with the same
+    /// resource have ended.
     ///
     /// The future of the exchange is dropped before the next exchange begins.
     pub(super) async fn run<F: Future>(
@@ -115,7 +121,8 @@ impl WriteLocks {
         marks.0.retain(|held| held.strong_count() > 0);
         marks.0.push(Arc::downgrade(&lock.held));
         parts.extensions.insert(marks);
-        // Declared after the lock, so they are dropped before it, even if this future is dropped.
+        // Both futures are declared after the lock. So they are dropped before the lock, even if
+        // this future is dropped.
         let exchange = pin!(exchange(parts));
         let overdue = pin!(lock.overdue(limits.hold));
         match select(exchange, overdue).await {
@@ -125,7 +132,7 @@ impl WriteLocks {
     }
 }
 
-/// The right to write to a resource, or the wait for it.
+/// The lock of a resource, or the wait for that lock.
 struct ResourceLock {
     held: Arc<HeldLock>,
     scope: Scope,
@@ -143,16 +150,17 @@ impl ResourceLock {
     ) -> Result<Self, WriteRefusal> {
         let resource = Arc::clone(&locks.0.entry(scope).or_default());
         let (held, acquired_at) = (Arc::new(HeldLock(Arc::clone(locks))), Instant::now());
-        // Created before the wait, so that a dropped wait cleans up.
+        // Created before the wait, so that a dropped wait also removes an unused table entry.
         let mut lock = Self { held, scope, resource: Some(resource), is_acquired: false, acquired_at };
-        // Declared after the lock, so it is dropped first: the lock's drop counts the references.
+        // `resource` is declared after `lock`, so that it is dropped first: the drop of `lock`
+        // counts the references to the resource.
         let Some(resource) = lock.resource.clone() else { return Ok(lock) };
         lock.is_acquired = resource.acquire(limit).await;
         lock.acquired_at = Instant::now();
         if lock.is_acquired { Ok(lock) } else { Err(WriteRefusal::Busy(retry_after(limit))) }
     }
 
-    /// Completes once the lock was held for the limit and another request waits.
+    /// Completes once the lock has been held for `limit` and another request waits.
     async fn overdue(&self, limit: Option<Duration>) {
         let end = limit.and_then(|limit| self.acquired_at.checked_add(limit));
         let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };
@@ -176,7 +184,8 @@ impl Drop for ResourceLock {
         if let Some(resource) = self.resource.take().filter(|_| self.is_acquired) {
             resource.semaphore.add_permits(1);
         }
-        // Each holder and waiter has a reference, too. New ones come from the table, locked here.
+        // Removes the resource if the table has the only reference: each holder and each waiter has
+        // one. `remove_if` locks the table, from which new references are taken.
         self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
     }
 }
@@ -200,7 +209,7 @@ impl Resource {
     }
 }
 
-/// A request that waits. It counts until it is dropped.
+/// A request that waits. It counts toward [`MAX_WAITERS`] until it is dropped.
 struct Waiter<'a>(&'a Resource);
 
 impl<'a> Waiter<'a> {
@@ -220,8 +229,8 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Returns the seconds after which a client may repeat its request: the time that it has waited,
-/// and at least one second.
+/// Returns the seconds after which a client may repeat its request: the time limit of the wait,
+/// rounded up, and at least one second.
 fn retry_after(limit: Option<Duration>) -> u64 {
     let limit = limit.unwrap_or(Duration::from_secs(1));
     limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0)).max(1)

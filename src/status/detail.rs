@@ -150,7 +150,8 @@ impl Detail {
 }
 
 impl Detail {
-    /// Returns `true` if the request bypassed the cache because it identifies the visitor.
+    /// Returns `true` if the request bypassed the cache because it identifies the visitor, or may
+    /// do so by an undeclared cookie.
     pub(crate) const fn is_identified(self) -> bool {
         use Detail::{Authorization, Cookie, Credential, Credentials, Field, Identified};
         matches!(self, Authorization | Cookie | Credential(_) | Credentials | Field(_) | Identified)
@@ -173,7 +174,8 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The name of a field that a client or the service chose, cut to [`MAX_LENGTH`](Self::MAX_LENGTH) bytes.
+/// The name of a field that a client or the service chose, cut to
+/// [`MAX_LENGTH`](Self::MAX_LENGTH) bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldName {
     length: u8,

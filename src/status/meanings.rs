@@ -7,8 +7,10 @@ pub(crate) fn forward_meaning(word: &str) -> Option<String> {
     meaning("fwd", word)
 }
 
-/// Returns the meaning of a value of `detail`. The tables list some field names as examples; every
-/// other value has the meaning of these examples.
+/// Returns the meaning of a value of `detail`.
+///
+/// A value that the tables do not list is the name of a field. It has the meaning of a field name
+/// that they list as an example: of a request field if `is_bypass`, otherwise of a response field.
 pub(crate) fn detail_meaning(word: &str, is_bypass: bool) -> Option<String> {
     let example = if is_bypass { "client-cert" } else { "x-auth-token" };
     meaning("detail", word).or_else(|| meaning("detail", example))

@@ -53,7 +53,8 @@ pub(crate) struct WantsStatus;
 enum StatusOutcome {
     Hit,
     Forward(ForwardReason),
-    /// Answered without the cache and without the service.
+    /// The cache itself made the answer, without a stored response and without the service. For
+    /// example, it answers `only-if-cached` with a 504.
     Refused,
 }
 
@@ -157,7 +158,8 @@ impl CacheStatus {
         Self { detail, ..Self::new(StatusOutcome::Forward(forward)) }
     }
 
-    /// Creates the status of an answer that comes from neither the cache nor the service.
+    /// Creates the status of an answer that the cache itself makes, without a stored response and
+    /// without the service.
     pub(crate) fn refused(detail: Detail) -> Self {
         Self::new(StatusOutcome::Refused).detail(detail)
     }
@@ -199,8 +201,8 @@ impl CacheStatus {
 
     /// Returns the reason why the request was forwarded.
     ///
-    /// Returns `None` for a hit, and for an answer that needed neither the cache nor the service.
-    /// For a follower that was answered with the leader's response, it is the reason why its own
+    /// Returns `None` for a hit, and for an answer that the cache itself makes, such as a 504 to
+    /// `only-if-cached`. For a follower that was answered with the leader's response, it is the reason why its own
     /// request would have been forwarded.
     #[must_use]
     pub fn forward_reason(&self) -> Option<ForwardReason> {
@@ -212,8 +214,8 @@ impl CacheStatus {
 
     /// Returns the status that the service answered with, if it was called and answered.
     ///
-    /// The client may get a different status: a 304 that revalidates a stored response is answered
-    /// with the stored response, and so may be a 503 that a stale response replaces.
+    /// The client may get a different status. After a 304 that revalidates a stored response, the
+    /// client gets that response. After an error such as a 503, it may get a stale response.
     #[must_use]
     pub fn forward_status(&self) -> Option<StatusCode> {
         self.forward_status
@@ -246,14 +248,15 @@ impl CacheStatus {
     /// reason why the request bypassed the cache, or why the response is not stored. The tables
     /// above list all values.
     ///
-    /// For a field that only its name marks as a credential, this method returns `credentials`,
-    /// although `Cache-Status` contains the field's name.
+    /// A field can count as a credential only because its name contains a typical word, such as
+    /// `X-Acme-Session`. For such a field, this method returns `credentials`. `Cache-Status`
+    /// contains the field's name instead.
     #[must_use]
     pub fn detail_word(&self) -> Option<&'static str> {
         self.detail.map(Detail::as_str)
     }
 
-    /// Returns `true` if an inner cache layer handled the request.
+    /// Returns `true` if this status reports that an inner cache layer handled the request.
     pub(crate) fn reports_inner_layer(&self) -> bool {
         self.detail == Some(Detail::HandledByInner)
     }
@@ -265,7 +268,7 @@ impl CacheStatus {
         if headers.contains_key(CACHE_STATUS) && !is_list(headers) {
             headers.remove(CACHE_STATUS);
         }
-        // A full header section gets no status.
+        // If the header map is full, no status is added.
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
@@ -346,8 +349,8 @@ impl CacheStatus {
     }
 }
 
-/// Returns `true` if the existing field can be parsed and extended by a member; `false` for an
-/// empty list.
+/// Returns `true` if the existing field is a well-formed list with at least one member, so that a
+/// further member can be appended.
 fn is_list(headers: &HeaderMap) -> bool {
     let lines: Vec<_> = headers.get_all(CACHE_STATUS).into_iter().map(HeaderValue::as_bytes).collect();
     Parser::new(&lines.join(&b", "[..])).parse::<List>().is_ok_and(|list| !list.is_empty())

@@ -1,4 +1,4 @@
-//! Tests of the written field, and of the explanation of each value.
+//! Tests of the `Cache-Status` field, of the methods, and of the tables in `details.md`.
 
 use super::{CACHE_STATUS, CacheStatus, Detail, ForwardReason, Reason};
 use http::{HeaderMap, StatusCode};
@@ -41,7 +41,7 @@ fn members_contain_all_known_parameters() {
 }
 
 #[test]
-fn methods_and_field_agree() {
+fn methods_return_the_parts_of_a_status() {
     let collapsed = CacheStatus::forward(ForwardReason::VaryMiss).collapsed(true).ttl(Duration::from_secs(9));
     assert!(!collapsed.is_hit() && collapsed.is_collapsed() && !collapsed.is_stored());
     assert_eq!(
@@ -82,8 +82,9 @@ fn status_follows_inner_members_unless_they_are_malformed() {
     }
 }
 
-/// Every value of `detail`. The `match` has no wildcard, so a new variant does not compile until it
-/// is added.
+/// Returns every value of `detail`, except [`Detail::Field`], whose name is not static.
+///
+/// The `match` has no wildcard. So a new variant does not compile until it is added there.
 pub(super) fn all() -> Vec<Detail> {
     use Detail::*;
     let all = vec![
@@ -199,7 +200,7 @@ proptest! {
         prop_assert_eq!(parameter("stored"), Some(&BareItem::Boolean(true)));
         prop_assert_eq!(parameter("fwd-status").and_then(|status| status.as_integer()), Some(code.into()));
         prop_assert_eq!(parameter("detail").and_then(|word| Some(word.as_token()?.as_str())), Some(detail.as_str()));
-        let told = parameter("key").and_then(|key| Some(key.as_string()?.as_str().chars().count()));
-        prop_assert_eq!(told, key.map(|key| key.chars().count()));
+        let key_length = parameter("key").and_then(|key| Some(key.as_string()?.as_str().chars().count()));
+        prop_assert_eq!(key_length, key.map(|key| key.chars().count()));
     }
 }

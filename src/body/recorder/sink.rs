@@ -1,4 +1,5 @@
-//! The recorder of a shared body. It counts the frames; the shared body keeps them.
+//! The recorder of a body that several readers share. The shared stream keeps the frames, and the
+//! recorder only counts them.
 
 use super::{Recorder, RecordingEnd};
 use crate::entry::Dependencies;
@@ -53,7 +54,8 @@ impl BodySink for Recorder {
     }
 
     fn store(mut self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>> {
-        // Remaining readers read the stored bytes, so a local store's capacity counts them.
+        // The remaining readers read the stored bytes. A local store counts these bytes toward its
+        // capacity, so the reservation is no longer needed.
         let ended = self.finish(whole);
         if ended.is_local { None } else { Some(Box::new(ended.reservation)) }
     }
