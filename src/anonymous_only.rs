@@ -28,8 +28,8 @@
 //!    inner cache layers: the service answers it, and the response is not stored.
 //! 2. Cookies that are declared harmless are removed from fetches, the requests whose response may
 //!    be stored.
-//! 3. The response to an identified request gets `Cache-Control: private`, unless it states who may
-//!    store it.
+//! 3. The response to an identified request gets `Cache-Control: private`, unless the response
+//!    itself states who may store it.
 //!
 //! # Where the layer belongs
 //! Outside the cache layers and outside the session layers.

@@ -1,23 +1,29 @@
-//! [tower](https://docs.rs/tower) layers that cache HTTP responses, safe in front of pages with private data.
+//! [tower](https://docs.rs/tower) layers that cache HTTP responses, safe in front of pages with
+//! private data.
 //!
-//! They wrap any `tower::Service` of HTTP requests, such as an axum router or a hyper service. The handler runs once
-//! for a page, and later requests get the stored response until it expires or is invalidated.
+//! They wrap any `tower::Service` of HTTP requests, such as an axum router or a hyper service. The
+//! handler runs once for a page, and later requests get the stored response until it expires or is
+//! invalidated.
 //!
 #![cfg_attr(feature = "axum", doc = concat!("```no_run\n", include_str!("../examples/hello_axum.rs"), "```"))]
 //!
-//! The first `GET /report` takes a second. The next ones are hits. `POST /data` invalidates the page, so that the next
-//! `GET` runs the handler again.
+//! The first `GET /report` takes a second. The next ones are hits. `POST /data` invalidates the
+//! page, so that the next `GET` runs the handler again.
 //!
 //! # Promises
-//! 1. **A visitor's page is never served to another visitor.** By default, a request with `Authorization`, another
-//!    credential or an undeclared cookie bypasses the cache, in every order of layers. A response with `Set-Cookie`,
-//!    `private`, `no-store` or `Vary: *` is not stored. [Security](docs::security) names what no cache can see.
+//! 1. **A visitor's page is never served to another visitor.** By default, a request with
+//!    `Authorization`, another credential or an undeclared cookie bypasses the cache, in every
+//!    order of layers. A response with `Set-Cookie`, `private`, `no-store` or `Vary: *` is not
+//!    stored. [Security](docs::security) names what no cache can see.
 //! 2. **No response outruns an invalidation.** A response whose production began before an
-//!    [invalidation](Cache::invalidate) is never served to a request that began after it, unless the invalidation is
-//!    [soft](Invalidation::soft). One call invalidates every query, host and variant of a path, a subtree or a tag, at
-//!    every layer, in the same time for one page or a million.
-//! 3. **Concurrent misses call the handler once.** If that call is canceled, fails or panics, no request hangs.
-//! 4. **The first byte is never held back.** A body streams to its client while it is recorded, and a hit copies no body.
+//!    [invalidation](Cache::invalidate) is never served to a request that began after it, unless
+//!    the invalidation is [soft](Invalidation::soft). One call invalidates every query, host and
+//!    variant of a path, a subtree or a tag, at every layer, in the same time for one page or a
+//!    million.
+//! 3. **Concurrent misses call the handler once.** If that call is canceled, fails or panics, no
+//!    request hangs.
+//! 4. **The first byte is never held back.** A body streams to its client while it is recorded, and
+//!    a hit copies no body.
 //! 5. **A broken store never breaks the site.** Requests are forwarded, within a time limit.
 //!
 //! # The guide
@@ -27,13 +33,14 @@
 //!   [invalidation](docs::invalidation), [values](docs::values), [stores](docs::stores)
 //! - **Beside other layers**: [sessions](docs::sessions), [compression](docs::compression),
 //!   [downstream caches](docs::downstream_caches)
-//! - **In production**: [sizing](docs::sizing), [testing](docs::testing), [a caching proxy](docs::proxy),
-//!   [security](docs::security)
+//! - **In production**: [sizing](docs::sizing), [testing](docs::testing),
+//!   [a caching proxy](docs::proxy), [security](docs::security)
 //! - **Background**: [architecture](docs::architecture), [from Django](docs::from_django),
 //!   [from other crates](docs::from_other_crates)
 //!
-//! Each type has a home module with an example, rules and caveats. [`SiteCacheLayer`] and [`RouteCacheLayer`] are the
-//! cache layers, [`Policy`] has their options, and [`CacheStatus`] reports their decisions.
+//! Each type has a home module with an example, rules and caveats. [`SiteCacheLayer`] and
+//! [`RouteCacheLayer`] are the cache layers, [`Policy`] has their options, and [`CacheStatus`]
+//! reports their decisions.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -43,11 +50,12 @@
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //!
-//! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer must be enabled for the time limits.
-//! Outside of one there are no time limits.
+//! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer must be enabled
+//! for the time limits. Outside of a runtime, there are no time limits.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// Emits an event of level `DEBUG`, if the feature `tracing` is enabled. Events never contain keys or stored data.
+/// Emits an event of level `DEBUG`, if the feature `tracing` is enabled. Events never contain keys
+/// or stored data.
 #[cfg(feature = "tracing")]
 macro_rules! event {
     ($($what:tt)*) => { tracing::debug!($($what)*) };

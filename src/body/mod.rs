@@ -111,7 +111,7 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Absent }
     }
 
-    /// Returns a body that reads the stream of another request's fetch.
+    /// Returns the body for a follower, which reads the stream of the leader's response.
     pub(crate) fn shared(reader: BodyReader) -> Self {
         Self { inner: Inner::Shared { reader, tracker: None, relay: DependencyRelay::default() } }
     }
@@ -291,7 +291,7 @@ where
     *recording.as_mut().project().frames_ahead = Frames::default();
     while recording.is_recording() {
         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
-        // An always ready body must not keep a time limit from firing.
+        // Without this yield, a body that is always ready would keep a time limit from firing.
         tokio::task::yield_now().await;
     }
 }

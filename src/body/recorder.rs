@@ -36,11 +36,11 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Recorder {
     commit: Option<Commit>,
     recorded: RecordedBytes,
-    /// The number of bytes recorded, or counted if a shared stream keeps them.
+    /// The number of recorded bytes. If a shared stream keeps the bytes, they are only counted.
     length: u64,
-    /// How a shared recording ends if it is given up. At first, trailers are the reason, since
-    /// [`BodySink::count`] does not see them. If `count` returns `false`, it has set another
-    /// reason.
+    /// How a shared recording ends if the stream gives it up. If [`BodySink::count`] returns
+    /// `false`, it sets the reason here. The initial reason is trailers: the stream detects these
+    /// itself, without a call of `count`.
     end_reason: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
@@ -108,7 +108,8 @@ impl Recorder {
         Self { commit, recorded, length: 0, end_reason, declared, limit, reservation, digest, tag, tracker }
     }
 
-    /// Returns a permit to read the body only for the store, if one is left.
+    /// Returns a permit to read the rest of the body only for the store. Returns `None` if the
+    /// cache has given out as many permits as it allows at a time.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.commit.as_ref()?.cache.drain_permit()
     }

@@ -228,8 +228,8 @@ where
 
     /// Replaces the frames read ahead by the stored bytes, if they are the complete body.
     ///
-    /// The bytes count against the budget until they are sent. A store may evict its entry earlier,
-    /// and then its capacity no longer counts them.
+    /// The bytes count against the budget until they are sent, even if a store counts them, too: it
+    /// may evict the entry earlier.
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();

@@ -9,7 +9,7 @@ pub(crate) struct GeneratedTag(Arc<OnceLock<EntityTag>>);
 
 impl GeneratedTag {
     pub(super) fn set(&self, tag: EntityTag) {
-        // A recording ends once.
+        // A recording ends once, so no other tag is set.
         let _ = self.0.set(tag);
     }
 

@@ -113,7 +113,8 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold; dropping the call first would refuse them.
+        // that inner cache layers hold. Dropping the call first would refuse them. The module
+        // `patch` explains these words.
         position: LayerPosition,
         #[pin]
         state: State<S, ReqBody>,

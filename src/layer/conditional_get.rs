@@ -49,7 +49,8 @@ use tower::{Layer, Service};
 ///
 /// # Weak and strong tags
 /// - Generated tags are weak by default, because an outer compression layer may send different
-///   bytes with the same tag. With [`strong`](Self::strong), no outer layer may change the bytes.
+///   bytes with the same tag. Use [`strong`](Self::strong) only if no outer layer changes the
+///   bytes.
 /// - The strong tag of an inner layer becomes weak if the response has a `Content-Encoding`,
 ///   because a compressor may produce different bytes for the same page.
 /// - The tag of a 304 becomes weak, because the client's copy may be compressed. It stays strong if
@@ -192,7 +193,8 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
         // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold; dropping the call first would refuse them.
+        // that inner cache layers hold. Dropping the call first would refuse them. The module
+        // `patch` explains these words.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -242,7 +244,7 @@ fn weaken_if_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>
     }
 }
 
-/// Returns `true` if the request names the tag of a 304 as strong.
+/// Returns `true` if `If-None-Match` contains the tag of the response as a strong tag.
 fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
     let own = EntityTag::of_response(response);
     match (TagList::from_headers(request, &IF_NONE_MATCH), own) {

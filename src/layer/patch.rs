@@ -1,8 +1,10 @@
 //! The future shared by the layers that only write header fields of responses.
 //!
 //! Under an outer layer of this crate, a cache layer *holds* its admission of a response: it stores
-//! the response only after the outermost layer has the response. The layers in between examine the
-//! head, and refuse the held admission if the head forbids sharing.
+//! the response only after the outermost layer has the response. Each layer on the way examines the
+//! head, and *refuses* the admission if the head forbids sharing. If the request is dropped
+//! instead, the admission is *abandoned*. That says nothing about the response, so a waiting
+//! request fetches it again.
 
 use crate::marks::LayerPosition;
 use crate::serve::{is_identified, receive, send_and_refuse_rest};
@@ -15,7 +17,8 @@ use tower::Service;
 
 /// A change to the head of a response.
 pub(super) trait Patch {
-    /// `true` if the change depends on whether the request is identified.
+    /// `true` if the change depends on whether the request is identified: it has a credential, or
+    /// an outer layer has identified its visitor or found an undeclared cookie.
     const NEEDS_IDENTITY: bool = false;
     /// `true` if the change may make inner cache layers refuse to store the response. A change by
     /// the outermost layer never does: it is for clients only.
@@ -30,7 +33,7 @@ pin_project! {
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
         // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold; dropping the call first would refuse them.
+        // that inner cache layers hold. Dropping the call first would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,

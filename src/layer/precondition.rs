@@ -184,7 +184,8 @@ where
     let entered = LayerPosition::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
     // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
-    // inner cache layers hold; dropping the call first would refuse them.
+    // inner cache layers hold. Dropping the call first would refuse them. The module `patch`
+    // explains these words.
     let mut position = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);
@@ -204,7 +205,7 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
 /// Adds validators that the response lacks.
 fn add_validators(current: &Validators, headers: &mut HeaderMap) {
     EntityTag::remove_malformed(headers, current.etag.is_some());
-    // If the header map is full, they are omitted.
+    // If the header map is full, the validators are omitted.
     if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
         let _ = headers.try_insert(ETAG, etag.to_value());
     }

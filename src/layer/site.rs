@@ -35,8 +35,9 @@ use tower::Layer;
 /// Two nested cache layers of this type need different [names]. With equal names, one layer could
 /// answer with a response that the other has stored, and skip the layers between them. So the inner
 /// layer then forwards every request (`detail=same-name`). Equal names are permitted if the layers
-/// differ in another option that enters the key, such as [`Policy::app`] and [`Policy::rfc9111`],
-/// credentials, cookies or query. The same holds for layers of two caches with the same namespace.
+/// differ in another option that enters the key: the preset ([`Policy::app`] or
+/// [`Policy::rfc9111`]), credentials, cookies or query, among others. The same holds for layers of
+/// two caches with the same namespace.
 ///
 /// # Rewritten URIs
 /// With feature `axum`, the key contains the URI that the client sent (`OriginalUri`). If the

@@ -97,8 +97,8 @@ impl WriteRefusal {
 #[derive(Clone, Default)]
 struct HeldLocks(Vec<Weak<HeldLock>>);
 
-/// A held lock: the table that it belongs to. The extension has only a weak reference, because a
-/// detached copy of the request may outlive the lock.
+/// A held lock. It contains the table of the lock. [`HeldLocks`] refers to it only weakly, because
+/// a detached copy of the request may outlive the lock.
 struct HeldLock(Arc<WriteLocks>);
 
 impl WriteLocks {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_that_outlives_its_lock_waits_for_another() {
+    async fn request_that_outlives_its_lock_waits_for_a_new_lock() {
         let locks = Arc::new(WriteLocks::default());
         let limits = Limits::default();
         let detached =

@@ -28,7 +28,7 @@ pub(crate) enum Detail {
     StoreFailed,
     UnknownHost,
     Upgrade,
-    // The stored response must not be used for the request.
+    // No stored response may be used, or the request is answered without the service.
     Invalidated,
     Loop,
     OnlyIfCached,

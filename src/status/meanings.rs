@@ -45,7 +45,7 @@ mod tests {
     use crate::status::{Detail, ForwardReason};
 
     #[test]
-    fn every_word_has_a_meaning() {
+    fn every_value_of_fwd_and_detail_has_a_meaning() {
         use ForwardReason::{Bypass, Method, Request, Stale, UriMiss, VaryMiss};
         for reason in [Bypass, Method, UriMiss, VaryMiss, Request, Stale] {
             assert!(forward_meaning(reason.as_str()).is_some_and(|text| !text.is_empty()), "{reason:?}");
