@@ -20,7 +20,8 @@ pin_project! {
     }
 }
 
-/// Polls `wait` with a waker of this crate, which wakes the task that polled last.
+/// Returns a future that polls `wait` with a waker of this crate. This waker wakes the task that
+/// polled the future last.
 pub(crate) fn relay_waker<F: Future>(wait: F) -> WakerRelay<F> {
     WakerRelay { wait, relay: Arc::default() }
 }

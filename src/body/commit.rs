@@ -32,7 +32,7 @@ impl Commit {
     }
 
     pub(super) fn store(self, body: Bytes) {
-        // The write runs in a task, and may finish after an invalidation. The invalidation still
+        // The write may run in a task, and finish after an invalidation. The invalidation still
         // applies: the response carries the generation that was current before the fetch, and each
         // invalidation begins a new generation.
         self.cache.clone().spawn_or_run(self.write(body));

@@ -38,7 +38,8 @@ pin_project! {
         has_declared_length: bool,
         // The error of the body while it was read ahead. The reader gets it after the frames ahead.
         error: Option<BoxError>,
-        // The stored bytes of the complete body, until its client reads.
+        // The stored bytes of the complete body. They may replace the frames ahead, until the
+        // client reads the first frame.
         stored: Option<Bytes>,
         // The ended recorder. It holds its share of the budget until the frames read ahead are
         // sent.
