@@ -27,9 +27,9 @@
 //! 4. If the store fails, the invalidation is [queued](Delivery::Queued). It counts in this process
 //!    at once. Other processes may serve the old responses until the store confirms it.
 //! 5. A cache layer itself invalidates the path of a request with an unsafe method if the status of
-//!    the response is 2xx or 3xx (RFC 9111 section 4.4). It also does so after a 408, 502 or 504,
-//!    because the write may have taken place. With [`InvalidateOnSuccess`], the handler adds
-//!    further invalidations.
+//!    the response is 2xx or 3xx (RFC 9111 section 4.4). After a 408, 502 or 504, the write may
+//!    have taken place. So the layer invalidates the path then, too; after a 502 or 504, it does so
+//!    softly. With [`InvalidateOnSuccess`], the handler adds further invalidations.
 //!
 //! # Caveats
 //! - Invalidate after the transaction is committed. A page that is made between the invalidation

@@ -178,8 +178,8 @@ impl AnonymousOnlyBuilder {
     /// ending.
     ///
     /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies) does the
-    /// same for one cache layer. The cookies are removed from fetches, so no stored page can depend
-    /// on them.
+    /// same for one cache layer. The cookies are removed from fetches (forwarded requests whose
+    /// response may be stored), so no stored page can depend on them.
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, or if nothing precedes a
     /// `*`.
@@ -191,8 +191,8 @@ impl AnonymousOnlyBuilder {
 
     /// Treats undeclared cookies as harmless: only credential cookies identify a visitor.
     ///
-    /// The cookies are removed from fetches. A session cookie that is not declared as a credential
-    /// is then ignored, too.
+    /// As with [`ignore_cookies`](Self::ignore_cookies), the cookies are removed from fetches. A
+    /// session cookie that is not declared as a credential is then ignored, too.
     pub fn ignore_undeclared_cookies(mut self) -> Self {
         Arc::make_mut(&mut self.rules.cookies).ignore_undeclared();
         self
@@ -211,8 +211,9 @@ impl AnonymousOnlyBuilder {
     /// Declares that credential fields do not identify a visitor.
     ///
     /// Also declare them in each cache layer, with
-    /// [`PolicyBuilder::ignore_headers`](crate::policy::PolicyBuilder::ignore_headers). Otherwise,
-    /// the cache layer does not remove them from fetches, and applies its own rules to them.
+    /// [`PolicyBuilder::ignore_headers`](crate::policy::PolicyBuilder::ignore_headers). A cache
+    /// layer without this declaration applies its own rules to the fields, and does not remove them
+    /// from the requests that it forwards.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name.
     pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {

@@ -44,8 +44,9 @@ pub struct CacheStatus {
     detail: Option<Detail>,
 }
 
-/// A mark on a request that this crate makes itself: its response gets a [`CacheStatus`] extension,
-/// but no `Cache-Status` field for clients.
+/// An extension of the requests with which this crate warms a cache. Their responses get a
+/// [`CacheStatus`] extension, even if the policy adds none. The `Cache-Status` field still depends
+/// on the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WantsStatus;
 
