@@ -10,8 +10,7 @@
 //! let _ = cache.invalidate("/flavors").await;
 //! let _ = cache.invalidate(Invalidation::subtree("/flavors").and(Invalidation::tag("prices"))).await;
 //! let _ = cache.invalidate(Invalidation::tag("news").soft()).await;
-//! # Ok::<_, tower_response_cache::error::StoreError>(())
-//! # }).unwrap();
+//! # });
 //! ```
 //!
 //! # Rules
