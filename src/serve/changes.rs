@@ -3,8 +3,8 @@
 use crate::cache::{Cache, Delivery, InvalidateOnSuccess, Invalidation};
 use http::Response;
 
-/// Returns the invalidation that a handler requested for success, if its response has a 2xx or 3xx
-/// status.
+/// Returns the invalidation that a handler attached to its response as [`InvalidateOnSuccess`].
+/// Returns `None` if the status is not 2xx or 3xx.
 pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Option<Invalidation> {
     let InvalidateOnSuccess(what) = response.extensions().get()?;
     let status = response.status();
@@ -13,8 +13,8 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 
 /// The pending invalidations of a write.
 ///
-/// Dropping this value starts the invalidations that are left: if the client left, or the service
-/// panicked or failed, the write may still have been committed.
+/// Dropping this value starts the pending invalidations. The client may have disconnected, or the
+/// service may have failed or panicked, but the write may have been committed even so.
 pub(in crate::serve) struct WriteInvalidations<'a> {
     cache: &'a Cache,
     pending: Vec<Invalidation>,
@@ -37,7 +37,8 @@ impl<'a> WriteInvalidations<'a> {
     /// queued, and the cache delivers it later.
     ///
     /// # Cancel safety
-    /// An invalidation stays pending until it has run, so a dropped future leaves it to `Drop`.
+    /// If the future is dropped, the invalidations that have not completed stay pending. `Drop`
+    /// starts them.
     pub(in crate::serve) async fn invalidate(&mut self) -> (u64, Delivery) {
         let (mut steps, mut all) = (0, Delivery::Delivered);
         while let Some(what) = self.pending.last().cloned() {

@@ -42,8 +42,9 @@ pub(in crate::serve) struct Forward {
     pub(in crate::serve) marks_request: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) marks_response: bool,
-    /// Present if the buffer holds the key of the request. An inner layer may store the response,
-    /// so the forwarded request must have no unkeyed input of this layer.
+    /// Present if the request is forwarded without its unkeyed inputs, since an inner layer may
+    /// store the response: the facts and the key parts that this needs. The buffer of [`classify`]
+    /// then holds the key.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 
@@ -90,8 +91,8 @@ pub(super) fn classify<B: Body>(
         if outer.bypasses_inner && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Identified));
         }
-        // A layer in between may have removed a cookie that no layer declares. The cookie may
-        // identify the visitor.
+        // An outer layer saw a cookie that no layer declares. The cookie may identify the visitor,
+        // even if a layer in between has removed it from the request.
         if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Cookie));
         }

@@ -33,8 +33,8 @@ impl Level {
 /// Whether this process has created a cache layer with per-identity entries.
 static STORES_PER_IDENTITY: AtomicBool = AtomicBool::new(false);
 
-/// Returns `true` if an inner layer may store responses to identified requests. Only per-identity
-/// entries need the scopes that outer layers announce for these requests.
+/// Returns `true` if a layer of this process stores per-identity entries. Otherwise no inner layer
+/// stores responses to identified requests, so outer layers need not announce scopes for them.
 pub(in crate::serve) fn may_store_per_identity() -> bool {
     STORES_PER_IDENTITY.load(Ordering::Relaxed)
 }
@@ -71,7 +71,7 @@ impl LayerConfig {
         buf.raw(&policy.key.fingerprint());
         // A layer must not serve a response that its own options would not let these visitors
         // share. So the options that decide who shares a response enter the ID, as does the TTL of
-        // a per-route cache. Functions of the user can't be compared.
+        // a per-route cache. Functions of the user do not enter, since they can't be compared.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -156,7 +156,7 @@ impl LayerConfig {
         Self::new(self.cache.clone(), policy, self.level).enabled(self.is_enabled)
     }
 
-    /// Returns the configuration, enabled or disabled.
+    /// Returns the configuration with the layer enabled or disabled.
     pub(crate) fn enabled(self: Arc<Self>, is_enabled: bool) -> Arc<Self> {
         Arc::new(Self { is_enabled, ..Arc::unwrap_or_clone(self) })
     }

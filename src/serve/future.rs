@@ -44,7 +44,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, ReqBody, B>,
-        // The page or value that is being made from the answer, if its dependencies are tracked.
+        // Present if the answer becomes part of a page or value whose dependencies are tracked.
         caller: Option<CallerTracking>,
     }
 }
@@ -102,16 +102,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.caller {
-            // The service was called while a page was made, and the future is polled outside of
-            // that, e.g. in a spawned task.
+            // A page or value was being made when this layer was called, but the future is polled
+            // elsewhere, e.g. in a spawned task. Entering the tracker lets the page inherit the
+            // dependencies.
             Some(caller) if !is_tracked() => caller.0.enter(|| poll_answer(this.state, cx)),
             _ => poll_answer(this.state, cx),
         }
     }
 }
 
-/// The tracker of the page or value that is made from the answer, and the pending read of the
-/// answer.
+/// The tracker of the page or value that includes the answer, and a [`PendingRead`]: the
+/// dependencies of that page are incomplete until the answer is there.
 struct CallerTracking(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
 
 impl CallerTracking {
@@ -139,7 +140,8 @@ fn process_response<B>(
     response
 }
 
-/// Returns the dependencies of an answer: unknown, or already noted by the tracker.
+/// Returns [`AnswerDependencies::Unknown`], unless the tracker has already noted the dependencies
+/// of the answer.
 fn dependencies_of_answer(is_recorded: bool) -> AnswerDependencies {
     if is_recorded { AnswerDependencies::none_added() } else { AnswerDependencies::Unknown }
 }
@@ -161,8 +163,9 @@ where
     B: Body,
 {
     let mut call = pin!(call);
-    // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
-    // inner layers hold; dropping the call first would refuse them.
+    // Declared after the call, so that it is dropped first if the request is dropped. It then
+    // abandons the admissions that inner layers hold. Dropping the call first would refuse them, as
+    // if the outermost layer had decided against storing.
     let mut position = position;
     let mut tracker = DependencyGuard(Tracker::for_chain(&chain));
     let answer = tracker.0.track(call.as_mut()).await;

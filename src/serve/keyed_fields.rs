@@ -35,8 +35,9 @@ impl KeyedFields {
         response.extensions().get::<Self>().cloned()
     }
 
-    /// Adds names that inner cache layers emit, from the header field that carries the marks of a
-    /// response. The extensions of the response may have the same names.
+    /// Adds names that inner cache layers emit. They come from the header field that carries the
+    /// marks of a response past middle layers that drop extensions. If the extensions have
+    /// survived, they have the same names.
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {
@@ -77,7 +78,7 @@ pub(in crate::serve) fn emit_to_outer<'a, B>(
     let headers = response.headers_mut();
     headers.remove(VARY);
     for value in original_vary {
-        // Cannot fail: the section had at least as many lines before.
+        // Cannot fail: the header section had at least as many lines before.
         let _ = headers.try_append(VARY, value.clone());
     }
     response.extensions_mut().insert(keyed.clone());

@@ -21,6 +21,23 @@
 //!                  └─ the complete body is stored; followers get it ──► respond
 //! ```
 //!
+//! Terms in the comments of these modules:
+//!
+//! - An input is a part of a request that can influence the response. A keyed input is part of the
+//!   key. Unkeyed inputs that the policy ignores are stripped: the handler does not see them on a
+//!   fetch.
+//! - An identified request has a credential, or other data that identifies its visitor.
+//! - A flight is one fetch for several requests: a leader fetches, and followers wait for its
+//!   response.
+//! - A key is hit-for-miss for a while after its response could not be shared. Requests for such a
+//!   key neither lead nor join a flight.
+//! - Layers inform each other by marks in the extensions of requests (see
+//!   [`OuterContext`](crate::marks::OuterContext)) and of responses.
+//! - An admission is the decision to store a response. An inner layer holds its admission until the
+//!   outermost layer has seen the head of the response.
+//! - An answer is what the service returns for a request: a response or an error.
+//! - A soft invalidation makes stored responses stale. A hard one makes them unusable.
+//!
 //! A module imports only modules in its own row and in the rows above:
 //!
 //! | module | content |

@@ -1,4 +1,4 @@
-//! The marks on requests, by which inner cache layers know of outer ones.
+//! The marks on requests ([`OuterContext`]), by which inner cache layers know of outer ones.
 
 use super::config::LayerConfig;
 use crate::entry::Scope;
@@ -12,15 +12,16 @@ pub(super) fn is_inside_same_layer(config: &LayerConfig, outer: &OuterContext) -
     outer.layers.contains(config.id())
 }
 
-/// Returns `true` if this layer's policy declares every cookie of the request that the outer layers
-/// do not declare.
+/// Returns `true` if this layer's policy declares every cookie that the outer layers have found
+/// undeclared. A declared cookie is one that a policy keys, ignores or names as a credential.
 pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
-/// Marks a request that this layer forwards: adds the ID of this layer, whether the request is
-/// identified and, unless `scopes` is empty, the scopes of the request's targets.
+/// Marks a request that this layer forwards. The mark gets the ID of this layer, and whether the
+/// request is identified. If `scopes` is not empty, they replace the scopes of the request's target
+/// in the mark.
 pub(super) fn mark_request(
     config: &LayerConfig,
     request: &mut Extensions,

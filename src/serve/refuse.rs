@@ -10,8 +10,8 @@ use http::{Request, StatusCode, Version};
 use std::sync::Arc;
 use tower::Service;
 
-/// Returns `true` if no cache layer may answer a request with this bypass. After any other bypass,
-/// an inner layer may still answer.
+/// Returns `true` if the reason for this layer's bypass holds for every cache layer. After any
+/// other bypass, an inner layer may still answer.
 pub(super) fn excludes_every_layer(bypass: Option<Detail>) -> bool {
     use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
     bypass.is_some_and(|why| {
@@ -31,7 +31,7 @@ where
     respond_with(StatusCode::GATEWAY_TIMEOUT, version, outgoing)
 }
 
-/// Answers 508 to a request that its own handler, body or computation repeats.
+/// Answers 508 to a loop: a request that its own handler, body or computation sends again.
 pub(super) fn refuse_loop<S, ReqBody, B>(
     config: &LayerConfig,
     key: Option<Arc<str>>,

@@ -89,8 +89,8 @@ where
         }
         Action::Loop => refuse_loop(config, state.shown_key.clone(), facts, &request),
         Action::Fetch(plan) => {
-            // Only a fetch with a leader is completed after a disconnect: followers may need its
-            // response.
+            // Only a fetch that leads a flight is completed after a disconnect: followers may need
+            // its response.
             let limit = config.policy.complete_after_disconnect.filter(|_| plan.leader.is_some());
             let detached = limit.and_then(|limit| Some((limit, config.cache.detach_permit()?)));
             let unstored = unstored_action(&state, &plan, &inner, &request);

@@ -36,9 +36,9 @@ use tower::util::ServiceExt;
 /// Use [`site`](Self::site) or [`route`](Self::route) to wrap a service without a layer, with the
 /// policy of the [`Cache`]. Only the layers can set another policy.
 ///
-/// It is always ready, so a hit never waits for a busy service. On a miss, the response future
-/// drives a clone of the service to readiness, and returns errors of its readiness. A service is
-/// never called before it is ready.
+/// The cache is always ready, so a hit never waits for a busy service. On a miss, the response
+/// future drives a clone of the service to readiness, and returns errors of its readiness. A
+/// service is never called before it is ready.
 ///
 /// # Example
 /// ```
@@ -236,7 +236,8 @@ impl<S> ResponseCache<S> {
             return refuse(request.version(), outgoing);
         }
         if forward.marks_request {
-            // Inner layers store responses to identified requests only per identity, if at all.
+            // Inner layers use the scopes for the responses that they store. They store responses
+            // to identified requests only per identity, if at all.
             let needs_scopes = !identified || may_store_per_identity();
             let scopes = match needs_scopes {
                 true => scopes((&request).into(), &config.policy.key),
@@ -288,8 +289,8 @@ impl<S> ResponseCache<S> {
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let position = LayerPosition::of(request.extensions_mut());
         mark_request(config, request.extensions_mut(), identified, &scopes);
-        // An inner layer that handles the request has noted the dependencies of its response. The
-        // response to a HEAD that missed is not stored, so its dependencies are unknown.
+        // An inner layer that handles the request notes the dependencies of its response. No layer
+        // notes those of the response to a HEAD that missed, so they are unknown.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::slow(pass_on(position, call, outgoing, config, chain, is_noted))

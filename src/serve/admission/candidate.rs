@@ -179,14 +179,16 @@ impl<'a> Candidate<'a> {
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
         let requires_coding = requires_coding(&config.policy, headers, &fields);
-        // Storing the response could replace one that more clients can use, and this client could
-        // never reuse it.
+        // This client does not offer the coding of the response, so it could never reuse the
+        // response. Storing it could also replace a response that more clients can use.
         if requires_coding && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
         }
-        // Requests with this key are forwarded with the same values of covered fields.
+        // All requests with this key are forwarded with the same values of covered fields, so these
+        // fields select no variant.
         fields.retain(|field| !self.is_covered(field));
-        // No look-up uses a key of this length.
+        // A request with a variant key of this length bypasses the cache, so no look-up would find
+        // the response.
         if !fields.is_empty() && config.selection().is_too_long(exchange.key, &fields, exchange.request) {
             return Err(Detail::KeyLength);
         }
@@ -271,10 +273,10 @@ impl<'a> Candidate<'a> {
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let stale_since = stale_since(self.lifetime, initial_age, now);
         match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
-            // Stored to be revalidated, as stale as it is: the response may have become stale in
-            // another cache.
+            // The response is stored to be revalidated. It may have become stale in another cache,
+            // so its end of freshness may be in the past.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(stale_since),
-            // RFC 5861 section 3.
+            // RFC 5861 section 3: the response may be served within its stale window.
             Err(Detail::NotFresh)
                 if config.policy.stores_with_lifetime(status)
                     && serves_while_revalidating(stale_since, windows, directives, now) =>

@@ -22,8 +22,9 @@ pub(in crate::serve) struct Exchange<'a> {
     pub(in crate::serve) request_time: SystemTime,
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) generation: Generation,
-    /// The scopes of the request's targets, and the hosts of these targets.
+    /// The scopes by which an invalidation can name the target of the request.
     pub(in crate::serve) scopes: &'a [Scope],
+    /// The hosts of the target.
     pub(in crate::serve) hosts: &'a [String],
 }
 

@@ -11,7 +11,7 @@ use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
-/// The resolution of a [`Moment`].
+/// The shortest freshness lifetime, which is the resolution of a [`Moment`].
 const MIN_LIFETIME: Duration = Duration::from_millis(1);
 
 /// Returns the end of freshness (RFC 9111 section 4.2.1). The first rule that applies decides:
@@ -269,7 +269,7 @@ mod tests {
         assert!((0..100).all(|_| shortened(&config(1.0), shortest, now) == shortest));
     }
 
-    /// RFC 9111 section 4.2.4: how long a response has been stale.
+    /// The end of freshness is in the past. The stale windows of RFC 5861 begin there.
     #[test]
     fn response_stale_on_arrival_keeps_its_end_of_freshness() {
         let now = Clock::manual().0.now();

@@ -15,7 +15,7 @@ use http::response;
 use http_body::Body;
 pub(super) use tags::{scopes_of, tags};
 
-/// Decides on the head of a response.
+/// Decides by the head of a response whether it may be stored.
 ///
 /// # Errors
 /// Returns the reason why the response is not stored.

@@ -6,8 +6,8 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
 };
 
-/// Refuses a response with a nonce. Also refuses a response that allows the scripts of one origin,
-/// unless `Origin` selects the response (`by_origin`).
+/// Refuses a response with a nonce. Also refuses a response that only the scripts of one origin may
+/// read (CORS), unless `Origin` selects the response (`by_origin`).
 pub(super) fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
     if !by_origin && allows_one_origin(headers) {
         return Err(Detail::Cors);
@@ -26,8 +26,8 @@ fn has_nonce(headers: &HeaderMap) -> bool {
     lines.any(|line| line.windows(7).any(|text| text.eq_ignore_ascii_case(b"'nonce-")))
 }
 
-/// Returns `true` if the response allows the scripts of one origin. Such a response should name
-/// `Origin` in `Vary` (Fetch standard, "CORS protocol and HTTP caches").
+/// Returns `true` if only the scripts of one origin may read the response. Such a response should
+/// name `Origin` in `Vary` (Fetch standard, "CORS protocol and HTTP caches").
 fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// The action that completes a request in this layer.
 pub(in crate::serve) enum Action {
-    /// Answer with a stored response. If the request has waited, the reason is why it would have
-    /// been forwarded otherwise.
+    /// Answer with a stored response. The reason is present if the request has waited for a flight:
+    /// it is why the request would have been forwarded otherwise.
     Answer(Arc<StoredResponse>, Option<Reason>),
     /// Answer with a response that is arriving. The reason is why the request would have been
     /// forwarded.

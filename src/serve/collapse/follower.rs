@@ -31,11 +31,12 @@ pub(super) struct Collapse<'a> {
     failures: u32,
     /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
-    /// The reason why the request would have been forwarded, once it has waited.
+    /// Present once the request has waited for a flight: the reason why it would have been
+    /// forwarded otherwise.
     pub(super) waited_reason: Option<Reason>,
 }
 
-/// The result of a round.
+/// The result of a round: of a look-up, and of the flight that a miss joins.
 pub(super) enum Progress {
     Done(Action),
     LookAgain,
@@ -106,8 +107,8 @@ impl<'a> Collapse<'a> {
             Some(Outcome::Failed(semaphore)) => self.after_failed(semaphore, &flight, reason).await,
             Some(Outcome::Unshared) => Progress::fetch_without_flight(state, reason, stale).await,
             None => {
-                // The key becomes hit-for-miss, so that later requests do not wait as long. Storing
-                // a response ends this state.
+                // The key becomes hit-for-miss: for a while, requests for it do not collapse, so
+                // they do not wait as long as this one. Storing a response ends this state.
                 let cache = &state.config.cache;
                 let (hit_for_miss, now) = (cache.hit_for_miss(), cache.clock().now());
                 hit_for_miss.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
@@ -189,7 +190,8 @@ impl<'a> Collapse<'a> {
         match answers_request(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.with_wait(wait), reason)),
             // The arriving response is not the variant for this request. It shows which fields
-            // select variants, so from now on requests for the same variant can collapse.
+            // select variants. These fields give this request a variant key, whose flight it joins
+            // in the next round.
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::LookedUp(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
@@ -204,8 +206,8 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Looks up again, to lead or join the next flight. After too many failures, fetches without a
-    /// flight, a few followers at a time.
+    /// Looks up again, to lead or join the next flight. After [`MAX_FAILED_FLIGHTS`] failures,
+    /// fetches without a flight. The semaphore lets a few followers do so at a time.
     async fn after_failed(&mut self, semaphore: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;
@@ -227,14 +229,17 @@ impl<'a> Collapse<'a> {
     }
 }
 
-/// Waits for the outcome of a flight. Returns `Unshared` if an admission is held meanwhile for the
-/// outermost request around this one.
+/// Waits for the outcome of a flight. Returns `Unshared` if the wait ends early because of a held
+/// admission (see [`unless_admission_held`]).
 async fn await_outcome(state: &RequestState, flight: &Flight) -> Outcome {
     unless_admission_held(state, flight.outcome()).await.unwrap_or(Outcome::Unshared)
 }
 
-/// Awaits a future. Returns `None` as soon as an admission is held for the outermost request around
-/// this one: the leader that this request waits for may itself wait for that admission.
+/// Awaits a future, but returns `None` as soon as an inner layer holds an admission for the
+/// outermost layer around this request.
+///
+/// The awaited leader may itself wait for that admission. The outermost layer decides on it only
+/// once its whole response is made, and this request may be a part of that: a deadlock.
 async fn unless_admission_held<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.wait_for_pending())).await {
@@ -271,8 +276,8 @@ async fn answers_request(
     let refusal = reuse.refusal(stored).await?;
     // Under `app`, a response that was made while this request waited counts as validated for it:
     // the collapsed requests are interchangeable. RFC 9111 section 5.2.2.4 has each of them
-    // validate it. A stored response from before the wait may be used on errors, since the service
-    // has failed.
+    // validate it. A flight ends with a stored response from before the wait only if the service
+    // has failed. That response is used within its `stale-if-error` window.
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));

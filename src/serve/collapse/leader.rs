@@ -46,8 +46,8 @@ pub(super) async fn lead(
 ) -> Action {
     let (reason, stale, variant) = match look_up(state, request).await {
         Lookup::Hit(stored) => {
-            // A stale response answers only this request, which accepts it by `max-stale`. The
-            // dropped leader lets a follower lead.
+            // A stale response answers only this request, which accepts it by `max-stale`. Dropping
+            // the leader lets a follower lead.
             if stored.is_fresh(state.config.cache.clock().now()) {
                 leader.end_stored(Arc::clone(&stored));
             }
@@ -62,8 +62,8 @@ pub(super) async fn lead(
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
 
-/// Answers with a stored response. Also plans its background refresh, unless one is under way or
-/// there are too many.
+/// Answers with a stored response that is due for a refresh. Also plans the background refresh,
+/// unless one of its key is under way or too many refreshes run.
 pub(super) async fn serve_stale(
     state: &RequestState,
     request: &HeaderMap,

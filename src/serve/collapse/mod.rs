@@ -34,8 +34,8 @@ use http::HeaderMap;
 /// The most rounds of joining and looking up again. Then a request fetches without a flight.
 const MAX_ROUNDS: usize = 6;
 
-/// Decides the action of a request. `first` is the result of its first look-up, if it was looked
-/// up.
+/// Decides the action of a request. `first` is the result of its first look-up; without it, the
+/// request is looked up here.
 ///
 /// Over a local store, this waits only for the flights of other requests.
 ///

@@ -83,7 +83,7 @@ impl Follower {
         }
     }
 
-    /// Follows a flight, and returns what its outcome leads to.
+    /// Follows a flight, and returns what its outcome leads to. `end` determines the outcome.
     async fn follow(&self, end: impl AsyncFnOnce(Leader)) -> &'static str {
         let leader = self.lead(0).await;
         let mut collapse = Collapse::new(&self.state, &self.request);
@@ -96,7 +96,7 @@ impl Follower {
         name(&Collapse::new(&self.state, &self.request).round(lookup).await)
     }
 
-    /// Returns a response that came now and is fresh for a minute, after `change`.
+    /// Returns a stored response that arrived now and is fresh for a minute, with `change` applied.
     async fn stored(&self, change: impl FnOnce(&mut Head)) -> Arc<StoredResponse> {
         let now = self.cache().clock().now();
         let headers = headers_for_storage(&HeaderMap::new(), &[]);
@@ -107,7 +107,7 @@ impl Follower {
         Arc::new(StoredResponse::new(head, Bytes::new()))
     }
 
-    /// Returns a change to a variant that the request does not select.
+    /// Returns a change that makes a response a variant that the request does not select.
     fn other_variant(&self) -> impl FnOnce(&mut Head) {
         let other = HeaderMap::from_iter([(X_A, "other".parse().expect("a value"))]);
         let nominated = NominatedField::from_request(&X_A, &other, self.state.config.selection());
@@ -255,7 +255,7 @@ async fn follower_of_a_second_failure_looks_once_more() {
     assert_eq!(name(&progress), "answer after a wait");
 }
 
-/// A failed flight counts as an attempt of the next flight, which the follower leads.
+/// After a failed flight, the follower leads the next one, which counts the failed attempt.
 #[tokio::test(start_paused = true)]
 async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     let follower = Follower::new(app());
@@ -272,9 +272,9 @@ async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     }
 }
 
-/// Later requests do not wait for the same flight.
+/// The key becomes hit-for-miss, so later requests do not wait for the same flight.
 #[tokio::test(start_paused = true)]
-async fn follower_gives_up_at_its_deadline_and_the_key_is_remembered() {
+async fn follower_gives_up_at_its_deadline_and_the_key_becomes_hit_for_miss() {
     let follower = Follower::new(app());
     let _leader = follower.lead(0).await;
     let began = tokio::time::Instant::now();
@@ -294,7 +294,7 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
     let mut leader = follower.lead(0).await;
     let endless = async {
         for flight in 1.. {
-            // The request polls in between, and follows the new flight.
+            // The request is polled in between, and follows the new flight.
             tokio::task::yield_now().await;
             leader.ender()(Outcome::Abandoned);
             drop(std::mem::replace(&mut leader, follower.lead(0).await));
@@ -313,7 +313,7 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loops_and_forced_fetches_join_no_flight() {
+async fn loops_and_requests_that_need_a_new_response_join_no_flight() {
     let follower = Follower::new(app());
     let _leader = follower.lead(0).await;
     let facts = RequestFacts { needs_current: true, ..RequestFacts::default() };

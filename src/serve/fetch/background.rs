@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::Service;
 
-/// A permit to refresh one stored response. If it is dropped before its outcome is settled, the
-/// refresh counts as failed.
+/// A permit to refresh one stored response. The outcome is settled once a new response is stored or
+/// the stored one is removed. If this value is dropped before that, the refresh counts as failed.
 pub(in crate::serve) struct Refresh {
     cache: Cache,
     key: CacheKey,
@@ -75,7 +75,8 @@ impl Refresh {
         B::Error: Into<BoxError>,
     {
         tokio::spawn(in_span(async move {
-            // Owned by the task, so that the refresh ends however the task ends.
+            // Owned by the task, so that `Drop` reports the end of the refresh however the task
+            // ends.
             let mut refresh = self;
             let work = refresh.run(state, plan, inner, request, carries);
             let _ = tokio::time::timeout(MAX_DURATION, work).await;
@@ -120,14 +121,15 @@ impl Refresh {
             self.attempt(state, plan, inner, first, body, UnstoredAction::Remove).await;
             return;
         }
-        // If the time limit ends this attempt, the next refresh starts with the bare request.
+        // If the time limit ends this attempt, the next refresh starts with `bare`, the request
+        // that has only keyed fields.
         self.retries_keyed_only = true;
         self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
         if self.outcome.is_settled() {
             return;
         }
-        // If no empty body can be made, the next refresh sends the bare request, with the body of
-        // the request that starts that refresh.
+        // The first attempt has used the body. If the body type has no empty value, the second
+        // attempt is left to the next refresh, which has a body of its own.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored).await;
         self.attempt(state, plan, inner, bare, body, UnstoredAction::Remove).await;
@@ -149,11 +151,11 @@ impl Refresh {
     {
         let outcome = self.outcome.clone();
         let call = async move {
-            // Called in this future, so that a panicking hook fails the refresh alone.
+            // The hooks run in this future: if one panics, only the refresh fails.
             let policy = &state.config.policy;
             policy.predicates.apply_refresh_hooks(&mut parts);
-            // If the hook has changed the key, the response would be stored under a key of other
-            // requests.
+            // If a hook has changed the key parts, the response would be stored under a key that it
+            // does not fit.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }
@@ -171,7 +173,8 @@ impl Refresh {
 /// is not stored.
 ///
 /// - If the request has only keyed fields, the stored response is removed.
-/// - Otherwise, a background request with only keyed fields decides.
+/// - Otherwise, a background request with only keyed fields is sent. If its response is not stored
+///   either, the stored response is removed.
 /// - If no background request can be made, the stored response is removed once a response to a
 ///   second visitor is not stored either.
 ///

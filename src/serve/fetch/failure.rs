@@ -1,4 +1,4 @@
-//! Responses in place of a failed fetch, and the stored response that a successful fetch replaces.
+//! Responses in place of a failed fetch, and the stored response that an answer makes outdated.
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
@@ -39,7 +39,7 @@ impl Fetch {
     /// Returns the stored response if it may replace the answer of a failed fetch
     /// (RFC 5861 section 4).
     ///
-    /// A background refresh gets none, because no client waits for it.
+    /// Returns `None` in a background refresh, because no client waits for its response.
     pub(in crate::serve) async fn stale_on_failure(
         &self,
         forwarded: &ForwardedRequest,
@@ -123,9 +123,9 @@ impl Fetch {
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
-    /// Returns the stored response that an answer with this status makes outdated, with the action
-    /// for the case that the answer is not stored. Returns `None` if the answer says nothing about
-    /// other requests.
+    /// Returns the stored response that an answer with this status makes outdated, with the
+    /// [`UnstoredAction`] for the case that the answer is not stored. Returns `None` if the answer
+    /// says nothing about other requests.
     ///
     /// Only the first call returns this action. A second call returns `Keep`.
     pub(in crate::serve) fn take_outdated(&mut self, status: StatusCode) -> Option<OutdatedResponse> {

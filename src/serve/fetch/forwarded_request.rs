@@ -58,7 +58,8 @@ impl ForwardedRequest {
         }
     }
 
-    /// Returns the input for the admission of the response.
+    /// Returns the [`Exchange`]: the input of the function that decides whether the response is
+    /// stored.
     pub(in crate::serve) fn exchange<'a>(
         &'a self,
         state: &'a RequestState,

@@ -88,9 +88,10 @@ impl Fetch {
     /// - The same representation: the stored response gets the new fields.
     /// - Another representation: the stored response becomes stale.
     /// - A response that is not storable: the stored response is removed at once.
-    /// - Another status than 200, a response of an inner cache layer, or one that was made from
-    ///   values: nothing changes. The same holds for a response without a validator, if the stored
-    ///   response is stale sooner than it states.
+    /// Another status than 200, a response of an inner cache layer, or one that was made from
+    /// cached values: nothing changes.
+    /// - A response without a validator, if the stored response is stale sooner than it states:
+    ///   nothing changes either, unless the representation differs.
     pub(in crate::serve) fn head_update<B>(
         &self,
         target: HeadTarget,

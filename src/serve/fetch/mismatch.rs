@@ -13,8 +13,8 @@ impl Fetch {
     /// Answers as if the service had failed: with the stored response within its `stale-if-error`
     /// window, else with a 502.
     ///
-    /// The action on the stored response is then the same as after any other response that is not
-    /// stored. While it stays stored, later requests of clients do not validate it again.
+    /// Then acts on the stored response as after any other response that is not stored. If the
+    /// stored response is kept, later requests of clients do not validate it again.
     pub(in crate::serve) async fn answer_mismatch<B>(
         mut self,
         validated: &Extensions,
@@ -48,8 +48,8 @@ impl Fetch {
     /// Returns `true` if an earlier 304 did not match the stored response, so that this request has
     /// to be unconditional.
     pub(in crate::serve) fn is_mismatched(&self) -> bool {
-        // A background refresh stays conditional. Its outcome decides whether the stored response
-        // is removed.
+        // A background refresh stays conditional. The outcome of the refresh decides whether the
+        // stored response is removed.
         let stored =
             self.plan.stored.as_ref().filter(|_| self.plan.stale.is_some() && self.background.is_none());
         let cache = &self.state.config.cache;

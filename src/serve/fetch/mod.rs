@@ -136,7 +136,7 @@ impl Fetch {
                 Box::pin(self.answer_with_freshened(&stale, validated, forwarded, tracker.take())).await;
             return (Ok(response), inherited);
         }
-        // Boxed, since a HEAD is rare.
+        // The update is written in a boxed future, since a HEAD is rare.
         if let Some(update) = head_target
             .and_then(|head_target| self.head_update(head_target, &response, &forwarded, tracker.peek()))
         {
@@ -165,7 +165,7 @@ impl Fetch {
             // If the header map is full, the field is left out.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
         }
-        // Followers read the rest while it arrives.
+        // Followers read the rest of the body while it arrives.
         let response = response.map(ResponseBody::share);
         let response = match conditions {
             Some(conditions) => into_not_modified(response, &conditions),

@@ -23,11 +23,13 @@ use std::sync::Arc;
 /// A response on its way to the client.
 pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
-    /// The entity tag that later hits get, present once the body is complete.
+    /// The entity tag that is computed from the body, for later hits. Present once the body is
+    /// complete.
     pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
-    /// The forecast of the status, and the status that it first gave.
+    /// Present if the response is recorded: the forecast of its `Cache-Status`, and the status that
+    /// this forecast gave before any of the body was read.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
 }
 
@@ -210,7 +212,7 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
 /// Returns `true` if a response with this status predicts the next response under its key.
 ///
 /// Most client errors, a 304 and a 206 concern one request, whose fields may have provoked them.
-/// Other requests still collapse.
+/// After such a response, other requests still collapse.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED

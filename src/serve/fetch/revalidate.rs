@@ -86,7 +86,8 @@ impl Fetch {
         self.status.with_response_code(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
     }
 
-    /// Returns the head of the stored response, updated by the 304, with the hints of both.
+    /// Returns the head of the stored response, with the [`CacheHints`] of the stored response and
+    /// of the 304. If `updates` is `true`, the fields of the 304 replace stored ones.
     fn updated_head(
         &self,
         stale: &StoredResponse,

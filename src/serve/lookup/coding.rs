@@ -1,4 +1,4 @@
-//! Responses with a content coding that was not negotiated: the requests that may use them.
+//! Which requests may use a response that has a content coding, but no `Vary: Accept-Encoding`?
 
 use super::not_reusable::NotReusable;
 use super::outcome::Lookup;
@@ -12,9 +12,10 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName};
 
 /// Returns `true` if a response has a content coding, but neither its `Vary` nor the key has
-/// `Accept-Encoding`. Such a response is only for requests that offer the coding.
+/// `Accept-Encoding`. Such a response is only for requests that offer the coding in
+/// `Accept-Encoding`.
 ///
-/// Under `rfc9111`, `Vary` alone decides (RFC 9111 section 4.1).
+/// Returns `false` under [`Policy::rfc9111`]: `Vary` alone decides (RFC 9111 section 4.1).
 pub(in crate::serve) fn requires_coding(
     policy: &Policy,
     response: &HeaderMap,
@@ -26,8 +27,8 @@ pub(in crate::serve) fn requires_coding(
         && !policy.key.covers(&ACCEPT_ENCODING)
 }
 
-/// Returns `true` if a request selects a response by its nominated fields (RFC 9111 section 4.1),
-/// and offers its content coding if that was not negotiated.
+/// Returns `true` if a request selects a response by its nominated fields (RFC 9111 section 4.1).
+/// If the response [requires its coding](requires_coding), the request must also offer that coding.
 #[inline]
 pub(in crate::serve) fn selects(
     config: &LayerConfig,
@@ -41,8 +42,9 @@ pub(in crate::serve) fn selects(
 /// Returns the flight key of a request that may not use this stored response: the variant key of
 /// its look-up, or `None` for the key of the URL.
 ///
-/// If the fields of the request exclude the response, and the response is only for requests that
-/// offer its coding, the flight key includes `Accept-Encoding`.
+/// A request may be refused because it does not offer the coding of the response. Its flight key
+/// then includes `Accept-Encoding`, so that it collapses only with requests that offer the same
+/// codings.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.

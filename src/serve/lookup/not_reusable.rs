@@ -10,15 +10,15 @@ use std::time::Duration;
 /// The reason why a stored response may not answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum NotReusable {
-    /// It is another variant, or has a content coding that the request does not offer.
+    /// The response is another variant, or has a content coding that the request does not offer.
     Fields,
     Invalidated,
-    /// It was softly invalidated: it may still be used like a stale response.
+    /// The response was softly invalidated: it may still be used like a stale response.
     SoftlyInvalidated,
     NotFresh,
-    /// A directive of the request excludes it. The detail names the directive.
+    /// A directive of the request excludes the response. The detail names the directive.
     Directives(Detail),
-    /// A precondition of the request fails on it.
+    /// A precondition of the request fails on the response.
     Precondition,
 }
 

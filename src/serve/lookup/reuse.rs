@@ -18,7 +18,8 @@ use crate::store::{Generation, Validity};
 use http::{HeaderMap, Method};
 use std::sync::Arc;
 
-/// The store failed or timed out. A response that may have been invalidated is not served.
+/// The store failed or timed out, so invalidations can't be read. A response that may have been
+/// invalidated is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) struct StoreUnavailable;
 
@@ -35,7 +36,8 @@ pub(in crate::serve) struct Reuse<'a> {
 
 impl Reuse<'_> {
     /// Decides whether a stored response answers the request (RFC 9111 section 4). `key` is the key
-    /// of the response's entry. `variant` is the same key if the response is a variant.
+    /// of the response's entry. `variant` is the same key if the response is a variant, otherwise
+    /// `None`.
     pub(in crate::serve) async fn evaluate(
         self,
         mut response: Arc<StoredResponse>,
@@ -101,7 +103,7 @@ impl Reuse<'_> {
     }
 
     /// Replaces a softly invalidated response by a copy that is stale from now on. Returns `None`
-    /// if a hard invalidation covers it, too.
+    /// if a hard invalidation covers the response, too.
     async fn make_stale(
         self,
         key: KeyRef<'_>,
@@ -200,7 +202,7 @@ impl Reuse<'_> {
         {
             return false;
         }
-        // The argument is in (0, 1], so it has a logarithm.
+        // `draw` returns a number in [0, 1), so the logarithm exists.
         let lead = head.cost.as_secs_f64() * beta * -(1.0 - self.config.cache.draw()).ln();
         lead >= head.fresh_until.since(self.now).as_secs_f64()
     }

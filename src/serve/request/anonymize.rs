@@ -1,7 +1,7 @@
 //! The fields of a request that a background request carries.
 //!
-//! A background request is made for later visitors. So it carries no credentials, and only fields
-//! that enter the key or describe the client.
+//! A background request is made from a visitor's request, but its response is for later visitors.
+//! So it carries no credentials, and only fields that enter the key or describe the client.
 
 use super::state::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};
@@ -15,8 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The fields that a background request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum CarriedFields {
-    /// The keyed fields, and those that describe the client: `User-Agent`, `Accept`, `Accept-*` and
-    /// the fields that the policy declares.
+    /// The keyed fields, and those that describe the client: `User-Agent`, `Accept`, `Accept-*`,
+    /// the policy's `refresh_headers` and, if it strips unkeyed inputs, the unkeyed fields that it
+    /// allows.
     Harmless,
     /// The keyed fields only.
     KeyedOnly,
@@ -52,9 +53,10 @@ fn is_carried(
     is_keyed || (carries == CarriedFields::Harmless && is_known())
 }
 
-/// Returns the lines of a request that a background request with only keyed fields lacks, by their
-/// names alone. Does not call the user's functions, so the result includes lines from which they
-/// compute key parts.
+/// Returns the field lines that a background request with [`CarriedFields::KeyedOnly`] lacks.
+///
+/// Decides by the names of the fields, and calls no function of the user. So the result includes
+/// the fields that such functions need for key parts, though [`anonymize`] restores these fields.
 pub(in crate::serve) fn unkeyed_fields<'a>(
     policy: &'a Policy,
     request: &'a HeaderMap,
@@ -65,10 +67,11 @@ pub(in crate::serve) fn unkeyed_fields<'a>(
     })
 }
 
-/// Turns a request into a background GET: removes the fields that it does not carry, and puts those
-/// back from which key parts are computed, except personal ones.
+/// Turns a request into a background GET. Removes the fields that a background request does not
+/// carry. Then restores the removed fields from which functions of the user compute key parts,
+/// except personal ones.
 ///
-/// Returns `false` if that yields no request with the same key. Calls functions of the user.
+/// Returns `false` if the request does not get its `key_parts` back in this way.
 pub(in crate::serve) fn anonymize(
     policy: &Policy,
     request: &mut request::Parts,
@@ -106,8 +109,9 @@ pub(in crate::serve) fn anonymize(
 /// The most times that the search for the needed fields computes the key parts.
 const MAX_KEY_COMPUTATIONS: usize = 64;
 
-/// Finds the removed fields without which the request has another key. After success, the last call
-/// of `has_key` had exactly these fields.
+/// Finds the removed fields that the request needs to have its key. `has_key` sets these fields on
+/// the request, and returns `true` if the request then has its key. After success, the request has
+/// exactly the needed fields: the last call of `has_key` has set them.
 ///
 /// Returns `false` if the search takes too many calls, or if the removed fields do not suffice.
 fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderName]) -> bool) -> bool {
@@ -126,7 +130,7 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
         if is_enough(&needed, rest) != Some(true) {
             return false;
         }
-        // The last field of the shortest sufficient prefix is needed.
+        // Finds the shortest sufficient prefix of `rest` by bisection. Its last field is needed.
         let (mut too_short, mut enough) = (0, rest.len());
         while enough - too_short > 1 {
             let middle = too_short.midpoint(enough);
@@ -141,8 +145,8 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
     }
 }
 
-/// Returns the fields that select the variant of a request: the nominated fields of the stored
-/// response, and those in the index of variants.
+/// Returns the fields that select the variant of a request (RFC 9111 section 4.1): those that the
+/// stored response nominates by its `Vary`, and those in the key's index of variants.
 pub(in crate::serve) async fn nominated_fields(
     state: &RequestState,
     stored: Option<&StoredResponse>,

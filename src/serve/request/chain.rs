@@ -1,4 +1,5 @@
-//! The chain of a request, by which loops are detected.
+//! The [`Chain`] of a request: its link to the requests and computations that led to it. Loops are
+//! detected by it.
 
 use crate::flight::Chain;
 use crate::key::{CacheKey, Prehashed};
@@ -10,8 +11,8 @@ use std::sync::Arc;
 /// Creates the chain of a request to this layer, as a child of the chain that is current on this
 /// thread.
 ///
-/// Two requests count as the same if their keys and all their fields are equal: the nominated
-/// fields are not known yet.
+/// Two requests count as the same if their keys and all their fields are equal. Comparing only the
+/// fields that select a variant is not possible: they are not known yet.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
     let fields = headers.iter().map(|(name, value)| {
         let mut line = Prehashed::default();
@@ -19,8 +20,8 @@ pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &Hea
         line.write(value.as_bytes());
         line.finish()
     });
-    // The sum does not depend on the order of lines. It includes the layer, since another service
-    // of the process may have the same keys.
+    // The sum does not depend on the order of lines. It includes the address of the layer's
+    // configuration, since another service of the process may have the same keys.
     let layer = std::ptr::from_ref(config).addr() as u64;
     Chain::request(key, fields.fold(layer, u64::wrapping_add))
 }

@@ -5,30 +5,31 @@ use crate::key::ForwardedFields;
 /// The facts about a request that are needed after its inspection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::serve) struct RequestFacts {
-    /// Its method is HEAD.
+    /// The method is HEAD.
     pub(in crate::serve) head: bool,
-    /// The forwarded fields that it has.
+    /// The forwarded fields of the request, e.g. `X-Forwarded-Host`.
     pub(in crate::serve) forwarded: ForwardedFields,
-    /// It has `Authorization`.
+    /// The request has `Authorization`.
     pub(in crate::serve) authorization: bool,
-    /// It has preconditions that the service must evaluate (RFC 9110 sections 13.1.1 and 13.1.4).
+    /// The request has preconditions that the service must evaluate (RFC 9110 sections 13.1.1 and
+    /// 13.1.4).
     pub(in crate::serve) conditional: bool,
-    /// It has validators of the client's own copy. A complete response is a correct answer, too
-    /// (RFC 9110 sections 13.1.2 and 13.1.3).
+    /// The request has `If-None-Match` or `If-Modified-Since`: the client has a copy of its own. A
+    /// 200 is a correct answer as well as a 304 (RFC 9110 sections 13.1.2 and 13.1.3).
     pub(in crate::serve) has_copy: bool,
-    /// Its `If-None-Match` is the entity tag of the stored response.
+    /// The `If-None-Match` of the request is the entity tag of the stored response.
     pub(in crate::serve) matches_etag: bool,
-    /// It has `Range`.
+    /// The request has `Range`.
     pub(in crate::serve) range: bool,
-    /// It has directives (`Cache-Control` or `Pragma`).
+    /// The request has directives (`Cache-Control` or `Pragma`).
     pub(in crate::serve) directives: bool,
-    /// It identifies the visitor. Inner layers may be unable to see that: a layer in between may
-    /// remove the credential.
+    /// The request identifies the visitor. Inner layers may be unable to see that: a layer in
+    /// between may remove the credential.
     pub(in crate::serve) identified: bool,
-    /// The visitor's identity is part of its key.
+    /// The visitor's identity is part of the key.
     pub(in crate::serve) personal: bool,
-    /// Only a new response of the service is an answer: neither a stored response nor one of a
-    /// flight.
+    /// An outer layer requires a new response of the service. Neither a stored response nor that of
+    /// a flight is an answer.
     pub(in crate::serve) needs_current: bool,
     /// A layer between the outermost one and this one has added an extension, which may personalize
     /// the response.

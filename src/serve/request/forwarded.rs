@@ -16,8 +16,8 @@ fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -
 /// Adds the hosts that the forwarded fields of a request name. Ignored fields do not count.
 ///
 /// Of each field, both the first host and the last one are added: the client used the first, and
-/// the nearest proxy the last. If `X-Forwarded-Port` has a port other than 80 and 443, `hosts` then
-/// gets every host without a port a second time, with this port.
+/// the nearest proxy the last. If `X-Forwarded-Port` names a port other than 80 and 443, every host
+/// in `hosts` without a port is added a second time, with this port.
 pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
     for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
         // A value that can't be parsed names no host.
@@ -45,9 +45,12 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     hosts.extend(with_port);
 }
 
-/// Returns the prefix that proxies have removed from the request's path, or `None` if there is
-/// none, a part of it is malformed, or the policy ignores the field. The prefix begins with a slash
-/// and does not end with one. The prefixes of several proxies are joined, the outermost first.
+/// Returns the path prefix that proxies have removed from the request's path, as stated in
+/// `X-Forwarded-Prefix`. The prefix begins with a slash and does not end with one. The prefixes of
+/// several proxies are joined, the outermost first.
+///
+/// Returns `None` if no prefix was removed, if a prefix is malformed, or if the policy ignores the
+/// field.
 pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
     let field = ForwardedField::XForwardedPrefix;
     if !is_read(field, request, ignored) {

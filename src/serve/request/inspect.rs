@@ -15,7 +15,7 @@ pub(in crate::serve) struct InspectedRequest<'a> {
     /// The `Host` line.
     pub(in crate::serve) host: Option<&'a HeaderValue>,
     has_cookie: bool,
-    /// The values of the cookies that enter the key, if there is any cookie.
+    /// The values of the cookies that enter the key. Empty if the request has no cookies.
     pub(in crate::serve) cookies: Vec<Option<&'a [u8]>>,
     /// The identity of the visitor, if the policy makes it part of the key.
     pub(in crate::serve) identity: Option<String>,
@@ -26,11 +26,11 @@ pub(in crate::serve) struct InspectedRequest<'a> {
     pub(in crate::serve) facts: RequestFacts,
 }
 
-/// Inspects a request, and notes the fields and facts that matter. They are written in place, since
-/// they are too large to move.
+/// Inspects a request, and notes the fields and facts that matter in `inspected`. The caller
+/// provides it, since it is too large to move.
 ///
 /// # Errors
-/// Returns the reason if the cache must not answer the request.
+/// Returns the reason why the cache must not answer the request.
 #[inline]
 pub(in crate::serve) fn inspect<'a>(
     policy: &Policy,
@@ -91,7 +91,7 @@ impl<'a> InspectedRequest<'a> {
                     continue;
                 }
             }
-            // Most fields have no role. One check of the name finds that out.
+            // Most fields have no [`HeaderRole`]. One check of the name rules them out.
             if !is_harmless(name.as_str()) {
                 self.inspect_field(name, value, app, strict, &policy.key)?;
             }
@@ -156,8 +156,8 @@ impl<'a> InspectedRequest<'a> {
     }
 }
 
-/// Returns `true` if a field, cookie or extension of a request identifies its visitor. The preset
-/// of the policy does not matter.
+/// Returns `true` if a field, cookie or extension of a request identifies its visitor. The result
+/// is the same under both presets, [`Policy::app`] and [`Policy::rfc9111`].
 pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());
     let cookies = Cookies { own: &policy.cookies, outer, personal: false };
@@ -178,7 +178,8 @@ pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
         || request_fields::identifies(request.headers, &[], &[], |_| false)
 }
 
-/// Returns `false` if the field had a line before: recipients may disagree on which line counts.
+/// Notes a line of a field in `place`. Returns `false` if `place` already had a line: recipients
+/// may disagree on which line counts.
 fn is_only_line<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> bool {
     place.replace(value).is_none()
 }

@@ -70,8 +70,8 @@ impl<'a> KeyedInputs<'a> {
         Self { policy, facts, parts }
     }
 
-    /// Removes the unkeyed inputs from a request, and gives all requests with one key the same
-    /// form.
+    /// Removes the unkeyed inputs from a request. Then all requests with the same key look the same
+    /// to the handler.
     pub(in crate::serve) fn strip<B>(self, request: &mut Request<B>) {
         self.strip_unkeyed(request);
         normalize(request);
@@ -113,8 +113,8 @@ impl<'a> KeyedInputs<'a> {
         stripped.headers() != &request.headers || !is_same((&stripped).into())
     }
 
-    /// Reports the unkeyed fields of a request, and removes them if the policy strips unkeyed
-    /// inputs.
+    /// Passes the names of the unkeyed fields to the user's report function, if there is one.
+    /// Removes these fields if the policy strips unkeyed inputs.
     fn remove_unkeyed<B>(self, request: &mut Request<B>) {
         let policy = self.policy;
         if !policy.strips_unkeyed && !policy.predicates.has_report_function() {
@@ -143,7 +143,7 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
         || policy.allowed_unkeyed.contains(name)
 }
 
-/// Gives all requests with one key the same form.
+/// Removes the differences that remain between stripped requests with the same key.
 ///
 /// Adds a missing `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes
 /// `Content-Length` from a GET or HEAD, which has no content: requests with content bypass the

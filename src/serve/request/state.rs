@@ -23,13 +23,15 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) facts: RequestFacts,
     /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
-    /// All scopes that name the request's targets, the public path first.
+    /// All scopes by which an invalidation can name the target of the request, that of the public
+    /// path first.
     pub(in crate::serve) scopes: Vec<Scope>,
     /// The hosts that the request names.
     pub(in crate::serve) hosts: Vec<String>,
     /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
-    /// The admissions held for the outermost request around this one.
+    /// The admissions that inner layers hold until the outermost layer around this request decides
+    /// on them. Refers to nothing if no outer layer has marked the request.
     pub(in crate::serve) holds: Weak<HeldAdmissions>,
     /// The request and the requests and computations that led to it.
     pub(in crate::serve) chain: Arc<Chain>,
@@ -51,12 +53,14 @@ impl RequestState {
         Self { config: Arc::clone(config), key, shown_key, facts, parts, scopes, hosts, began, holds, chain }
     }
 
-    /// Returns `true` if no hard invalidation covers a stored response, and the store answers.
+    /// Returns `true` if no hard invalidation covers a stored response. A soft one makes the
+    /// response stale, but leaves it valid. Returns `false` if the store does not answer.
     pub(in crate::serve) async fn is_valid(&self, stored: &StoredResponse) -> bool {
         matches!(self.config.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
     }
 
-    /// Returns `true` if any invalidation covers an arriving response, and the store answers.
+    /// Returns `true` if an invalidation, hard or soft, covers an arriving response. Returns
+    /// `false` if the store does not answer.
     pub(in crate::serve) async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
         let validity = self.config.cache.validity_of(arriving).await;
         matches!(validity, Ok(Validity::Stale | Validity::Invalid))

@@ -53,8 +53,8 @@ fn target_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) ->
     scopes
 }
 
-/// Returns the scopes that name the targets of a request on these hosts: its own, the public path
-/// first, and those from outer layers.
+/// Returns the scopes that name the target of a request on these hosts. The scopes that this layer
+/// finds come first, beginning with the public path. Those from the marks of outer layers follow.
 pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let mut scopes = target_scopes(request, key, hosts);
     if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {
@@ -64,7 +64,7 @@ pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hos
     scopes
 }
 
-/// Returns the scopes that name the targets of a request.
+/// Returns the scopes that name the target of a request on all hosts that the request names.
 pub(in crate::serve) fn scopes(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<Scope> {
     scopes_on(request, key, &hosts(request, key))
 }

@@ -10,11 +10,13 @@ use crate::status::CacheStatus;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
-/// The expected status of a response that is being stored: its body may still prevent that.
+/// The expected `Cache-Status` of a response that is being stored. An incomplete or too large body
+/// may still prevent the storing.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct Forecast {
     cache: Cache,
-    /// The status without an outcome.
+    /// The status without the outcome: neither `stored` nor a reason why the response is not
+    /// stored.
     status: CacheStatus,
     /// The key under which the outcome of the last recording is remembered.
     key: CacheKey,
@@ -51,8 +53,8 @@ impl Forecast {
         }
     }
 
-    /// Returns the forecast for a recording that has ended. Over a remote store, its outcome may
-    /// still be unknown.
+    /// Returns the forecast for a recording that has ended. Over a remote store, the outcome of the
+    /// recording may still be unknown.
     pub(in crate::serve) fn with_ended_recording(self) -> Self {
         Self { has_ended: self.cache.is_local(), ..self }
     }
@@ -67,8 +69,8 @@ impl Forecast {
     }
 
     /// Returns the expected status: `stored` with the TTL, or the reason why the last recording of
-    /// the key was not stored. A transient reason counts only once this recording has ended, since
-    /// the last recording is then this one, unless its admission is still held.
+    /// the key was not stored. A transient reason counts only once this recording has ended: the
+    /// last recording is then this one, unless its admission is still held.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until =
@@ -77,8 +79,9 @@ impl Forecast {
             // A transient reason does not predict the outcome of this recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
-            // The response may be made from the values of the last recording, or from new ones with
-            // the same lifetime.
+            // The lifetime of the last recorded response was shortened by the cached values from
+            // which it was made. This response may be made from the same values, or from new ones
+            // with the same lifetime.
             Some(LastRecording::ShortenedLifetime { until: end, .. }) if now < end => until = until.min(end),
             Some(LastRecording::ShortenedLifetime { longest, .. }) => {
                 until = until.min(self.response_time.after(longest));

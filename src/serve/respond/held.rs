@@ -118,8 +118,8 @@ impl HeldAdmission {
         policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
     }
 
-    /// Returns a reason if the response varies on anything, or a layer has made it vary on a
-    /// credential.
+    /// Returns a reason if the response has `Vary: *`, or a layer has added a credential to its
+    /// `Vary`.
     fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
         let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
         let identifies = |name: &HeaderName| self.config.policy.is_secret(name);
@@ -171,7 +171,7 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
     }
     if is_outermost {
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
-            // First, so that the status can report the outcome of a local store.
+            // The verdict comes first, so that the status can report the outcome of a local store.
             held.decider.decide(Verdict::Admitted);
             held.replace_status(response, None);
         }

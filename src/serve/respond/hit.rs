@@ -29,10 +29,10 @@ pub(in crate::serve) struct Hit {
     selection: Selection,
     /// The reason why the request would have been forwarded, had it not collapsed.
     collapsed: Option<Reason>,
-    /// The response gets `Cache-Status` and the status extension.
+    /// The response gets the field `Cache-Status`, and a [`CacheStatus`] in its extensions.
     emits_status: bool,
-    /// The response gets the status extension, for a request that this crate made to warm the
-    /// cache.
+    /// The response gets a [`CacheStatus`] in its extensions: this crate made the request, to warm
+    /// the cache.
     adds_status: bool,
     /// The response is marked as handled by a cache layer, for outer ones.
     marks_handled: bool,
@@ -168,7 +168,7 @@ impl Hit {
         response
     }
 
-    /// Builds a response whose body is still arriving, unless the selected response has no body.
+    /// Builds a response whose body is still arriving. A 304 has no body.
     pub(in crate::serve) fn response_with_reader<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
         let response = self.response();
         match self.selection {

@@ -23,7 +23,8 @@ use std::time::Duration;
 /// The changes to the head of a response that leaves the layer.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct OutgoingHead {
-    /// The status, if clients get it or the request was made by this crate to warm the cache.
+    /// The `Cache-Status`. Present if clients get it, or if this crate made the request to warm the
+    /// cache.
     status: Option<CacheStatus>,
     /// Clients get `Cache-Status`.
     emits_status: bool,
@@ -109,7 +110,7 @@ impl OutgoingHead {
     }
 
     /// Returns the `max-age` for clients. A response that is not stored gets one only if it states
-    /// a lifetime itself, and no longer one than that lifetime.
+    /// a lifetime, and the `max-age` is at most that lifetime.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.client_control.max_age?;
         if self.is_stored {
@@ -138,7 +139,7 @@ impl OutgoingHead {
     }
 
     /// Writes the tags of a response into the fields for clients, and removes all other tag fields.
-    /// Tags that an inner layer has written for clients stay: it may know more of them.
+    /// Tags that an inner layer has written for clients stay: the inner layer may know more tags.
     fn write_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tag_fields_emitted else { return };
         let handled_by_inner =
@@ -159,8 +160,8 @@ impl OutgoingHead {
         self.keyed_fields.clone().filter(|_| self.marks_handled)
     }
 
-    /// Makes this layer the outermost one of the response: in the background, the layer itself is
-    /// the client.
+    /// Makes this layer the outermost one of the response. This also applies to a background
+    /// refresh, whose response no outer layer receives.
     pub(in crate::serve) fn for_outermost(self) -> Self {
         Self { is_outermost: true, ..self }
     }
@@ -196,7 +197,7 @@ impl OutgoingHead {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
             // A lifetime from this layer must not let other caches share a response that this layer
-            // does not.
+            // does not share.
             let private =
                 self.client_control.private || (max_age.is_some() && self.is_personal(response.headers()));
             rewrite_cache_control(
@@ -230,7 +231,8 @@ impl OutgoingHead {
     }
 }
 
-/// Rewrites the head of a response for its client, as for a stored response.
+/// Rewrites `Cache-Control` for clients, as in a stored response. If clients get a `max-age`, also
+/// sets `Date`.
 pub(in crate::serve) fn rewrite_cache_control(
     headers: &mut HeaderMap,
     client_control: ClientCacheControl,

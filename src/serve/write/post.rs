@@ -1,5 +1,5 @@
-//! Stores POST responses that represent their own target, for later GET requests
-//! (RFC 9110 section 9.3.3).
+//! Stores the responses to POST requests that represent the target of the POST, for later GET
+//! requests (RFC 9110 section 9.3.3).
 
 use super::reference::Base;
 use super::written::WriteTargets;
@@ -28,12 +28,12 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 use std::sync::Arc;
 
-/// A POST whose response may be stored: the state that it keeps while the service runs.
+/// The state of a POST whose response may be stored, while the service runs.
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// The generation before the request is forwarded. After the response, `if_still_valid` sets it to
-    /// the generation before the invalidations that the response itself causes.
+    /// The generation before the request is forwarded. After the response, `if_still_valid`
+    /// replaces it by the generation before the invalidations that the response itself causes.
     before: Generation,
     /// The dependencies of the response.
     tracker: Tracker,
@@ -42,8 +42,9 @@ pub(in crate::serve) struct CacheablePost {
 impl CacheablePost {
     /// Returns the state of a POST, or `None` if its response is not storable.
     ///
-    /// Only the outermost layer under `Policy::rfc9111` stores such a response. A GET with the same
-    /// fields must be anonymous, must be looked up, and must be forwarded unchanged.
+    /// Only the outermost layer under `Policy::rfc9111` stores such a response. Later GET requests
+    /// get the response. So a GET with the same fields must be anonymous, must not bypass the
+    /// cache, and must have no unkeyed inputs.
     pub(in crate::serve) async fn new(
         config: &Arc<LayerConfig>,
         request: &Parts,
@@ -83,7 +84,8 @@ impl CacheablePost {
         let mut outgoing = outgoing.clone();
         outgoing.set_key(state.shown_key.clone());
         let request_head = config.policy.predicates.need_request_head().then(|| request.clone());
-        // With all fields: a response selected by a field that a GET lacks must not match a GET.
+        // Has all fields of the POST. If the response nominates one that a GET lacks, e.g.
+        // `Content-Type`, the response must not match a GET.
         let forwarded = ForwardedRequest {
             request_head,
             ..ForwardedRequest::new(config, request.headers.clone(), request.version, outgoing)
@@ -102,7 +104,7 @@ impl CacheablePost {
         Some(Self { fetch, forwarded, before, tracker })
     }
 
-    /// Returns the place of the request in the chain of requests that led to it.
+    /// Returns the [`Chain`] of the request: its link to the requests that led to it.
     pub(in crate::serve) fn chain(&self) -> &Arc<Chain> {
         &self.fetch.state.chain
     }
@@ -123,8 +125,8 @@ impl CacheablePost {
 
     /// Returns the scopes of the response, or `None` if it is not storable.
     ///
-    /// It must be a 200 with an explicit lifetime, and its `Content-Location` must be the target
-    /// (RFC 9110 section 9.3.3).
+    /// The response must be a 200 with an explicit lifetime, and its `Content-Location` must be the
+    /// target (RFC 9110 section 9.3.3).
     pub(super) fn scopes_of<B>(
         &self,
         response: &Response<B>,
@@ -134,8 +136,8 @@ impl CacheablePost {
         let headers = response.headers();
         let directives = ResponseDirectives::for_targets(headers, &self.fetch.state.config.policy.targets);
         let stated = explicit_lifetime(&directives, headers, self.forwarded.sent_at);
-        // The content of a POST can identify a visitor. No policy shares a cookie set in response
-        // to it.
+        // The content of a POST can identify a visitor, e.g. in a login form. So a response that
+        // sets a cookie is not stored under any policy.
         if response.status() != StatusCode::OK
             || headers.contains_key(SET_COOKIE)
             || !matches!(stated, ExplicitLifetime::For(_))
@@ -152,8 +154,8 @@ impl CacheablePost {
     /// invalidations that the response causes.
     pub(super) async fn if_still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
-        // The generation is read before the validity. A later invalidation then counts as an
-        // unexpected step in `admit`.
+        // The generation is read before the validity. A later invalidation then advances the
+        // generation, and `admit` notices that.
         let now = config.cache.generation().await.ok()?;
         let validity = config.cache.validity(self.before, &scopes, &[]).await;
         self.before = now;

@@ -39,8 +39,8 @@ impl Base<'_> {
 
     /// Returns `true` if a reference with this scheme may be on this origin.
     ///
-    /// An application counts `http` and `https` as one. Under RFC 9111, the schemes must be equal
-    /// if both are known.
+    /// Under [`Sharing::App`], `http` and `https` count as one scheme. Under [`Sharing::Rfc9111`],
+    /// the schemes must be equal if both are known.
     fn has_scheme(&self, scheme: Option<&str>) -> bool {
         match self.sharing {
             Sharing::App => scheme.is_none_or(is_of_web),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn app_is_one_origin_and_parses_references_like_browsers() {
+    fn app_counts_http_and_https_as_one_origin_and_parses_like_browsers() {
         let (http, path) = (Some("http"), Some("/c".to_owned()));
         for reference in
             ["https://shop.example/c", "https://shop.example:443/c", "http:/c", "\\c", "http:../c"]

@@ -27,7 +27,7 @@ use tower::Service;
 /// | outcome | invalidated |
 /// |---|---|
 /// | 2xx, 3xx | the target, same-origin references, cache groups, the handler's own invalidation |
-/// | 408, an error, a panic, or a client that left | the target |
+/// | 408, an error, a panic, or a client that disconnected | the target |
 /// | 502, 504 | the target, softly |
 /// | any other status, or a service that failed to become ready | nothing |
 pub(in crate::serve) async fn forward<S, ReqBody, B>(
@@ -159,7 +159,7 @@ fn invalidation_if_unknown(status: StatusCode, target: Invalidation) -> Option<I
         // A timeout layer answers 408 and drops the handler, which may have written before. Its
         // detached tasks may still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
-        // The origin may be down: it has written nothing then, and only stale responses are left.
+        // If the origin is down, it has written nothing, and stale responses must remain usable.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),
         _ => None,
     }

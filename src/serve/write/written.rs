@@ -64,8 +64,8 @@ impl WriteTargets {
 
     /// Returns the paths of the targets.
     pub(in crate::serve) fn paths(&self) -> Vec<String> {
-        // Without the prefix: any client could send one. An entry that was requested through the
-        // proxy has two scopes, of the path with the prefix and of the path without it.
+        // The prefix is left out, since any client could send one. It is not needed: an entry that
+        // was requested through a proxy also has the scope of the path without the prefix.
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 

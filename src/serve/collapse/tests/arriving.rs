@@ -73,7 +73,7 @@ async fn arriving_response_is_read_by_a_follower_that_it_fits() {
         (app(), stale, "read"),
         (rfc(), stale, "look again"),
         (app(), old, "look again"),
-        // The window on errors is for stored responses.
+        // The `stale-if-error` window applies only to stored responses.
         (app(), on_errors, "look again"),
     ];
     for (row, (policy, change, expected)) in table.into_iter().enumerate() {
@@ -150,7 +150,7 @@ async fn follower_waits_until_an_ended_body_is_stored() {
     assert_eq!((outcome.await, began.elapsed()), ("look again", COLLAPSE_TIMEOUT));
 }
 
-/// A response with an unfinished read can't be shared.
+/// A response can't be shared while a value from which it is made is still being read.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_with_unknown_dependencies_is_not_read() {
     let follower = Follower::new(app());

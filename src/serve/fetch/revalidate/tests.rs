@@ -132,18 +132,18 @@ fn other_hints_survive_until_the_handler_replaces_them() {
     for (row, (policy, hints, expected)) in table.into_iter().enumerate() {
         let parts = update(policy, &stale, &HeaderMap::new(), hints, true);
         let hints = hints_of(&parts);
-        let whole = |window: Option<Duration>| window.map(|window| window.as_secs());
+        let in_seconds = |window: Option<Duration>| window.map(|window| window.as_secs());
         let tags: Vec<_> = hints.tags.iter().map(String::as_str).collect();
-        let windows = (whole(hints.stale.while_revalidate), whole(hints.stale.if_error));
-        assert_eq!((windows.0, windows.1, whole(hints.client_max_age), &*tags), expected, "row {row}");
+        let windows = (in_seconds(hints.stale.while_revalidate), in_seconds(hints.stale.if_error));
+        assert_eq!((windows.0, windows.1, in_seconds(hints.client_max_age), &*tags), expected, "row {row}");
     }
     let never = update(Policy::app(), &stale, &HeaderMap::new(), Some(CacheHints::new().never()), true);
     assert!(hints_of(&never).never);
 }
 
 /// RFC 9111 section 3.2: "the cache MUST add each header field in the provided response to the
-/// stored response, replacing field values that are already present". A 304 that does not identify
-/// the stored response updates nothing, even if no validator differs.
+/// stored response, replacing field values that are already present". Without `updates`, the 304
+/// does not identify the stored response, and so updates no field.
 #[test]
 fn a_304_updates_origin_fields_but_no_rewritten_fields() {
     let lines = [("cache-control", "max-age=60"), ("content-type", "text/html"), ("x-a", "1")];

@@ -287,8 +287,8 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
     );
 }
 
-/// RFC 9111 section 4, all of it: hit, stale hit or miss, and the response that a miss may validate
-/// (section 4.3).
+/// RFC 9111 section 4: a look-up ends in a hit, a stale hit or a miss. A miss may return the stored
+/// response, to validate it (section 4.3) or to use it on errors.
 #[tokio::test]
 async fn evaluation_of_a_stored_response() {
     let tag: &[(&'static str, &str)] = &[("etag", "\"a\"")];

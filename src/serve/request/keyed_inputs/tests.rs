@@ -63,8 +63,9 @@ const TARGETS: [&str; 12] = [
     "http://h.example?b=2",
 ];
 
-/// A request as the indices of its values, 0 for none. The last but one selects the target, and the
-/// last one the original URI of a nested router.
+/// A request as a list of indices. For each of [`FIELDS`], 0 stands for no such field, and other
+/// indices for its values. Then come the index of the target, and the index of the original URI of
+/// a nested router; 0 stands for no such URI.
 type Choices = Vec<usize>;
 
 const TARGET: usize = FIELDS.len();
@@ -210,7 +211,8 @@ struct HandlerRequest {
     stripped: Request<()>,
 }
 
-/// Returns `None` if the request bypasses the cache.
+/// Returns the key of a request, and the request that the handler sees. Returns `None` if the
+/// request bypasses the cache.
 fn seen_by_handler(config: &LayerConfig, mut request: Request<()>) -> Option<HandlerRequest> {
     let (mut buf, mut inspected) = (KeyBuf::new(), InspectedRequest::default());
     let head = crate::key::RequestHead::from(&request);
@@ -270,7 +272,8 @@ fn check(
         prop_assert_eq!(&a, &b, "the keys are equal, but the handler sees different requests");
     }
     // A field that the policy keys enters the key as it was sent. If the handler sees such a field
-    // in another form, two requests with different keys can look the same to the handler.
+    // in another form, two requests with different keys can look the same to the handler. So the
+    // check below excludes policies with such fields.
     let is_twice = |name: &HeaderName| role_of(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));
