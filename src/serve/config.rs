@@ -69,9 +69,11 @@ impl LayerConfig {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        // A layer must not serve a response that its own options would not let these visitors
-        // share. So the options that decide who shares a response enter the ID, as does the TTL of
-        // a per-route cache. Functions of the user do not enter, since they can't be compared.
+        // Layers with different options need different keys. Otherwise a layer could serve a
+        // response that another layer stored, although its own options do not let these visitors
+        // share it. So the options that decide who shares a response enter the ID. The TTL of a
+        // per-route cache enters, too. Functions of the user do not enter, since they can't be
+        // compared.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -85,7 +87,7 @@ impl LayerConfig {
         }
         buf.length(policy.response_cookies.len());
         policy.response_cookies.iter().for_each(|name| buf.part(name.as_bytes()));
-        // The unkeyed fields that the handler may see, and the name of the visitors' identity.
+        // The unkeyed fields that the handler may see, and the name given to `vary_by_identity`.
         let allowed = policy.strips_unkeyed.then_some(&policy.allowed_unkeyed);
         buf.part(format!("{allowed:?}").as_bytes());
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));

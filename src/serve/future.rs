@@ -32,9 +32,9 @@ pin_project! {
     /// ```
     ///
     /// # Cancel safety
-    /// It may be dropped at any time: no partial response is stored, and no follower is left
-    /// waiting. If followers wait for its call of the service, one of them calls the service
-    /// itself. A policy with
+    /// The future may be dropped at any time: no partial response is stored, and no follower is
+    /// left waiting. If followers wait for this future's call of the service, one of them calls the
+    /// service itself. A policy with
     /// [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect)
     /// continues such a call in the background instead.
     #[must_use = "futures do nothing unless polled"]
@@ -141,7 +141,7 @@ fn process_response<B>(
 }
 
 /// Returns [`AnswerDependencies::Unknown`], unless the tracker has already noted the dependencies
-/// of the answer.
+/// of the answer (`is_recorded`).
 fn dependencies_of_answer(is_recorded: bool) -> AnswerDependencies {
     if is_recorded { AnswerDependencies::none_added() } else { AnswerDependencies::Unknown }
 }

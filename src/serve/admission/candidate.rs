@@ -239,8 +239,8 @@ impl<'a> Candidate<'a> {
         let initial_age = corrected_initial_age(&self.response.headers, self.received);
         let hinted_windows = self.hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
         let until = shortened(self.config, self.fresh_until(initial_age, hinted_windows)?, self.now);
-        // The policy's stale windows apply neither to errors nor to responses that are stale on
-        // arrival.
+        // The policy's stale windows do not apply to responses with an error status, or to
+        // responses that are stale on arrival.
         let status = self.response.status;
         let own = match until > self.now && !status.is_client_error() && !status.is_server_error() {
             true => self.config.policy.stale,
@@ -261,7 +261,8 @@ impl<'a> Candidate<'a> {
                 Err(Detail::Status)
             };
         }
-        // RFC 9111 section 5.2.2.4: the response is validated before each use.
+        // RFC 9111 section 5.2.2.4: a response with `no-cache` is validated before each use. So it
+        // is stale from now on.
         if directives.no_cache == Qualified::All {
             return Ok(now);
         }

@@ -14,8 +14,8 @@ pub(in crate::serve) struct Exchange<'a> {
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
-    /// Whether this layer or an outer one has a rule for cookies. A request with undeclared cookies
-    /// then bypasses the cache.
+    /// Whether this layer or an outer one declares cookies. If one does, requests with undeclared
+    /// cookies bypass the cache.
     pub(in crate::serve) cookies_declared: bool,
     /// The key of the URL, without a variant.
     pub(in crate::serve) key: KeyRef<'a>,
@@ -38,6 +38,7 @@ pub(in crate::serve) struct Admission {
     pub(in crate::serve) limit: u64,
     /// How long the response is retained once it is stale.
     pub(in crate::serve) retention: Duration,
-    /// The `Cache-Control` rewrite for clients. The first client and later hits get the same.
+    /// The `Cache-Control` rewrite for clients. The first client gets the same `Cache-Control` as
+    /// later hits.
     pub(in crate::serve) client_control: ClientCacheControl,
 }

@@ -225,8 +225,9 @@ mod tests {
         ]);
     }
 
-    /// RFC 9111 section 4.2.2, with the limit of the policy. Section 4.2: "response_is_fresh =
-    /// (freshness_lifetime > current_age)". A TTL of the policy begins when the response arrives.
+    /// RFC 9111 section 4.2.2: a heuristic lifetime, which the policy limits. Section 4.2:
+    /// "response_is_fresh = (freshness_lifetime > current_age)". A TTL of the policy begins when
+    /// the response arrives.
     #[test]
     fn age_reduces_heuristic_and_explicit_lifetimes() {
         let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
@@ -280,7 +281,8 @@ mod tests {
         }
     }
 
-    /// RFC 5861 section 3. RFC 9111 section 4.2.4: a directive can prohibit stale responses.
+    /// RFC 5861 section 3: a response may be used within its `stale-while-revalidate` window. RFC
+    /// 9111 section 4.2.4: a directive can prohibit stale responses.
     #[test]
     fn stale_response_is_used_within_its_own_window() {
         let now = Clock::manual().0.now();

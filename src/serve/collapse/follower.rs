@@ -22,12 +22,12 @@ use tokio::sync::Semaphore;
 /// few at a time.
 const MAX_FAILED_FLIGHTS: u32 = 2;
 
-/// A request that looks up its response, and joins flights.
+/// A request that looks for a stored response, and joins flights.
 pub(super) struct Collapse<'a> {
     state: &'a RequestState,
     request: &'a HeaderMap,
     deadline: Deadline,
-    /// The number of consecutive flights of its key that have failed.
+    /// The number of consecutive flights that have failed for the key of the request.
     failures: u32,
     /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
@@ -45,7 +45,7 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// Fetches without a flight.
+    /// Returns the action to fetch without a flight: no other request can follow the fetch.
     async fn fetch_without_flight(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
         Self::Done(Action::Fetch(FetchPlan::without_flight(state, reason, stored).await))
     }
@@ -54,7 +54,7 @@ impl Progress {
 /// A miss that may join a flight.
 struct FlightMiss {
     reason: Reason,
-    /// The key of the flight.
+    /// The key of the flight: that of the variant if it is known, otherwise that of the URL.
     key: CacheKey,
     stale: Option<StoredEntry>,
 }
@@ -214,7 +214,8 @@ impl<'a> Collapse<'a> {
         if self.failures < MAX_FAILED_FLIGHTS {
             return Progress::LookAgain;
         }
-        // The semaphore is never closed. After its deadline, a request fetches without a permit.
+        // The semaphore is never closed. If the deadline passes first, the request fetches without
+        // a permit.
         let permit = self.deadline.run(relay_waker(semaphore.acquire_owned())).await.and_then(Result::ok);
         let generation = state.generation().await;
         let (reason, stale) = match look_up(state, self.request).await {
@@ -255,7 +256,8 @@ fn is_handled_by_inner(state: &RequestState) -> bool {
         == Some(HitForMissReason::HandledByInner)
 }
 
-/// Returns `true` if the response to this request fits other requests, and theirs fits it.
+/// Returns `true` if the response to this request fits other requests with its key, and the
+/// responses to those requests fit this one.
 fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
     let now = state.config.cache.clock().now();
     state.config.policy.collapse
@@ -275,9 +277,10 @@ async fn answers_request(
     let reuse = Reuse { config: &state.config, request, facts: state.facts, now, read: None };
     let refusal = reuse.refusal(stored).await?;
     // Under `app`, a response that was made while this request waited counts as validated for it:
-    // the collapsed requests are interchangeable. RFC 9111 section 5.2.2.4 has each of them
-    // validate it. A flight ends with a stored response from before the wait only if the service
-    // has failed. That response is used within its `stale-if-error` window.
+    // the collapsed requests are interchangeable. Under `rfc9111`, each of them validates the
+    // response first (RFC 9111 section 5.2.2.4). A flight ends with a stored response from before
+    // the wait only if the service has failed. That response is used within its `stale-if-error`
+    // window.
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));

@@ -171,8 +171,8 @@ fn action_name(action: &Action) -> &'static str {
     }
 }
 
-/// RFC 9111 section 4: a stored response answers a follower only if it may be reused. Under `app`,
-/// a response that was made while the follower waited counts as validated.
+/// RFC 9111 section 4: a stored response answers a follower only if the response may be reused.
+/// Under `app`, a response that was made while the follower waited counts as validated.
 #[tokio::test(start_paused = true)]
 async fn stored_response_answers_a_follower_that_it_fits() {
     let on_errors: HeadChange = |head| {

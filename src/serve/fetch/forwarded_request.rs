@@ -16,8 +16,8 @@ pub(in crate::serve) struct ForwardedRequest {
     pub(in crate::serve) headers: HeaderMap,
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<request::Parts>,
-    /// Whether this layer or an outer one has a rule for cookies. A request with undeclared cookies
-    /// then bypasses the cache.
+    /// Whether this layer or an outer one declares cookies. If one does, requests with undeclared
+    /// cookies bypass the cache.
     pub(in crate::serve) cookies_declared: bool,
     pub(in crate::serve) version: Version,
     /// When the request was forwarded.

@@ -45,7 +45,7 @@ impl HeadUpdate {
 
     pub(in crate::serve) async fn store(self, cache: &Cache) {
         let Self { url, key, before, after, expires } = self;
-        // The cache counts a failure; the stored response stays.
+        // The cache counts the failure. The stored response stays as it is.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }
@@ -88,8 +88,8 @@ impl Fetch {
     /// - The same representation: the stored response gets the new fields.
     /// - Another representation: the stored response becomes stale.
     /// - A response that is not storable: the stored response is removed at once.
-    /// Another status than 200, a response of an inner cache layer, or one that was made from
-    /// cached values: nothing changes.
+    /// - Another status than 200, a response of an inner cache layer, or one that was made from
+    ///   cached values: nothing changes.
     /// - A response without a validator, if the stored response is stale sooner than it states:
     ///   nothing changes either, unless the representation differs.
     pub(in crate::serve) fn head_update<B>(

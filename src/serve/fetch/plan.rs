@@ -85,8 +85,8 @@ pub(in crate::serve) struct Fetch {
     /// Present in a background refresh: no client waits for its response, so a stale response is no
     /// substitute. Records whether the refresh stored a new response or removed the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// The fetch runs in its own task. The tracker of a page that includes the response is in
-    /// another task, so `is_tracked` does not see it.
+    /// Whether the fetch runs in its own task. The tracker of a page that includes the response is
+    /// then in another task, so `is_tracked` does not see the tracker.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) unstored_action: UnstoredAction,

@@ -259,8 +259,8 @@ impl FreshenedResponse {
     }
 }
 
-/// Returns the pending write of a stored response with a new head, which keeps the scopes and the
-/// dependencies. The caller sets the body.
+/// Returns the pending write of a stored response with a new head. The stored response's scopes and
+/// dependencies are kept. The caller sets the body.
 fn replacement_of(
     state: &RequestState,
     mut head: Head,

@@ -44,15 +44,15 @@ pub(in crate::serve) fn excluding_directive(
 ) -> Option<Detail> {
     let directives = RequestDirectives::from_headers(request);
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    // RFC 9111 sections 5.2.1.4 and 5.4.
+    // RFC 9111 sections 5.2.1.4 and 5.4: `no-cache`, in `Cache-Control` or `Pragma`.
     if directives.no_cache {
         return Some(Detail::RequestNoCache);
     }
-    // RFC 9111 section 5.2.1.1.
+    // RFC 9111 section 5.2.1.1: `max-age` is the greatest age that the client accepts.
     if directives.max_age.is_some_and(|most| response.current_age(now) > seconds(most)) {
         return Some(Detail::RequestMaxAge);
     }
-    // RFC 9111 section 5.2.1.3.
+    // RFC 9111 section 5.2.1.3: the response must stay fresh for at least `min-fresh`.
     let rest = response.head().fresh_until.since(now);
     directives.min_fresh.is_some_and(|least| rest < seconds(least)).then_some(Detail::RequestMinFresh)
 }

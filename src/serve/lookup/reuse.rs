@@ -136,11 +136,11 @@ impl Reuse<'_> {
     /// invalidations.
     #[inline]
     pub(in crate::serve) fn mismatch(self, response: &StoredResponse) -> Option<NotReusable> {
-        // RFC 9111 section 4.1.
+        // RFC 9111 section 4.1: the nominated fields must match.
         if !selects(self.config, response, self.request) {
             return Some(NotReusable::Fields);
         }
-        // RFC 9111 section 4.2.
+        // RFC 9111 section 4.2: the response must be fresh.
         if !response.is_fresh(self.now) {
             return Some(NotReusable::NotFresh);
         }
@@ -165,8 +165,8 @@ impl Reuse<'_> {
             && self.accepts_stale(response)
     }
 
-    /// Returns `true` if the request accepts a stale response by `max-stale`
-    /// (RFC 9111 section 5.2.1.2), and nothing prohibits its use (section 4.2.4). A response that
+    /// Returns `true` if the request accepts a stale response by `max-stale` (RFC 9111 section
+    /// 5.2.1.2), and nothing prohibits the use of a stale response (section 4.2.4). A response that
     /// [`is_stale_early`] is not used this way: it may have been invalidated.
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {

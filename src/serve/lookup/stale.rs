@@ -30,9 +30,9 @@ pub(in crate::serve) fn may_refresh(
     request: &HeaderMap,
     stored: &StoredResponse,
 ) -> bool {
-    // The response must not vary on a personal field, or be keyed by one. An identified request
-    // never starts a refresh. The refresh would carry no credential, but still the extensions that
-    // outer layers have derived from the credential.
+    // The response must neither vary on a personal field nor have one in its key. An identified
+    // request never starts a refresh. The refresh would carry no credential, but still the
+    // extensions that outer layers have derived from the credential.
     let nominated = stored.head().nominated.iter().map(|field| field.name());
     let varies = nominated.chain(&policy.key.headers).any(|name| is_personal(policy, name));
     let depends_on_visitor = facts.personal

@@ -36,5 +36,5 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
     format!("{shown} #{digest}").into()
 }
 
-/// The most characters of a URL in the parameter.
+/// The most characters of the URL in the `key` parameter.
 const MAX_SHOWN: usize = 512;

@@ -23,8 +23,8 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) facts: RequestFacts,
     /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
-    /// All scopes by which an invalidation can name the target of the request, that of the public
-    /// path first.
+    /// All scopes by which an invalidation can name the target of the request. The scope of the
+    /// public path comes first.
     pub(in crate::serve) scopes: Vec<Scope>,
     /// The hosts that the request names.
     pub(in crate::serve) hosts: Vec<String>,

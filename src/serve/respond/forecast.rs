@@ -26,8 +26,8 @@ pub(in crate::serve) struct Forecast {
     shown_key: Option<Arc<str>>,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
-    /// The recording has ended, so its outcome is known as soon as the response is admitted. Always
-    /// `false` over a remote store, where the outcome comes later.
+    /// Whether the recording has ended. If so, its outcome is known as soon as the response is
+    /// admitted. Always `false` over a remote store, where the outcome comes later.
     has_ended: bool,
 }
 
@@ -91,7 +91,7 @@ impl Forecast {
         with_ttl(self.status.stored(), until, self.response_time)
     }
 
-    /// Returns the forecast after the body was read ahead: with the dependencies so far, and
+    /// Updates the forecast after the body was read ahead: with the dependencies so far, and
     /// whether the recording has ended.
     pub(in crate::serve) fn after_read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
         let has_ended = has_ended && self.cache.is_local();

@@ -31,7 +31,7 @@ pub(in crate::serve) struct HeldAdmission {
     decider: Arc<Decider>,
     /// The layer that would store the response.
     config: Arc<LayerConfig>,
-    /// The response would be stored for its own visitor only.
+    /// Whether the response would be stored for its own visitor only.
     personal: bool,
     /// The parts of the head that do not count against the response.
     accepted: AcceptedHead,
@@ -139,8 +139,8 @@ impl HeldAdmission {
 /// Reads the marks that inner layers have put on a response. Refuses its held admission if the head
 /// forbids sharing, or has a field that the layer declares in `credentials`.
 ///
-/// The head counts as it is at this call. A layer makes changes that inner caches must see before
-/// it, and changes that are only for clients after it.
+/// The head counts as it is at this call. So a layer calls this function between two kinds of
+/// changes: after those that count for inner caches, and before those that are only for clients.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);
     if !keyed.is_empty() {
@@ -204,8 +204,8 @@ pub(in crate::serve) fn correct_status<B>(
     }
 }
 
-/// Sends a response from a layer. The outermost one then refuses the admissions whose responses did
-/// not reach it.
+/// Sends a response from a layer. The outermost layer then refuses the admissions whose responses
+/// did not reach it.
 pub(crate) fn send_and_refuse_rest<B>(response: &mut Response<B>, position: &mut LayerPosition) {
     send(response, position.is_outermost());
     position.refuse_rest();

@@ -27,16 +27,16 @@ pub(in crate::serve) struct Hit {
     head: bool,
     /// The part of the stored response that is sent.
     selection: Selection,
-    /// The reason why the request would have been forwarded, had it not collapsed.
+    /// Present if the request collapsed: the reason why it would have been forwarded otherwise.
     collapsed: Option<Reason>,
-    /// The response gets the field `Cache-Status`, and a [`CacheStatus`] in its extensions.
+    /// Whether the response gets the field `Cache-Status`, and a [`CacheStatus`] in its extensions.
     emits_status: bool,
-    /// The response gets a [`CacheStatus`] in its extensions: this crate made the request, to warm
-    /// the cache.
+    /// Whether the response gets a [`CacheStatus`] in its extensions, because this crate made the
+    /// request to warm the cache.
     adds_status: bool,
-    /// The response is marked as handled by a cache layer, for outer ones.
+    /// Whether the response is marked as handled by a cache layer, for outer cache layers.
     marks_handled: bool,
-    /// The keyed fields that an outer cache layer emits.
+    /// The keyed fields that this layer leaves to an outer cache layer, which emits them in `Vary`.
     keyed_fields: Option<KeyedFields>,
     /// The `key` parameter of `Cache-Status`.
     key: Option<Arc<str>>,

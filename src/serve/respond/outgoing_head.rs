@@ -26,26 +26,26 @@ pub(in crate::serve) struct OutgoingHead {
     /// The `Cache-Status`. Present if clients get it, or if this crate made the request to warm the
     /// cache.
     status: Option<CacheStatus>,
-    /// Clients get `Cache-Status`.
+    /// Whether clients get `Cache-Status`.
     emits_status: bool,
     /// The `key` parameter of `Cache-Status`, if clients get one.
     key: Option<Arc<str>>,
-    /// The response is marked as handled by a cache layer, for outer ones.
+    /// Whether the response is marked as handled by a cache layer, for outer cache layers.
     marks_handled: bool,
-    /// No outer layer of this crate has marked the request.
+    /// Whether no outer layer of this crate has marked the request.
     is_outermost: bool,
-    /// The keyed fields, if this layer emits them.
+    /// The keyed fields, if this layer emits them in `Vary`.
     keyed_fields: Option<KeyedFields>,
-    /// An outer cache layer has the same ID as this one. It emits the keyed fields itself.
+    /// Whether an outer cache layer has the same ID as this one. That layer emits the keyed fields.
     is_left_to_outer: bool,
-    /// `Cache-Control` and the tags are rewritten for clients, as in stored responses.
+    /// Whether `Cache-Control` and the tags are rewritten for clients, as in stored responses.
     rewrites_fields: bool,
     /// The `Cache-Control` that clients get.
     client_control: ClientCacheControl,
-    /// The response may be stored here, so the `max-age` of `client_control` applies even if the
-    /// response states no lifetime.
+    /// Whether the response may be stored here. If so, the `max-age` of `client_control` applies
+    /// even if the response states no lifetime.
     is_stored: bool,
-    /// The request is identified.
+    /// Whether the request is identified.
     identified: bool,
     /// The rule that recognizes responses for one visitor by their fields.
     personal: PersonalRule,
@@ -53,10 +53,10 @@ pub(in crate::serve) struct OutgoingHead {
     tag_fields_read: TagFields,
     /// The fields into which tags are written for clients.
     tag_fields_emitted: Option<TagFields>,
-    /// An inner cache layer has handled the request.
+    /// Whether an inner cache layer has handled the request.
     handled_by_inner: bool,
-    /// An invalidation that the response or its request led to is queued: the store has not
-    /// confirmed it.
+    /// Whether an invalidation that the request or the response led to is queued, since the store
+    /// has not confirmed it.
     is_invalidation_queued: bool,
     /// The clock, read when the response has arrived.
     clock: Clock,
@@ -122,7 +122,8 @@ impl OutgoingHead {
         }
     }
 
-    /// Makes the status report that old responses may still be served.
+    /// Makes the status report that an invalidation is queued, so that old responses may still be
+    /// served.
     pub(in crate::serve) fn mark_invalidation_queued(&mut self) {
         self.is_invalidation_queued = true;
     }

@@ -77,8 +77,8 @@ impl CacheablePost {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
-        // Loop detection distinguishes POSTs with the same target by `Content-Length`, which
-        // `headers` lacks.
+        // The chain has all fields of the POST. Loop detection distinguishes POSTs with the same
+        // target by their `Content-Length`, for example, which `headers` lacks.
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();

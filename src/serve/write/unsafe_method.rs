@@ -52,15 +52,15 @@ where
     // The handler may send requests of its own through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
     mark_request(&config, &mut parts.extensions, identified, &[]);
-    // Stored responses have the scope of the public target, and of the target that the handler
-    // sees.
+    // Both targets are invalidated, the public one and the one that the handler sees: stored
+    // responses can have the scopes of either.
     let written = WriteTargets::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {
-        // A GET with the same key is forwarded in this form, too.
+        // A GET with the same key is forwarded in this form, too, and may get the response.
         normalize(&mut request);
     }
-    // The service changes nothing before it is called.
+    // The service changes nothing before it is called, so nothing is invalidated here.
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         return (Err(error), AnswerDependencies::none_added());
     }
@@ -132,7 +132,8 @@ fn invalidations_of<B>(
         .flatten()
         .flat_map(|name| written.referred(response.headers(), &name));
     let mut what = vec![written.of_site(written.paths().into_iter().chain(referred).collect())];
-    // RFC 9875 section 3: groups of the same origin. A malformed field names no group.
+    // RFC 9875 section 3: only groups of the same origin are invalidated. A malformed field names
+    // no group.
     if let (Ok(groups), Some(_)) = (cache_group_invalidation(response.headers()), &written.public.authority) {
         what.push(written.on_own_hosts(groups.into_iter().map(Invalidation::tag).collect()));
     }

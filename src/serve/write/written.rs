@@ -21,7 +21,7 @@ pub(in crate::serve) struct WriteTarget {
 pub(in crate::serve) struct WriteTargets {
     /// The target in the public URL.
     pub(in crate::serve) public: WriteTarget,
-    /// The target that the handler sees, if it differs.
+    /// The target that the handler sees, if it differs from the public target.
     seen: Option<WriteTarget>,
     /// The public host, and the hosts that forwarded fields name.
     forwarded_hosts: Vec<String>,
@@ -96,7 +96,8 @@ impl WriteTargets {
         let lines = headers.get_all(name).iter();
         let mut paths: Vec<_> =
             lines.flat_map(|line| bases.iter().filter_map(|base| base.path_of(line))).collect();
-        // Entries have the scope of the path without the prefix, too.
+        // An entry that was requested without the proxies has only the scope of the path without
+        // the prefix.
         if let Some(prefix) = &self.prefix {
             let inner = |path: &String| {
                 path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned)

@@ -36,7 +36,7 @@ struct SampleExchange {
     key: Vec<u8>,
     cookies_declared: bool,
     response: response::Parts,
-    /// The response time of the service.
+    /// The time that the service takes to respond.
     delay: Duration,
 }
 
@@ -202,7 +202,7 @@ fn facts_of_the_exchange_decide_on_storability() {
                 Err(Detail::NoCache),
             ),
             (app().response_field("cache-control", "no-cache").hints(ttl()), Ok(())),
-            // Section 5.2.2.7.
+            // Section 5.2.2.7: `private`.
             (app().response_field("cache-control", "private"), Err(Detail::Private)),
             (app().response_field("cache-control", "private").hints(ttl()), Ok(())),
             (
@@ -211,7 +211,7 @@ fn facts_of_the_exchange_decide_on_storability() {
             ),
             (app().response_field("cache-control", "private").facts(|facts| facts.personal = true), Ok(())),
             (app().response_field("cache-control", "no-store").hints(ttl()), Err(Detail::NoStore)),
-            // Section 3.5.
+            // Section 3.5: a response to a request with `Authorization`.
             (rfc().facts(|facts| facts.authorization = true), Err(Detail::Authorization)),
             (
                 rfc().facts(|facts| facts.authorization = true).response_field("cache-control", "public"),

@@ -60,7 +60,7 @@ fn announce(leader: Leader, reader: BodyReader) -> (Leader, BodyReader) {
     (leader, reader)
 }
 
-/// RFC 9111 section 4: a follower reads an arriving response only if it may be reused.
+/// RFC 9111 section 4: a follower reads an arriving response only if that response may be reused.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_is_read_by_a_follower_that_it_fits() {
     let on_errors: HeadChange = |head| {
@@ -130,7 +130,7 @@ async fn stalled_or_outdated_flight_is_replaced() {
     }
 }
 
-/// After the end of a body, the follower waits until its response is stored or dropped.
+/// If the body has ended, the follower waits until the response is stored or dropped.
 #[tokio::test(start_paused = true)]
 async fn follower_waits_until_an_ended_body_is_stored() {
     let follower = Follower::new(app());

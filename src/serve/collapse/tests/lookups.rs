@@ -42,7 +42,8 @@ async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
     assert_eq!(by_rfc.round(failed()).await, "store-failed");
 }
 
-/// A request does not collapse if its response would not fit others, or theirs would not fit it.
+/// A request does not collapse if its response fits no other request, or if the responses to other
+/// requests do not fit it.
 #[tokio::test(start_paused = true)]
 async fn misses_that_are_of_no_use_to_others_fetch_alone() {
     type Set = fn(&mut RequestFacts);
@@ -78,7 +79,8 @@ async fn full_flight_table_or_cyclic_wait_means_fetching_alone() {
     let full = Cache::builder(MemoryStore::with_max_bytes(1 << 20)).max_flights(0).build().expect("a cache");
     let follower = Follower::of(full, app(), RequestFacts::default(), &[]);
     assert_eq!(follower.round(missed()).await, "fetch alone", "no room");
-    // The leader waits for the request that would follow it.
+    // The request is nested in the one that leads the flight. If it waited for the flight, neither
+    // of them would end.
     let follower = Follower::new(app());
     let parent = Chain::request(key(), 1);
     let generation = follower.generation().await;
@@ -91,7 +93,8 @@ async fn full_flight_table_or_cyclic_wait_means_fetching_alone() {
     assert_eq!(nested.round(missed()).await, "fetch alone", "a cycle");
 }
 
-/// A flight that began before an invalidation of its target must not answer a request after it.
+/// A flight that began before an invalidation of its target must not answer a request that came
+/// after the invalidation.
 #[tokio::test(start_paused = true)]
 async fn flight_from_before_an_invalidation_is_replaced() {
     for (what, expected) in [(Invalidation::path("/p"), "lead"), (Invalidation::path("/q"), "fetch alone")] {

@@ -77,7 +77,7 @@ fn handler_ttl_survives_a_304_that_does_not_restrict() {
         (app(), Some(60), "cache-control", "no-cache", None, Ttl::Default),
         (app(), Some(60), "cache-control", "no-cache", Some(5), Ttl::For(seconds(5))),
         (app(), Some(60), "cache-control", "private=\"x-a\", no-cache=\"x-b\"", None, Ttl::For(seconds(60))),
-        // RFC 9213 section 2.2.
+        // RFC 9213 section 2.2: a targeted field outranks `Cache-Control`.
         (rfc(), Some(60), "cdn-cache-control", "no-store", None, Ttl::Default),
         (app(), Some(60), "cdn-cache-control", "no-store", None, Ttl::For(seconds(60))),
         (rfc(), Some(60), "cache-control", "no-store", None, Ttl::Default),
@@ -92,6 +92,8 @@ fn handler_ttl_survives_a_304_that_does_not_restrict() {
 }
 
 #[test]
+/// A 304 restricts the stored response by `no-store`, or by `private` or `no-cache` without field
+/// names. A targeted field replaces `Cache-Control` (RFC 9213 section 2.2).
 fn targeted_fields_and_unqualified_directives_restrict() {
     let cdn = [HeaderName::from_static("cdn-cache-control")];
     for (name, value, targets, expected) in [

@@ -130,8 +130,8 @@ fn check<T: PartialEq + std::fmt::Debug>(
 }
 
 /// RFC 9111 section 4: "When presented with a request, a cache MUST NOT reuse a stored response
-/// unless" the nominated fields match and it is fresh. Section 5.2.1: the directives of the
-/// request. RFC 9110 section 13.1.1: its preconditions.
+/// unless" the nominated fields match and the response is fresh. Section 5.2.1: the directives of
+/// the request also count. RFC 9110 section 13.1.1: so do the preconditions of the request.
 #[test]
 fn mismatch_of_a_request_and_a_response() {
     let gzip = |sample: SampleReuse| {
@@ -150,7 +150,7 @@ fn mismatch_of_a_request_and_a_response() {
             (app(), None),
             (app().fresh_for(0), Some(NotFresh)),
             (app().stale_for(1), Some(NotFresh)),
-            // Section 4.1.
+            // Section 4.1: the nominated fields.
             (with_x_a(app().nominates("1"), "1"), None),
             (with_x_a(app().nominates("1"), "2"), Some(Fields)),
             (app().nominates("1"), Some(Fields)),
@@ -158,7 +158,7 @@ fn mismatch_of_a_request_and_a_response() {
             (gzip(app()).request_field(&[("accept-encoding", "gzip")]), None),
             (gzip(app()).request_field(&[("accept-encoding", "br")]), Some(Fields)),
             (gzip(app()), Some(Fields)),
-            // Sections 5.2.1.1, 5.2.1.3, 5.2.1.4 and 5.4.
+            // Sections 5.2.1.1, 5.2.1.3, 5.2.1.4 and 5.4: the directives of the request.
             (max_age(3600), None),
             (max_age(3599), Some(Directives(Detail::RequestMaxAge))),
             (rfc().directive("min-fresh=60"), None),

@@ -17,7 +17,8 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
 
-/// The fields of a request, each with its possible values. `|` separates lines.
+/// The fields of a request, each with its possible values. In a value, `|` separates the lines of
+/// the field.
 const FIELDS: [(&str, &[&str]); 24] = [
     ("host", &["h.example", "h.example", "i.example", "h.example:81"]),
     ("x-k", &["1", "2", "", "1|2", "12"]),
