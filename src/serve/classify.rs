@@ -42,8 +42,9 @@ pub(in crate::serve) struct Forward {
     pub(in crate::serve) marks_request: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) marks_response: bool,
-    /// Present if the request is forwarded without its unkeyed inputs, since an inner layer may
-    /// store the response. The facts and the key parts tell which inputs are keyed. The buffer of
+    /// Present if the forwarded request must be stripped (see
+    /// [`KeyedInputs::strip`](super::request::KeyedInputs::strip)), since an inner layer may store
+    /// the response. The facts and the key parts tell which inputs are keyed. The buffer of
     /// [`classify`] then holds the key.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }

@@ -163,7 +163,7 @@ where
     B: Body,
 {
     let mut call = pin!(call);
-    // Declared after the call, so that it is dropped first if the request is dropped. It then
+    // Declared after the call, so that it is dropped first if the request is dropped. Its drop
     // abandons the admissions that inner layers hold. Dropping the call first would refuse them, as
     // if the outermost layer had decided against storing.
     let mut position = position;

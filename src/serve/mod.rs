@@ -24,8 +24,8 @@
 //! Terms in the comments of these modules:
 //!
 //! - An input is a part of a request that can influence the response. A keyed input is part of the
-//!   key. Unkeyed inputs that the policy ignores are stripped: the handler does not see them on a
-//!   fetch.
+//!   key. An unkeyed input is stripped if the policy ignores it, or if the policy strips all
+//!   unkeyed inputs: the handler does not see it on a fetch.
 //! - An identified request has a credential, or other data that identifies its visitor.
 //! - A flight is one fetch for several requests: a leader fetches, and followers wait for its
 //!   response.

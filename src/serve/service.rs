@@ -249,7 +249,7 @@ impl<S> ResponseCache<S> {
         ResponseFuture::forward(call, outgoing, config)
     }
 
-    /// Forwards a request without its unkeyed inputs: an inner layer may store the response.
+    /// Strips a request, since an inner layer may store the response. Then forwards the request.
     #[inline(never)]
     fn forward_stripped<ReqBody, B>(
         &self,

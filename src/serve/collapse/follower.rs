@@ -107,8 +107,8 @@ impl<'a> Collapse<'a> {
             Some(Outcome::Failed(semaphore)) => self.after_failed(semaphore, &flight, reason).await,
             Some(Outcome::Unshared) => Progress::fetch_without_flight(state, reason, stale).await,
             None => {
-                // The key becomes hit-for-miss: for a while, requests for it do not collapse, so
-                // they do not wait as long as this one. Storing a response ends this state.
+                // The key becomes hit-for-miss: for a while, requests for the key do not collapse,
+                // and so do not wait for the whole timeout. Storing a response ends this state.
                 let cache = &state.config.cache;
                 let (hit_for_miss, now) = (cache.hit_for_miss(), cache.clock().now());
                 hit_for_miss.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
@@ -172,7 +172,8 @@ impl<'a> Collapse<'a> {
         let state = self.state;
         let stream = stream.upgrade();
         if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
-            // The body may never end: neither this request nor a later one waits for it.
+            // The body may never end. So neither this request nor a later request waits for the
+            // body.
             self.outdated = Some(Arc::clone(flight));
             return Progress::LookAgain;
         }
@@ -195,8 +196,8 @@ impl<'a> Collapse<'a> {
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::LookedUp(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
-            // The response was invalidated after its flight began, e.g. by a tag: a new flight
-            // replaces this one.
+            // The response was invalidated after its flight began, e.g. by a tag. A new flight
+            // replaces that flight.
             Ok(false) if state.is_outdated(&head).await => {
                 self.outdated = Some(Arc::clone(flight));
                 Progress::LookAgain

@@ -63,7 +63,7 @@ pub(super) async fn lead(
 }
 
 /// Answers with a stored response that is due for a refresh. Also plans the background refresh,
-/// unless one of its key is under way or too many refreshes run.
+/// unless the key is being refreshed already or too many refreshes run.
 pub(super) async fn serve_stale(
     state: &RequestState,
     request: &HeaderMap,

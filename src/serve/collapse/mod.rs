@@ -37,7 +37,7 @@ const MAX_ROUNDS: usize = 6;
 /// Decides the action of a request. `first` is the result of its first look-up; without it, the
 /// request is looked up here.
 ///
-/// Over a local store, this waits only for the flights of other requests.
+/// Over a local store, the function waits only for the flights of other requests.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time. If the request leads a flight, its followers are

@@ -255,7 +255,7 @@ async fn follower_of_a_second_failure_looks_once_more() {
     assert_eq!(name(&progress), "answer after a wait");
 }
 
-/// After a failed flight, the follower leads the next one, which counts the failed attempt.
+/// After a failed flight, the follower leads the next flight, which counts the failed attempt.
 #[tokio::test(start_paused = true)]
 async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     let follower = Follower::new(app());
@@ -287,7 +287,7 @@ async fn follower_gives_up_at_its_deadline_and_the_key_becomes_hit_for_miss() {
     assert_eq!(began.elapsed(), COLLAPSE_TIMEOUT, "the second request does not wait");
 }
 
-/// A request joins a limited number of flights, and then fetches without one.
+/// A request joins a limited number of flights, and then fetches without a flight.
 #[tokio::test(start_paused = true)]
 async fn request_that_followed_too_many_flights_fetches_alone() {
     let follower = Follower::new(app());

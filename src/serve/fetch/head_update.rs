@@ -22,7 +22,8 @@ pub(in crate::serve) struct HeadTarget {
     generation: Generation,
 }
 
-/// The replacement of a stored response. It is written only if that response is still in the store.
+/// The replacement of a stored response. It is written only if the stored response has not been
+/// replaced meanwhile.
 pub(in crate::serve) struct HeadUpdate {
     url: CacheKey,
     key: CacheKey,
@@ -60,8 +61,7 @@ impl HeadUpdate {
 impl Fetch {
     /// Returns the stored response that a HEAD may update, if there is one.
     ///
-    /// Only `Policy::rfc9111` updates responses this way, and only for a request that carries no
-    /// credentials.
+    /// Under `Policy::app`, a HEAD updates nothing. Neither does a HEAD that carries credentials.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let is_updatable =

@@ -188,8 +188,8 @@ impl Fetch {
 /// Stops new requests from joining the flight of a response that is stale on arrival, for example
 /// because of `no-cache`. Returns the leader if the current followers may share the response.
 ///
-/// Under `Policy::rfc9111` they may not, since each of them has to validate it first (RFC 9111
-/// sections 4 and 5.2.2.4). They are then released.
+/// Under `Policy::rfc9111`, each follower has to validate the response first (RFC 9111 sections 4
+/// and 5.2.2.4). So the followers are released.
 fn share_stale(leader: Leader, state: &RequestState) -> Option<Leader> {
     if state.config.policy.followers_accept_stale() {
         leader.close();

@@ -167,7 +167,7 @@ impl Reuse<'_> {
 
     /// Returns `true` if the request accepts a stale response by `max-stale` (RFC 9111 section
     /// 5.2.1.2), and nothing prohibits the use of a stale response (section 4.2.4). A response that
-    /// [`is_stale_early`] is not used this way: it may have been invalidated.
+    /// is stale early (see [`is_stale_early`]) is not used: it may have been invalidated.
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
             return false;

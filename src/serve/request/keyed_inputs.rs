@@ -70,14 +70,16 @@ impl<'a> KeyedInputs<'a> {
         Self { policy, facts, parts }
     }
 
-    /// Removes the unkeyed inputs from a request. Then all requests with the same key look the same
-    /// to the handler.
+    /// Strips a request: removes the inputs that the policy ignores or strips, and gives the
+    /// remaining ones a uniform form. Requests with the same key then differ at most in unkeyed
+    /// inputs that the policy lets through.
     pub(in crate::serve) fn strip<B>(self, request: &mut Request<B>) {
         self.strip_unkeyed(request);
         normalize(request);
     }
 
-    /// Removes the unkeyed inputs, and gives forwarded fields their canonical values.
+    /// Removes the inputs that the policy ignores or strips. Gives forwarded fields their canonical
+    /// values.
     fn strip_unkeyed<B>(self, request: &mut Request<B>) {
         let Self { policy, facts, parts } = self;
         let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());

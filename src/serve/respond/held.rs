@@ -128,7 +128,7 @@ impl HeldAdmission {
         varies.then_some(Detail::VaryOnCredential)
     }
 
-    /// Replaces `Cache-Status` by the one after the verdict.
+    /// Replaces the `Cache-Status` that was written before the verdict by the final one.
     fn replace_status<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
         let Some(HeldStatus { held, stored, key }) = &self.status else { return };
         let now = refusal.map_or_else(|| stored.status(), |why| held.detail(why));

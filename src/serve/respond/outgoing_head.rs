@@ -99,7 +99,7 @@ impl OutgoingHead {
         self.key = key;
     }
 
-    /// Leaves the response to an outer layer that has the same ID.
+    /// Leaves the rewriting and marking of the response to an outer layer that has the same ID.
     pub(in crate::serve) fn leave_to_outer(&mut self) {
         (self.marks_handled, self.is_left_to_outer, self.rewrites_fields) = (false, true, false);
     }
@@ -109,8 +109,8 @@ impl OutgoingHead {
         Self { client_control, is_stored: true, ..self }
     }
 
-    /// Returns the `max-age` for clients. A response that is not stored gets one only if it states
-    /// a lifetime, and the `max-age` is at most that lifetime.
+    /// Returns the `max-age` for clients. A response that is not stored gets a `max-age` only if it
+    /// states a lifetime. The `max-age` is then at most that lifetime.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.client_control.max_age?;
         if self.is_stored {

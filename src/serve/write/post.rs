@@ -35,7 +35,7 @@ pub(in crate::serve) struct CacheablePost {
     /// The generation before the request is forwarded. After the response, `if_still_valid`
     /// replaces it by the generation before the invalidations that the response itself causes.
     before: Generation,
-    /// The dependencies of the response.
+    /// Notes the dependencies of the response.
     tracker: Tracker,
 }
 
@@ -44,7 +44,7 @@ impl CacheablePost {
     ///
     /// Only the outermost layer under `Policy::rfc9111` stores such a response. Later GET requests
     /// get the response. So a GET with the same fields must be anonymous, must not bypass the
-    /// cache, and must have no unkeyed inputs.
+    /// cache, and must have nothing that [`KeyedInputs::strip`] would remove.
     pub(in crate::serve) async fn new(
         config: &Arc<LayerConfig>,
         request: &Parts,
@@ -109,7 +109,7 @@ impl CacheablePost {
         &self.fetch.state.chain
     }
 
-    /// Returns a 508 in place of the service's response, if the request is a loop.
+    /// Returns a 508 in place of the service's response, if the request is part of a loop.
     pub(in crate::serve) fn loop_response<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
         let state = &self.fetch.state;
         let outgoing = || loop_head(&state.config, state.shown_key.clone(), state.facts, &request.extensions);

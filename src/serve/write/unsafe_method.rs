@@ -52,8 +52,8 @@ where
     // The handler may send requests of its own through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
     mark_request(&config, &mut parts.extensions, identified, &[]);
-    // Both targets are invalidated, the public one and the one that the handler sees: stored
-    // responses can have the scopes of either.
+    // Both targets are invalidated, the public one and the one that the handler sees: a stored
+    // response can have the scope of either of them.
     let written = WriteTargets::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {

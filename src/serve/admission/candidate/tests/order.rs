@@ -1,4 +1,5 @@
-//! The order of the steps: of several reasons, the first one is reported.
+//! The order of the steps of an admission. If several steps refuse the response, the first step
+//! gives the reason.
 
 use super::{SampleExchange, X_A, app, seconds};
 use crate::policy::CacheHints;
@@ -8,8 +9,8 @@ use http::header::USER_AGENT;
 
 type Defect = (Detail, fn(SampleExchange) -> SampleExchange);
 
-/// Gives a response all defects, then removes one after the other. Each time, the first remaining
-/// defect is the reason.
+/// Gives a response all defects, then removes one defect after the other. Each time, the first
+/// remaining defect is the reason.
 fn check_order(sample: fn() -> SampleExchange, defects: &[Defect]) {
     for (at, (expected, _)) in defects.iter().enumerate() {
         let left = defects[at..].iter().rev();
