@@ -182,8 +182,8 @@ fn poll_answer<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    // Before it returns the answer, each state passes on the dependencies that a page made from the
-    // answer inherits.
+    // A page that includes the answer inherits dependencies from it. Each state passes them on
+    // before it returns the answer.
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
             // Polled again after completion. A future may then stay pending forever.

@@ -61,7 +61,8 @@ impl HeadUpdate {
 impl Fetch {
     /// Returns the stored response that a HEAD may update, if there is one.
     ///
-    /// Under `Policy::app`, a HEAD updates nothing. Neither does a HEAD that carries credentials.
+    /// Under `Policy::app`, a HEAD updates nothing. Neither does a HEAD with credentials,
+    /// preconditions or a range, whose response may not fit other requests.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let is_updatable =

@@ -10,8 +10,9 @@ use crate::serve::respond::OutgoingHead;
 use http::Request;
 
 impl Fetch {
-    /// Gives a request the form shared by all requests with its key, and adds the cache's
-    /// conditions. Returns the data that the fetch needs once the service has answered.
+    /// Gives a request the form shared by all requests with its key, and adds the conditions that
+    /// validate the stored response. Returns the data that the fetch needs once the service has
+    /// answered.
     pub(super) fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> ForwardedRequest {
         let (config, facts) = (&*self.state.config, self.state.facts);
         let (headers, version) = (request.headers().clone(), request.version());

@@ -237,7 +237,7 @@ impl FreshenedResponse {
         let config = &state.config;
         let variants = Variants { config, key: pending_store.key.clone(), retention };
         let (stored, is_placed) = pending_store.store_whole(&config.cache).await;
-        // The cache counts a failure; the variants keep their freshness.
+        // If this fails, the cache counts the failure, and the other variants stay as they are.
         let _ = variants.freshen(&stored, &validated).await;
         if let Some(leader) = leader {
             match stored.is_fresh(now) || config.policy.followers_accept_stale() {

@@ -43,6 +43,6 @@ pub(in crate::serve) fn may_refresh(
             || facts.has_foreign_extension
             || varies
             || policy.identifies_by_field(request);
-    // A refresh runs on a tokio runtime.
+    // A refresh needs a tokio runtime for its task.
     !depends_on_visitor && tokio::runtime::Handle::try_current().is_ok()
 }

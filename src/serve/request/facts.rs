@@ -11,8 +11,8 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) forwarded: ForwardedFields,
     /// The request has `Authorization`.
     pub(in crate::serve) authorization: bool,
-    /// The request has preconditions that the service must evaluate (RFC 9110 sections 13.1.1 and
-    /// 13.1.4).
+    /// The request has `If-Match`, `If-Unmodified-Since` or `If-Range`, which the service evaluates
+    /// on a fetch (RFC 9110 sections 13.1.1, 13.1.4 and 13.1.5).
     pub(in crate::serve) conditional: bool,
     /// The request has `If-None-Match` or `If-Modified-Since`: the client has a copy of its own. A
     /// 200 is a correct answer as well as a 304 (RFC 9110 sections 13.1.2 and 13.1.3).

@@ -33,14 +33,14 @@ pub(in crate::serve) struct HeldAdmission {
     config: Arc<LayerConfig>,
     /// Whether the response would be stored for its own visitor only.
     personal: bool,
-    /// The parts of the head that do not count against the response.
+    /// The parts of the head that are no reason to refuse the response.
     accepted: AcceptedHead,
     /// The `Cache-Status` before and after the admission, if the response has a status.
     status: Option<HeldStatus>,
 }
 
-/// The parts of a head that do not count against its response: the storing layer accepted them, or
-/// layers of this crate wrote them for clients.
+/// The parts of a head that are no reason to refuse its response: the storing layer accepted them,
+/// or layers of this crate wrote them for clients.
 #[derive(Debug, Clone, Default)]
 struct AcceptedHead {
     no_store: bool,
@@ -158,8 +158,8 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
 }
 
 /// Sends a response from a layer. The outermost layer admits the held response. An inner layer
-/// writes the marks for outer layers, and accepts the present head: what the head has now no longer
-/// counts against the response.
+/// writes the marks for outer layers, and accepts the present head: what the head has now is no
+/// reason for a later refusal.
 #[inline]
 pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     // Marks and held admissions are extensions.

@@ -168,7 +168,8 @@ impl Hit {
         response
     }
 
-    /// Builds a response whose body is still arriving. A 304 has no body.
+    /// Builds a response whose body is still arriving. If the client gets a 304, the reader is
+    /// dropped, since a 304 has no body.
     pub(in crate::serve) fn response_with_reader<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
         let response = self.response();
         match self.selection {

@@ -32,7 +32,8 @@ pub(in crate::serve) struct OutgoingHead {
     key: Option<Arc<str>>,
     /// Whether the response is marked as handled by a cache layer, for outer cache layers.
     marks_handled: bool,
-    /// Whether no outer layer of this crate has marked the request.
+    /// Whether this layer is the outermost one: no outer layer of this crate has marked the
+    /// request.
     is_outermost: bool,
     /// The keyed fields, if this layer emits them in `Vary`.
     keyed_fields: Option<KeyedFields>,

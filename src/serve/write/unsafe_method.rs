@@ -157,8 +157,8 @@ fn location_changed(status: StatusCode, redirects: bool) -> bool {
 /// write took place.
 fn invalidation_if_unknown(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
-        // A timeout layer answers 408 and drops the handler, which may have written before. Its
-        // detached tasks may still write.
+        // A timeout layer answers 408 and drops the handler. The handler may have written before,
+        // and tasks that it has spawned may still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
         // If the origin is down, it has written nothing, and stale responses must remain usable.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),

@@ -69,15 +69,16 @@ impl WriteTargets {
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 
-    /// Returns the invalidation of the targets.
+    /// Returns the invalidation that covers the targets of the write.
     pub(in crate::serve) fn target(&self) -> Invalidation {
         self.of_site(self.paths())
     }
 
-    /// Returns the invalidation of paths.
+    /// Returns the invalidation that covers these paths.
     ///
-    /// Under `Sharing::Rfc9111`, it is limited to the hosts of the targets (RFC 9111 section 4.4).
-    /// Under `Sharing::App`, it covers all hosts: an application is one site under all its names.
+    /// Under `Sharing::Rfc9111`, only entries on the hosts of the targets are covered (RFC 9111
+    /// section 4.4). Under `Sharing::App`, entries on all hosts are covered: an application is one
+    /// site under all its names.
     pub(in crate::serve) fn of_site(&self, paths: Vec<String>) -> Invalidation {
         match self.sharing {
             Sharing::Rfc9111 => self.on_own_hosts(Invalidation::request_paths(paths)),
