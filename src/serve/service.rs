@@ -36,9 +36,9 @@ use tower::util::ServiceExt;
 /// Use [`site`](Self::site) or [`route`](Self::route) to wrap a service without a layer, with the
 /// policy of the [`Cache`]. Only the layers can set another policy.
 ///
-/// The cache is always ready, so a hit never waits for a busy service. On a miss, the response
-/// future drives a clone of the service to readiness, and returns errors of its readiness. A
-/// service is never called before it is ready.
+/// A `ResponseCache` is always ready, so a hit never waits for a busy wrapped service. On a miss,
+/// the response future waits until a clone of the wrapped service is ready. If that fails, the
+/// future returns the error. The wrapped service is never called before it is ready.
 ///
 /// # Example
 /// ```

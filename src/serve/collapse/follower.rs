@@ -240,8 +240,9 @@ async fn await_outcome(state: &RequestState, flight: &Flight) -> Outcome {
 /// Awaits a future, but returns `None` as soon as an inner layer holds an admission for the
 /// outermost layer around this request.
 ///
-/// The awaited leader may itself wait for that admission. The outermost layer decides on it only
-/// once its whole response is made, and this request may be a part of that: a deadlock.
+/// The awaited leader may itself wait for that admission. The outermost layer decides on that
+/// admission once its own response is ready. If that response needs the response to this request,
+/// waiting on would be a deadlock.
 async fn unless_admission_held<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.wait_for_pending())).await {

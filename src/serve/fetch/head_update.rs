@@ -23,7 +23,7 @@ pub(in crate::serve) struct HeadTarget {
 }
 
 /// The replacement of a stored response. It is written only if the stored response has not been
-/// replaced meanwhile.
+/// replaced or removed meanwhile.
 pub(in crate::serve) struct HeadUpdate {
     url: CacheKey,
     key: CacheKey,

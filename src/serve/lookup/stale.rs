@@ -38,8 +38,8 @@ pub(in crate::serve) fn may_refresh(
     let depends_on_visitor = facts.personal
             || facts.authorization
             || facts.identified
-            // The response to a refresh may depend on an extension of a layer in between, and no
-            // outer layer would decide on its admission.
+            // An extension from a layer in between may personalize the response to a refresh. No
+            // outer layer would receive that response and refuse the admission.
             || facts.has_foreign_extension
             || varies
             || policy.identifies_by_field(request);

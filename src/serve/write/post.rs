@@ -44,7 +44,7 @@ impl CacheablePost {
     ///
     /// Only the outermost layer under `Policy::rfc9111` stores such a response. Later GET requests
     /// get the response. So a GET with the same fields must be anonymous, must not bypass the
-    /// cache, and must have nothing that [`KeyedInputs::strip`] would remove.
+    /// cache, and must have nothing that [`KeyedInputs::strip`] would remove or change.
     pub(in crate::serve) async fn new(
         config: &Arc<LayerConfig>,
         request: &Parts,
