@@ -47,10 +47,9 @@ const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
 impl Policy {
     /// Creates the safe default policy, for a cache in front of an application.
     ///
-    /// A request with `Authorization`, a cookie or another credential bypasses the cache: it is
-    /// neither answered from the cache nor is its response stored. A visitor's
-    /// `Cache-Control: no-cache` is ignored, so that no client can force requests to the
-    /// application.
+    /// A request with `Authorization`, a cookie or another credential bypasses the cache: it is not
+    /// answered from the cache, and its response is not stored. `Cache-Control: no-cache` in a
+    /// request is ignored, so that clients can't force requests to the application.
     ///
     /// Declare cookies and fields that do not identify a visitor: see
     /// [`ignore_cookies`](PolicyBuilder::ignore_cookies),
@@ -70,16 +69,18 @@ impl Policy {
     /// - The request directives `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale` and
     ///   `only-if-cached` are honored (RFC 9111 section 5.2.1). If one occurs twice, the stricter
     ///   occurrence counts.
-    /// - `max-stale` does not apply to a response that became stale before its stated lifetime
-    ///   ended, or that states none: it may have been invalidated.
-    /// - A request with cookies or credential fields is answered from the cache, unless a field is
-    ///   [declared](PolicyBuilder::credential_headers) as a credential.
+    /// - `max-stale` does not apply to a response that states no lifetime, or that became stale
+    ///   before its stated lifetime ended: an invalidation may have made it stale.
+    /// - A request with cookies, `Authorization` or another credential is answered from the cache.
+    ///   Only fields that you [declare](PolicyBuilder::credential_headers) as credentials make it
+    ///   bypass the cache.
     /// - If any [cookies are declared](PolicyBuilder::vary_on_cookies), or if there is an outer
     ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer), a request with an
     ///   undeclared cookie bypasses the cache.
-    /// - Requests with a field that overrides the method bypass the cache, and [forwarded
-    ///   fields](crate::response_cache::SiteCacheLayer#forwarded-fields) are part of the key, as
-    ///   under `app`.
+    /// - As under `app`, a request with a field that overrides the method, such as
+    ///   `X-HTTP-Method-Override`, bypasses the cache.
+    /// - As under `app`, [forwarded
+    ///   fields](crate::response_cache::SiteCacheLayer#forwarded-fields) are part of the key.
     /// - Concurrent requests collapse into one fetch and share its response if it is fresh on
     ///   arrival. A response that must be validated before each use is revalidated by each request
     ///   (RFC 9111 section 5.2.2.4).
@@ -96,8 +97,8 @@ impl Policy {
     ///   416, 417 and 431, which concern one request.
     /// - A response without a lifetime gets a [heuristic one](PolicyBuilder::heuristic_freshness)
     ///   of a day at most (RFC 9111 section 4.2.2).
-    /// - `must-understand` is honored (RFC 9111 section 5.2.2.3). `CDN-Cache-Control` outranks
-    ///   `Cache-Control` (RFC 9213 section 3.1).
+    /// - `must-understand` is honored (RFC 9111 section 5.2.2.3).
+    /// - `CDN-Cache-Control` outranks `Cache-Control` (RFC 9213 sections 2.2 and 3.1).
     /// - A response to a POST is stored for later GETs if it has an explicit lifetime and its
     ///   `Content-Location` names the target (RFC 9110 section 9.3.3).
     /// - A response to a HEAD updates the stored response (RFC 9111 section 4.3.5).
@@ -111,8 +112,8 @@ impl Policy {
     /// hosts count as names of one application, and it invalidates the target on all of them.
     ///
     /// # Security
-    /// A proxy must remove hop-by-hop fields (RFC 9110 section 7.6.1) before this layer. A field
-    /// that the origin does not receive must not select a stored response.
+    /// A proxy must remove hop-by-hop fields (RFC 9110 section 7.6.1) before this layer. Otherwise,
+    /// a field that the origin does not receive could select a stored response.
     pub fn rfc9111() -> PolicyBuilder {
         PolicyBuilder::from(Self {
             sharing: Sharing::Rfc9111,
@@ -128,8 +129,8 @@ impl PolicyBuilder {
     /// sent to every client (RFC 9111 section 7.3). Off by default.
     ///
     /// It applies under [`rfc9111`](crate::policy::Policy::rfc9111) only: in front of an
-    /// application, the cookie is a visitor's session. A response to a request with credentials or
-    /// a cookie is not stored with a `Set-Cookie` in any case.
+    /// application, the cookie may be a visitor's session. A response with `Set-Cookie` to a
+    /// request with credentials or cookies is never stored.
     ///
     /// # Security
     /// Turn it on only if the origin marks all personalized responses as `private` or `no-store`.
@@ -154,10 +155,11 @@ impl PolicyBuilder {
     /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero
     /// counts as one.
     ///
-    /// A store inside the process evicts a variant that has expired or was invalidated. If there is
-    /// none, it evicts the oldest variant that no request has used again. If requests have used all
-    /// of them, the new variant is not stored (`detail=variants`). The next new variant then evicts
-    /// one that no request has used since. A store outside the process evicts the oldest variant.
+    /// At the limit, a new variant evicts another one. With a store inside the process, this is a
+    /// variant that has expired or was invalidated, or else the oldest variant that no request has
+    /// used again. If requests have used all variants, the new one is not stored
+    /// (`detail=variants` in `Cache-Status`). The next new variant then evicts one that no request
+    /// has used since. With a store outside the process, a new variant evicts the oldest one.
     #[doc(alias = "vary")]
     pub fn max_variants(mut self, most: usize) -> Self {
         self.policy.max_variants = most;
@@ -188,10 +190,10 @@ impl PolicyBuilder {
     /// Sets whether the `Cache-Status` field includes the key (RFC 9211 section 2.7). Off by
     /// default.
     ///
-    /// The parameter holds the target that is looked up and a digest of the whole key, by which two
-    /// responses can be compared. It reveals which requests get the same response. Without
-    /// [`cache_status`](Self::cache_status), this option has no effect. The extension never
-    /// includes the key.
+    /// The parameter `key` holds the target that is looked up and a digest of the whole key. Two
+    /// responses with the same digest have the same key, so the parameter reveals which requests
+    /// get the same response. Without [`cache_status`](Self::cache_status), this option has no
+    /// effect. The extension never includes the key.
     pub fn cache_status_key(mut self, on: bool) -> Self {
         self.policy.cache_status_key = on;
         self
@@ -252,13 +254,13 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
         (&key.headers, &key.ignored),
         (&key.headers, credentials),
         (&key.ignored, credentials),
-        // Ignored fields are removed from the requests that would carry them.
+        // A fetch never carries an ignored field, so no option can let the handler see one.
         (&key.ignored, allowed),
         (&key.ignored, carried),
         (credentials, &replaced),
         (credentials, allowed),
         (credentials, carried),
-        // A response with a credential is not stored.
+        // A response with a credential is not stored, so its fields can't be stored in part.
         (credentials, unstored_headers),
     ];
     let secret = key.headers.iter().filter(|name| is_secret(name));
@@ -267,8 +269,8 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
     fields.into_iter().map(contradiction).chain(policy.cookies.contradictions()).collect()
 }
 
-/// Returns `true` if a field always holds credentials, so that its value must not be a part of the
-/// key.
+/// Returns `true` if a field always holds credentials. Requests with such a field must not share
+/// responses by its value, so the field can't be keyed.
 fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }

@@ -47,15 +47,17 @@ impl PolicyBuilder {
     /// lifetime in this cache.
     ///
     /// The `Cache-Control` of a stored response is rewritten: `max-age` is replaced, and
-    /// `s-maxage`, `stale-while-revalidate`, `stale-if-error` and `Expires` are removed. Zero adds
-    /// `must-revalidate`. Directives about who may store the response stay, and `no-store` leaves
-    /// the field unchanged. A response without such a directive becomes `private` if it sets a
-    /// cookie, has `Vary: *`, or carries a field that is named like a credential (unless it is
-    /// [declared harmless](Self::ignore_headers)).
+    /// `s-maxage`, `stale-while-revalidate`, `stale-if-error` and `Expires` are removed. A lifetime
+    /// of zero adds `must-revalidate`. A `Cache-Control` with `no-store` stays unchanged.
     ///
-    /// The lifetime begins when a client receives the response. So responses have no `Age`, and a
-    /// current `Date` (RFC 9110 section 6.6.1). A response that is not stored keeps a shorter
-    /// lifetime, and gets none if it states none.
+    /// `public` and `private` stay. A response that the service sent without `public`, `private`
+    /// and `s-maxage` becomes `private` if it may be for one visitor: if its request is identified,
+    /// if it sets a cookie or has `Vary: *`, or if it has a field that looks like a credential and
+    /// is not [declared harmless](Self::ignore_headers).
+    ///
+    /// The lifetime begins when a client receives the response. So responses have no `Age`, and
+    /// their `Date` is the present time (RFC 9110 section 6.6.1). A response that is not stored
+    /// keeps its own lifetime if that is shorter. If it states no lifetime, it gets none.
     ///
     /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
     /// can revalidate their copy.
@@ -83,10 +85,10 @@ impl PolicyBuilder {
 
     /// Sets which targeted fields (RFC 9213) this cache honors, in the order of precedence.
     ///
-    /// If one of them is valid and not empty, `Cache-Control` and `Expires` do not count. By
-    /// default, no field is honored under [`app`](crate::policy::Policy::app), and
-    /// `CDN-Cache-Control` under [`rfc9111`](crate::policy::Policy::rfc9111). A call replaces that
-    /// default. The fields are forwarded to clients unchanged.
+    /// The first of them that is valid and not empty decides, and `Cache-Control` and `Expires` do
+    /// not count. By default, no field is honored under [`app`](crate::policy::Policy::app), and
+    /// `CDN-Cache-Control` under [`rfc9111`](crate::policy::Policy::rfc9111). A call of this method
+    /// replaces that default. The fields are forwarded to clients unchanged.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name.
     ///

@@ -35,9 +35,26 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Terms
+//! - **fetch**: forwarding a request whose response may be stored.
+//! - **bypass**: forwarding a request without a look-up, and without storing its response.
+//! - **credential**: a field or cookie that identifies a visitor, such as `Authorization`. An
+//!   option may declare further ones.
+//! - **identified request**: a request with a credential, or with an identity that an outer layer
+//!   has found. Other requests are **anonymous**.
+//! - **undeclared cookie**: a cookie that no option names. It may be a session, so it counts as a
+//!   credential.
+//! - **harmless**: declared by an option as a field or cookie that does not identify a visitor.
+//! - **keyed**: part of the key, so that requests with other values get other responses. All other
+//!   inputs are **unkeyed**.
+//! - **hint**: a caching option that a handler sets for its own response ([`CacheHints`]).
+//!
+//! The [glossary](crate::docs::architecture#glossary) defines further terms.
+//!
 //! # Rules
-//! 1. [`Policy::app`] is the default of both cache layers. [`Policy::rfc9111`] is for a shared
-//!    cache in front of an origin that sends correct headers.
+//! 1. [`Policy::app`] is the default of [`SiteCacheLayer`](crate::SiteCacheLayer) and
+//!    [`RouteCacheLayer`](crate::RouteCacheLayer). [`Policy::rfc9111`] is for a shared cache in
+//!    front of an origin that sends correct headers.
 //! 2. Under `app`, a request with a credential or an undeclared cookie bypasses the cache.
 //!    [`PolicyBuilder::ignore_headers`], [`PolicyBuilder::ignore_cookies`] and
 //!    [`PolicyBuilder::vary_on_cookies`] declare inputs that do not identify a visitor;
@@ -48,7 +65,7 @@
 //! 4. The first source that sets a lifetime decides how long a response is fresh.
 //!    [`CacheHints`], set by the handler, come first; see
 //!    [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) for the others.
-//! 5. Neither options nor hints admit a response with `no-store`.
+//! 5. A response with `no-store` is not stored, whatever options and hints say.
 //! 6. The header fields that clients receive are separate options:
 //!    [`PolicyBuilder::client_max_age`], [`PolicyBuilder::emit_vary`],
 //!    [`PolicyBuilder::emit_tags_in`] and [`PolicyBuilder::cache_status`].
@@ -58,8 +75,8 @@
 //! A handler that reads an unkeyed field, such as `Accept-Language`, must name it in `Vary`.
 //! [`PolicyBuilder::report_unkeyed_inputs`] finds such fields.
 //!
-//! A change to an option that decides keys or sharing gives a layer other keys. Existing entries
-//! are then not found any more, and expire.
+//! If you change an option that decides keys or sharing, the keys of the layer change. The layer
+//! then no longer finds its existing entries, and they expire.
 
 mod builder;
 mod contradictions;

@@ -10,13 +10,14 @@ use http::{Extensions, HeaderName, StatusCode};
 use std::any::TypeId;
 use std::time::Duration;
 
-/// A type of request extension, and a function that returns `true` if a request has one.
+/// A type of request extension, and a function that returns `true` if a request has an extension of
+/// this type.
 pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 
 /// The options of a cache layer.
 ///
-/// [`Policy::app`] and [`Policy::rfc9111`] return a [`PolicyBuilder`](super::PolicyBuilder) for
-/// one.
+/// The presets [`Policy::app`] and [`Policy::rfc9111`] return a
+/// [`PolicyBuilder`](super::PolicyBuilder), which builds a policy.
 ///
 /// # Freshness lifetime
 /// The first source that sets a lifetime decides how long a response is fresh here.
@@ -24,8 +25,8 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// precedence, from the handler's hints to a heuristic. A response for which none sets a lifetime
 /// is not stored.
 ///
-/// Only hints override a response that forbids its reuse by `no-cache`, `private`, `max-age=0`, or
-/// an `Expires` that has passed or can't be read. [Per-identity
+/// A response may forbid its reuse by `no-cache`, `private`, `max-age=0`, or an `Expires` that has
+/// passed or can't be read. Only [hints](super::CacheHints::ttl) override these. [Per-identity
 /// entries](super::PolicyBuilder::vary_by_identity) may be `private`. Nothing overrides `no-store`.
 ///
 /// The lifetime that clients receive is separate: see
@@ -71,7 +72,7 @@ pub struct Policy {
     pub(crate) client_max_age: Option<Duration>,
     /// Targeted fields, in the order of precedence.
     pub(crate) targets: Vec<HeaderName>,
-    /// Further response fields that are not stored.
+    /// Response fields that are not stored, in addition to those that no layer stores.
     pub(crate) unstored_headers: Vec<HeaderName>,
     /// Whether unkeyed fields are removed from fetches.
     pub(crate) strips_unkeyed: bool,
@@ -88,10 +89,10 @@ pub struct Policy {
     pub(crate) max_followers: usize,
     /// How long a fetch goes on after its client has disconnected; `None` cancels it.
     pub(crate) complete_after_disconnect: Option<Duration>,
-    /// Further fields that background refreshes carry.
+    /// Request fields that background refreshes carry, in addition to the usual ones.
     pub(crate) refresh_headers: Vec<HeaderName>,
-    /// The types of extensions that do not prevent background refreshes, though a layer between the
-    /// outermost one and this one may add them.
+    /// The types of request extensions that do not depend on the visitor. If a layer between the
+    /// outermost one and this one adds an extension of another type, no background refresh runs.
     pub(crate) known_extensions: Vec<KnownExtension>,
     /// Whether a write that redirects invalidates the target of the redirect.
     pub(crate) redirects_invalidate: bool,
@@ -108,8 +109,8 @@ pub(crate) enum Sharing {
     /// Only anonymous requests share responses: a credential or an undeclared cookie bypasses the
     /// cache.
     App,
-    /// RFC 9111 alone decides: the origin's headers allow sharing, and request directives are
-    /// honored.
+    /// RFC 9111 alone decides: responses are shared if the origin's headers allow it, and request
+    /// directives are honored.
     Rfc9111,
 }
 
@@ -163,7 +164,11 @@ const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl Policy {
-    /// Returns `true` if a response with this status and an explicit lifetime is storable.
+    /// Returns `true` if the status of a response with an explicit lifetime does not prevent
+    /// storing it.
+    ///
+    /// Statuses that concern one request, such as 206, are refused by
+    /// [`storable`](crate::rules::storability::storable).
     pub(crate) fn stores_with_lifetime(&self, status: StatusCode) -> bool {
         match self.sharing {
             _ if self.negative(status).is_some() => true,

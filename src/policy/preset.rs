@@ -1,4 +1,5 @@
-//! What the two presets decide differently about a request or a stored response.
+//! The rules for requests and stored responses in which the presets [`Policy::app`] and
+//! [`Policy::rfc9111`] differ.
 
 use super::{Policy, Sharing};
 use crate::rules::cache_control::RequestDirectives;
@@ -8,27 +9,32 @@ use std::time::Duration;
 /// How long a stale response with a validator stays in the store, for revalidation.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a stale response without a validator stays, for requests with `max-stale`.
+/// How long a stale response without a validator stays in the store, for requests with `max-stale`.
 const MAX_STALE_RETENTION: Duration = Duration::from_secs(600);
 
 impl Policy {
     /// Returns `true` if `If-Modified-Since` may be compared with `Date` (RFC 9111 section 4.3.2).
     ///
-    /// An application's page may be invalidated and fetched again within one second, with the same
-    /// `Date`.
+    /// Under [`app`](Self::app), it may not. An application can invalidate a page and produce a new
+    /// one within one second. Both have the same `Date`, so the comparison would confirm an old
+    /// copy.
     pub(crate) fn compares_dates(&self) -> bool {
         self.sharing == Sharing::Rfc9111
     }
 
     /// Returns `true` if a date in `If-Range` may be a strong validator (RFC 9110 section 13.1.5).
     ///
-    /// In front of an application, an outer layer may have compressed the client's copy, unless
-    /// `strong_etags` promises that none does.
+    /// In front of an application, an outer layer may have compressed the client's copy. A range of
+    /// the stored body would then not fit that copy. `strong_etags` promises that no outer layer
+    /// changes bodies.
     pub(crate) fn resumes_by_date(&self) -> bool {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }
 
-    /// Returns `true` if followers accept a response that must be validated before each use.
+    /// Returns `true` if the followers of a fetch share its response even if that response must be
+    /// validated before each use.
+    ///
+    /// Under [`rfc9111`](Self::rfc9111), each follower validates it (RFC 9111 section 5.2.2.4).
     pub(crate) fn followers_accept_stale(&self) -> bool {
         self.sharing == Sharing::App
     }
@@ -51,6 +57,8 @@ impl Policy {
     }
 
     /// Returns how long a response stays in the store after it became stale.
+    ///
+    /// `longest_window` is the longer of its stale windows, in which it may still be served.
     pub(crate) fn retention(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
         let for_revalidation = match self.sharing {
             _ if is_revalidatable => RETENTION,

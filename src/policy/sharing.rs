@@ -10,13 +10,15 @@ use std::sync::Arc;
 impl PolicyBuilder {
     /// Declares fields that identify a visitor, as `Authorization` does.
     ///
-    /// A request with one bypasses the cache, and a response with one is not stored.
+    /// A request with such a field bypasses the cache, unless
+    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID. A response with such a field is
+    /// not stored.
     ///
     /// Under [`app`](crate::policy::Policy::app), many fields identify a visitor without this
-    /// option: known credentials, and names with a word such as `auth`, `token`, `session`, `user`
-    /// or `cert` or with a final `key`. [`ignore_headers`](Self::ignore_headers) declares a field
-    /// harmless. A [keyed](Self::vary_on_headers) field is harmless unless it is a known
-    /// credential.
+    /// option: known credentials such as `X-Api-Key`, and fields whose name contains a word such as
+    /// `auth`, `token`, `session`, `user` or `cert`, or ends in `key`.
+    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A
+    /// [keyed](Self::vary_on_headers) field is harmless unless it is a known credential.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, is replaced by a
     /// [part](Self::vary_by_part) of the key, or is also declared by
@@ -41,8 +43,8 @@ impl PolicyBuilder {
 
     /// Treats requests with an extension of type `T` as identified.
     ///
-    /// Use it if an outer authentication layer inserts one. The requests bypass the cache, unless
-    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID.
+    /// Use it if an outer authentication layer inserts such an extension. The requests bypass the
+    /// cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an ID.
     ///
     /// # Example
     /// ```
@@ -62,8 +64,8 @@ impl PolicyBuilder {
     /// Declares cookies that the cache ignores. A `*` at the end of a name matches any ending.
     ///
     /// They do not identify a visitor and do not enter the key. They are removed from fetches, so
-    /// that no stored response depends on them. An undeclared cookie makes a request bypass the
-    /// cache.
+    /// that no stored response depends on them. A request with a cookie that is not declared by any
+    /// option bypasses the cache.
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
     /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or
@@ -134,9 +136,10 @@ impl PolicyBuilder {
 
     /// Declares cookies that identify a visitor. A `*` at the end of a name matches any ending.
     ///
-    /// A request with one bypasses the cache, even if a pattern of
-    /// [`ignore_cookies`](Self::ignore_cookies) also matches, or if [undeclared cookies are
-    /// ignored](Self::ignore_undeclared_cookies).
+    /// A request with such a cookie bypasses the cache, unless
+    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID. The declaration outranks a pattern
+    /// of [`ignore_cookies`](Self::ignore_cookies) that also matches, and
+    /// [`ignore_undeclared_cookies`](Self::ignore_undeclared_cookies).
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
     /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or
@@ -176,9 +179,9 @@ impl PolicyBuilder {
 
     /// Makes requests bypass this cache layer if the predicate returns `true`.
     ///
-    /// They are not answered from the cache, and their responses are not stored. Existing entries
-    /// stay. If several predicates are set, one is enough. An inner cache layer decides by its own
-    /// policy.
+    /// These requests are not answered from the cache, and their responses are not stored. Existing
+    /// entries stay. If you set several predicates, a request bypasses the cache if any of them
+    /// returns `true`. An inner cache layer decides by its own policy.
     ///
     /// # Example
     /// ```
@@ -196,9 +199,9 @@ impl PolicyBuilder {
 
     /// Stores a response only if the predicate returns `true`.
     ///
-    /// The predicate sees the request and the head of the response. It applies to responses that
-    /// are otherwise storable, and can't admit others. If several predicates are set, all must
-    /// return `true`.
+    /// The predicate sees the request and the head of the response. It can only refuse responses:
+    /// one that is not storable for another reason is not stored, even if the predicate returns
+    /// `true`. If you set several predicates, all must return `true`.
     ///
     /// # Example
     /// ```
@@ -207,7 +210,7 @@ impl PolicyBuilder {
     /// # #[derive(Clone)] struct Session;
     /// # impl Session { fn is_modified(&self) -> bool { false } }
     ///
-    /// // An outer session layer will set a cookie that this layer does not see.
+    /// // If the session was modified, an outer session layer adds a `Set-Cookie` later.
     /// let policy = Policy::app().store_if(|request, _| {
     ///     request.extensions.get::<Session>().is_none_or(|session| !session.is_modified())
     /// });
@@ -226,8 +229,8 @@ impl PolicyBuilder {
     /// Adds response fields that are not stored, since they belong to one exchange.
     ///
     /// `X-Request-Id`, `Traceparent`, `Server-Timing`, fields of the same kind, and hop-by-hop
-    /// fields are never stored. A field that is named here does not prevent storing, even if its
-    /// name is like a credential's.
+    /// fields are never stored. A response with a field that is named here is stored without the
+    /// field, even if the name of the field looks like a credential.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`credential_headers`](Self::credential_headers).

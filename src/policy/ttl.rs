@@ -20,7 +20,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive] // Later versions may add kinds of lifetimes.
 pub enum Ttl {
-    /// Sets no TTL: the next source in the order of precedence applies. For a value, that is
+    /// Sets no TTL: the next source applies. For a response, see
+    /// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts). For a value, the next source is
     /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl).
     #[default]
     Default,
