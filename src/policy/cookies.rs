@@ -6,8 +6,8 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use std::collections::BTreeSet;
 
-/// The declared cookies, by name. A `*` at the end of a name matches any ending; keyed names are
-/// exact.
+/// The declared cookies, by name. A `*` at the end of a name matches any ending, except in keyed
+/// names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CookiePolicy {
     credentials: Vec<String>,
@@ -27,7 +27,8 @@ enum CookieRole {
     Undeclared,
 }
 
-/// The error for cookies that identify a visitor, or that are ambiguous.
+/// The error for cookies by which no response may be shared: a cookie that identifies a visitor, or
+/// two values of a keyed cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PersonalCookie;
 
@@ -52,8 +53,8 @@ impl CookiePolicy {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Returns an error for each name that has two roles. A name may be an exception to a pattern
-    /// of another role.
+    /// Returns an error for each name that is declared in two roles. A name that only matches a
+    /// pattern of another role is permitted: it is an exception to the pattern.
     pub(crate) fn contradictions(&self) -> impl Iterator<Item = ConfigError> {
         let Self { credentials, ignored, keyed, .. } = self;
         let roles = [(credentials, ignored), (credentials, keyed), (ignored, keyed)];
@@ -70,7 +71,8 @@ impl CookiePolicy {
         &self.keyed
     }
 
-    /// Returns all settings that decide keys, for the fingerprint of a layer.
+    /// Returns all declarations, as labeled lists. They enter the ID of the layer, so that layers
+    /// with other declarations have other keys.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static [u8], &[String])> {
         let undeclared: &'static [u8] =
             if self.ignores_undeclared { b"undeclared ignored" } else { b"undeclared" };
@@ -83,13 +85,13 @@ impl CookiePolicy {
         .into_iter()
     }
 
-    /// Returns `true` if no cookie is declared, so that every cookie identifies a visitor.
+    /// Returns `true` if nothing is declared, so that every cookie identifies a visitor.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns the declarations of two layers together. Keyed names are left out, since each layer
-    /// has its own.
+    /// Returns the declarations of two layers together. Keyed names are left out: a cookie in the
+    /// key of one layer is not in the keys of other layers.
     pub(crate) fn join(&self, other: &Self) -> Self {
         let join = |own: &[String], others: &[String]| own.iter().chain(others).cloned().collect();
         Self {
@@ -100,7 +102,7 @@ impl CookiePolicy {
         }
     }
 
-    /// Returns `true` if any cookie of a request is a declared credential.
+    /// Returns `true` if any cookie of a request is declared as a credential.
     pub(crate) fn identifies(&self, request: &HeaderMap) -> bool {
         pairs(request).any(|(name, _)| matches_any(&self.credentials, name))
     }
@@ -135,7 +137,8 @@ impl Cookies<'_> {
             matches_any(list(self.own), name)
                 || self.outer.is_some_and(|outer| matches_any(list(outer), name))
         };
-        // Some frameworks decode names, so an encoded name may stand for a credential.
+        // Some frameworks decode percent-encoded names. So such a name may stand for a credential,
+        // unless the same name is declared as ignored.
         let disguised = name.contains(&b'%')
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));
@@ -154,7 +157,8 @@ impl Cookies<'_> {
 
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3).
     ///
-    /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
+    /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed). If
+    /// the visitor's identity is part of the key, cookies that identify the visitor are no error.
     pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, PersonalCookie> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
@@ -163,7 +167,7 @@ impl Cookies<'_> {
                     return Err(PersonalCookie);
                 }
                 CookieRole::Identifies | CookieRole::Undeclared | CookieRole::Ignored => {}
-                // Frameworks differ in which of two values they read.
+                // The second value of a cookie: frameworks differ in which of the two they read.
                 CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(PersonalCookie),
                 CookieRole::Keyed(_) => {}
             }
@@ -174,7 +178,7 @@ impl Cookies<'_> {
     /// Removes unkeyed cookies from a request, and writes the keyed ones in the order of the key.
     ///
     /// If the visitor's identity is part of the key, only cookies that are declared harmless are
-    /// removed. Cookies that [`read`](Self::read) refuses stay unchanged.
+    /// removed. If [`read`](Self::read) fails, the cookies stay unchanged.
     pub(crate) fn strip_unkeyed(self, request: &mut HeaderMap) {
         let Ok(values) = self.read(request) else { return };
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
@@ -187,8 +191,8 @@ impl Cookies<'_> {
             if !line.is_empty() {
                 line.extend_from_slice(b"; ");
             }
-            // A cookie without a name needs a `=` only if its value has one, which would end the
-            // name.
+            // A cookie without a name is written as its value alone. If the value contains a `=`, a
+            // `=` comes first, since the text before the first `=` is the name.
             if !name.is_empty() || value.contains(&b'=') {
                 line.extend_from_slice(name);
                 line.push(b'=');
@@ -222,7 +226,8 @@ fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Returns `true` if all these `Set-Cookie` values set cookies with listed names.
+/// Returns `true` if each of these `Set-Cookie` values sets a cookie whose name matches one of
+/// `names`.
 pub(crate) fn sets_only<'a>(names: &[String], values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     values.into_iter().all(|value| {
         // RFC 6265 section 5.2: the name-value pair ends at the first semicolon.

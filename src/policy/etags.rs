@@ -7,8 +7,8 @@ impl PolicyBuilder {
     /// Sets whether stored responses without an `ETag` get one (RFC 9110 section 8.8.3). Off by
     /// default.
     ///
-    /// Clients can then revalidate their copy. The tag is weak, since a compressing layer outside
-    /// of the cache gives several byte sequences the same tag; see
+    /// Clients can then revalidate their copy. The tag is weak by default, since an outer layer
+    /// that compresses may send several byte sequences with the same tag; see
     /// [`strong_etags`](Self::strong_etags).
     ///
     /// The tag is computed while the body is recorded. If the body is ready with the head, the
@@ -24,15 +24,15 @@ impl PolicyBuilder {
 
     /// Sets whether the tags that the cache generates are strong. Off by default.
     ///
-    /// This option alone generates no tags. It applies to the tags of [`etags`](Self::etags), which
-    /// you turn on as well, of [`client_max_age`](Self::client_max_age) and of
+    /// This option alone generates no tags. The options that generate tags are
+    /// [`etags`](Self::etags), [`client_max_age`](Self::client_max_age) and
     /// [`CacheHints::client_max_age`](crate::policy::CacheHints::client_max_age).
     ///
-    /// A strong tag promises that no outer layer changes the bytes of a response, by compression or
-    /// an injected script. Only with a strong tag may a client resume a download (`If-Range`) or
-    /// protect a write (`If-Match`), since both compare strongly (RFC 9110 sections 13.1.1 and
-    /// 13.1.5). Under [`app`](crate::policy::Policy::app), a date in `If-Range` also resumes a
-    /// download only with this option.
+    /// By a strong tag, you promise that no outer layer changes the bytes of a response, by
+    /// compression or an injected script. Only with a strong tag may a client resume a download
+    /// (`If-Range`) or protect a write (`If-Match`), since both compare strongly (RFC 9110 sections
+    /// 13.1.1 and 13.1.5). Under [`app`](crate::policy::Policy::app), this option also lets clients
+    /// resume a download by a date in `If-Range`.
     ///
     /// # Example
     /// ```
@@ -48,7 +48,7 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Returns how the tags that the cache generates compare.
+    /// Returns whether the tags that the cache generates are strong or weak.
     pub(crate) fn comparison(&self) -> Comparison {
         if self.strong_etags { Comparison::Strong } else { Comparison::Weak }
     }

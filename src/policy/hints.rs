@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// A handler's caching options for its own response, attached as a response extension.
 ///
-/// Hints outrank the header fields of the response and the policies of the cache layers. They never
-/// override `no-store`. They do not admit a response with `Set-Cookie` either, unless the policy
+/// Hints outrank the header fields of the response and the policies of the cache layers. A response
+/// with `no-store` is not stored, whatever the hints say. The same holds for a response with
+/// `Set-Cookie`, unless the policy
 /// [permits its cookies](crate::policy::PolicyBuilder::ignore_response_cookies).
 ///
 /// # Example
@@ -53,10 +54,14 @@ impl CacheHints {
 
     /// Sets the freshness lifetime of the response in the cache layers of this crate.
     ///
-    /// It overrides the freshness that header fields state, including `no-cache` and `private`, but
-    /// not `no-store`. So a response that is `private` or `max-age=0` for clients can still be
-    /// stored in these layers. With zero, the response is not stored. It applies to the statuses
-    /// that the layer stores with an explicit lifetime, and to [further ones](Self::statuses).
+    /// The TTL overrides what header fields state, including `no-cache` and `private`, but not
+    /// `no-store`. So a response that is `private` or `max-age=0` for clients can still be stored
+    /// in these layers. There is one exception: a `private` response to a request with
+    /// `Authorization` is stored only as a [per-identity
+    /// entry](crate::policy::PolicyBuilder::vary_by_identity).
+    ///
+    /// With a TTL of zero, the response is not stored. The TTL applies to the statuses that the
+    /// layer stores with an explicit lifetime, and to those of [`statuses`](Self::statuses).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
@@ -91,8 +96,8 @@ impl CacheHints {
         self
     }
 
-    /// Adds request fields that select the response among its variants, as `Vary` does, without
-    /// naming them to clients.
+    /// Adds request fields that select the response among its variants, as `Vary` does. The `Vary`
+    /// that clients receive does not name them.
     ///
     /// Unlike the builders of layers, hints have no `build` that could report an invalid name. So
     /// this method takes parsed names, such as the constants of [`http::header`] or
@@ -105,8 +110,8 @@ impl CacheHints {
     /// Sets how long clients and downstream caches may use the response, which may differ from its
     /// [TTL](Self::ttl).
     ///
-    /// It applies in every cache layer that the response passes, whether or not it is stored, but
-    /// not to a response with `no-store`. See
+    /// The hint applies in every cache layer that the response passes, even if the response is not
+    /// stored. It does not apply to a response with `no-store`. See
     /// [`PolicyBuilder::client_max_age`](crate::policy::PolicyBuilder::client_max_age).
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
         self.client_max_age = Some(lifetime);
@@ -159,8 +164,8 @@ impl CacheHints {
     ///
     /// Handlers of axum need no call: hints in their return value are attached.
     ///
-    /// These hints take precedence over hints from inner layers. [`never`](Self::never) and a TTL
-    /// of zero stay, and fields, tags and statuses are combined.
+    /// These hints take precedence over hints that are already attached. An attached
+    /// [`never`](Self::never) or TTL of zero stays. Fields, tags and statuses are combined.
     ///
     /// # Example
     /// ```

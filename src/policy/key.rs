@@ -1,4 +1,4 @@
-//! The options that decide what enters the key, and which other inputs a fetch may have.
+//! The options that decide what enters the key, and which unkeyed inputs the handler sees.
 
 use super::request_fields::{HeaderRole, role_of};
 use super::{Policy, PolicyBuilder};
@@ -35,7 +35,8 @@ impl PolicyBuilder {
     /// A public site may declare `Authorization`. Then clients can't make requests bypass the cache
     /// by a made-up value.
     ///
-    /// The option does not apply to a field that a [part](Self::vary_by_part) of the key replaces.
+    /// The option does not apply to a field that a [part](Self::vary_by_part) of the key replaces:
+    /// the handler receives the value of the part.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`vary_on_headers`](Self::vary_on_headers),
@@ -61,8 +62,9 @@ impl PolicyBuilder {
 
     /// Adds a part to the key that is computed from the request, such as a tenant.
     ///
-    /// `name` identifies the part, and must be the same in every process. `None` differs from an
-    /// empty value. Only a digest of the value enters the key. [`KeyPart`] has ready-made parts.
+    /// `name` identifies the part, and must be the same in every process. If the function returns
+    /// `None`, the key differs from that of an empty value. Only a digest of the value enters the
+    /// key. [`KeyPart`] has ready-made parts.
     ///
     /// # Example
     /// ```
@@ -87,9 +89,10 @@ impl PolicyBuilder {
     /// Adds a [`KeyPart`] to the key, such as a ready-made part or a part that replaces a request
     /// field.
     ///
-    /// The order in which parts are added does not change keys. A field that the part replaces is
-    /// not [ignored](Self::ignore_headers). [`build`](Self::build) fails if it is declared as a
-    /// [credential](Self::credential_headers).
+    /// The order in which parts are added does not change keys. If the part replaces a field,
+    /// [`ignore_headers`](Self::ignore_headers) has no effect on that field, and
+    /// [`build`](Self::build) fails if [`credential_headers`](Self::credential_headers) declares
+    /// it.
     ///
     /// # Example
     /// ```
@@ -142,9 +145,9 @@ impl PolicyBuilder {
     /// [part](Self::vary_by_part) of the key replaces ([`KeyPart::language`]), and `Cookie` for
     /// [`vary_on_cookies`](Self::vary_on_cookies). `Host` and forwarded fields are not named.
     ///
-    /// The outermost cache layer adds the field to every response. The cache itself selects no
-    /// variants by it. If the option is off, browsers and CDNs reuse a page for requests that this
-    /// cache would answer with another page.
+    /// The outermost cache layer adds the names to the `Vary` of every response. In this cache,
+    /// they select no variants, since the fields are in the key. If the option is off, browsers and
+    /// CDNs reuse a page for requests that this cache would answer with another page.
     ///
     /// With `Vary: Cookie`, most CDNs store one copy for each value of the whole field, including
     /// session and analytics cookies, or store nothing. Turn the option off if there is no CDN, or
@@ -174,8 +177,9 @@ impl PolicyBuilder {
     /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
     /// requests that it identifies bypass this layer, and per-identity entries do not answer them.
     ///
-    /// A response to a request with `Authorization` is stored only if it is marked `public`,
-    /// `s-maxage`, `must-revalidate` or `private` (RFC 9111 section 3.5).
+    /// A response to a request with `Authorization` is stored only if it has `public`, `s-maxage`
+    /// or `must-revalidate` (RFC 9111 section 3.5), or has `private`, since its entry is for one
+    /// visitor.
     ///
     /// All responses for one visitor must depend on nothing but the key and this ID. Only a digest
     /// of the ID enters the key. `name` identifies the kind of ID, and must be the same in every
@@ -209,13 +213,13 @@ impl PolicyBuilder {
 
     /// Restricts the cache to requests for these hosts. By default, every host is cached.
     ///
-    /// A request for another host bypasses the cache, so that clients can't fill it under made-up
-    /// names. So does a request in which a forwarded field names another host: `Forwarded`,
-    /// `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or `X-Rewrite-URL`. A host without a port
-    /// matches all its ports.
+    /// A request for another host bypasses the cache, so that clients can't fill the cache under
+    /// made-up names. A request also bypasses the cache if a forwarded field names another host:
+    /// `Forwarded`, `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or `X-Rewrite-URL`. A listed
+    /// host without a port matches all ports.
     ///
-    /// [`build`](Self::build) fails if a host is empty or not in the form in which it enters the
-    /// key: lower case, without a trailing dot.
+    /// [`build`](Self::build) fails if a host is empty, is not in lower case or ends in a dot: no
+    /// key contains such a host.
     ///
     /// # Example
     /// ```
@@ -240,8 +244,8 @@ impl PolicyBuilder {
 
     /// Sets whether unkeyed fields are removed from fetches. Off by default.
     ///
-    /// A stored response can then neither depend on an input that is not in its key, nor be
-    /// poisoned by such an input.
+    /// With this option, a stored response does not depend on inputs that are not in its key, so
+    /// such an input can't poison it.
     ///
     /// These fields are not removed: `Host`, keyed forwarded fields, [keyed
     /// fields](Self::vary_on_headers), [keyed cookies](Self::vary_on_cookies), fields that a
@@ -250,10 +254,10 @@ impl PolicyBuilder {
     /// [`vary_by_identity`](Self::vary_by_identity) finds an ID, fields that identify the visitor
     /// are not removed either.
     ///
-    /// A response is not stored if it names a removed field in `Vary`, or if it answers a request
-    /// with `Range`, `If-Range`, `If-Match` or `If-Unmodified-Since`. A request with
-    /// `Authorization` or an undeclared cookie bypasses the cache under both presets, unless an ID
-    /// is found.
+    /// With this option, a response is not stored if it names a removed field in `Vary`, or if its
+    /// request has `Range`, `If-Range`, `If-Match` or `If-Unmodified-Since`. A request with
+    /// `Authorization` or an undeclared cookie bypasses the cache even under
+    /// [`rfc9111`](crate::policy::Policy::rfc9111), unless an ID is found.
     ///
     /// [`report_unkeyed_inputs`](Self::report_unkeyed_inputs) shows which fields a site depends on
     /// before you turn this on.
@@ -319,8 +323,8 @@ impl Policy {
         by_itself || self.key.covers(name) || (*name == COOKIE && !self.cookies.keyed().is_empty())
     }
 
-    /// Returns the names of the keyed request fields, except `Host` and forwarded fields, which are
-    /// in every key.
+    /// Returns the names of the request fields that options have added to the key. `Host` and
+    /// forwarded fields are left out: they enter the key without an option.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.cookies.keyed().is_empty()).then_some(&COOKIE);
         self.key.fields().chain(cookie).filter(|name| !role_of(name.as_str()).is_keyed())

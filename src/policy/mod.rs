@@ -44,7 +44,8 @@
 //!   has found. Other requests are **anonymous**.
 //! - **undeclared cookie**: a cookie that no option names. It may be a session, so it counts as a
 //!   credential.
-//! - **harmless**: declared by an option as a field or cookie that does not identify a visitor.
+//! - **declared harmless**: named by [`PolicyBuilder::ignore_headers`] or
+//!   [`PolicyBuilder::ignore_cookies`]. Such a field or cookie does not identify a visitor.
 //! - **keyed**: part of the key, so that requests with other values get other responses. All other
 //!   inputs are **unkeyed**.
 //! - **hint**: a caching option that a handler sets for its own response ([`CacheHints`]).

@@ -22,10 +22,10 @@ impl PolicyBuilder {
     ///   `s-maxage`, or a `Cache-Control` that can't be read (RFC 9111 section 4.2.4);
     /// - if the stored response is a [per-identity entry](Self::vary_by_identity), or varies by a
     ///   field that identifies a visitor;
-    /// - if the request has credentials or an undeclared cookie, and the policy does not make it
-    ///   bypass the cache, as under [`rfc9111`](crate::policy::Policy::rfc9111);
-    /// - if a layer in between leaves an extension that is neither [declared](Self::refresh_with)
-    ///   nor [removed](Self::refresh_without);
+    /// - if the request has credentials or an undeclared cookie. Under
+    ///   [`rfc9111`](crate::policy::Policy::rfc9111), such a request need not bypass the cache;
+    /// - if a layer between this one and an outer layer of this crate adds an extension that is
+    ///   neither [declared](Self::refresh_with) nor [removed](Self::refresh_without);
     /// - outside of a tokio runtime.
     ///
     /// # Refreshes
@@ -36,8 +36,9 @@ impl PolicyBuilder {
     /// [part of the key](Self::vary_by) must not be computed from a field that is removed. A
     /// refresh takes 60 seconds at most.
     ///
-    /// At most one refresh runs for each key, and
-    /// [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) in all.
+    /// At most one refresh runs for each key at a time.
+    /// [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) limits the
+    /// refreshes of all keys.
     ///
     /// # Example
     /// ```
@@ -71,19 +72,22 @@ impl PolicyBuilder {
     /// - exceeds the [`origin_timeout`](Self::origin_timeout),
     /// - responds with 500, 502, 503 or 504, or as the [`error_predicate`](Self::error_predicate)
     ///   decides, or
-    /// - responds with a 304 that selects another representation. Without a stale window, the
-    ///   client then receives a 502.
+    /// - responds with a 304 whose validator is not that of the stored response. If no stale
+    ///   response may be served, the client receives a 502.
     ///
-    /// # Responses that are not stored
-    /// A response that is not stored, such as a 404, removes the stale response. If the request had
-    /// unkeyed fields, one of them may have provoked the response, and the stale response stays. A
-    /// background request without these fields then decides, at most once in ten seconds for each
-    /// key. It needs a tokio runtime, and a request body type that this crate can create empty:
-    /// axum's body, `String`, `Full`, `Empty`, or a boxed body of http-body-util.
+    /// # Answers that are not stored
+    /// A service may answer the request for a new response with one that is not stored, such as a
+    /// 404. If the request had only keyed fields, this answer removes the stale response.
     ///
-    /// If no such request can be made, the second such response in a row removes the stale
-    /// response. Its request must have other unkeyed fields than the first, or arrive at least a
-    /// minute later.
+    /// If the request had unkeyed fields, one of them may have provoked the answer. So the stale
+    /// response stays, and a background request without these fields decides, at most once in ten
+    /// seconds for each key. The background request needs a tokio runtime, and a request body type
+    /// that this crate can create empty: axum's body, `String`, `Full`, `Empty`, or a boxed body of
+    /// http-body-util.
+    ///
+    /// If no background request can be made, the second such answer removes the stale response. The
+    /// second request must have other unkeyed fields than the first, or arrive at least a minute
+    /// later.
     ///
     /// # Example
     /// ```
@@ -122,9 +126,9 @@ impl PolicyBuilder {
     /// Sets a classifier of tower-http that decides which responses count as failures of the
     /// service.
     ///
-    /// It may be the classifier of tower-http's tracing layer. A response that is classified only
-    /// at the end of its body does not count as a failure. See
-    /// [`error_predicate`](Self::error_predicate).
+    /// It may be the classifier of tower-http's tracing layer. If the classifier needs the end of
+    /// the body to classify a response, that response does not count as a failure. This method
+    /// replaces an [`error_predicate`](Self::error_predicate), and has the same exceptions.
     ///
     /// # Example
     /// ```
@@ -151,10 +155,10 @@ impl PolicyBuilder {
 
     /// Sets how long a fetch waits for the head of the response. There is no limit by default.
     ///
-    /// After the limit, the call is canceled. The client receives the stale response if
-    /// [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit applies
-    /// to requests whose response may be stored, and to the HEAD requests for the same targets.
-    /// Outside of a tokio runtime, there is no limit.
+    /// After the limit, the call of the service is canceled. The client receives the stale response
+    /// if [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit also
+    /// applies to HEAD requests that do not bypass the cache. It needs a tokio runtime: without
+    /// one, there is no limit.
     #[doc(alias = "timeout")]
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
         self.policy.origin_timeout = Some(limit);
@@ -167,17 +171,17 @@ impl PolicyBuilder {
     /// By default, a fetch is canceled with its request, and a follower starts over. With this
     /// option, a fetch that followers may wait for runs in a separate task on the user's tokio
     /// runtime. If the client disconnects before the head, the service has `limit` to return the
-    /// head, and then `limit` to complete the body. If it disconnects during the body, the service
-    /// has `limit` to complete the body, once no client reads it.
+    /// head, and then `limit` to complete the body. If the client disconnects during the body, the
+    /// service has `limit` to complete the body, from the time at which no client reads it.
     ///
     /// Under an outer layer of this crate, the response is not stored if the client disconnects
-    /// before the head.
+    /// before the head: the outer layer then never sees the head, and can't permit storing it.
     ///
     /// At most 1,024 fetches run in separate tasks at a time; further ones are canceled with their
     /// requests.
     ///
-    /// Use it only if the service needs nothing of the task of its request, such as task-locals of
-    /// outer layers. With the feature `tracing`, the span is kept.
+    /// Use it only if the service does not depend on the task of its request, for example on
+    /// task-locals that an outer layer sets. With the feature `tracing`, the span is kept.
     #[doc(alias = "proxy_ignore_client_abort")]
     #[doc(alias = "abort")]
     #[doc(alias = "cancel")]
@@ -189,8 +193,8 @@ impl PolicyBuilder {
     /// Sets the freshness lifetime of responses with this status that state none.
     ///
     /// Use it to store errors for a few seconds, so that clients can't use them to force requests
-    /// to the service. For that status, an explicit lifetime of the response counts as well. The
-    /// last call for a status applies.
+    /// to the service. A response with this status that states a lifetime is stored, too, for that
+    /// lifetime. The last call for a status applies.
     ///
     /// A response that concerns one request only is not stored in any case: 206, 304, 407, 412,
     /// 413, 416, 417, 431, and 405 under [`app`](crate::policy::Policy::app).
@@ -217,7 +221,8 @@ impl PolicyBuilder {
     /// service took to return the head. A page in demand therefore does not become stale, and pages
     /// that were stored together are not refreshed together. The refresh runs as for
     /// [`stale_while_revalidate`](Self::stale_while_revalidate), but needs no stale window, and no
-    /// directive forbids it. [`Ttl::Forever`](crate::policy::Ttl::Forever) has no early refresh.
+    /// directive forbids it. A response with [`Ttl::Forever`](crate::policy::Ttl::Forever) is not
+    /// refreshed.
     ///
     /// A hit at `now` refreshes if `now - delta * beta * ln(u) >= expiry`. Here, `delta` is the
     /// time that the service took, and `u` is drawn from (0, 1]. This is XFetch, from Vattani,
@@ -238,7 +243,7 @@ impl PolicyBuilder {
     ///
     /// The lifetime becomes `lifetime * (1 - share * u)`, with `u` drawn from [0, 1). Off by
     /// default. A share below 0 counts as 0, and a share above 1 as 1. A share that is not finite
-    /// turns jitter off. [`Ttl::Forever`](crate::policy::Ttl::Forever) has no jitter.
+    /// turns jitter off. [`Ttl::Forever`](crate::policy::Ttl::Forever) is not shortened.
     #[doc(alias = "stampede")]
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.policy.jitter = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
@@ -249,19 +254,18 @@ impl PolicyBuilder {
     ///
     /// The default is 10 seconds. The limit is for one request, however many flights it waits for.
     /// For ten seconds after a timeout, or until a response is stored, requests for the same key do
-    /// not wait (hit-for-miss). Inside a tokio runtime, its timer must be enabled. Outside of one,
-    /// there is no limit.
+    /// not wait (hit-for-miss). In a tokio runtime, the timer of the runtime must be enabled.
+    /// Without a runtime, there is no limit.
     ///
-    /// # Loops
-    /// A handler, a body or a computation of a value may make requests itself. Such a request does
-    /// not wait for a flight that waits for it. It is answered with 508 (`detail=loop`) if two
-    /// identical requests have led to it, or seventeen requests with its key that differ in their
-    /// fields.
+    /// # Loops A handler, a body or a computation of a value may make requests itself. Such a
+    /// nested request does not wait for a fetch that depends on it. It is answered with 508
+    /// (`detail=loop` in `Cache-Status`) if it is nested in two requests with the same key and the
+    /// same fields, or in seventeen requests with the same key.
     ///
-    /// Only requests that have a key are recognized. A handler is not stopped if it endlessly
-    /// repeats a request that bypasses the cache: one with a credential or an undeclared cookie,
-    /// for an upgrade, with forwarded fields that can't be read, or with a method such as POST or
-    /// OPTIONS. Requests in other tasks are recognized if those use
+    /// Only requests that have a key are recognized. So a handler is not stopped if it endlessly
+    /// repeats a request that bypasses the cache: a request with a credential or an undeclared
+    /// cookie, for an upgrade, with forwarded fields that can't be read, or with a method such as
+    /// POST or OPTIONS. A nested request in another task is recognized if that task uses
     /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network
     /// is not recognized: its requests wait for each other up to this limit, and are then
     /// forwarded.
@@ -273,8 +277,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets how many requests wait for one fetch at most; further ones are forwarded. The default
-    /// is 10,000.
+    /// Sets how many followers wait for one fetch at most. Further requests are forwarded. The
+    /// default is 10,000.
     #[doc(alias = "single-flight")]
     pub fn max_followers(mut self, most: usize) -> Self {
         self.policy.max_followers = most;
@@ -283,16 +287,16 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Returns `true` if the user decides which responses are failures, so that the status is not
-    /// enough.
+    /// Returns `true` if [`is_failure`](Self::is_failure) calls a function of the user, which may
+    /// read more of a response than its status.
     pub(crate) fn has_own_failures(&self) -> bool {
         self.predicates.failed.is_some()
     }
 
     /// Returns `true` if a response counts as a failure of the service.
     pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
-        // RFC 5861 section 4: only a 5xx is an error. A refusal, or a page that is gone, is a valid
-        // response that a stale page must not hide.
+        // A refusal, or a page that is gone, is a valid answer that a stale page must not hide. By
+        // RFC 5861 section 4, only a 500, 502, 503 or 504 is an error.
         if matches!(response.status.as_u16(), 401 | 403 | 404 | 407 | 410) {
             return false;
         }
@@ -302,7 +306,7 @@ impl Policy {
         }
     }
 
-    /// Returns the lifetime of responses with this status that state none themselves.
+    /// Returns the [`negative_ttl`](PolicyBuilder::negative_ttl) of a status.
     pub(crate) fn negative(&self, status: StatusCode) -> Option<Duration> {
         self.negative.iter().rev().find(|(of, _)| *of == status).map(|(_, ttl)| *ttl)
     }

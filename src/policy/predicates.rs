@@ -18,9 +18,10 @@ type ReportFunction = dyn Fn(&HeaderName) + Send + Sync;
 pub(crate) struct Predicates {
     pub(super) bypass: Vec<Arc<BypassPredicate>>,
     pub(super) store: Vec<Arc<StorePredicate>>,
-    /// Return `true` if an outer layer has left an extension that identifies the visitor.
+    /// One function for each extension type that identifies a visitor: returns `true` if a request
+    /// has such an extension.
     pub(super) extensions: Vec<fn(&Extensions) -> bool>,
-    /// The name of the identity, and the function that derives it.
+    /// The name of the kind of ID, and the function that derives a visitor's ID.
     pub(super) identity: Option<(String, Arc<IdentityFunction>)>,
     pub(super) report: Option<Arc<ReportFunction>>,
     pub(super) failed: Option<Arc<FailurePredicate>>,
@@ -45,7 +46,8 @@ impl Predicates {
         self.extensions.len()
     }
 
-    /// Returns `true` if a predicate needs the request when its response arrives.
+    /// Returns `true` if [`admit`](Self::admit) needs the head of the request, so that the layer
+    /// must keep a copy of it.
     pub(crate) fn need_request_head(&self) -> bool {
         !self.store.is_empty()
     }
@@ -54,14 +56,14 @@ impl Predicates {
         self.store.iter().all(|store| store(request, response))
     }
 
-    /// Returns the name of the identity by which the cache is partitioned.
+    /// Returns the name of the kind of ID by which the cache is partitioned.
     pub(crate) fn identity_name(&self) -> Option<&str> {
         self.identity.as_ref().map(|(name, _)| name.as_str())
     }
 
     #[inline]
     pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
-        // An empty identity would be shared by many visitors.
+        // Many visitors could have an empty ID, and would share its entries.
         let (_, identity) = self.identity.as_ref()?;
         identity(request).filter(|identity| !identity.is_empty())
     }

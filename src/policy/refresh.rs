@@ -1,4 +1,9 @@
 //! The options for background requests: their fields and extensions.
+//!
+//! A background request renews a stored response while its client gets the stale one, or confirms
+//! an answer that is not stored: see
+//! [`stale_while_revalidate`](PolicyBuilder::stale_while_revalidate) and
+//! [`stale_if_error`](PolicyBuilder::stale_if_error).
 
 use super::PolicyBuilder;
 use std::any::TypeId;
@@ -31,16 +36,19 @@ impl PolicyBuilder {
     /// Adds request fields that background refreshes carry.
     ///
     /// A refresh carries
-    /// - keyed fields, and fields that select its variant,
+    /// - keyed fields, and fields that the `Vary` of the stored response names,
     /// - `Host` and keyed forwarded fields,
     /// - `Accept`, `Accept-*` and `User-Agent`,
     /// - the [allowed](Self::allow_unkeyed_headers) unkeyed fields, if
     ///   [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) is on, and
     /// - the fields that are named here.
     ///
-    /// It never carries fields that identify a visitor. If it fails or its response is not stored,
-    /// it is repeated once with keyed fields alone, at once or as the next refresh. The second
-    /// response decides.
+    /// A refresh never carries fields that identify a visitor.
+    ///
+    /// If a refresh fails or its response is not stored, one of the other fields may be the cause.
+    /// So the refresh is repeated with keyed fields alone, at once or as the next refresh. The
+    /// second response decides: if it is not stored either, such as a 404, the stale response is
+    /// removed. After a failure, the stale response stays.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or
@@ -83,14 +91,15 @@ impl PolicyBuilder {
     /// Declares that extensions of type `T` do not depend on the visitor, such as a database pool
     /// or the time of the request.
     ///
-    /// A layer between the outermost layer of this crate and this one may leave an extension. If
-    /// its type is not declared here, requests wait instead of receiving stale responses, and no
-    /// refresh runs in the background. The reason is that a background response does not pass
-    /// through the layer in between, and no outer layer judges it.
+    /// If this layer is inside of another layer of this crate, a layer in between may add an
+    /// extension to requests. A response to a background request does not pass through the layer in
+    /// between, and no outer layer decides whether it may be stored. So if the type of the
+    /// extension is not declared here, requests wait instead of receiving stale responses, and no
+    /// refresh runs in the background.
     ///
-    /// Extensions of axum's router need no declaration. With
+    /// Extensions of axum's router need no declaration. If the policy uses
     /// [`refresh_without`](Self::refresh_without) or [`refresh_request`](Self::refresh_request), no
-    /// extension needs one: the policy itself then removes what belongs to a visitor.
+    /// extension needs a declaration: the policy itself removes what belongs to a visitor.
     ///
     /// # Example
     /// ```

@@ -7,8 +7,9 @@ use crate::rules::groups::TagField;
 impl PolicyBuilder {
     /// Sets which response fields the tags of a response are read from.
     ///
-    /// [`CacheHints::tags`](crate::policy::CacheHints::tags) are added to them. The default is
-    /// `Cache-Groups` (RFC 9875) alone. A response with a field that can't be read is not stored.
+    /// The tags of [`CacheHints::tags`](crate::policy::CacheHints::tags) are added to those of the
+    /// fields. The default is `Cache-Groups` (RFC 9875) alone. A response is not stored if one of
+    /// these fields is malformed.
     ///
     /// # Example
     /// ```
@@ -26,14 +27,15 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets which response fields clients receive the tags in, including tags from hints.
+    /// Sets the response fields in which clients receive the tags, including tags from hints.
     ///
     /// The tags are written to these fields, and the other tag fields are removed. Use it to let a
-    /// CDN in front purge by the same tags, or with an empty list to hide tags from clients.
-    /// Without this option, fields are forwarded unchanged, and tags from hints are not written.
+    /// CDN in front of this layer purge by the same tags. An empty list hides the tags from
+    /// clients. Without this option, fields are forwarded unchanged, and tags from hints are not
+    /// written.
     ///
-    /// A field that can't represent a tag of the response is left out. An example is a tag with a
-    /// comma in `Cache-Tag`.
+    /// A field that can't represent a tag of the response is left out. For example, `Cache-Tag`
+    /// can't represent a tag with a comma.
     ///
     /// # Example
     /// ```

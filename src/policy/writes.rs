@@ -3,10 +3,11 @@
 use super::PolicyBuilder;
 
 impl PolicyBuilder {
-    /// Sets whether a write that redirects with a 302 or 303 invalidates the page that it redirects
-    /// to. On by default.
+    /// Sets whether a write that is answered with a 302 or 303 invalidates the page that its
+    /// `Location` names. On by default.
     ///
-    /// The default suits forms that redirect to the changed page (post-redirect-get).
+    /// A write is a request with an unsafe method, such as POST. The default suits forms that
+    /// redirect to the changed page (post-redirect-get).
     ///
     /// A login or logout that redirects to `/` invalidates the front page for all visitors. If your
     /// application has such routes, turn the option off. Then invalidate the changed pages by
@@ -18,8 +19,9 @@ impl PolicyBuilder {
     /// `https` are one site. If a proxy has removed a prefix (`X-Forwarded-Prefix`), the paths with
     /// and without the prefix are invalidated.
     ///
-    /// The target of the write, `Content-Location`, and the `Location` of a 201 or another 2xx are
-    /// invalidated in any case (RFC 9111 section 4.4). The `Location` of a 301, 307 or 308 is not.
+    /// This option does not affect the other invalidations of a write that is answered with a 2xx
+    /// or 3xx (RFC 9111 section 4.4): its target, `Content-Location`, and the `Location` of a 2xx.
+    /// The `Location` of a 301, 307 or 308 is never invalidated.
     ///
     /// # Example
     /// ```
