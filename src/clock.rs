@@ -19,8 +19,8 @@
 //! ```
 //!
 //! # Rules
-//! 1. Ages and lifetimes follow the monotonic time. Within a process, setting the wall clock makes
-//!    no entry stale and keeps none fresh.
+//! 1. Ages and lifetimes follow the monotonic time. If the wall clock is set, no entry of a process
+//!    becomes stale early or stays fresh longer.
 //! 2. The unit of all moments is the millisecond.
 //! 3. Give the cache and its store the same clock.
 //! 4. Entries in a remote store carry wall-clock times: the clocks of all machines must agree.
@@ -41,8 +41,10 @@ use std::time::{Duration, SystemTime};
 /// A point in time in this process, in milliseconds since an arbitrary start.
 ///
 /// Moments never go back and do not follow the wall clock: if that clock is set, no response stays
-/// fresh forever and no lock ends early. On Linux, the time that a machine is suspended counts from
-/// the first second that begins after it resumes. On other systems, it counts as
+/// fresh forever and no lock ends early.
+///
+/// Time during which the machine is suspended counts, too. On Linux, it is added at the first full
+/// second after the machine resumes. On other systems, it counts if
 /// [`Instant`](std::time::Instant) counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
@@ -151,14 +153,15 @@ pub struct ManualClock(Arc<SimulatedClocks>);
 /// epoch.
 const MANUAL_START: u64 = 1_767_225_600_000;
 
-/// The lowest monotonic time in milliseconds, 139 years. It is not zero, so that events before the
-/// start of this process or machine, which other processes report, also have a moment.
+/// The monotonic time in milliseconds at the start of the machine on Linux, and at the start of the
+/// process on other systems. It is 139 years and not zero, so that a moment can stand for an
+/// earlier event, which another process has stored.
 const MONOTONIC_START: u64 = 1 << 42;
 
 /// Returns the time of the last tick of the kernel, which is at most some milliseconds ago.
 ///
-/// A reading with nanosecond precision takes eight times as long, and every hit reads the clock
-/// twice.
+/// A reading with nanosecond precision would take eight times as long, and every hit reads the
+/// clock twice.
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_now() -> Moment {
@@ -172,8 +175,8 @@ fn system_now() -> Moment {
 
 /// Returns the milliseconds that the machine was suspended since it started.
 ///
-/// Returns `None` if the thread was interrupted between the readings of the two clocks: the result
-/// would include the interruption.
+/// The result is the difference between two clocks. Returns `None` if the thread was interrupted
+/// between their readings, since the difference would include the interruption.
 #[cfg(target_os = "linux")]
 fn measure_slept() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
@@ -227,7 +230,8 @@ impl Clock {
         }
     }
 
-    /// Returns the difference between the wall clock and the monotonic time.
+    /// Returns the difference between the wall clock and the monotonic time, which converts moments
+    /// for other processes.
     pub(crate) fn wall_offset(&self) -> WallOffset {
         let wall = self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
@@ -245,7 +249,8 @@ impl Clock {
 pub(crate) struct WallOffset(i64);
 
 impl WallOffset {
-    /// Converts a moment into milliseconds since the epoch, for other processes.
+    /// Converts a moment into wall-clock milliseconds since the Unix epoch, which other processes
+    /// can read. [`Moment::NEVER`] becomes `u64::MAX`.
     pub(crate) fn wall_millis(self, moment: Moment) -> u64 {
         if moment == Moment::NEVER {
             return u64::MAX;
@@ -263,19 +268,20 @@ impl WallOffset {
     }
 }
 
-/// Offsets that differ by at most this many milliseconds count as equal: the monotonic time is the
-/// time of the kernel's last tick.
+/// Offsets that differ by at most this many milliseconds count as equal. The monotonic time is that
+/// of the kernel's last tick, so measurements differ though no clock was set.
 const MAX_JITTER_MILLIS: u64 = 250;
 
 /// Returns the offset of an earlier measurement, or `measured` if the wall clock has been set
-/// since. So a wall-clock time from a remote store converts to the same moment each time.
+/// since. With a steady offset, a wall-clock time from a remote store converts to the same moment
+/// each time.
 fn steady_offset(measured: i64) -> i64 {
     static LAST_OFFSET: AtomicI64 = AtomicI64::new(i64::MIN);
     let last = LAST_OFFSET.load(Ordering::Relaxed);
     if last.abs_diff(measured) <= MAX_JITTER_MILLIS {
         return last;
     }
-    // The first thread that measures a new offset decides for all.
+    // If several threads measure a new offset, all use that of the first.
     match LAST_OFFSET.compare_exchange(last, measured, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => measured,
         Err(other) => other,
@@ -291,8 +297,8 @@ impl ManualClock {
 
     /// Suspends the machine: the wall clock moves forward, the kernel's monotonic clock does not.
     ///
-    /// As with the system's clock, the cache counts the pause from the next full second: call
-    /// [`advance`](Self::advance) with a second afterwards.
+    /// As with the system's clock, [`Clock::now`] includes the suspended time only from the next
+    /// full second: call [`advance`](Self::advance) with a second afterwards.
     pub fn sleep(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0.suspended.fetch_add(millis, Ordering::SeqCst);
@@ -376,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_time_of_a_moment_stays_the_same() {
+    fn a_wall_clock_time_converts_to_the_same_moment_each_time() {
         let clock = Clock::system();
         let (offset, now) = (clock.wall_offset(), clock.now());
         for _ in 0..10_000 {

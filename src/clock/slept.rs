@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Slept(AtomicU64);
 
-/// 2^24 seconds are 194 days. A measurement is skipped if the last one was exactly that long ago.
+/// The number of low bits for the second. They hold it modulo 2^24, which is 194 days. So a
+/// measurement is skipped if the last one was exactly 194 days ago, and takes place a second later.
 const SECOND_BITS: u32 = 24;
 const MAX_SECONDS: u64 = (1 << SECOND_BITS) - 1;
 
 /// The longest time that the high bits can hold: 34 years.
 const MAX_MILLIS: u64 = u64::MAX >> SECOND_BITS;
 
-/// Increases of up to this many milliseconds count as measurement errors.
+/// An increase by at most this many milliseconds counts as a measurement error, and is ignored.
 const TOLERATED_MILLIS: u64 = 10;
 
 impl Slept {
@@ -26,7 +27,7 @@ impl Slept {
     }
 
     /// Returns the milliseconds that the machine was suspended. Calls `measure` if there was no
-    /// measurement in this second. A measurement that fails returns `None`.
+    /// successful measurement in this `second`. `measure` returns `None` if it fails.
     #[inline]
     pub(super) fn millis(&self, second: u64, measure: impl FnOnce() -> Option<u64>) -> u64 {
         let held = self.0.load(Ordering::Relaxed);
@@ -56,7 +57,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn sleep_is_measured_once_a_second() {
+    fn suspended_time_is_measured_at_most_once_a_second() {
         let (slept, measured) = (Slept::default(), Cell::new(0));
         let read = |second, found| {
             slept.millis(second, || {
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn slept_time_never_decreases() {
+    fn suspended_time_never_decreases() {
         let slept = Slept::default();
         assert_eq!(slept.millis(1, || Some(5000)), 5000);
         for (second, found) in [(2, Some(0)), (3, None), (4, Some(5001)), (5, Some(4999))] {

@@ -50,7 +50,7 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer within the time limit.
     TimedOut,
-    /// The store failed recently, and this operation was not sent to it.
+    /// The store failed recently, so the circuit breaker did not send this operation to it.
     CircuitOpen,
     /// The store does not support this operation.
     Unsupported,
@@ -60,7 +60,7 @@ pub enum StoreErrorKind {
     Missing,
     /// A counter would leave the range of `i64`, or a version number the range of `u32`.
     Overflow,
-    /// Concurrent writers changed the same entry on every attempt. Trying again may succeed.
+    /// Other writers changed the entry during every attempt to change it. Trying again may succeed.
     Contended,
     /// A later version of this crate wrote the entry. Update this process.
     UnknownVersion,
@@ -92,8 +92,10 @@ impl StoreErrorKind {
         matches!(self, Self::Unavailable | Self::TimedOut)
     }
 
-    /// Returns `true` if the error counts as a failure of the store. The other kinds are about the
-    /// entry, an unsupported operation, or an operation that was not sent.
+    /// Returns `true` if the cache counts the error as a failure of the store.
+    ///
+    /// With the other kinds, the store works: the entry does not fit the operation, the store does
+    /// not support it, or the operation was not sent.
     pub(crate) fn is_failure(self) -> bool {
         self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion)
     }
@@ -132,7 +134,7 @@ impl StdError for StoreError {
     }
 }
 
-/// The error for an invalid configuration. Builders return it when they build the value.
+/// The error for an invalid configuration. The `build` methods of builders return it.
 ///
 /// A builder that finds several errors returns them in one `ConfigError`: see [`all`](Self::all).
 ///
@@ -159,9 +161,10 @@ pub struct ConfigError {
 pub enum ConfigErrorKind {
     /// The namespace is empty. It needs at least one byte.
     EmptyNamespace,
-    /// The capacity (in bytes) is too small to store an entry.
+    /// The capacity of a store is below its minimum, which is 64 KiB for a
+    /// [`MemoryStore`](crate::store::MemoryStore).
     CapacityTooSmall,
-    /// The largest entry (in bytes) exceeds a quarter of the store's capacity.
+    /// The size limit of a single entry exceeds a quarter of the store's capacity.
     LargestEntryTooLarge,
     /// A size limit is zero bytes, so nothing could ever be recorded or stored.
     ZeroLimit,
@@ -178,11 +181,12 @@ pub enum ConfigErrorKind {
     InvalidDirective,
     /// The value is not a valid cookie name, or a pattern where only a name is allowed.
     InvalidCookieName,
-    /// The alternative cannot be negotiated, is listed twice, or the list of alternatives is empty.
+    /// A language, content coding or other alternative of a [`KeyPart`](crate::key::KeyPart) cannot
+    /// be negotiated or is listed twice, or the list of alternatives is empty.
     InvalidAlternative,
-    /// The set of directives is empty.
+    /// The `Cache-Control` to set has no directives.
     EmptyDirectives,
-    /// The value is not a host, or it is not in the canonical form that keys use.
+    /// The value is not a host in the form that keys use: in lower case, without a trailing dot.
     InvalidHost,
     /// The secret is empty, or an `Authorization` field cannot carry it. The error does not contain
     /// the secret.
@@ -218,7 +222,8 @@ impl ConfigError {
         self.kind
     }
 
-    /// Returns the invalid value, as text.
+    /// Returns the invalid value, as text. It is empty if a required value is missing, and for a
+    /// secret.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value

@@ -12,8 +12,8 @@ pub enum ValueError {
     Unwritable(BoxError),
     /// The store failed. An older value of the same key may be gone.
     Store(StoreError),
-    /// The computation of the value needs the value itself. A fifth computation inside four others
-    /// of the value fails.
+    /// The computation of the value needs the value itself. Four nested computations of one value
+    /// are permitted; the fifth fails with this error.
     Loop,
 }
 

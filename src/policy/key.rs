@@ -89,10 +89,10 @@ impl PolicyBuilder {
     /// Adds a [`KeyPart`] to the key, such as a ready-made part or a part that replaces a request
     /// field.
     ///
-    /// The order in which parts are added does not change keys. If the part replaces a field,
-    /// [`ignore_headers`](Self::ignore_headers) has no effect on that field, and
-    /// [`build`](Self::build) fails if [`credential_headers`](Self::credential_headers) declares
-    /// it.
+    /// The order in which parts are added does not change keys. A field that the part replaces is
+    /// not removed, even if [`ignore_headers`](Self::ignore_headers) names the field. It must not
+    /// be a declared credential: [`build`](Self::build) fails if
+    /// [`credential_headers`](Self::credential_headers) names it.
     ///
     /// # Example
     /// ```
@@ -218,8 +218,8 @@ impl PolicyBuilder {
     /// `Forwarded`, `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or `X-Rewrite-URL`. A listed
     /// host without a port matches all ports.
     ///
-    /// [`build`](Self::build) fails if a host is empty, is not in lower case or ends in a dot: no
-    /// key contains such a host.
+    /// [`build`](Self::build) fails if a host is empty, or is not in the form that keys use: in
+    /// lower case and without a trailing dot.
     ///
     /// # Example
     /// ```

@@ -257,10 +257,11 @@ impl PolicyBuilder {
     /// not wait (hit-for-miss). In a tokio runtime, the timer of the runtime must be enabled.
     /// Without a runtime, there is no limit.
     ///
-    /// # Loops A handler, a body or a computation of a value may make requests itself. Such a
-    /// nested request does not wait for a fetch that depends on it. It is answered with 508
-    /// (`detail=loop` in `Cache-Status`) if it is nested in two requests with the same key and the
-    /// same fields, or in seventeen requests with the same key.
+    /// # Loops
+    /// A handler, a body or a computation of a value may make requests itself. Such a nested
+    /// request does not wait for a fetch that depends on it. It is answered with 508 (`detail=loop`
+    /// in `Cache-Status`) if it is nested in two requests with the same key and the same fields, or
+    /// in seventeen requests with the same key.
     ///
     /// Only requests that have a key are recognized. So a handler is not stopped if it endlessly
     /// repeats a request that bypasses the cache: a request with a credential or an undeclared

@@ -1,4 +1,13 @@
-//! The role of a header field by its name: known names first, then the words of the name.
+//! The role of a header field, by its name.
+//!
+//! A name is looked up in this order:
+//!
+//! 1. in the list of harmless names ([`is_harmless`]), which have no role;
+//! 2. in the list of known names, each with its role;
+//! 3. by its words: a word such as `token` or `user` makes it look like the name of a credential.
+//!
+//! A field *identifies* if its value may tell who the visitor is, or which application acts for the
+//! visitor: it is a credential, or looks like one.
 
 mod by_length;
 mod harmless;
@@ -25,16 +34,17 @@ pub(crate) enum HeaderRole {
     Host,
     /// Identifies a visitor, or an application that acts for one.
     Credential,
-    /// Is not a known credential, but its name contains a credential word.
+    /// Is not a known credential, but looks like one by the words of its name.
     NamedLikeCredential,
     Authorization,
     Cookie,
-    /// `Cookie2` of RFC 2965, which no option declares.
+    /// `Cookie2` (RFC 2965). The options for cookies do not apply to it.
     Cookie2,
-    /// A forwarded field, which is part of the key.
+    /// A field in which a proxy forwards a part of the original target. It is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
-    /// Announces content, is `Expect` or `Upgrade`, or overrides the method.
+    /// Makes the request bypass the cache: announces content, is `Expect` or `Upgrade`, or
+    /// overrides the method. Holds the reason for `Cache-Status`.
     NotPlain(Detail),
     Range,
     /// `If-Match`, `If-Unmodified-Since` or `If-Range`.
@@ -49,7 +59,7 @@ pub(crate) enum HeaderRole {
 
 const METHOD_OVERRIDE: HeaderRole = HeaderRole::NotPlain(Detail::MethodOverride);
 
-/// All names with a role, the most frequent first.
+/// The known names and their roles, the most frequent first.
 const NAMES: [(&str, HeaderRole); 56] = [
     ("host", HeaderRole::Host),
     ("if-none-match", HeaderRole::Tag),
@@ -109,8 +119,8 @@ const NAMES: [(&str, HeaderRole); 56] = [
     ("x-ms-client-principal-id", HeaderRole::Credential),
 ];
 
-/// For each byte, a bit set of the lengths of the known names that begin with it. One look rules
-/// out most names.
+/// For each byte, a bit set of the lengths of the known names that begin with this byte. Most names
+/// have no bit here, and need no search.
 const LENGTHS: [u32; 256] = {
     let mut lengths = [0; 256];
     let mut at = 0;
@@ -127,7 +137,7 @@ pub(crate) fn role_of(name: &str) -> HeaderRole {
     if is_harmless(name) { HeaderRole::Other } else { role_of_other(name) }
 }
 
-/// Returns the role of a field that [`is_harmless`] does not list.
+/// Returns the role of a field, after the caller has found that [`is_harmless`] does not list it.
 pub(crate) fn role_of_other(name: &str) -> HeaderRole {
     match find_known(name) {
         Some((_, role)) => *role,
@@ -138,8 +148,8 @@ pub(crate) fn role_of_other(name: &str) -> HeaderRole {
 
 fn find_known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
-    // A name of 32 bytes or more wraps around to a shorter length; the comparison then rules it
-    // out.
+    // The bit of a name of 32 bytes or more is that of a shorter length. The comparison below then
+    // finds no equal name.
     let may_be_known = LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0;
     if may_be_known { NAMES.iter().find(|(known, _)| *known == name) } else { None }
 }
@@ -159,7 +169,7 @@ impl HeaderRole {
         matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::Cookie2)
     }
 
-    /// Returns `true` if such a field is in every key.
+    /// Returns `true` if such a field enters the key without an option.
     pub(crate) fn is_keyed(self) -> bool {
         matches!(self, Self::Host | Self::Forwarded(_))
     }
@@ -173,8 +183,8 @@ impl HeaderRole {
 
 /// Returns `true` if any field other than `Cookie` identifies a visitor.
 ///
-/// A field for which `keyed` returns `true` identifies a visitor only if it is a known or declared
-/// credential.
+/// A field in `credentials` always identifies, and a field in `ignored` does not. A field for which
+/// `keyed` returns `true` identifies only if it is a known credential.
 pub(crate) fn identifies(
     headers: &HeaderMap,
     credentials: &[HeaderName],
@@ -190,13 +200,14 @@ pub(crate) fn identifies(
     })
 }
 
-/// Returns `true` if the values of a request field are secret, by its name.
+/// Returns `true` if the name of a request field shows that its values are secret.
 pub(crate) fn is_secret(name: &HeaderName) -> bool {
     let role = role_of(name.as_str());
     role.identifies() || matches!(role, HeaderRole::Cookie)
 }
 
-/// The rule that decides whether the header of a response makes it personalized.
+/// The rule by which the header fields of a response show that it is for one visitor. Such a
+/// response gets `private` if a layer adds a lifetime for clients.
 #[derive(Debug, Clone)]
 pub(crate) struct PersonalRule {
     declared: Option<Arc<DeclaredFields>>,
@@ -209,10 +220,11 @@ struct DeclaredFields {
 }
 
 impl PersonalRule {
-    /// Decides by the names of fields alone.
+    /// The rule without a policy: decides by the names of fields alone.
     pub(crate) const BY_NAME: Self = Self { declared: None };
 
-    /// Decides by the names of fields and by the declarations of a policy.
+    /// The rule of a policy: decides by the names of fields, and by the credentials and harmless
+    /// fields that the policy declares.
     pub(crate) fn of(policy: &Policy) -> Self {
         let (credentials, harmless) = (policy.credentials.clone(), policy.key.ignored.clone());
         let is_silent = credentials.is_empty() && harmless.is_empty();
@@ -221,8 +233,8 @@ impl PersonalRule {
 
     /// Returns `true` if a response sets a cookie, has a credential or has `Vary: *`.
     ///
-    /// Under both presets, names count as under [`Policy::app`]. Fields that are not stored count,
-    /// too: the recipient receives them.
+    /// Under both presets, names are judged as under [`Policy::app`]. A field that is not stored
+    /// counts, too, since a downstream cache would store it.
     pub(crate) fn applies_to(&self, response: &HeaderMap) -> bool {
         let is_declared = |name: &HeaderName, list: fn(&DeclaredFields) -> &[HeaderName]| {
             self.declared.as_ref().is_some_and(|declared| list(declared).contains(name))
@@ -237,12 +249,13 @@ impl PersonalRule {
     }
 }
 
-/// Fields of one exchange whose vendor's name looks like a credential. They are not stored.
+/// Fields that look like credentials only by the name of a vendor (`auth0`, `kong-admin`, `okta`).
+/// They describe one exchange, so they are not stored.
 const VENDOR_FIELDS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-okta-request-id"];
 
-/// Returns `true` if a response field issues a credential, by its name.
+/// Returns `true` if the name of a response field shows that the field issues a credential.
 ///
-/// A rate limit counter issues none, though its name may look like that of a credential
+/// A rate limit counter issues none, though its name may look like a credential
 /// (`x-ratelimit-remaining-tokens`). The counter is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
@@ -253,8 +266,8 @@ fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
             }
             role => role.identifies(),
         },
-        // RFC 9111 section 3.1: credential fields for a proxy are never stored, so they need not
-        // prevent storing the response.
+        // The fields of a proxy, such as `Proxy-Authentication-Info`, do not count: the response is
+        // stored without them (RFC 9111 section 3.1).
         Sharing::Rfc9111 => matches!(name.as_str(), "authorization" | "authentication-info"),
     }
 }
@@ -265,12 +278,12 @@ impl Policy {
         identifies(headers, &self.credentials, &self.key.ignored, |name| self.key.covers(name))
     }
 
-    /// Returns the `Cache-Status` detail, with the name of the field, if a response issues a
-    /// credential.
+    /// Returns the name of a field by which a response issues a credential, as the detail for
+    /// `Cache-Status`. Returns `None` if the response issues no credential.
     ///
-    /// Fields that are declared harmless or not stored do not count. Under [`Policy::app`], fields
-    /// that the response itself excludes (`private="x-user"`) do not count either, unless they are
-    /// known credentials.
+    /// Fields that the policy declares as harmless or unstored do not count. Under [`Policy::app`],
+    /// a response may exclude fields from storage itself (`private="x-user"`). Such a field counts
+    /// only if it is a known credential.
     pub(crate) fn issued_credential(
         &self,
         response: &HeaderMap,
@@ -290,7 +303,8 @@ impl Policy {
         Some(detail(issued.as_str()))
     }
 
-    /// Returns `true` if the values of a request field are secret, by its name or by declaration.
+    /// Returns `true` if the values of a request field are secret: its name shows it, or the policy
+    /// declares the field as a credential.
     pub(crate) fn is_secret(&self, name: &HeaderName) -> bool {
         is_secret(name) || self.credentials.contains(name)
     }

@@ -1,10 +1,10 @@
-//! Names of fields that do not identify a visitor: common names, and names that contain a
-//! credential word.
+//! Names of fields that do not identify a visitor: common names, which need no further check, and
+//! names that look like credentials by one of their words.
 
 use super::by_length::is_listed;
 
-/// Returns `true` if a field is known to have no meaning to the cache, and not to identify a
-/// visitor.
+/// Returns `true` if a field is known to be harmless: it has no meaning to the cache, and does not
+/// identify a visitor.
 #[inline]
 pub(crate) fn is_harmless(name: &str) -> bool {
     let is_listed = is_listed! { name,

@@ -1,4 +1,4 @@
-//! Names that identify, names that do not, and names composed of words.
+//! Tests with field names that identify a visitor, names that do not, and random names.
 
 use super::{HeaderRole, detail, is_harmless, role_of};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
@@ -133,7 +133,7 @@ fn no_name_with_a_role_is_listed_as_harmless() {
     }
 }
 
-/// RFC 9651 section 3.3.4.
+/// A token begins with a letter or `*` (RFC 9651 section 3.3.4), so `2fa` is a string.
 #[test]
 fn detail_is_the_field_name_as_a_token_or_string_up_to_a_limit() {
     let long = format!("x-token-{}", "a".repeat(10_000));
@@ -174,7 +174,7 @@ const WORDS: [&str; 26] = [
     "csrf",
 ];
 
-/// Text before or after a word, empty or separated by a hyphen or underscore.
+/// Returns the text before a word in a name: nothing, or other words with a separator at the end.
 fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -205,8 +205,9 @@ proptest! {
         }
     }
 
+    // Without vowels, the word before `key` is never `cache`: the key of a cache is not secret.
     #[test]
-    fn a_last_word_key_identifies(
+    fn a_name_that_ends_in_key_identifies(
         before in "x-[b-df-hj-np-tv-z]{3,9}",
     ) {
         let last = format!("{before}-key");

@@ -1,8 +1,12 @@
-//! Names that look like credentials: by whole words, and by words that are run together.
+//! Decides whether the name of a field looks like that of a credential.
+//!
+//! The words of a name are its parts between characters that are not letters or digits. A name
+//! *identifies* if one of its words does, or two adjacent words do together. Many products run
+//! words together (`customerid`), so parts of words count, too.
 
 use super::by_length::is_listed;
 
-/// Returns the stems that begin with this byte. A stem identifies at any position in a word.
+/// Returns the stems that begin with this byte. A word that contains a stem identifies.
 const fn stems(first: u8) -> &'static [&'static str] {
     match first {
         b'a' => {
@@ -28,10 +32,12 @@ const fn stems(first: u8) -> &'static [&'static str] {
     }
 }
 
-/// Stems that identify at the start or end of a word. Inside, they are parts of other words.
+/// A word that starts or ends with one of these stems identifies. In the middle of a word, they are
+/// parts of unrelated words.
 const EDGE_STEMS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
-/// Returns `true` for whole words that identify: personal data, and words of single products.
+/// Returns `true` for words that identify only as a whole: kinds of personal data, and terms and
+/// products of authentication.
 fn is_identifying_word(word: &[u8]) -> bool {
     is_listed! { word,
         2: b"cn" b"dn" b"sn";
@@ -52,10 +58,12 @@ fn is_identifying_word(word: &[u8]) -> bool {
     }
 }
 
-/// Words that identify only at the end of a name. Before other words, they name parts of a site.
+/// Words that identify only at the end of a name. Before another word, they name a part of a site
+/// (`x-sub-path`).
 const LAST_WORDS: [&str; 2] = ["scope", "sub"];
 
-/// Words that identify a visitor if an identifier follows, as the next word or run together.
+/// Words that identify if one of [`IDENTIFIER_WORDS`] follows, as the next word (`device-id`) or
+/// run together (`deviceid`).
 const OWNER_WORDS: [&str; 24] = [
     "advertising",
     "anonymous",
@@ -83,15 +91,16 @@ const OWNER_WORDS: [&str; 24] = [
     "universal",
 ];
 
-/// Words for identifiers.
+/// Words for identifiers, which identify a visitor after one of [`OWNER_WORDS`].
 const IDENTIFIER_WORDS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
 
-/// Words that denote a person's name before `name`, as a separate word or run together.
+/// Words that, followed by `name`, denote a person's name: as separate words (`first-name`) or run
+/// together (`firstname`).
 const PERSONAL_NAMES: [&str; 10] =
     ["common", "display", "family", "first", "full", "given", "last", "middle", "nick", "screen"];
 
-/// Other pairs of adjacent words that identify. Apart from `secret`, none of these words identifies
-/// before another word.
+/// Other pairs of adjacent words that identify: a first word, and the words that may follow it.
+/// Most of these words do not identify alone.
 const IDENTIFYING_PAIRS: [(&str, &[&str]); 18] = [
     ("access", &["key"]),
     ("api", &["key"]),
@@ -113,23 +122,24 @@ const IDENTIFYING_PAIRS: [(&str, &[&str]); 18] = [
     ("warp", &["tag"]),
 ];
 
-/// Pairs of adjacent words that do not identify, though the first word does alone.
+/// Pairs of adjacent words in which the first word does not identify, though it does alone.
 ///
 /// A user agent is a program, an address belongs to a network, and a policy to the site.
 const HARMLESS_PAIRS: [(&str, &str); 4] =
     [("user", "agent"), ("user", "ip"), ("proxyuser", "ip"), ("permissions", "policy")];
 
-/// Names that identify though none of their words does. Both hold the identity that a gateway has
-/// authorized; `Request-Context` alone names an application.
+/// Names that identify though none of their words does. Both hold the identity that AWS API Gateway
+/// has authorized. `request` and `context` are not in [`IDENTIFYING_PAIRS`], since the field
+/// `Request-Context` of Azure names an application.
 const IDENTIFYING_NAMES: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
 /// Returns `true` if the name of a field indicates that its value identifies a visitor.
 pub(super) fn name_identifies(name: &str) -> bool {
-    // The key of a cache entry is not secret.
+    // A name such as `x-cache-key`: the key of a cache entry is not secret.
     if name.strip_suffix("key").is_some_and(|rest| rest.trim_end_matches(['-', '_']).ends_with("cache")) {
         return false;
     }
-    // `$WS…` fields describe the connection and its user to WebSphere plug-ins.
+    // In `$WS…` fields, WebSphere's plug-in for web servers passes on the connection and its user.
     if IDENTIFYING_NAMES.contains(&name) || name.starts_with("$ws") {
         return true;
     }
@@ -158,7 +168,7 @@ fn word_identifies(word: &[u8], next: Option<&[u8]>) -> bool {
     if word.starts_with(b"useragent") || HARMLESS_PAIRS.iter().any(is_pair) {
         return false;
     }
-    // `author` names the writer of a page. `has_stem` finds `authoriz`.
+    // `author` is the writer of a page. `has_stem` still finds `authorization`.
     let begins_with_auth = word.starts_with(b"auth") && !word.starts_with(b"author");
     begins_with_auth
         || word.ends_with(b"auth")
@@ -185,7 +195,8 @@ fn pair_identifies(word: &[u8], next: &[u8]) -> bool {
         || pair.is_some_and(|(_, seconds)| is_one_of(seconds, next))
 }
 
-/// Returns `true` for words such as `customerid` or `displayname`.
+/// Returns `true` for two words that are run together and identify, such as `customerid` or
+/// `displayname`.
 fn is_run_together(word: &[u8]) -> bool {
     let identified = |end: &&str| {
         let owner = word.strip_suffix(end.as_bytes());
