@@ -176,8 +176,8 @@ pub enum ConfigErrorKind {
     Contradiction,
     /// The value is not a valid name of a header field, or a list of names is empty.
     InvalidFieldName,
-    /// The value is not a valid name or value of an extension directive, or a structured field
-    /// cannot contain it.
+    /// The name or value of an extension directive (RFC 9111 section 5.2.3) is not valid, or a
+    /// targeted field cannot contain the directives, since it is a structured field (RFC 9213).
     InvalidDirective,
     /// The value is not a valid cookie name, or a pattern where only a name is allowed.
     InvalidCookieName,

@@ -104,12 +104,13 @@ impl Policy {
     /// - A response to a HEAD updates the stored response (RFC 9111 section 4.3.5).
     /// - A response that sets a cookie is not stored, unless
     ///   [`share_set_cookie`](PolicyBuilder::share_set_cookie) is on.
-    /// - Variants whose `Accept-Language`, `Accept-Encoding` or `Accept-Charset` are equal in
-    ///   meaning are one variant (RFC 9111 section 4.1).
+    /// - Requests whose `Accept-Language`, `Accept-Encoding` or `Accept-Charset` are equal in
+    ///   meaning select the same variant (RFC 9111 section 4.1).
     ///
     /// # Writes
-    /// A write invalidates its target on its own host only (RFC 9111 section 4.4). Under `app`, all
-    /// hosts count as names of one application, and it invalidates the target on all of them.
+    /// A write, such as a POST, invalidates its target on the host of the request only (RFC 9111
+    /// section 4.4). Under `app`, all hosts count as names of one application, so a write
+    /// invalidates its target on all of them.
     ///
     /// # Security
     /// A proxy must remove hop-by-hop fields (RFC 9110 section 7.6.1) before this layer. Otherwise,
@@ -129,8 +130,8 @@ impl PolicyBuilder {
     /// sent to every client (RFC 9111 section 7.3). Off by default.
     ///
     /// It applies under [`rfc9111`](crate::policy::Policy::rfc9111) only: in front of an
-    /// application, the cookie may be a visitor's session. A response with `Set-Cookie` to a
-    /// request with credentials or cookies is never stored.
+    /// application, the cookie may be a visitor's session. It does not apply to a response to a
+    /// request with credentials or cookies.
     ///
     /// # Security
     /// Turn it on only if the origin marks all personalized responses as `private` or `no-store`.
@@ -199,7 +200,7 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets whether concurrent requests with one key collapse into one fetch. On by default.
+    /// Sets whether concurrent requests with the same key collapse into one fetch. On by default.
     ///
     /// One request, the leader, is forwarded; the others, its followers, receive the leader's
     /// response while it arrives. See [`collapse_timeout`](Self::collapse_timeout) and

@@ -90,9 +90,10 @@ impl PolicyBuilder {
     /// field.
     ///
     /// The order in which parts are added does not change keys. A field that the part replaces is
-    /// not removed, even if [`ignore_headers`](Self::ignore_headers) names the field. It must not
-    /// be a declared credential: [`build`](Self::build) fails if
-    /// [`credential_headers`](Self::credential_headers) names it.
+    /// not removed, even if [`ignore_headers`](Self::ignore_headers) names the field.
+    ///
+    /// [`build`](Self::build) fails if [`credential_headers`](Self::credential_headers) names a
+    /// field that the part replaces.
     ///
     /// # Example
     /// ```

@@ -30,14 +30,15 @@ impl PolicyBuilder {
     /// Allows a guessed (heuristic) freshness lifetime for responses that state none, and limits it
     /// to `most` (RFC 9111 section 4.2.2).
     ///
-    /// The guess is a tenth of the time since `Last-Modified`. Heuristics are off under
+    /// The guess is a tenth of the time since `Last-Modified`. By default, heuristics are off under
     /// [`app`](crate::policy::Policy::app), and limited to a day under
-    /// [`rfc9111`](crate::policy::Policy::rfc9111). Zero turns them off.
+    /// [`rfc9111`](crate::policy::Policy::rfc9111). A `most` of zero turns them off.
     ///
     /// A heuristic applies to a response with `Last-Modified` if its status is heuristically
-    /// cacheable (RFC 9110 section 15.1), or if it is marked `public`. The policy must also store
-    /// responses with this status. A heuristic does not apply to a response to a request with
-    /// credentials or cookies. A [`default_ttl`](Self::default_ttl) comes first.
+    /// cacheable (RFC 9110 section 15.1), or if it is marked `public`. It does not apply
+    /// - to a status that the policy does not store even with an explicit lifetime,
+    /// - to a response to a request with credentials or cookies, and
+    /// - to a 200 if a [`default_ttl`](Self::default_ttl) is set.
     pub fn heuristic_freshness(mut self, most: Duration) -> Self {
         self.policy.heuristic = Some(most).filter(|most| !most.is_zero());
         self
@@ -62,10 +63,10 @@ impl PolicyBuilder {
     /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
     /// can revalidate their copy.
     ///
-    /// With zero, a page may be fresh in this cache for a year and yet be current in browsers. Once
-    /// it is [invalidated](crate::cache::Cache::invalidate), the next revalidation by a browser
-    /// returns the new page. Without `Age`, responses also do not reveal when the page was fetched
-    /// for another visitor.
+    /// With a lifetime of zero, a page may be fresh in this cache for a year, and browsers still
+    /// show the current page: they revalidate their copy before each use. Once the page is
+    /// [invalidated](crate::cache::Cache::invalidate), they receive the new one. Without `Age`,
+    /// responses also do not reveal when the page was fetched for another visitor.
     ///
     /// # Example
     /// ```

@@ -92,7 +92,8 @@ pub struct Policy {
     /// Request fields that background refreshes carry, in addition to the usual ones.
     pub(crate) refresh_headers: Vec<HeaderName>,
     /// The types of request extensions that do not depend on the visitor. If a layer between the
-    /// outermost one and this one adds an extension of another type, no background refresh runs.
+    /// outermost one and this one adds an extension of another type, no background refresh runs,
+    /// unless the policy changes background requests.
     pub(crate) known_extensions: Vec<KnownExtension>,
     /// Whether a write that redirects invalidates the target of the redirect.
     pub(crate) redirects_invalidate: bool,

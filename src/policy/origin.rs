@@ -253,9 +253,9 @@ impl PolicyBuilder {
     /// Sets how long a follower waits for the leader's response before it is forwarded itself.
     ///
     /// The default is 10 seconds. The limit is for one request, however many flights it waits for.
-    /// For ten seconds after a timeout, or until a response is stored, requests for the same key do
-    /// not wait (hit-for-miss). In a tokio runtime, the timer of the runtime must be enabled.
-    /// Without a runtime, there is no limit.
+    /// For ten seconds after a timeout, requests for the same key do not wait (hit-for-miss). A
+    /// response that is stored under the key ends this time early. In a tokio runtime, the timer of
+    /// the runtime must be enabled. Without a runtime, there is no limit.
     ///
     /// # Loops
     /// A handler, a body or a computation of a value may make requests itself. Such a nested

@@ -112,7 +112,7 @@ impl PolicyBuilder {
     /// ```
     pub fn refresh_with<T: Send + Sync + 'static>(mut self) -> Self {
         let own = TypeId::of::<T>();
-        // Each type counts once.
+        // The layer counts the extensions of known types, so each type must be listed only once.
         if self.policy.known_extensions.iter().all(|(known, _)| *known != own) {
             self.policy.known_extensions.push((own, |request| request.get::<T>().is_some()));
         }

@@ -199,9 +199,9 @@ impl PolicyBuilder {
 
     /// Stores a response only if the predicate returns `true`.
     ///
-    /// The predicate sees the request and the head of the response. It can only refuse responses:
-    /// one that is not storable for another reason is not stored, even if the predicate returns
-    /// `true`. If you set several predicates, all must return `true`.
+    /// The predicate sees the request and the head of the response. It can refuse a storable
+    /// response, but can't make another response storable. If you set several predicates, all must
+    /// return `true`.
     ///
     /// # Example
     /// ```
