@@ -134,7 +134,8 @@ impl StdError for StoreError {
     }
 }
 
-/// The error for an invalid configuration. The `build` methods of builders return it.
+/// The error for an invalid configuration. The `build` methods of builders return it, and some
+/// constructors.
 ///
 /// A builder that finds several errors returns them in one `ConfigError`: see [`all`](Self::all).
 ///

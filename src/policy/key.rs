@@ -170,10 +170,10 @@ impl PolicyBuilder {
     /// Partitions the cache by visitor identity.
     ///
     /// `identity` derives an ID from the request, typically from an extension set by an outer
-    /// authentication layer. Requests with an ID do not bypass the cache for their credentials or
-    /// undeclared cookies: their responses are stored per ID, even if `private`. Clients receive
-    /// `Cache-Control: private` unless the response states otherwise. An empty ID, or `None`,
-    /// leaves the request anonymous.
+    /// authentication layer. A request with an ID does not bypass the cache because of its
+    /// credentials or undeclared cookies. Its response is stored for this ID only, even if it is
+    /// `private`. Clients receive `Cache-Control: private` unless the response states otherwise. An
+    /// empty ID, or `None`, leaves the request anonymous.
     ///
     /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
     /// requests that it identifies bypass this layer, and per-identity entries do not answer them.

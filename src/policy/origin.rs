@@ -22,11 +22,12 @@ impl PolicyBuilder {
     ///   `s-maxage`, or a `Cache-Control` that can't be read (RFC 9111 section 4.2.4);
     /// - if the stored response is a [per-identity entry](Self::vary_by_identity), or varies by a
     ///   field that identifies a visitor;
-    /// - if the request has credentials or an undeclared cookie. Under
-    ///   [`rfc9111`](crate::policy::Policy::rfc9111), such a request need not bypass the cache;
+    /// - if the request has credentials or an undeclared cookie (under
+    ///   [`rfc9111`](crate::policy::Policy::rfc9111), where such a request may be answered from the
+    ///   cache);
     /// - if a layer between this one and an outer layer of this crate adds an extension that is
     ///   neither [declared](Self::refresh_with) nor [removed](Self::refresh_without);
-    /// - outside of a tokio runtime.
+    /// - if there is no tokio runtime.
     ///
     /// # Refreshes
     /// A refresh is a GET in a separate task on the user's tokio runtime, whose timer must be
@@ -76,8 +77,9 @@ impl PolicyBuilder {
     ///   response may be served, the client receives a 502.
     ///
     /// # Answers that are not stored
-    /// A service may answer the request for a new response with one that is not stored, such as a
-    /// 404. If the request had only keyed fields, this answer removes the stale response.
+    /// If a request finds a stale response and is forwarded, the service may answer with a response
+    /// that is not stored, such as a 404. If the request had only keyed fields, this answer removes
+    /// the stale response.
     ///
     /// If the request had unkeyed fields, one of them may have provoked the answer. So the stale
     /// response stays, and a background request without these fields decides, at most once in ten

@@ -234,7 +234,7 @@ impl PersonalRule {
     /// Returns `true` if a response sets a cookie, has a credential or has `Vary: *`.
     ///
     /// Under both presets, names are judged as under [`Policy::app`]. A field that is not stored
-    /// counts, too, since a downstream cache would store it.
+    /// counts, too, since a downstream cache could store it.
     pub(crate) fn applies_to(&self, response: &HeaderMap) -> bool {
         let is_declared = |name: &HeaderName, list: fn(&DeclaredFields) -> &[HeaderName]| {
             self.declared.as_ref().is_some_and(|declared| list(declared).contains(name))
@@ -283,7 +283,7 @@ impl Policy {
     ///
     /// Fields that the policy declares as harmless or unstored do not count. Under [`Policy::app`],
     /// a response may exclude fields from storage itself (`private="x-user"`). Such a field counts
-    /// only if it is a known credential.
+    /// only if it is a known or declared credential.
     pub(crate) fn issued_credential(
         &self,
         response: &HeaderMap,

@@ -3,8 +3,10 @@
 
 use super::by_length::is_listed;
 
-/// Returns `true` if a field is known to be harmless: it has no meaning to the cache, and does not
-/// identify a visitor.
+/// Returns `true` if a request field is known to be harmless: it has no meaning to the cache, and
+/// does not identify a visitor.
+///
+/// Response fields are listed, too, since their names also occur in requests.
 #[inline]
 pub(crate) fn is_harmless(name: &str) -> bool {
     let is_listed = is_listed! { name,
