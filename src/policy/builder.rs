@@ -71,12 +71,12 @@ impl Policy {
     ///   occurrence counts.
     /// - `max-stale` does not apply to a response that states no lifetime, or that became stale
     ///   before its stated lifetime ended: an invalidation may have made it stale.
-    /// - A request with cookies, `Authorization` or another credential is answered from the cache.
-    ///   Only fields that you [declare](PolicyBuilder::credential_headers) as credentials make it
-    ///   bypass the cache.
-    /// - If any [cookies are declared](PolicyBuilder::vary_on_cookies), or if there is an outer
-    ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer), a request with an
-    ///   undeclared cookie bypasses the cache.
+    /// - `Authorization` and other credential fields do not make a request bypass the cache, unless
+    ///   you [declare](PolicyBuilder::credential_headers) the field as a credential.
+    /// - Cookies do not make a request bypass the cache, unless you [declare
+    ///   cookies](PolicyBuilder::vary_on_cookies) or there is an outer
+    ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer). Undeclared cookies then
+    ///   do, as under `app`.
     /// - As under `app`, a request with a field that overrides the method, such as
     ///   `X-HTTP-Method-Override`, bypasses the cache.
     /// - As under `app`, [forwarded

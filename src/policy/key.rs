@@ -151,8 +151,8 @@ impl PolicyBuilder {
     /// CDNs reuse a page for requests that this cache would answer with another page.
     ///
     /// With `Vary: Cookie`, most CDNs store one copy for each value of the whole field, including
-    /// session and analytics cookies, or store nothing. Turn the option off if there is no CDN, or
-    /// if the CDN keys by the cookies itself.
+    /// session and analytics cookies, or store nothing. Turn the option off if your CDN keys by the
+    /// cookies itself.
     ///
     /// # Example
     /// ```

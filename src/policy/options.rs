@@ -89,13 +89,15 @@ pub struct Policy {
     pub(crate) max_followers: usize,
     /// How long a fetch goes on after its client has disconnected; `None` cancels it.
     pub(crate) complete_after_disconnect: Option<Duration>,
-    /// Request fields that background refreshes carry, in addition to the usual ones.
+    /// Request fields that background refreshes carry in addition to the fields that every refresh
+    /// carries.
     pub(crate) refresh_headers: Vec<HeaderName>,
     /// The types of request extensions that do not depend on the visitor. If a layer between the
     /// outermost one and this one adds an extension of another type, no background refresh runs,
     /// unless the policy changes background requests.
     pub(crate) known_extensions: Vec<KnownExtension>,
-    /// Whether a write that redirects invalidates the target of the redirect.
+    /// Whether a write that is answered with a redirect invalidates the page that its `Location`
+    /// names.
     pub(crate) redirects_invalidate: bool,
     /// The response fields that tags are read from.
     pub(crate) tag_fields_read: TagFields,

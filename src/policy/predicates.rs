@@ -68,12 +68,12 @@ impl Predicates {
         identity(request).filter(|identity| !identity.is_empty())
     }
 
-    /// Returns `true` if the user changes background requests.
+    /// Returns `true` if the policy has functions that change background requests.
     pub(crate) fn has_refresh_hooks(&self) -> bool {
         !self.refresh.is_empty()
     }
 
-    /// Applies the user's changes to a background request.
+    /// Calls the functions that change background requests.
     pub(crate) fn apply_refresh_hooks(&self, request: &mut request::Parts) {
         self.refresh.iter().for_each(|change| change(request));
     }
