@@ -28,7 +28,7 @@ impl PolicyBuilder {
     /// [`etags`](Self::etags), [`client_max_age`](Self::client_max_age) and
     /// [`CacheHints::client_max_age`](crate::policy::CacheHints::client_max_age).
     ///
-    /// By a strong tag, you promise that no outer layer changes the bytes of a response, by
+    /// With this option, you promise that no outer layer changes the bytes of a response, by
     /// compression or an injected script. Only with a strong tag may a client resume a download
     /// (`If-Range`) or protect a write (`If-Match`), since both compare strongly (RFC 9110 sections
     /// 13.1.1 and 13.1.5). Under [`app`](crate::policy::Policy::app), this option also lets clients
