@@ -1,5 +1,13 @@
-//! Background work, which continues after the response to the request that started it. It is
-//! bounded and counted, and a shutdown awaits it.
+//! Background work, which continues after the response to the request that started it. Its amount
+//! is bounded, and [`Cache::shutdown`](crate::cache::Cache::shutdown) awaits it.
+//!
+//! - A drain reads a body to its end for the store alone, because no client reads it.
+//! - A detached fetch runs in its own task, so that it survives a disconnect of its client.
+//! - A refresh fetches a new response while clients get the stale one (RFC 5861 section 3).
+//! - A confirmation is a refresh that sends only keyed fields: the request fields that are part of
+//!   the key or that `Vary` nominates. It runs after the answer to a visitor's request was not
+//!   stored, to learn whether an unkeyed field of that request was the cause.
+//! - A write to a store outside the process.
 
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFieldsDigest};
 use crate::clock::Moment;
@@ -12,19 +20,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The most bodies that are read at a time only for the store.
+/// The most drains at a time.
 const MAX_DRAINS: u32 = 64;
 
-/// The most fetches that run at a time in a separate task, so that they survive a disconnect. Other
-/// fetches run in the task of their request.
+/// The most detached fetches at a time. Further fetches run in the task of their request.
 const MAX_DETACHED: u32 = 1024;
 
-/// The most background writes to a store outside the process that a shutdown waits for. Further
-/// writes take place, too.
+/// The most background writes that a shutdown waits for. Further writes take place, but the
+/// shutdown does not wait for them.
 const MAX_WRITES: u32 = 1 << 20;
 
-/// How long the cache remembers that an unkeyed field may have caused the failure of a refresh. The
-/// next refresh of the key ends this.
+/// How long the cache remembers that an unkeyed field may have caused the failure of a refresh. At
+/// the end of the next refresh of the key, the cache forgets it.
 const KEYED_ONLY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The number of background refreshes by outcome, over all namespaces.
@@ -55,8 +62,8 @@ impl RefreshStats {
     /// built.
     ///
     /// The service failed, panicked or timed out, or its response neither replaced nor removed the
-    /// old one. The cache does not refresh the page for ten seconds after a failure, unless an
-    /// unkeyed field may have caused it.
+    /// old one. The cache does not refresh the page for ten seconds after a failure, unless a
+    /// request field that is not part of the key may have caused the failure.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed
@@ -67,7 +74,7 @@ impl RefreshStats {
 ///
 /// ```text
 /// running ─┬─ new response, or old one removed ──► Succeeded
-///          ├─ failed with unkeyed fields ────────► RetryKeyedOnly: next with only keyed fields
+///          ├─ failed with unkeyed fields ────────► RetryKeyedOnly: next sends only keyed fields
 ///          └─ failed ────────────────────────────► Failed: no refresh for ten seconds
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +82,8 @@ pub(crate) enum RefreshEnd {
     /// The refresh led to a new response, or removed the old one.
     Succeeded,
     Failed,
-    /// An unkeyed field may have caused the failure: the next refresh of the key carries only keyed
-    /// fields.
+    /// The refresh failed, and an unkeyed field may have caused the failure. The next refresh of
+    /// the key sends only keyed fields.
     RetryKeyedOnly,
 }
 
@@ -86,17 +93,15 @@ pub(super) struct Background {
     refreshes: Arc<Semaphore>,
     detached: Arc<Semaphore>,
     writes: Arc<Semaphore>,
-    /// Counts the work that holds these permits, and the writes and warm-ups that other tasks
-    /// await.
+    /// Counts the work that holds a permit, and the work of [`begin_work`](Self::begin_work).
     work: Arc<WorkCounter>,
     /// The number of permits in `refreshes`.
     max_refreshes: u32,
     /// The keys whose refresh failed within the last ten seconds.
     recent_failures: HitForMiss,
-    /// The keys whose next refresh carries only keyed fields.
+    /// The keys whose next refresh sends only keyed fields.
     keyed_only: HitForMiss,
-    /// The keys for which a confirmation began within the last ten seconds: a request without
-    /// unkeyed fields, to confirm an answer that is not stored.
+    /// The keys for which a confirmation began within the last ten seconds.
     confirmed: HitForMiss,
     contradictions: Contradictions,
     mismatches: Mismatches,
@@ -125,24 +130,24 @@ impl Background {
         }
     }
 
-    /// Returns a permit to read a body only for the store, if fewer than the limit are in use.
+    /// Returns a permit for a drain, or `None` if [`MAX_DRAINS`] are in use.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.drains)
     }
 
-    /// Returns a permit to continue a fetch after its client disconnects, if fewer than the limit
-    /// are in use.
+    /// Returns a permit for a detached fetch, or `None` if [`MAX_DETACHED`] are in use.
     pub(super) fn detach_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.detached)
     }
 
     /// Counts a background write until the result is dropped. A shutdown waits for the write,
-    /// unless as many writes as the limit were in progress.
+    /// unless [`MAX_WRITES`] other writes were in progress.
     pub(super) fn begin_write(&self) -> WorkPermit {
         WorkPermit::new(Arc::clone(&self.writes).try_acquire_owned().ok(), &self.work)
     }
 
-    /// Counts work that another task awaits. A shutdown does not wait for it.
+    /// Counts work that its caller awaits, such as a warm-up. [`wait_idle`](Self::wait_idle) waits
+    /// for such work, a shutdown does not.
     pub(super) fn begin_work(&self) -> WorkGuard {
         self.work.begin()
     }
@@ -152,8 +157,8 @@ impl Background {
         Some(WorkPermit::new(Some(permit), &self.work))
     }
 
-    /// Returns a permit for a background refresh, if fewer refreshes and confirmations than the
-    /// limit run and no refresh of this key failed within ten seconds.
+    /// Returns a permit for a refresh. Returns `None` if a refresh of this key failed within the
+    /// last ten seconds, or if all permits are in use.
     pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.recent_failures.get(key, now).is_some() {
             return None;
@@ -184,8 +189,8 @@ impl Background {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns a permit to confirm an answer, if fewer refreshes and confirmations than the limit
-    /// run and no confirmation for this key began within ten seconds.
+    /// Returns a permit for a confirmation. Returns `None` if a confirmation for this key began
+    /// within the last ten seconds, or if all permits are in use. Refreshes use the same permits.
     pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.confirmed.get(key, now).is_some() {
             return None;
@@ -195,7 +200,8 @@ impl Background {
         Some(permit)
     }
 
-    /// Returns `true` if the last refresh of a key failed, possibly because of an unkeyed field.
+    /// Returns `true` if the next refresh of a key sends only keyed fields, because an unkeyed
+    /// field may have caused the failure of the last one.
     pub(super) fn is_keyed_only_next(&self, key: KeyRef<'_>, now: Moment) -> bool {
         self.keyed_only.get(key, now).is_some()
     }
@@ -213,8 +219,7 @@ impl Background {
         self.max_refreshes > 0
     }
 
-    /// Records an answer that contradicts a stored response. Returns `true` if it is the second
-    /// such answer.
+    /// Records an answer that contradicts a stored response. See [`Contradictions::add`].
     pub(super) fn add_contradiction(
         &self,
         key: KeyRef<'_>,
@@ -225,7 +230,7 @@ impl Background {
         self.contradictions.add(key, stored, fields, now)
     }
 
-    /// Records that a 304 did not match a stored response.
+    /// Records that a 304 did not match a stored response (RFC 9111 section 4.3.4).
     pub(super) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
         self.mismatches.add(key, stored);
     }
@@ -235,12 +240,12 @@ impl Background {
         self.mismatches.contains(key, stored)
     }
 
-    /// Waits for a moment without work in progress.
+    /// Waits until no work is in progress.
     pub(super) async fn wait_idle(&self) {
         self.work.wait_idle().await;
     }
 
-    /// Waits for the work in progress. Afterwards, only writes get a permit.
+    /// Waits for the work that holds a permit. Afterwards, only writes get a permit.
     pub(super) async fn shut_down(&self) {
         let all = [
             (&self.detached, MAX_DETACHED),
@@ -252,8 +257,8 @@ impl Background {
             // Fails if another shutdown has closed the semaphore.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
-        // Last, since the work above may have started writes. Writes that requests start from here
-        // on are not awaited.
+        // Writes are last, since the other work may have started some. A write that begins after
+        // this point is not awaited.
         drop(relay_waker(self.writes.acquire_many(MAX_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }

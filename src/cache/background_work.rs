@@ -1,4 +1,5 @@
-//! Background work of the cache: how it starts, how it is counted, and how a shutdown waits for it.
+//! The methods of [`Cache`] that start, count and await background work. The module `background`
+//! describes the kinds of work.
 
 use super::background::{RefreshEnd, RefreshStats};
 use super::contradictions::UnkeyedFieldsDigest;
@@ -14,9 +15,9 @@ use std::pin::pin;
 impl Cache {
     /// Runs work in the background. Returns `false` if no task can run it.
     ///
-    /// Over a store inside the process, the work runs at once, because all its futures are ready.
-    /// Otherwise, the work runs in a new task. Outside a tokio runtime, it cannot run, which counts
-    /// as a failure of the store.
+    /// Over a store inside the process, the work runs in this call, because the futures of such a
+    /// store are ready at once. Over other stores, the work runs in a new task. Outside a tokio
+    /// runtime there are no tasks: the work is dropped, which counts as a failure of the store.
     pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             pin!(work).now_or_never();
@@ -44,19 +45,20 @@ impl Cache {
         self.0.background.begin_work()
     }
 
-    /// Returns a permit to read a body only for the store, if fewer than the limit are in use.
+    /// Returns a permit to read a body for the store alone, or `None` if too many bodies are read
+    /// that way.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         self.0.background.drain_permit()
     }
 
-    /// Returns a permit for a background refresh, if fewer refreshes and confirmations than the
-    /// limit run and no refresh of this key failed within ten seconds.
+    /// Returns a permit for a background refresh. Returns `None` if a refresh of this key failed
+    /// within the last ten seconds, or if too many refreshes are running.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())
     }
 
-    /// Returns a permit to continue a fetch after its client disconnects, if there is a runtime and
-    /// fewer than the limit are in use.
+    /// Returns a permit for a fetch in its own task, which survives a disconnect of its client.
+    /// Returns `None` outside a tokio runtime, or if too many fetches run that way.
     pub(crate) fn detach_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         self.0.background.detach_permit()
@@ -67,14 +69,15 @@ impl Cache {
         self.0.background.begin_refresh();
     }
 
-    /// Returns a permit to confirm an answer that is not stored, by a request without unkeyed
-    /// fields. Returns `None` if as many refreshes and confirmations run as the limit allows, or if
-    /// a confirmation for this key began within ten seconds.
+    /// Returns a permit for a confirmation: a refresh that sends only keyed fields, after the
+    /// answer to a visitor's request was not stored. Returns `None` if a confirmation for this key
+    /// began within the last ten seconds, or if too many refreshes are running.
     pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.confirmation_permit(key, self.clock().now())
     }
 
-    /// Returns `true` if the next refresh of a key carries only keyed fields.
+    /// Returns `true` if the next refresh of a key sends only keyed fields, because an unkeyed
+    /// field may have caused the failure of the last one.
     pub(crate) fn is_keyed_only_next(&self, key: KeyRef<'_>) -> bool {
         self.0.background.is_keyed_only_next(key, self.clock().now())
     }
@@ -95,8 +98,8 @@ impl Cache {
     /// work.
     ///
     /// Use it in tests, or before an instance of the service is measured or moved. To end
-    /// background work for good, use [`shutdown`](Self::shutdown). All namespaces and versions of
-    /// the cache count.
+    /// background work for good, use [`shutdown`](Self::shutdown). Work in all namespaces and
+    /// versions of the cache counts.
     ///
     /// # Rules
     /// 1. It waits for writes of responses, values and invalidations to a store outside the
@@ -107,13 +110,13 @@ impl Cache {
     /// 2. It does not wait for other requests in progress, nor for bodies that clients have not
     ///    read.
     /// 3. It returns at the first moment without work in progress. If a cache is never idle, it
-    ///    never returns: limit it with `tokio::time::timeout`.
+    ///    never returns: limit the wait with `tokio::time::timeout`.
     /// 4. If no work is in progress, it returns at once. It needs no runtime and no timer, and
     ///    works with paused time.
     ///
     /// # Caveats
     /// Do not await it in a handler, or in the task that polls a `warm` call. A background refresh
-    /// whose handler awaits it would wait for itself.
+    /// whose handler awaits it would wait for itself, and so would the `warm` call.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -137,10 +140,10 @@ impl Cache {
     /// forbids background refreshes.
     ///
     /// Await it at the end of a graceful shutdown, after the last request. The cache still answers
-    /// requests afterwards, but it runs no background refresh, completes no fetch after a
-    /// disconnect, and drains no body for the store after its client disconnects.
+    /// requests afterwards. But it runs no background refresh, and after a client disconnects, it
+    /// neither completes the fetch nor reads the rest of the body for the store.
     ///
-    /// It does not wait for work that another task awaits, such as a [`warm`](Self::warm) call.
+    /// It does not wait for a call that your code awaits itself, such as [`warm`](Self::warm).
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, background work continues as before.
@@ -154,8 +157,9 @@ impl Cache {
         self.0.background.allows_refreshes()
     }
 
-    /// Records an answer that is not stored and contradicts the stored response that was received
-    /// at `stored`. Returns `true` if it is the second such answer.
+    /// Records an answer that is not stored. It contradicts the stored response that was received
+    /// at `stored`. Returns `true` if a second visitor got such an answer, so that the stored
+    /// response is outdated.
     pub(crate) fn add_contradiction(
         &self,
         key: KeyRef<'_>,
@@ -165,7 +169,7 @@ impl Cache {
         self.0.background.add_contradiction(key, stored, fields, self.clock().now())
     }
 
-    /// Records that a 304 did not match a stored response.
+    /// Records that a 304 did not match a stored response (RFC 9111 section 4.3.4).
     pub(crate) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
         self.0.background.note_mismatch(key, stored);
     }

@@ -1,5 +1,8 @@
 //! The budget of recordings: a limit on the bytes of all response bodies that are recorded at a
 //! time.
+//!
+//! A recording copies a response body while the body streams, so that it can be stored at the end.
+//! A recording is stalled if it makes no progress for [`STALL_TIMEOUT`].
 
 use super::Tracker;
 use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
@@ -9,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The largest recording in bytes that counts as small. In a small budget, a quarter of the budget
-/// counts instead.
+/// The most bytes of a small recording. In a small budget, the limit is a quarter of the budget. A
+/// quarter of every budget is reserved for small recordings.
 const SMALL_BYTES: u64 = 256 << 10;
 
 /// The limit on the bytes of all recordings together, and the recordings that may be ended to make
@@ -24,13 +27,13 @@ pub(crate) struct Budget {
 /// The recordings that may hold bytes of the budget.
 struct Recordings {
     all: Vec<Weak<dyn BudgetedRecording>>,
-    /// The length of `all` at which dropped recordings are removed from it.
+    /// The length of `all` at which the dropped recordings in it are removed.
     sweep_at: usize,
     /// The earliest time at which a recording may be stalled, or `None` if it is unknown.
     earliest: Option<Instant>,
 }
 
-/// The bytes of the budget that one recording holds. Dropping it releases them.
+/// The bytes of the budget that one recording holds. They are released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
@@ -60,7 +63,8 @@ impl Budget {
         recordings.all.push(recording);
     }
 
-    /// Ends all stalled recordings, to make room for others. The caller must not hold a lock.
+    /// Ends all stalled recordings, to make room for others. The caller must not hold a lock, since
+    /// this calls stores and wakers.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
@@ -70,16 +74,16 @@ impl Budget {
             }
             recordings.all.iter().filter_map(Weak::upgrade).collect()
         };
-        // Prevents the dependencies of ended recordings from becoming dependencies of the caller's
-        // page.
+        // A recording that ends passes its dependencies to the page that is being made on this
+        // thread. The page of the caller does not contain the body, so another tracker gets them.
         let next = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
             next
         });
-        // Set after the bytes are released. Until then, the earlier value lets other callers search
-        // as well, so that they also find the room. A recording that begins after `now` cannot be
-        // stalled before `begun`.
+        // Set only after the bytes are released. Until then, the old value lets concurrent callers
+        // search, too, so that they do not miss the room. Recordings that begin after `now` are
+        // not in `all`, but none of them can be stalled before `begun`.
         let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
@@ -93,7 +97,7 @@ impl Budget {
 /// Ends a recording if it is stalled. Otherwise returns the time at which it would stall.
 ///
 /// Foreign code runs here: the store and wakers of the recording. Their panics must not reach the
-/// caller.
+/// caller, which records another response.
 fn end_recording(recording: &dyn BudgetedRecording, now: Instant) -> Option<Instant> {
     catch_unwind(AssertUnwindSafe(|| recording.end_if_stalled(now))).unwrap_or_default()
 }
@@ -113,7 +117,7 @@ impl Reservation {
         &self.budget
     }
 
-    /// Reserves more bytes. Returns `false` if they exceed the limit.
+    /// Reserves more bytes. If they exceed the limit, reserves none of them and returns `false`.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let within = |used| self.sum_within_limit(used, bytes);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
@@ -126,7 +130,8 @@ impl Reservation {
         self.sum_within_limit(self.budget.used(), bytes).is_some()
     }
 
-    /// Returns `true` if this many more bytes would fit if there were no other recording.
+    /// Returns `true` if the budget is large enough for this many more bytes, without the bytes of
+    /// other recordings.
     pub(crate) fn fits_empty_budget(&self, bytes: u64) -> bool {
         self.sum_within_limit(self.bytes, bytes).is_some()
     }
@@ -144,7 +149,7 @@ impl Reservation {
 }
 
 impl Reservation {
-    /// Releases the bytes beyond this number.
+    /// Releases all reserved bytes except this number.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;

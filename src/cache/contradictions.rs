@@ -1,5 +1,12 @@
-//! Answers that contradict a stored response: unstored answers that the cache cannot confirm
-//! itself, and 304s with other validators.
+//! Answers of the service that contradict a stored response.
+//!
+//! - [`Contradictions`] has answers that should replace a stored response, but are not storable. An
+//!   unkeyed field of the request may be the cause: a field that is neither part of the key nor
+//!   nominated by `Vary`. So the stored response counts as outdated only if a second visitor gets
+//!   such an answer, too. If the cache can repeat the request without unkeyed fields, it does that
+//!   instead.
+//! - [`Mismatches`] has the stored responses for which the service sent a 304 about another
+//!   representation.
 
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -33,11 +40,11 @@ impl UnkeyedFieldsDigest {
     }
 }
 
-/// The most keys in each table.
+/// The most keys in each of the two tables.
 const CAPACITY: usize = 8192;
 
-/// The time after which an answer to the same unkeyed fields counts as another visitor's, because
-/// all visitors may send the same fields.
+/// The time after which a request with the same unkeyed fields counts as another visitor's. Without
+/// such a limit, no second visitor would be found if all visitors send the same fields.
 const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
 /// The first answer that contradicts a stored response.
@@ -49,7 +56,7 @@ struct Contradiction {
     at: Moment,
 }
 
-/// The first contradiction of each key, by the seeded hash of the key.
+/// The first contradiction of each key, by the key's hash, which differs in each process.
 pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPrehashed>);
 
 impl Default for Contradictions {
@@ -60,11 +67,11 @@ impl Default for Contradictions {
 }
 
 impl Contradictions {
-    /// Records an answer that is not stored. Returns `true` if it is the second one to contradict
-    /// the stored response that was received at `stored`.
+    /// Records an answer that is not stored, and contradicts the stored response that was received
+    /// at `stored`. Returns `true` if a second visitor got such an answer.
     ///
-    /// The second one must answer a request with other unkeyed fields, or come a minute after the
-    /// first.
+    /// Requests count as those of two visitors if their unkeyed fields differ, or if they are
+    /// [`SAME_FIELDS_WAIT`] apart.
     pub(super) fn add(
         &self,
         key: KeyRef<'_>,
@@ -81,11 +88,11 @@ impl Contradictions {
     }
 }
 
-/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the seeded hash of
-/// the key.
+/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the key's hash, which
+/// differs in each process.
 ///
-/// A hash of the validators and the date identifies a response, because these are the same each
-/// time that it is decoded.
+/// A response is identified by a hash of its validators and its `Date`. A remote store decodes an
+/// entry again for each look-up, but these fields stay the same.
 pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
 
 impl Default for Mismatches {
@@ -100,8 +107,8 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` if this stored response was added last under the key. A response that
-    /// replaced it has other validators or another date, so it does not count.
+    /// Returns `true` if this stored response is the last one that was added under the key. A
+    /// response that has replaced it has other validators or another `Date`.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn second_contradiction_counts_and_the_table_is_bounded() {
+    fn contradiction_by_a_second_visitor_counts_and_the_table_is_bounded() {
         let (all, key) = (Contradictions::default(), KeyRef::new(b"k"));
         let (now, one, two) =
             (crate::clock::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));

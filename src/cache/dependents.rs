@@ -3,8 +3,8 @@
 /// A type that lists the paths and tags that depend on it, typically a model of the application.
 ///
 /// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to such a type. Call
-/// it after the change is committed. If the change removes the model, read its dependents before.
-/// List the pages of related models, too.
+/// it after the change is committed. If the change deletes the model, build the invalidation before
+/// the change, while the model still exists. List the pages of related models, too.
 ///
 /// # Example
 /// ```

@@ -1,12 +1,16 @@
-//! The scopes that an application can invalidate.
+//! The scopes that an application can invalidate. A scope is a set of entries: the responses of a
+//! path or URI, the entries with a tag, or all entries of the namespace.
 
 use super::dependents::Dependents;
 use crate::entry::Scope;
 use crate::store::Strength;
 use http::uri::Authority;
 
-/// One or more scopes to invalidate, hard or soft, for
-/// [`Cache::invalidate`](crate::cache::Cache::invalidate).
+/// One or more scopes to invalidate, for [`Cache::invalidate`](crate::cache::Cache::invalidate).
+///
+/// A scope is a set of entries, such as the responses of a path or the entries with a tag. By
+/// default, an invalidation is hard: the entries become unusable. A [`soft`](Self::soft) one makes
+/// them stale.
 ///
 /// # Example
 /// ```
@@ -38,7 +42,8 @@ struct InvalidationTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TargetKind {
     Path(String),
-    /// The path of a request, or of a reference in a response. It is percent-encoded.
+    /// The path of a request, or of a reference in a response. It is percent-encoded, so it has one
+    /// reading.
     RequestPath(String),
     Uri(String),
     Subtree(String),
@@ -47,21 +52,23 @@ enum TargetKind {
 }
 
 impl Invalidation {
-    /// Names a public path: all responses under it, for every query, host, method, variant and
-    /// layer.
+    /// Names a path as clients see it: all its responses, for every query, host, method, variant
+    /// and layer.
     ///
     /// The path is matched as a whole: `/a` does not name `/a/` or `/a/b`. It may be
-    /// percent-encoded or decoded. If both readings are possible, both are invalidated; the same
-    /// applies to a path in which `?` or `#` may be text. If a full URL is passed, only its path
-    /// counts.
+    /// percent-encoded or decoded. If both readings are possible, both are invalidated. In the same
+    /// way, a `?` or `#` is read both as a delimiter and as text of the path. If a full URL is
+    /// passed, only its path counts.
     ///
-    /// With feature `axum`, the path also names responses whose handler sees it. If a proxy has
-    /// removed a prefix (`X-Forwarded-Prefix`), the path with the prefix names the response, too.
+    /// With feature `axum`, a cache layer in a nested router also matches the path that the handler
+    /// sees, without the prefix of the nesting. If a proxy has removed a prefix
+    /// (`X-Forwarded-Prefix`), the path with the prefix names the response, too.
     pub fn path(path: impl Into<String>) -> Self {
         Self::of([TargetKind::Path(path.into())])
     }
 
-    /// Names paths of requests, each once. They are percent-encoded, and have no other reading.
+    /// Names the paths of requests, and ignores duplicates. The paths are percent-encoded, and have
+    /// no other reading.
     pub(crate) fn request_paths(paths: Vec<String>) -> Self {
         let mut once: Vec<String> = Vec::with_capacity(paths.len());
         for path in paths {
@@ -74,7 +81,7 @@ impl Invalidation {
 
     /// Names a path with one query, such as `/flavors?page=2`.
     ///
-    /// - A path names every host, and a full URL the host in it.
+    /// - A path with a query applies to every host. A full URL applies only to its host.
     /// - The parameters may be in any order.
     /// - A URI without a query names only the responses without a query.
     /// - Spellings that a form parser reads alike are the same: `/search?q=café` names
@@ -82,7 +89,7 @@ impl Invalidation {
     /// - Like a [`path`](Self::path), the path and the query may each be percent-encoded or
     ///   decoded. If both readings are possible, both are invalidated. A `&` or `=` in a value must
     ///   be encoded.
-    /// - The query is the one in the key. Omit the parameters that a layer ignores
+    /// - The query is matched as it is in the key. Omit the parameters that a layer ignores
     ///   ([`QueryKey`](crate::key::QueryKey)).
     pub fn uri(uri: impl Into<String>) -> Self {
         Self::of([TargetKind::Uri(uri.into())])
@@ -117,7 +124,7 @@ impl Invalidation {
     ///
     /// A host matches the `Host` of a request, the authority of its URI, or the host in a keyed
     /// forwarded field (`Forwarded`, `X-Forwarded-Host`). Include the port unless it is 80 or 443.
-    /// Values belong to no host.
+    /// Values belong to no host, so an invalidation with a host does not include them.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         let host = host.into();
         self.targets.iter_mut().for_each(|target| target.host = Some(host.clone()));
@@ -194,7 +201,7 @@ impl Invalidation {
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(path)));
                 }
                 TargetKind::Tag(tag) => scopes.push(Scope::tag(tag)),
-                // The root subtree of a host contains every path on it.
+                // The subtree `/` of a host contains every path on that host.
                 TargetKind::All if host.is_some() => scopes.push(Scope::subtree("/")),
                 TargetKind::All => scopes.push(Scope::EVERYTHING),
             }
@@ -276,8 +283,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 /// 1. A success is a response with a 2xx or 3xx status.
 /// 2. Every cache layer that the response passes invalidates the scopes in its cache, before the
 ///    client receives the response.
-/// 3. There is one exception: the response to a request with a safe method does not wait for a
-///    store outside the process.
+/// 3. There is one exception to rule 2: the response to a request with a safe method does not wait
+///    for an invalidation in a store outside the process.
 ///
 /// # Example
 /// ```
@@ -290,8 +297,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 pub struct InvalidateOnSuccess(pub(crate) Invalidation);
 
 impl InvalidateOnSuccess {
-    /// Adds the scopes to an `InvalidateOnSuccess` in the extensions of a response, or inserts this
-    /// one.
+    /// Inserts this invalidation into the extensions of a response. If they have one already, the
+    /// scopes of both are invalidated.
     pub fn add_to(self, extensions: &mut http::Extensions) {
         let all = match extensions.remove::<Self>() {
             Some(before) => Self(before.0.and(self.0)),
@@ -306,7 +313,7 @@ impl InvalidateOnSuccess {
 fn uri_scopes(uri: &str) -> Vec<Scope> {
     let target = split_authority(uri).map_or(uri, |(_, rest)| rest);
     let mut scopes = Vec::new();
-    // Either `#` starts a fragment, or it is text.
+    // A `#` is read both as the start of a fragment and as text.
     for target in [target.split('#').next().unwrap_or_default(), target] {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -314,7 +321,8 @@ fn uri_scopes(uri: &str) -> Vec<Scope> {
         };
         let path = if path.is_empty() { "/" } else { path };
         for path in [path.to_owned(), path.replace('%', "%25")] {
-            // In a path, a plus sign is literal. In a decoded query, it is too.
+            // A plus sign stands for a space only in an encoded query. In a path and in a decoded
+            // query, it is literal.
             let text = query.map(|query| query.replace('%', "%25").replace('+', "%2B"));
             for query in [query.map(str::to_owned), text] {
                 let query = query.map(|query| query.replace('#', "%23"));

@@ -1,4 +1,5 @@
-//! The outcome of the last recording of a key, which explains later misses.
+//! The outcome of the last recording of a key. The `Cache-Status` of later responses to misses
+//! shows it: the reason why the key is not stored, or a TTL as short as that of the last response.
 
 use crate::clock::Moment;
 use crate::status::Detail;
@@ -7,13 +8,15 @@ use std::time::Duration;
 /// The remembered outcome of the last recording of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastRecording {
+    /// The response was not stored, for this reason.
     NotStored(Detail),
-    /// The response was stored with a freshness lifetime that dependencies of its body reduced.
+    /// The response was stored with a shorter freshness lifetime than its head allowed, because of
+    /// the dependencies of its body.
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest lifetime of this recording and of the recordings directly before it whose
-        /// lifetime was reduced, too.
+        /// The longest lifetime in the unbroken series of recordings with a shortened lifetime, of
+        /// which this is the last.
         longest: Duration,
     },
 }

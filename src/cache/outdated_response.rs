@@ -1,4 +1,9 @@
 //! The handling of a stored response whose replacement is not stored.
+//!
+//! A fetch should replace the stored response of its key, for example a stale one. If the answer of
+//! the service is not storable, the stored response may be outdated. But the stored response is
+//! still right if an unkeyed field of the request caused the answer: a field that is neither in
+//! the key nor nominated by `Vary`.
 
 use super::contradictions::UnkeyedFieldsDigest;
 use super::handle::Cache;
@@ -8,30 +13,33 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The handling of a stored response if the answer that should replace it is not stored.
+/// What to do with a stored response if the answer that should replace it is not stored.
 ///
 /// ```text
 /// answer not stored ─┬─ Remove ───────► remove the stored response
 ///                    ├─ Keep ─────────► keep it
 ///                    ├─ Confirm ──────► keep it, and send a request without unkeyed fields
 ///                    │    └─ an outer layer refused the answer ─► AwaitAnother
-///                    └─ AwaitAnother ─┬─ first such answer ─► keep it
-///                                     └─ second one ────────► remove it
+///                    └─ AwaitAnother ─┬─ first visitor with such an answer ─► keep it
+///                                     └─ second visitor ────────────────────► remove it
 /// ```
 pub(crate) enum UnstoredAction {
-    /// Remove it: the answer is the current one for every visitor.
+    /// Remove the stored response: no unkeyed field can have caused the answer, so it is the
+    /// current one for every visitor.
     Remove,
-    /// Keep it: an unkeyed field of the request may have caused the answer.
+    /// Keep the stored response: an unkeyed field of the request may have caused the answer.
     Keep,
-    /// Keep it, and start a request without unkeyed fields: the answer to that request decides. If
-    /// an outer layer has refused the first answer, no request is started, and an answer to another
-    /// visitor decides, as in [`AwaitAnother`](Self::AwaitAnother).
+    /// Keep the stored response, and start a background request without unkeyed fields. If the
+    /// answer to that request is not stored either, the stored response is removed.
     ///
-    /// The mutex makes this variant `Sync`, so that response bodies, which contain it, are `Sync`,
-    /// too.
+    /// If an outer layer has refused the answer to the visitor, no background request is started.
+    /// This variant is then handled like [`AwaitAnother`](Self::AwaitAnother).
+    ///
+    /// The function starts the background request. The mutex makes it `Sync`, so that response
+    /// bodies, which contain it, are `Sync`, too.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFieldsDigest),
-    /// Keep it until an answer to another visitor is not stored either. For requests that cannot be
-    /// repeated without unkeyed fields.
+    /// Keep the stored response until the answer to another visitor is not stored either. This is
+    /// for requests that the cache cannot repeat without unkeyed fields.
     AwaitAnother(UnkeyedFieldsDigest),
 }
 
@@ -44,7 +52,7 @@ impl UnstoredAction {
 impl fmt::Debug for UnstoredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Remove => "Forget",
+            Self::Remove => "Remove",
             Self::Keep => "Keep",
             Self::Confirm(..) => "Confirm",
             Self::AwaitAnother(_) => "AwaitAnother",
@@ -61,8 +69,8 @@ pub(crate) struct OutdatedResponse {
 }
 
 impl OutdatedResponse {
-    /// Acts on an answer that an outer layer has refused. No outer layer would judge the answer to
-    /// a background request, so the cache sends none.
+    /// Acts on an answer that an outer layer has refused. The outer layer would not see the answer
+    /// to a background request, so the cache sends no such request.
     pub(crate) fn handle_refusal(mut self, cache: &Cache) {
         if let UnstoredAction::Confirm(_, fields) = self.action {
             self.action = UnstoredAction::AwaitAnother(fields);
@@ -91,8 +99,8 @@ impl OutdatedResponse {
 }
 
 impl Cache {
-    /// Removes a response from the store in the background, unless it was replaced. A failure is
-    /// counted.
+    /// Removes a response from the store in the background, unless another entry has replaced it. A
+    /// failure of the store is counted.
     pub(crate) fn remove_response(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
         let cache = self.clone();
         self.spawn_or_run(async move {

@@ -28,8 +28,10 @@ use std::time::Duration;
 ///           └─ cut short, no room ───────► record_not_stored: keeps the outdated response
 /// ```
 ///
-/// The `UnstoredAction` of the outdated response decides how it is handled. Each reason except a
-/// refusal by an outer layer is remembered, to explain the next miss of the key.
+/// The outdated response is the stored one that this response should replace. Its
+/// [`UnstoredAction`](super::UnstoredAction) decides how it is handled. Unless an outer layer has
+/// refused the response, the cache remembers why it is not stored, to explain the next miss of the
+/// key.
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
@@ -44,16 +46,17 @@ pub(crate) struct PendingStore {
     pub(crate) retention: Duration,
     /// The response that this one replaces, and its handling if this one is not stored.
     pub(crate) outdated: Option<OutdatedResponse>,
-    /// The flag of a background refresh, set once the refresh leads to a new response or removes
-    /// the old one.
+    /// The flag of the background refresh that fetched the response.
     pub(crate) refresh_outcome: Option<RefreshOutcome>,
-    /// The earliest expiry of the dependencies of the head.
+    /// The earliest expiry of the dependencies that the service had read when it returned the head.
     pub(crate) head_fresh_until: Moment,
-    /// The end of the freshness lifetime, if dependencies of the body reduced it.
+    /// The end of the freshness lifetime, if dependencies that the service read later, while it
+    /// produced the body, reduced the lifetime.
     shortened_lifetime: Option<Moment>,
 }
 
-/// A flag that is set when a background refresh leads to a new response or removes the old one.
+/// A flag that is set when a background refresh leads to a new response or removes the old one. If
+/// the flag is not set at its end, the refresh has failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RefreshOutcome(Arc<AtomicBool>);
 
@@ -91,9 +94,9 @@ impl PendingStore {
         }
     }
 
-    /// Stores nothing, because the response turned out not to be storable. Later responses under
-    /// its key are probably not storable either, so the key becomes hit-for-miss. Handles the
-    /// outdated response.
+    /// Stores nothing, because the response turned out not to be storable. Handles the outdated
+    /// response. Later responses under the key are probably not storable either, so the key becomes
+    /// hit-for-miss.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.record_not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
@@ -119,13 +122,13 @@ impl PendingStore {
     }
 
     /// Returns the variant key of the response, under which its outcome is remembered. Returns
-    /// `None` if the response nominates no fields: the outcome is then remembered under `key`.
+    /// `None` if the response has no variants: the outcome is then remembered under `key`.
     fn outcome_key(&self) -> Option<CacheKey> {
         self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }
 
-    /// Adds the dependencies of the body. Returns `false` if the response cannot be stored with
-    /// them.
+    /// Adds the dependencies of the body. Returns `false` if they prevent the response from being
+    /// stored: they are unknown, too many, or in another namespace.
     pub(crate) fn add_dependencies(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
@@ -164,15 +167,15 @@ impl PendingStore {
         self.store_whole(cache).await
     }
 
-    /// Stores the response, whose body is already set.
+    /// Stores the response, whose body is already set. Returns the same as [`store`](Self::store).
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
         let outcome_key = self.outcome_key();
         let Self {
             key, mut response, request, max_variants, selection, retention, shortened_lifetime, ..
         } = self;
         let now = cache.clock().now();
-        // The stale window counts from now at the earliest: a response that is stale on arrival is
-        // kept for its stale window, too.
+        // The retention counts from now at the earliest, so that a response that is stale on
+        // arrival is kept for its stale window, too.
         let expires = response.head().fresh_until.max(now).after(retention);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());
@@ -181,14 +184,14 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let outcome = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => write.run(&mut response).await,
-            // The response was invalidated during the fetch. If it were stored, it could replace a
+            // The response was invalidated during the fetch. It is useless, and could replace a
             // newer one.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };
         let remembered_key = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
-        // `await_counted` has counted a failure of the store.
+        // A failure of the store is not counted here, since `await_counted` has counted it.
         let why = match outcome {
             Ok(WriteOutcome::Stored) => None,
             Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),

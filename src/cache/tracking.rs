@@ -1,8 +1,9 @@
 //! Tracking of dependencies: the values and cached parts that are read while a page or value is
 //! made.
 //!
-//! The code that makes a page, its body or a computed value enters a [`Tracker`] around each poll.
-//! Reads on that thread during the poll are recorded there. Without reads, nothing is allocated.
+//! The future that makes a page, its body or a computed value runs inside a [`Tracker`]: each poll
+//! enters the tracker before, and leaves it afterwards. Reads on that thread during the poll are
+//! recorded in the tracker. Without reads, nothing is allocated.
 //!
 //! ```text
 //!  slot of a thread:  Untracked ── enter ──► Empty ── first read ──► Dependencies
@@ -67,7 +68,7 @@ impl Tracker {
                     Some(TrackingSlot::Dependencies(reads)) => self.0.reads = Some(reads),
                     Some(TrackingSlot::Untracked | TrackingSlot::Empty) => self.0.reads = None,
                     // The thread ends, so some reads are unknown. Other trackers may share the
-                    // record: it is marked, not dropped.
+                    // record, so it is marked as untrackable and not replaced.
                     None => lock(self.0.reads.get_or_insert_default()).mark_untrackable(),
                 }
             }
@@ -103,13 +104,13 @@ impl Tracker {
         self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
-    /// Returns `true` if all dependencies recorded up to now are known and in the namespace of
-    /// `own`.
+    /// Returns `true` if all dependencies recorded up to now are known and in one namespace: the
+    /// one that the generation `own` belongs to.
     pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         self.reads.as_ref().is_none_or(|reads| lock(reads).is_trackable_in(own))
     }
 
-    /// Adds the recorded dependencies to the page or value that is being made on this thread.
+    /// Passes the recorded dependencies to the page or value that is being made on this thread.
     pub(crate) fn pass_on(&self) {
         if let Some(reads) = self.peek() {
             merge(&reads);
@@ -203,7 +204,8 @@ pub(crate) fn mark_untrackable() {
 }
 
 /// The dependencies that a page inherits from a response that it is made from. Each exit of the
-/// state machine in `serve` returns them with its response, and the response future passes them on.
+/// state machine in `serve` returns them with its response. The response future passes them to the
+/// tracker of the page.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {
@@ -213,12 +215,13 @@ pub(crate) enum AnswerDependencies {
 }
 
 impl AnswerDependencies {
-    /// Returns no dependencies. The ones that the service read while it ran are recorded already.
+    /// Returns no dependencies. What the service read while it ran is recorded already.
     pub(crate) fn none_added() -> Self {
         Self::Known(None)
     }
 
-    /// Adds dependencies that were recorded elsewhere.
+    /// Adds further dependencies. If some are unknown already, the result stays
+    /// [`Unknown`](Self::Unknown).
     pub(crate) fn with(mut self, reads: Option<Dependencies>) -> Self {
         match (&mut self, reads) {
             (Self::Known(Some(known)), Some(reads)) => known.merge(&reads),
@@ -247,8 +250,8 @@ impl From<&StoredResponse> for AnswerDependencies {
     }
 }
 
-/// Records that a value was written. If `since` is `None`, another writer may have replaced the
-/// value, so the dependencies are unknown.
+/// Records that a value was written at the generation `since`. If `since` is `None`, another writer
+/// may have replaced the value, so the dependencies are unknown.
 pub(super) fn record_write(value: Scope, since: Option<Generation>) {
     match (current(), since) {
         (Some(reads), Some(since)) => lock(&reads).record_write(Dependency { value, since }),
@@ -274,8 +277,8 @@ pin_project! {
 /// change. The cache sees only reads in the task of the request. Wrap the future that you pass to
 /// `tokio::spawn`, and await the task before the response is complete.
 ///
-/// Work that several requests share, such as a shared future or a data loader, is seen only in the
-/// request that polls it.
+/// If several requests share work, such as a shared future or a data loader, its reads become
+/// dependencies only of the page whose request polls the work.
 ///
 /// A page or value with more than 1,024 dependencies (values, tags and cached parts together) is
 /// not stored.
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_tracker_keeps_its_reads_from_the_outer_one() {
+    fn reads_in_a_nested_tracker_are_not_recorded_in_the_outer_one() {
         let (mut outer, mut inner) = (Tracker::default(), Tracker::default());
         outer.enter(|| {
             inner.enter(|| record_read(VALUE, at(1)));
@@ -347,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn first_read_and_last_write_of_a_value_count() {
+    fn dependency_on_a_value_is_as_of_its_last_write_else_of_its_first_read() {
         let mut tracker = Tracker::default();
         tracker.enter(|| (record_read(VALUE, at(1)), record_read(VALUE, at(2))));
         assert_eq!(since(&mut tracker), [1]);
@@ -360,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_1024_dependencies_are_unfit() {
+    fn more_than_1024_dependencies_are_untrackable() {
         let mut tracker = Tracker::default();
         tracker.enter(|| {
             (0..=1024_u64).for_each(|number| record_read(Scope::value(&number.to_le_bytes()), at(1)))
