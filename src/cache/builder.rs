@@ -163,14 +163,14 @@ impl CacheBuilder {
 
     /// Sets how long a look-up waits for a store outside the process. The default is 50 ms.
     ///
-    /// After this time, the layers forward the request, and other calls return
-    /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). Each read of the store
-    /// has this limit. A store that fails or times out too often opens its
-    /// [circuit](crate::cache::CircuitState). While the circuit is open, no request waits for the
-    /// store.
+    /// Each read of the store has this limit. After this time, the layers forward the request, and
+    /// calls that read values return
+    /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). If the store fails or
+    /// times out too often, its [circuit](crate::cache::CircuitState) opens. While the circuit is
+    /// open, no request waits for the store.
     ///
-    /// The limits do not apply to a store inside the process, whose operations complete at once,
-    /// nor outside a tokio runtime.
+    /// No time limit applies to a store inside the process, because its operations complete at
+    /// once. Nor does one apply outside a tokio runtime, because there is no timer.
     pub fn lookup_timeout(mut self, limit: Duration) -> Self {
         self.limits.lookup = limit;
         self
@@ -199,25 +199,27 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets how many flights may be in progress at a time. Beyond this limit, misses do not
-    /// collapse: each request is forwarded. Computations of values have a separate limit of the
-    /// same size. The default is 100,000.
+    /// Sets how many flights may be in progress at a time. The default is 100,000.
+    ///
+    /// A flight is a forwarded request whose response other requests for the key may wait for.
+    /// Beyond this limit, misses do not collapse: each request is forwarded. Computations of values
+    /// have a separate limit of the same size.
     pub fn max_flights(mut self, most: usize) -> Self {
         self.max_flights = most;
         self
     }
 
-    /// Sets the seed of random decisions, for tests:
+    /// Sets the seed of random decisions, for tests. By default, each process has a random seed.
+    ///
     /// [`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh) and
-    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter). By default, each
-    /// process has a random seed.
+    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter) decide at random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Sets the TTL of values that are set with [`Ttl::Default`]. The default is five minutes;
-    /// `Ttl::Default` restores it.
+    /// Sets the TTL of values that are set with [`Ttl::Default`]. The default is five minutes. To
+    /// restore it, pass `Ttl::Default`.
     ///
     /// With [`Ttl::Forever`], values live until they are invalidated or evicted. With a TTL of
     /// zero, they are not stored.
@@ -289,8 +291,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the policy of the layers over this cache that have no policy themselves. The default is
-    /// [`Policy::app`] without options.
+    /// Sets the policy of those layers over this cache that have no policy of their own. The
+    /// default is [`Policy::app`] without options.
     ///
     /// # Example
     /// ```

@@ -1,4 +1,5 @@
-//! Dependencies that arrive late: reads in progress, and bodies that a page reads frame by frame.
+//! Dependencies that a page gets late: from reads in progress, and from a cached part whose body
+//! the page reads frame by frame.
 
 use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;
@@ -6,8 +7,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// A read of a value that has begun and is not recorded as a dependency yet.
 ///
-/// No request joins a body with a pending read: the read may have returned a value that was changed
-/// since.
+/// No follower joins a body with a pending read: the read may return a value that was changed
+/// before the follower's request began.
 #[derive(Debug)]
 pub(crate) struct PendingRead(Arc<Mutex<Dependencies>>);
 
@@ -29,15 +30,16 @@ impl Drop for PendingRead {
 /// Passes the dependencies of a body to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
-    /// The page, and the change counts of the body's and of the page's dependencies right after the
-    /// dependencies were last passed on.
+    /// The page that last got the dependencies of the body, and two change counts from right after
+    /// that: the count of the body's dependencies and the count of the page's.
     last_passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// Present while the page waits for a frame.
     waiting: Option<PendingRead>,
 }
 
 impl DependencyRelay {
-    /// Marks whether the page waits for a frame.
+    /// Records whether the page waits for a frame of the body. Meanwhile the page has a pending
+    /// read.
     pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
         match is_waiting {
             true => self.waiting = self.waiting.take().or_else(PendingRead::begin),
@@ -45,8 +47,10 @@ impl DependencyRelay {
         }
     }
 
-    /// Passes the dependencies on, unless the page has them already: neither they nor the page's
-    /// own have changed since the last call. So most frames need no merge.
+    /// Passes the dependencies of `body` to the page that is being made on this thread.
+    ///
+    /// If neither the dependencies of the body nor those of the page have changed since the last
+    /// call, the page has all of them, and nothing is done. So most frames need no merge.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

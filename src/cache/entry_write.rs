@@ -1,10 +1,14 @@
-//! Writes of responses to the store: under the key of the URL, or under the key of a variant. A
-//! plain response nominates no fields.
+//! Writes of responses to the store.
+//!
+//! A plain response nominates no request fields with `Vary`. It is stored under the key of its URL.
+//! For other responses, the entry under that key is an index of variants, and each response is
+//! stored under the key of its variant.
 //!
 //! ```text
 //! plain response, key absent ─────────────────► put if absent ─► Stored
-//! key holds a response or nothing ─► newer? ──► Superseded
-//!                                   └─ no ────► compare-and-set ─► Stored, or try again
+//! plain response, key holds a response
+//!   └─► is that response newer? ──┬─ yes ─────► Superseded
+//!                                 └─ no ──────► compare-and-set ─► Stored, or try again
 //! key holds an index, or the response nominates fields
 //!   └─► add the variant to the index ─┬─ no room ───────────► Refused
 //!                                     └─ compare-and-set ───► put the variant, or try again
@@ -33,6 +37,7 @@ pub(super) struct EntryWrite<'a> {
     /// The fields of the answered request, which select the variant.
     pub(super) request: &'a HeaderMap,
     pub(super) max_variants: usize,
+    /// The rules that distinguish variants.
     pub(super) selection: &'a VariantSelection,
     /// The time at which the store may drop the entry.
     pub(super) expires: Moment,
@@ -42,7 +47,7 @@ pub(super) struct EntryWrite<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     Stored,
-    /// A newer entry is stored, or other writers were first in each try.
+    /// A newer response is stored, or another writer was first in each try.
     Superseded,
     /// The response is not stored, for this reason.
     Refused(Detail),
@@ -55,6 +60,7 @@ impl EntryWrite<'_> {
         if is_plain && self.put_if_absent(key, response).await? {
             return Ok(WriteOutcome::Stored);
         }
+        // Whether the index has the variant already, once an index was read.
         let mut is_known = None;
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.cache.await_counted(self.cache.store().get(key)).await?;
@@ -76,7 +82,7 @@ impl EntryWrite<'_> {
     }
 
     /// Adds the variant to the index, and stores the response under the variant's key. Returns
-    /// `None` if another writer changed either entry first.
+    /// `None` if another writer was first to change the index or the variant.
     async fn write_variant(
         &self,
         seen: Option<&Entry>,
@@ -85,8 +91,8 @@ impl EntryWrite<'_> {
         is_known: &mut Option<bool>,
     ) -> Result<Option<WriteOutcome>, StoreError> {
         let (store, url) = (self.cache.store(), self.key.as_ref());
-        // An index never loses a field: a response that nominates fewer fields is stored under all
-        // fields of the index (RFC 9111 section 4.1).
+        // An index never loses a field. If a response nominates fewer fields than the index, its
+        // variant is still selected by all fields of the index (RFC 9111 section 4.1).
         let fields: Vec<HeaderName> =
             response.head().nominated.iter().map(|field| field.name().clone()).collect();
         let widened = index.widened(fields);
@@ -98,7 +104,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Computed in the first try only: that try may have added the variant itself.
+        // Only the first try decides this, since it may have added the variant to the index.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.variants_to_evict(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -109,6 +115,7 @@ impl EntryWrite<'_> {
         }
         evicted.extend_from_slice(outdated);
         self.remove(&evicted).await?;
+        // A variant that was stored before counts as used, so that it is not evicted next.
         match response.is_variant() {
             false => Arc::make_mut(response).set_variant(is_known),
             true if is_known => response.note_use(),
@@ -123,13 +130,15 @@ impl EntryWrite<'_> {
 
     /// Returns the variants to evict to make room for a new one.
     ///
-    /// With a local store, returns `None` if the use flags of all variants are set: the new one is
-    /// then not stored. It also clears these flags, so that the next new variant evicts one that no
-    /// request has used since.
+    /// With a local store, variants that are not stored any more are evicted first, then unused
+    /// ones, the oldest first. A variant is used if a request got it since its use flag was
+    /// cleared. So variants for made-up field values evict each other, and not the ones in use.
     ///
-    /// With a local store, missing variants are evicted first, then unused ones by age. So variants
-    /// of made-up field values evict each other, and not the ones in use. With other stores, the
-    /// oldest variants are evicted.
+    /// If all variants of a local store are used, returns `None`: the new one is then not stored.
+    /// The use flags are also cleared, so that the next new variant can evict one that no request
+    /// has used in the meantime.
+    ///
+    /// With other stores, which keep no use flags, the oldest variants are evicted.
     async fn variants_to_evict(
         &self,
         index: &VaryIndex,
@@ -156,7 +165,8 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // More than one variant is in excess only if the limit was lowered.
+        // Used variants are evicted only if there are not enough others. That happens if the limit
+        // was lowered, so that more than one variant is in excess.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
@@ -191,8 +201,8 @@ impl EntryWrite<'_> {
         self.cache.await_counted(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
-    /// Replaces the entry that was seen, unless that is a newer response. Returns `None` if another
-    /// writer was first.
+    /// Replaces the entry `seen`, unless it is a newer response. Returns `None` if another writer
+    /// was first.
     async fn replace_older(
         &self,
         key: KeyRef<'_>,
@@ -212,7 +222,8 @@ impl EntryWrite<'_> {
 
     /// Returns `true` if a stored response is valid and answers a later request than the new one.
     ///
-    /// The clocks of machines may differ: a request time in the future does not count.
+    /// A stored response with a request time in the future does not count as newer: another machine
+    /// with a wrong clock has stored it.
     async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
         let requested_at = stored.head().requested_at();
         Ok(requested_at > new.head().requested_at()
@@ -244,8 +255,8 @@ impl Cache {
         .await
     }
 
-    /// Extends the lifetime of a URL's index to `until`, when one of its variants expires. A longer
-    /// lifetime does not change.
+    /// Extends the lifetime of a URL's index, so that it lasts at least until `until`. Call this
+    /// before the lifetime of a variant is extended, since the index must outlive its variants.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.await_counted(self.store().get(url)).await?;

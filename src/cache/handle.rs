@@ -42,8 +42,9 @@ pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
-    /// The generations without the guard of the store. The delivery of undelivered invalidations
-    /// uses them, and applies the time limit and the circuit itself.
+    /// The generations without the guard of the store, which sets time limits and has the circuit
+    /// breaker. The code that delivers queued invalidations uses these, because it applies the time
+    /// limit and the circuit breaker itself.
     pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,
@@ -52,14 +53,18 @@ pub(super) struct CacheInner {
     pub(super) guard: Arc<StoreGuard>,
     pub(super) flights: Flights,
     pub(super) hit_for_miss: Arc<HitForMiss>,
+    /// The outcomes of the last recordings, by key.
     pub(super) last_recordings: Arc<RecentKeys<LastRecording>>,
+    /// The budget of recordings.
     pub(super) recording: Arc<Budget>,
     pub(super) background: Arc<Background>,
     pub(super) random: Arc<SplitMix64>,
+    /// The TTL of values that are set with `Ttl::Default`. With `None`, they never expire.
     pub(super) value_ttl: Option<Duration>,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) key_secret: Arc<[u8]>,
     pub(super) policy: Arc<Policy>,
+    /// The flights of values that are being computed.
     pub(super) computations: Flights<ComputeOutcome>,
     pub(super) number_locks: Arc<NumberLocks>,
 }
@@ -68,12 +73,12 @@ pub(super) struct CacheInner {
 pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Cache {
-    /// Returns the policy of the layers that have no policy themselves.
+    /// Returns the policy of the layers that have no policy of their own.
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
     }
 
-    /// Draws a number from [0, 1).
+    /// Draws a random number from [0, 1).
     pub(crate) fn draw(&self) -> f64 {
         self.0.random.draw()
     }
@@ -84,15 +89,17 @@ impl Cache {
     /// and the counters of the cache. A page that is made from values of another namespace is not
     /// stored.
     ///
-    /// Derive handles from one cache, rather than building a cache for each request. The clones of
-    /// a cache share the newest generation that any of them has seen, for about 1,024 namespaces.
-    /// This is how they notice that a store has lost invalidations.
+    /// Derive handles from one cache, rather than building a cache for each request. Handles that
+    /// are derived from one cache share the newest generation of a namespace that any of them has
+    /// seen, for about 1,024 namespaces. If a store later returns an older generation, the cache
+    /// knows that the store has lost invalidations.
     ///
     /// # Caveats
-    /// A store inside the process may drop a namespace that has no handle, if namespaces that were
-    /// used since take 24 MiB: some thousands of small ones (see
-    /// [`LocalGenerations`](crate::store::LocalGenerations)). This invalidates every entry of the
-    /// namespace, including counters and locks. Keep a handle to keep the namespace.
+    /// A namespace without a handle is idle. A store inside the process keeps only the most
+    /// recently used idle namespaces: as many as fit into 24 MiB, which are some thousands if each
+    /// is small (see [`LocalGenerations`](crate::store::LocalGenerations)). It drops the others.
+    /// This invalidates every entry of a dropped namespace, including counters and locks. To
+    /// prevent that, keep a handle.
     ///
     /// # Errors
     /// [`ConfigErrorKind::EmptyNamespace`] if the namespace is empty.
@@ -137,9 +144,9 @@ impl Cache {
         &self.0.namespace
     }
 
-    /// Returns how many operations of the store have failed or exceeded the [time
-    /// limit](crate::cache::CacheBuilder::lookup_timeout), over all namespaces and versions. The
-    /// layers forward the requests that such a failure affects.
+    /// Returns how many operations of the store have failed or exceeded their [time
+    /// limit](crate::cache::CacheBuilder::lookup_timeout), over all namespaces and versions. If a
+    /// look-up fails, the layers forward the request.
     #[must_use]
     pub fn store_errors(&self) -> u64 {
         self.0.guard.failures()
@@ -198,10 +205,11 @@ impl Cache {
         Reservation::new(&self.0.recording)
     }
 
-    /// Awaits an operation of the store, and counts its failure.
+    /// Awaits an operation of the store. A failure is counted.
     ///
-    /// For a store outside the process, its guard has set the time limit and counts the failure. A
-    /// store inside the process has no guard, and its futures are ready.
+    /// A store outside the process has a guard, which sets the time limit and counts the failures
+    /// itself. A store inside the process has no guard, so its failures are counted here. It needs
+    /// no time limit, since its futures are ready at once.
     pub(crate) async fn await_counted<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {

@@ -1,16 +1,19 @@
-//! The generations of each namespace that a cache and its clones use.
+//! The generations of each namespace that a cache and its clones use. A generation is the version
+//! of a namespace: each invalidation advances it.
 
 use crate::store::{Generations, RecordGenerations, Store};
 use quick_cache::sync::Cache as Quick;
 use std::fmt;
 use std::sync::Arc;
 
-/// The most namespaces whose newest generation the handles of a cache share.
+/// The most namespaces for which the handles of a cache share the newest generation that any of
+/// them has seen.
 const MAX_NAMESPACES: usize = 1024;
 
 /// The generations of the namespaces of one store.
 pub(super) struct Namespaces {
     store: Arc<dyn Store>,
+    /// The generations of the namespaces whose invalidations are an entry of the store.
     records: Quick<String, Arc<RecordGenerations>>,
 }
 
@@ -19,11 +22,13 @@ impl Namespaces {
         Self { store, records: Quick::new(MAX_NAMESPACES) }
     }
 
-    /// Returns the generations of a namespace, which all handles share.
+    /// Returns the generations of a namespace. All handles of the cache share them.
     pub(super) fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
         self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))
     }
 
+    /// Returns the generations of a namespace for a store that provides none itself. They are one
+    /// entry of the store.
     fn record(&self, namespace: &str) -> Arc<dyn Generations> {
         let new = || {
             Ok::<_, std::convert::Infallible>(Arc::new(RecordGenerations::new(

@@ -1,4 +1,4 @@
-//! Locks that serialize changes of a number.
+//! Locks that serialize increments of a number that was set as a value.
 
 use crate::key::KeyRef;
 use crate::waker_relay::relay_waker;
@@ -7,16 +7,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-/// Locks that serialize the changes of one number within a process, so that tasks rarely defeat
-/// each other's compare-and-set.
+/// Locks that serialize the increments of one number within a process.
 ///
-/// Only numbers that were set as values need them: the store increments counters itself. The locks
-/// only avoid failed tries: the compare-and-set makes a change atomic. A task that waits too long
-/// for a lock continues without it.
+/// Only numbers that were set as values need a lock, since the store increments counters itself.
+/// An increment of a value is a compare-and-set, which is atomic, but fails if another task changes
+/// the value at the same time. The locks make this rare. A task that waits too long for a lock
+/// continues without it.
 #[derive(Debug)]
 pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 
-/// Numbers with the same key hash share a lock.
+/// The number of locks. The hash of a key selects its lock, so some keys share one.
 const LOCKS: usize = 64;
 
 impl Default for NumberLocks {
@@ -26,12 +26,13 @@ impl Default for NumberLocks {
 }
 
 impl NumberLocks {
-    /// Locks the number of a key. Returns `None` after `limit`, or at once if there is no timer.
+    /// Locks the number of a key. If the lock is taken, returns `None` after `limit`, or at once
+    /// outside a tokio runtime.
     pub(super) async fn lock(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
         let lock = &self.0[key.process_hash() as usize % LOCKS];
         match lock.try_lock() {
             Ok(guard) => Some(guard),
-            // Without a timer, the wait could be endless.
+            // There is no timer, so the wait could be endless.
             Err(_) if Handle::try_current().is_err() => None,
             Err(_) => timeout(limit, relay_waker(lock.lock())).await.ok(),
         }

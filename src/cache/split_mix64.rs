@@ -1,4 +1,5 @@
-//! Random numbers for early refresh and jitter. They are cheap, and repeat from the same seed.
+//! Random numbers for early refreshes and for the jitter of TTLs. They are cheap, and the same seed
+//! yields the same numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

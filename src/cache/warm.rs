@@ -38,13 +38,14 @@ impl WarmOutcome {
 
     /// Returns `true` if the response was stored already, or if its head permits that it is stored.
     ///
-    /// The body may still prevent that: it may be too large or have trailers.
+    /// In the second case, the body may still prevent that: it may be too large or have trailers.
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.is_cached
     }
 
-    /// Returns the reason why the response is not stored, like [`CacheStatus::detail_word`].
+    /// Returns the reason why the response is not stored: the word that
+    /// [`CacheStatus::detail_word`] returns for the response.
     #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         self.detail
@@ -98,7 +99,7 @@ impl Cache {
     /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
     /// scheme, which is part of the key.
     ///
-    /// The future is `Send` for a service that is `Send` and not `Sync`, such as a boxed one.
+    /// The future can be `Send` even if the service is not `Sync`, such as a boxed service.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the requests in progress are dropped.
@@ -153,8 +154,8 @@ impl Cache {
     /// Sends requests through a service with cache layers, and reports each outcome when it is
     /// known.
     ///
-    /// `at_a_time` requests run at a time; zero counts as one. `progress` is called after each of
-    /// them, in the order in which they complete.
+    /// `at_a_time` requests run at a time; zero counts as one. `progress` is called whenever a
+    /// request completes.
     ///
     /// # Cancel safety
     /// As for [`warm`](Self::warm).

@@ -1,8 +1,9 @@
 //! Chains of nested requests and computations, by which loops and cyclic waits are detected.
 //!
-//! A handler may send requests to its own site, and a computation may read other values. A request
-//! that waits for a flight led by its own ancestor would wait forever. So would two requests whose
-//! leaders wait for each other.
+//! A handler may send requests to its own site, and a computation may read other values. The
+//! running request or computation is then the parent of the new one. If a request waits for a
+//! flight whose leader is one of its ancestors, it waits forever. The same happens if two leaders
+//! wait for each other's flights.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -23,8 +24,8 @@ const MAX_IDENTICAL: usize = 1;
 /// a field each time.
 const MAX_SAME_KEY: usize = 16;
 
-/// The most ancestors that compute the same value. A cycle through identical requests ends at
-/// [`MAX_IDENTICAL`] first.
+/// The most ancestors that compute the same value. If a loop also contains identical requests, it
+/// ends earlier, at [`MAX_IDENTICAL`].
 const MAX_COMPUTATIONS: usize = 3;
 
 /// A request or a computation of a value, linked to its parent: the request or computation that
@@ -35,14 +36,16 @@ pub(crate) struct Chain {
     key: CacheKey,
     /// A digest of the fields of a request; `None` for a computation and a [`root`](Self::root).
     fields: Option<u64>,
-    /// The leaders of all flights that its nested requests and computations wait for. Each [`Wait`]
-    /// removes its own entries.
+    /// The leaders of all flights that the requests and computations nested in this one wait for.
+    /// Each [`Wait`] removes its own entries.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
-/// A registered wait, which the search for cycles sees until this guard is dropped.
+/// The registered wait of a follower for a leader. The search for cycles sees the wait until this
+/// guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Wait {
+    /// The parent of the follower. The wait is registered with the parent and all its ancestors.
     waiting: Option<Arc<Chain>>,
     leader: Weak<Chain>,
 }
@@ -64,7 +67,8 @@ impl Chain {
         Arc::new(Self { parent: Self::current(), key, fields: None, waits: Mutex::default() })
     }
 
-    /// Creates a request without a parent, even if another chain runs on this thread.
+    /// Creates a request without a parent, for a background refresh, which outlives the request
+    /// that runs on this thread.
     pub(crate) fn root(key: CacheKey) -> Arc<Self> {
         Arc::new(Self { parent: None, key, fields: None, waits: Mutex::default() })
     }
@@ -87,7 +91,8 @@ impl Chain {
         work()
     }
 
-    /// Returns `true` if too many ancestors are for the same request, key or value.
+    /// Returns `true` if too many ancestors are for the same request, key or value, so that they
+    /// are probably a loop.
     pub(crate) fn is_loop(&self) -> bool {
         let (mut same_key, mut identical) = (0, 0);
         for other in self.ancestors().filter(|other| other.key == self.key) {
@@ -100,17 +105,17 @@ impl Chain {
         }
     }
 
-    /// Registers a wait for a leader. Returns `None` if that could deadlock: the leader is an
-    /// ancestor of this chain, or waits for one, directly or through others.
+    /// Registers a wait for a leader. Returns `None` if the wait could be a deadlock: the leader is
+    /// an ancestor of this chain, or waits for an ancestor, directly or through other leaders.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
-        // Registered before the search: of two waits that begin at once, at least one sees the
-        // other.
+        // Registered before the search. So if two waits begin at the same time, at least one of
+        // their searches finds the other wait.
         self.ancestors().for_each(|each| each.lock().push(Weak::clone(leader)));
         (!self.is_awaited_by(leader)).then_some(wait)
     }
 
-    /// Returns `true` if a leader is an ancestor of this chain, or waits for one.
+    /// Returns `true` if a leader is an ancestor of this chain, or waits for an ancestor.
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cycle_of_waits_begins() {
+    fn wait_that_would_close_a_cycle_is_refused() {
         let (a, b, c) = (request(b"a"), request(b"b"), request(b"c"));
         let own = of(&a, b"a").wait_for(&Arc::downgrade(&a));
         assert!(own.is_none(), "its own handler");
@@ -188,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn is_loop_at_the_limits_of_each_kind() {
+    fn is_loop_beyond_the_limit_of_each_kind() {
         let key = || KeyRef::new(b"a").to_key();
         let once = of(&of(&request(b"a"), b"x"), b"a");
         assert!(!once.is_loop() && of(&of(&once, b"x"), b"a").is_loop());

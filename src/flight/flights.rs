@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
     Leader(Leader<O>),
     Follower(Arc<Flight<O>>),
-    /// There is no flight to join or lead: the table is full, or the store failed while a value was
-    /// looked up. The request or computation runs without a flight.
+    /// The request or computation runs without a flight: the table of flights is full, or the store
+    /// failed while a value was looked up.
     TableFull,
 }
 
@@ -44,9 +44,10 @@ impl<O: AbandonedOutcome> Flights<O> {
     /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is
     /// `outdated`.
     ///
-    /// `generation` must have been read before this call. Any later invalidation then makes the
-    /// flight outdated. `attempt` is the number of consecutive flights of the key that failed
-    /// before, and `leader` is the chain of the request.
+    /// - `generation` must have been read before this call, so that any later invalidation makes
+    ///   the flight outdated.
+    /// - `attempt` is the number of consecutive flights of the key that failed before.
+    /// - `leader` is the chain of this request, for the case that it leads a new flight.
     pub(crate) fn join(
         &self,
         key: &CacheKey,
@@ -125,9 +126,8 @@ mod tests {
         assert_eq!(flights.len(), 0);
     }
 
-    /// The wait is [`Flight::wait_for_end`].
     #[tokio::test]
-    async fn ended_waits_until_a_begun_flight_has_its_final_outcome() {
+    async fn wait_for_end_lasts_until_the_final_outcome_of_a_begun_flight() {
         let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ended_flight_makes_room_for_one_visitor() {
+    fn each_ended_flight_makes_room_for_another() {
         let flights = Flights::new(1);
         let ends: [fn(Leader); 4] =
             [Leader::end_unshared, Leader::end_failed, drop, |leader| leader.ender()(Outcome::Unshared)];
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_or_replaced_flight_counts_once() {
+    fn closed_or_replaced_flight_makes_room_only_once() {
         let flights = Flights::new(1);
         let closed = lead(&flights, None);
         closed.close();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ended_wait_makes_room_for_one_visitor() {
+    fn each_ended_wait_makes_room_for_another_follower() {
         let flights = Flights::new(1);
         let _leader = lead(&flights, None);
         let flight = follow(&flights);

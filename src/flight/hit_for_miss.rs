@@ -1,5 +1,6 @@
-//! A bounded memory of keys. For example, it holds the hit-for-miss keys, whose requests do not
-//! collapse for a while, and the outcome of the last recording of each key.
+//! A bounded memory of keys, each for a limited time. The cache uses several of them. One has the
+//! hit-for-miss keys, whose requests do not collapse for a while. Another has the outcome of the
+//! last recording of each key.
 
 use crate::clock::Moment;
 use crate::key::{BuildPrehashed, KeyRef};
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub(crate) enum HitForMissReason {
     /// The last response could not be shared.
     Uncacheable,
-    /// An inner cache layer handles requests for the key.
+    /// An inner cache layer handles requests for the key, so this layer does not.
     HandledByInner,
 }
 
@@ -22,16 +23,16 @@ const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
 /// The capacity of a memory, in keys.
 const CAPACITY: usize = 8192;
 
-// A key is represented by its seeded hash alone, so long keys take no memory. If two keys collide,
-// they share one item: requests for a key may not collapse, or a status may give the reason of the
-// other key. No response depends on it.
+// A key is represented by its hash alone, so that long keys take no memory. If two keys have the
+// same hash, they share one item. So requests for one key may stay uncollapsed because of the other
+// key, or a status may have the reason of the other key. No response body depends on that.
 type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse.
 pub(crate) type HitForMiss = RecentKeys<HitForMissReason>;
 
-/// A value for each of the latest keys, for a limited time. If there are too many keys, old ones
-/// are evicted.
+/// A value of type `T` for each of the latest keys, for a limited time. If there are too many keys,
+/// old ones are evicted.
 pub(crate) struct RecentKeys<T> {
     keys: KeyTable<T>,
     /// How long a key is remembered.
@@ -67,7 +68,7 @@ impl<T: Copy> RecentKeys<T> {
 
 impl<T: Copy> fmt::Debug for RecentKeys<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remembered").field("keys", &self.keys.len()).finish_non_exhaustive()
+        f.debug_struct("RecentKeys").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 /// The guard of a flight's leader, the request that calls the service for all followers.
 ///
-/// If it is dropped without an outcome, the leader was canceled or, if the thread is unwinding,
-/// has panicked. The followers then get [`AbandonedOutcome::abandoned`].
+/// If the guard is dropped before an outcome was set, the leader has panicked or was canceled. The
+/// followers then get [`AbandonedOutcome::abandoned`].
 #[derive(Debug)]
 pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,
@@ -31,7 +31,8 @@ impl<O: AbandonedOutcome> Leader<O> {
         self.flight.generation
     }
 
-    /// Stops new requests from joining the flight: they need a newer response. Its followers stay.
+    /// Stops new requests from joining the flight, because they need a newer response than this
+    /// one. The present followers stay.
     pub(crate) fn close(&self) {
         let removed =
             self.flights.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));

@@ -8,14 +8,15 @@ use tokio::sync::Semaphore;
 /// The outcome of a flight.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// The response has begun. A follower that it fits may read its body while it arrives.
+    /// The response has begun. If it fits a follower's request, the follower may read the body
+    /// while it arrives.
     Begun(Weak<Stream>),
-    /// The response is complete, and the write to the store has ended. It answers the followers
-    /// that it fits, even if it was not stored.
+    /// The response is complete, and the write to the store has ended. The response answers each
+    /// follower whose request it fits, even if the write failed.
     Stored(Arc<StoredResponse>),
     /// The response may not be shared: every follower calls the service itself, at once.
     Unshared,
-    /// The service failed. The semaphore lets a few followers call it at a time.
+    /// The service failed. The semaphore lets a few followers call the service at a time.
     Failed(Arc<Semaphore>),
     /// The leader was dropped without a result. The followers look up again, and one of them leads.
     Abandoned,
@@ -23,7 +24,8 @@ pub(crate) enum Outcome {
 
 /// An outcome type that has a value for flights whose leader was dropped.
 pub(crate) trait AbandonedOutcome: Clone {
-    /// Returns the outcome of a flight whose leader was dropped without one.
+    /// Returns the outcome of a flight whose leader was dropped before it set an outcome. If
+    /// `panicking`, a panic has dropped the leader, otherwise a cancellation.
     fn abandoned(panicking: bool) -> Self;
 }
 

@@ -1,19 +1,17 @@
-//! Stalled recordings: recordings without progress, which end if another recording needs their
-//! room.
+//! Stalled recordings: recordings of response bodies that make no progress. They are ended if
+//! another recording needs their room in the memory budget.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The time without progress after which a recording is stalled. Such a recording is ended if
-/// another one needs its room.
+/// The time without progress after which a recording is stalled.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A recording that the memory budget may end.
 pub(crate) trait BudgetedRecording: Send + Sync {
-    /// Releases the bytes of a recording without progress for [`STALL_TIMEOUT`], and returns
-    /// `None`. Otherwise returns the time at which it will be stalled, or `None` if it holds no
-    /// bytes.
+    /// If the recording is stalled, releases its bytes and returns `None`. If it holds no bytes,
+    /// returns `None`. Otherwise returns the time at which it will be stalled.
     ///
-    /// Runs in the task of another recording, without a lock. May call stores and wakers.
+    /// This runs in the task of another recording, without a lock. It may call stores and wakers.
     fn end_if_stalled(&self, now: Instant) -> Option<Instant>;
 }

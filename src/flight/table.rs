@@ -18,10 +18,15 @@ use tokio::sync::Notify;
 ///            └──────────┘
 /// ```
 ///
-/// Once the response has begun, followers may read its body while it arrives. A request may join
-/// the flight until the flight ends, is closed by its leader, or is replaced by another one. A
-/// flight is replaced if it is stalled, or began before an invalidation. A closed or replaced
-/// flight still has its followers.
+/// Once the response has begun, followers may read its body while it arrives. New requests join the
+/// flight until one of these events:
+///
+/// - The flight ends.
+/// - The leader closes the flight, because new requests need a newer response.
+/// - Another flight replaces this one, because its body makes no progress, or because it began
+///   before an invalidation.
+///
+/// A flight that is closed or replaced keeps its present followers.
 #[derive(Debug)]
 pub(crate) struct Flight<O = Outcome> {
     /// The generation that was current before the call began.
@@ -34,9 +39,9 @@ pub(crate) struct Flight<O = Outcome> {
     pub(super) outcome: OnceLock<O>,
     /// The final outcome of a flight that had begun.
     pub(super) final_outcome: OnceLock<O>,
-    /// Notified of each outcome.
+    /// Notifies the followers of each outcome.
     pub(super) outcome_set: Notify,
-    /// The number of followers that wait.
+    /// The number of followers that wait now.
     pub(super) followers: AtomicUsize,
 }
 
@@ -63,8 +68,8 @@ impl<O: Clone> Flight<O> {
         (self.followers.fetch_add(1, Ordering::Relaxed) < max_followers).then_some(waiting)
     }
 
-    /// Sets the next outcome: `Begun` or the final one, and after `Begun` the final one. Later
-    /// calls have no effect on followers.
+    /// Sets the next outcome. The first one is `Begun` or the final one. After `Begun`, the second
+    /// one is the final one. Further calls have no effect on followers.
     pub(super) fn set_outcome(&self, outcome: O) {
         if let Err(end) = self.outcome.set(outcome) {
             let _ = self.final_outcome.set(end);
@@ -72,8 +77,8 @@ impl<O: Clone> Flight<O> {
         self.outcome_set.notify_waiters();
     }
 
-    /// Waits until a flight that had begun has ended. Call this only after the outcome `Begun`: if
-    /// the first outcome is the final one, the wait may never end.
+    /// Waits until a flight that had begun has ended. Call this only after the outcome `Begun`. If
+    /// the first outcome is the final one, `final_outcome` stays empty and the wait never ends.
     pub(crate) async fn wait_for_end(&self) {
         loop {
             let mut notified = pin!(self.outcome_set.notified());

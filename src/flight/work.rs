@@ -20,7 +20,10 @@ pub(crate) struct WorkGuard(Arc<WorkCounter>);
 /// Permission for one piece of background work, which is under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct WorkPermit {
-    /// Fields drop in this order: a caller that waited for the work finds the permit free.
+    /// `None` for a write that is counted without a permit, because all permits are in use.
+    ///
+    /// Fields drop in the order of their declaration. So this permit is free before the work counts
+    /// as done, and a caller that waited for the work can get it.
     _permit: Option<OwnedSemaphorePermit>,
     _work: WorkGuard,
 }
@@ -32,8 +35,8 @@ impl WorkCounter {
         WorkGuard(Arc::clone(self))
     }
 
-    /// Waits until no work is under way, if only for a moment. Returns at once if none is under way
-    /// now.
+    /// Waits until no work is under way, if only for a moment. If no work is under way now, returns
+    /// at once.
     pub(crate) async fn wait_idle(&self) {
         // Created before the count is read, so that no notification after that is missed.
         let idle = pin!(self.idle.notified());

@@ -1,4 +1,5 @@
-//! A response body that several readers read while it arrives, each at its own pace.
+//! A response body that several readers read while it arrives, each at its own pace. The source is
+//! the body of the service's response, from which the frames come.
 //!
 //! ```text
 //! recording ─┬─► complete   the body is stored
@@ -6,12 +7,14 @@
 //!            └─► given up   the body can't be stored; readers go on through the window
 //! ```
 //!
+//! The window is a limit on the bytes that the fastest reader may be ahead of the slowest.
+//!
 //! - Any reader polls the source, with a waker that wakes all readers. If that reader is dropped,
 //!   the others still get the wake-up.
 //! - During the recording, all frames are kept, and further readers may join.
 //! - After the recording, a frame is dropped once all readers have read it. If the recording was
-//!   given up, the frames must fit a bounded window. While the window is full, the slowest readers
-//!   are cut off if they make too little progress.
+//!   given up, a reader that has read all frames of a full window waits for the slowest reader. If
+//!   the slowest reader makes too little progress, it is cut off.
 //! - No foreign code runs under the lock: not the source, a waker, a store or the drop of a buffer.
 
 mod deferred;
