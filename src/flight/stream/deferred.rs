@@ -4,19 +4,25 @@ use super::item::{BodyItem, BodySource};
 use super::sink::BodySink;
 use bytes::Bytes;
 
-/// Work that runs foreign code (a store, a waker, the drop of a buffer), for the time after the
-/// lock is released.
+/// Work that runs foreign code: a store, a waker, or the drop of a buffer. It is collected under
+/// the lock, and runs after the lock is released.
 #[derive(Default)]
 pub(super) struct DeferredWork {
+    /// `true` if all readers are to be woken.
     pub(super) wakes: bool,
+    /// A source to drop.
     pub(super) source: Option<BodySource>,
+    /// Frames to drop.
     pub(super) frames: Vec<BodyItem>,
+    /// Reservations to release.
     pub(super) reservations: Vec<Box<dyn Send>>,
+    /// A recording to end.
     pub(super) ended_sink: Option<(Box<dyn BodySink>, SinkEnd)>,
 }
 
-/// The end of a recording.
+/// How a recording ends.
 pub(super) enum SinkEnd {
+    /// This is the whole body, to be stored.
     Complete(Bytes),
     Failed,
     GivenUp,

@@ -34,7 +34,7 @@ pub(super) enum PolledFrame {
     /// An empty data frame. It is dropped, since a body may have any number of them.
     Empty,
     Trailers(HeaderMap),
-    /// A frame of neither kind.
+    /// A frame that is neither data nor trailers.
     Unknown,
     End(BodyEnd),
 }
@@ -49,7 +49,8 @@ impl PolledFrame {
         };
         match frame.into_data() {
             Ok(data) if data.is_empty() => Self::Empty,
-            // Copied if it is a small piece of a large buffer, which it would keep in memory.
+            // Copies data that is a small piece of a large buffer: the piece would keep the whole
+            // buffer in memory.
             Ok(data) => Self::Data(body_for_storage(data).0),
             Err(frame) => frame.into_trailers().map_or(Self::Unknown, Self::Trailers),
         }

@@ -32,22 +32,23 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     stream: Arc<Stream>,
-    /// The index of this reader. Another reader may get it after this one is dropped.
+    /// The number that identifies this reader. Another reader may get the number after this one is
+    /// dropped.
     number: usize,
     /// The number of bytes that this reader has read.
     bytes_read: u64,
-    /// The reader has returned an error, so nothing follows.
+    /// `true` once the reader has returned an error. Nothing follows it.
     failed: bool,
     /// Present once this reader has waited for the slowest one: a timer, and the number of the
     /// frame that the slowest reader must reach before the timer fires.
     slowest_timer: Option<(Pin<Box<Sleep>>, usize)>,
-    /// The registered wait for the body, if the reader belongs to a follower.
+    /// The follower's registered wait for the leader, if the reader belongs to a follower.
     wait: Option<Wait>,
 }
 
 impl Stream {
-    /// Creates a stream that begins with the frames that were read already, and returns its first
-    /// reader. The sink has already counted these frames.
+    /// Creates a stream, and returns its first reader. `first_frames` were read from the source
+    /// already, and `sink` has counted them.
     pub(crate) fn begin(
         head: Arc<StoredResponse>,
         declared: Option<u64>,
@@ -156,9 +157,10 @@ impl BodyReader {
         .await;
     }
 
-    /// Waits for the slowest reader, and cuts it off if it makes too little progress.
+    /// Waits for the slowest reader, which needs the frame `slowest` next. Cuts it off if it makes
+    /// too little progress.
     ///
-    /// The slowest reader must get past half of the window's frames within [`STALL_TIMEOUT`].
+    /// The slowest reader must read half of the `frames` in the window within [`STALL_TIMEOUT`].
     /// Outside a tokio runtime there is no such limit.
     fn await_slowest(&mut self, slowest: Option<usize>, frames: usize, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slowest) = slowest else { return Poll::Ready(()) };
@@ -174,7 +176,7 @@ impl BodyReader {
             ready!(sleep.as_mut().poll(cx));
         }
         self.stream.change(|state| {
-            // The slowest reader may have advanced meanwhile.
+            // The slowest reader may have advanced since this step was determined.
             if state.readers.slowest() == Some(slowest) {
                 state.cut_off(slowest);
             }
@@ -196,7 +198,7 @@ impl BodyReader {
                 stream.make_room(data);
             }
         }
-        // From here on, the state gets the source back in any case.
+        // From here on, the guard has nothing to do: both cases give the source back to the state.
         poll.has_returned = true;
         match arrived {
             Poll::Pending => {
@@ -211,7 +213,8 @@ impl BodyReader {
     }
 }
 
-/// A poll of the source. If it panics, the body has failed, and is never polled again.
+/// The guard of a poll of the source. If the poll panics, the guard ends the body with an error, so
+/// that the source is never polled again.
 struct SourcePoll<'a> {
     stream: &'a Stream,
     has_returned: bool,
@@ -292,7 +295,8 @@ impl Body for BodyReader {
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        // First, since another reader may get the number next.
+        // The waker is removed first, since another reader can get the number right after the
+        // change.
         self.stream.wakers.forget(self.number);
         self.stream.change(|state| {
             state.readers.mark_gone(self.number);
@@ -303,7 +307,7 @@ impl Drop for BodyReader {
     }
 }
 
-/// The error of a body, which each of its readers gets.
+/// The error of a shared body. Each reader gets a clone of it.
 #[derive(Debug)]
 struct SharedBodyError(Arc<BoxError>);
 

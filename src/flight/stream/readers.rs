@@ -5,36 +5,38 @@ use std::collections::VecDeque;
 /// The position of a reader.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Cursor {
-    /// Before the frame with this number.
+    /// The reader needs the frame with this number next.
     At(usize),
-    /// It was too slow. Its number is not reused before it has learned this.
+    /// The reader was cut off, but has not returned the error yet. Until then, no other reader gets
+    /// its number.
     CutOff,
-    /// It was dropped, or has learned that it was cut off. The next reader may get its number.
+    /// The reader was dropped, or has returned the error. The next reader may get its number.
     Gone,
 }
 
-/// The readers of a body. They are also counted by position, so that no operation searches them for
-/// the slowest.
+/// The readers of a body. Both readers and frames have numbers. The readers are also counted by
+/// position, so that the slowest is found without a search of all readers.
 #[derive(Debug)]
 pub(super) struct Readers {
+    /// The position of each reader, by the number of the reader.
     cursors: Vec<Cursor>,
     /// The number of readers that are neither cut off nor gone.
     present: usize,
-    /// The number of readers at each position: before each frame that is kept, and last, after all
-    /// frames.
+    /// How many readers need each frame next, for each frame that is kept. The last item is the
+    /// count of readers that have read all frames.
     readers_before: VecDeque<usize>,
     /// The number of the first frame that is kept.
     first_frame: usize,
 }
 
 impl Readers {
-    /// Creates the readers of a body with `frames` frames: one reader, before the first of them.
+    /// Creates the readers of a body with `frames` frames: one reader, which has read none of them.
     pub(super) fn with_one_reader(frames: usize) -> Self {
         let readers_before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
         Self { cursors: vec![Cursor::At(0)], present: 1, readers_before, first_frame: 0 }
     }
 
-    /// Adds a reader before the first frame that is kept, and returns its number.
+    /// Adds a reader that needs the first kept frame next. Returns the number of the reader.
     pub(super) fn join(&mut self) -> usize {
         let free = self.cursors.iter().position(|place| *place == Cursor::Gone);
         let (number, place) = (free.unwrap_or(self.cursors.len()), Cursor::At(self.first_frame));
@@ -82,7 +84,7 @@ impl Readers {
         self.cursors[number] = cursor;
     }
 
-    /// Cuts off the readers that need this frame next.
+    /// Cuts off the readers that need the frame `stalled` next.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         for number in 0..self.cursors.len() {
             if self.cursors[number] == Cursor::At(stalled) {
@@ -96,23 +98,24 @@ impl Readers {
         self.readers_before.push_back(0);
     }
 
-    /// Returns `true` if all readers have the first frame that is kept.
+    /// Returns `true` if all readers have read the first frame that is kept.
     pub(super) fn all_have_first_frame(&self) -> bool {
         self.readers_before[0] == 0
     }
 
-    /// Drops the first frame, which all readers must have.
+    /// Drops the first frame. All readers must have read it.
     pub(super) fn drop_first_frame(&mut self) {
         self.readers_before.pop_front();
         self.first_frame += 1;
     }
 
-    /// Returns the number of the frame that the slowest reader needs next.
+    /// Returns the number of the frame that the slowest reader needs next, or `None` if there are
+    /// no readers.
     pub(super) fn slowest(&self) -> Option<usize> {
         self.readers_before.iter().position(|count| *count > 0).map(|index| self.first_frame + index)
     }
 
-    /// Returns the number after the last frame.
+    /// Returns the number that the next frame to arrive will get.
     pub(super) fn end_frame(&self) -> usize {
         self.first_frame + self.readers_before.len() - 1
     }

@@ -58,8 +58,8 @@ impl Stream {
         head.depend_on(&reads).then(|| Arc::new(head))
     }
 
-    /// Returns `true` if the body has made no progress for [`STALL_TIMEOUT`]: other requests should
-    /// not wait for it.
+    /// Returns `true` if no frame has arrived for [`STALL_TIMEOUT`]. Other requests then should not
+    /// wait for the body.
     pub(crate) fn is_stalled(&self) -> bool {
         lock(&self.state).last_progress.elapsed() >= STALL_TIMEOUT
     }
@@ -72,7 +72,7 @@ impl Stream {
 }
 
 impl Stream {
-    /// Runs deferred work, and then drops the frames and the source in it.
+    /// Runs deferred work. The frames, the source and the reservations in it are dropped last.
     fn run(&self, deferred: DeferredWork) {
         if deferred.wakes {
             self.wakers.wake_by_ref();
@@ -93,7 +93,7 @@ impl Stream {
     /// Makes room in the memory budget for data that has arrived.
     pub(super) fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
-        // Set first, so that the budget does not end this recording.
+        // Records progress, so that the budget does not count this recording as stalled and end it.
         state.last_progress = Instant::now();
         let make_room = state.sink.as_ref().and_then(|sink| sink.room_maker(data));
         drop(state);
@@ -105,11 +105,12 @@ impl Stream {
 
 impl BudgetedRecording for Stream {
     /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then
-    /// cuts off readers that are further behind than the window.
+    /// cuts off the readers that are further behind than the window allows.
     fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
         let stalls_at = self.change(|state| state.end_stalled(now));
         if stalls_at.is_none() {
-            // A second change: the deferred work of the first one sets `reservation`.
+            // This is a separate change, because the deferred work of the first one sets the
+            // `reservation` that this one releases.
             self.change(|state| state.release_room(now));
         }
         stalls_at

@@ -15,21 +15,23 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// The state of a shared body, under the lock of its stream.
 pub(super) struct StreamState {
-    /// The source of the body. Absent after its end, and while a reader polls it, without the lock.
+    /// The source of the body. Absent after its end. Also absent while a reader polls it, because
+    /// that happens without the lock.
     pub(super) source: Option<BodySource>,
-    /// A reader polls the source.
+    /// `true` while a reader polls the source.
     pub(super) is_polled: bool,
-    /// Another reader waits for the result of that poll.
+    /// `true` if another reader waits for the result of that poll.
     pub(super) has_poll_waiter: bool,
     /// The frames that the recording or a reader still needs.
     pub(super) frames: VecDeque<BodyItem>,
     /// The bytes in the data frames, plus [`FRAME_COST`] for each data frame.
     pub(super) bytes: usize,
+    /// The end of the body, once the source has ended.
     pub(super) end: Option<BodyEnd>,
     /// The recording, until it ends.
     pub(super) sink: Option<Box<dyn BodySink>>,
-    /// The reservation of an ended recording in the memory budget, held while a reader needs its
-    /// frames.
+    /// The reservation of an ended recording in the memory budget. It is held while a reader needs
+    /// frames of the recording.
     pub(super) reservation: Option<Box<dyn Send>>,
     /// The number of the first frame after the recording.
     pub(super) recording_end: usize,
@@ -47,19 +49,20 @@ pub(super) enum ReaderStep {
     Frame(BodyItem),
     End(BodyEnd),
     CutOff,
-    /// The reader has all frames so far: it registers its waker, and looks again.
+    /// The reader has all frames so far. It registers its waker, and asks for its step again.
     Register,
     /// The reader polls the source.
     PollSource(BodySource),
     /// Another reader polls the source.
     AwaitPoll,
-    /// The window is full: the frame that the slowest reader needs next, and the number of frames
-    /// in the window.
+    /// The window is full, so the reader waits for the slowest one. The step has the number of the
+    /// frame that the slowest reader needs next, and the number of frames in the window.
     AwaitSlowest(Option<usize>, usize),
 }
 
 impl StreamState {
-    /// Returns the next step of a reader. `registered` states that its waker is registered.
+    /// Returns the next step of the reader with this number. `registered` is `true` if the waker of
+    /// the reader is registered.
     pub(super) fn next_step(&mut self, number: usize, registered: bool) -> ReaderStep {
         let Cursor::At(next) = self.readers.cursor(number) else {
             self.readers.mark_gone(number);
@@ -95,15 +98,15 @@ impl StreamState {
         }
     }
 
-    /// Takes the source back after a pending poll. If the source's waker was woken during that
-    /// poll, wakes the readers that waited for the result.
+    /// Takes the source back after a pending poll. If the source's waker was woken during the poll,
+    /// the readers that wait for the result are woken, so that one of them polls again.
     pub(super) fn put_back(&mut self, source: BodySource, is_woken: bool) {
         (self.source, self.is_polled) = (Some(source), false);
         self.deferred.wakes |= std::mem::take(&mut self.has_poll_waiter) && is_woken;
     }
 
-    /// Takes the source back with the result of a poll. With `at_end`, the body ends at once: a
-    /// server does not poll a body again after it has reported its end.
+    /// Takes the source back with the result of a poll. If `at_end`, the source has reported its
+    /// end, and the body ends at once: a server then does not poll for the end.
     pub(super) fn receive(&mut self, source: BodySource, arrived: PolledFrame, at_end: bool) {
         (self.source, self.is_polled, self.has_poll_waiter) = (Some(source), false, false);
         self.last_progress = Instant::now();
@@ -155,7 +158,7 @@ impl StreamState {
         self.trim();
     }
 
-    /// Ends the recording with all frames so far as the whole body, which is then stored.
+    /// Ends the recording. The frames so far are the whole body, which is then stored.
     fn complete(&mut self) {
         self.end_recording(|state| {
             let whole = state.whole_body();
@@ -164,7 +167,7 @@ impl StreamState {
         });
     }
 
-    /// Ends the recording, if there is one.
+    /// Ends the recording, if there is one. `ending` returns how it ends.
     fn end_recording(&mut self, ending: impl FnOnce(&mut Self) -> SinkEnd) {
         if let Some(sink) = self.sink.take() {
             self.recording_end = self.readers.end_frame();
@@ -173,15 +176,15 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the recording stalls if no frame arrives and no reader gets one
-    /// until then, or `None` if it has no reservation in the memory budget.
+    /// Returns the time at which the recording is stalled, unless a frame arrives or a reader gets
+    /// one until then. Returns `None` if no recording holds a reservation in the memory budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.sink.is_some() || self.reservation.is_some();
         holds.then(|| self.last_progress.max(self.last_read) + STALL_TIMEOUT)
     }
 
     /// Ends a stalled recording: stores a body that has its declared length, and gives up any
-    /// other. If the recording is not stalled yet, returns the time at which it will be.
+    /// other. If the recording is not stalled yet, returns the time at which it will be stalled.
     pub(super) fn end_stalled(&mut self, now: Instant) -> Option<Instant> {
         let still = self.stalls_at()?;
         if now < still {
@@ -198,8 +201,8 @@ impl StreamState {
         None
     }
 
-    /// If the body is stalled, releases the reservation for unread frames, and cuts off the slowest
-    /// readers until these frames fit the window.
+    /// If the body is stalled, releases the reservation for unread frames. These frames then must
+    /// fit the window, so the slowest readers are cut off until they do.
     pub(super) fn release_room(&mut self, now: Instant) {
         if self.stalls_at().is_none_or(|still| now < still) {
             return;
@@ -214,8 +217,9 @@ impl StreamState {
         self.deferred.wakes = true;
     }
 
-    /// Holds the reservation of an ended recording until its frames are read. Returns a reservation
-    /// that is no longer needed: this one if the frames are read already, else the one held before.
+    /// Holds the reservation of an ended recording until its frames are read. If they are read
+    /// already, returns this reservation. Otherwise returns the one that was held before, if any.
+    /// The caller drops the returned reservation without the lock.
     pub(super) fn hold_reservation(&mut self, reservation: Box<dyn Send>) -> Option<Box<dyn Send>> {
         if self.readers.first_frame() >= self.recording_end {
             return Some(reservation);
@@ -223,7 +227,8 @@ impl StreamState {
         self.reservation.replace(reservation)
     }
 
-    /// Returns the whole body. Only for a recording, which keeps all frames from the first one on.
+    /// Returns the whole body. Call this only while the body is recorded: later, the first frames
+    /// may be gone.
     fn whole_body(&self) -> Bytes {
         let mut data = self.frames.iter().filter_map(|item| match item {
             BodyItem::Data(data) => Some(data),
@@ -253,7 +258,7 @@ impl StreamState {
         }
     }
 
-    /// Drops the frames that all readers have, unless the body is recorded.
+    /// Drops the frames that all readers have read, unless the body is recorded.
     pub(super) fn trim(&mut self) {
         if self.sink.is_some() {
             return;
@@ -285,7 +290,8 @@ impl StreamState {
 }
 
 impl Drop for StreamState {
-    /// Stores a recorded body of its declared length, even if no reader has polled its end.
+    /// Stores a recorded body that has its declared length: servers drop such a body without
+    /// polling for its end.
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take_if(|sink| sink.is_whole())
             && !std::thread::panicking()

@@ -1,11 +1,12 @@
-//! One waker for all readers that wait.
+//! One waker that wakes all readers that wait. The source is polled with it.
 
 use super::lock::lock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
-/// The wakers of all readers that wait. None of them is cloned, woken or dropped under the lock.
+/// The wakers of all readers that wait, by the number of the reader. None of them is cloned, woken
+/// or dropped under the lock, since a waker may run foreign code.
 #[derive(Default)]
 pub(super) struct Wakers {
     all: Mutex<Vec<Option<Waker>>>,
@@ -33,7 +34,7 @@ impl Wakers {
         drop(before);
     }
 
-    /// Returns how often the readers were woken.
+    /// Returns how often the readers were woken so far.
     pub(super) fn woken(&self) -> u64 {
         self.woken.load(Ordering::SeqCst)
     }
