@@ -4,10 +4,13 @@
 //! - A drain reads a body to its end for the store alone, because no client reads it.
 //! - A detached fetch runs in its own task, so that it survives a disconnect of its client.
 //! - A refresh fetches a new response while clients get the stale one (RFC 5861 section 3).
-//! - A confirmation is a refresh that sends only keyed fields: the request fields that are part of
-//!   the key or that `Vary` nominates. It runs after the answer to a visitor's request was not
-//!   stored, to learn whether an unkeyed field of that request was the cause.
-//! - A write to a store outside the process.
+//! - A confirmation is a refresh that sends only keyed fields. It runs after the answer to a
+//!   visitor's request was not stored, to learn whether an unkeyed field of that request was the
+//!   cause.
+//! - A background write changes a store outside the process.
+//!
+//! A field of a request is keyed if it is part of the key or nominated by `Vary`. All other fields
+//! are unkeyed.
 
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFieldsDigest};
 use crate::clock::Moment;
@@ -254,7 +257,8 @@ impl Background {
         ];
         let mut held = Vec::new();
         for (permits, most) in all {
-            // Fails if another shutdown has closed the semaphore.
+            // An error means that another shutdown has closed the semaphore. No work holds a
+            // permit of it then.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
         // Writes are last, since the other work may have started some. A write that begins after

@@ -87,7 +87,7 @@ impl Cache {
         self.0.background.end_refresh(key, end, self.clock().now());
     }
 
-    /// Returns the number of background refreshes that are running, have succeeded and have failed
+    /// Returns how many background refreshes are running, have succeeded, and have failed
     /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {
@@ -109,10 +109,10 @@ impl Cache {
     ///    for the work that these start, too.
     /// 2. It does not wait for other requests in progress, nor for bodies that clients have not
     ///    read.
-    /// 3. It returns at the first moment without work in progress. If a cache is never idle, it
-    ///    never returns: limit the wait with `tokio::time::timeout`.
-    /// 4. If no work is in progress, it returns at once. It needs no runtime and no timer, and
-    ///    works with paused time.
+    /// 3. It returns at the first moment without work in progress. If there is always some work,
+    ///    it never returns: limit the wait with `tokio::time::timeout`.
+    /// 4. If no work is in progress, it returns at once. It needs no runtime and no timer, so it
+    ///    works while the time of tokio is paused.
     ///
     /// # Caveats
     /// Do not await it in a handler, or in the task that polls a `warm` call. A background refresh

@@ -81,9 +81,9 @@ impl Budget {
             drop(all);
             next
         });
-        // Set only after the bytes are released. Until then, the old value lets concurrent callers
-        // search, too, so that they do not miss the room. Recordings that begin after `now` are
-        // not in `all`, but none of them can be stalled before `begun`.
+        // Set only after the bytes are released. Until then, concurrent callers see the old value,
+        // so they search, too, and find the freed room. `all` lacks recordings that begin after
+        // `now`. The first of them may be stalled at `begun`, so the new value is not later.
         let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
@@ -94,7 +94,7 @@ impl Budget {
     }
 }
 
-/// Ends a recording if it is stalled. Otherwise returns the time at which it would stall.
+/// Ends a recording if it is stalled. Otherwise returns the time at which it will be stalled.
 ///
 /// Foreign code runs here: the store and wakers of the recording. Their panics must not reach the
 /// caller, which records another response.

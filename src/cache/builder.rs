@@ -147,7 +147,7 @@ impl CacheBuilder {
     ///
     /// If the budget is exhausted, responses pass through and are not stored. A quarter of the
     /// budget is reserved for bodies of up to 256 KiB, so that slow readers of large bodies cannot
-    /// use it up.
+    /// use up the whole budget.
     ///
     /// If a recording finds no room, the cache ends all recordings that have made no progress for
     /// ten seconds. The response of an ended recording is stored only if its body already has the
@@ -202,8 +202,8 @@ impl CacheBuilder {
     /// Sets how many flights may be in progress at a time. The default is 100,000.
     ///
     /// A flight is a forwarded request whose response other requests for the key may wait for.
-    /// Beyond this limit, misses do not collapse: each request is forwarded. Computations of values
-    /// have a separate limit of the same size.
+    /// While the limit is reached, further misses do not collapse: each request is forwarded.
+    /// Computations of values have a separate limit of the same size.
     pub fn max_flights(mut self, most: usize) -> Self {
         self.max_flights = most;
         self

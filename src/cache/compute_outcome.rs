@@ -1,4 +1,4 @@
-//! The outcome of the computation of a value.
+//! The outcome of the computation of a value, for the followers that wait for it.
 
 use crate::entry::{Dependencies, StoredValue};
 use crate::flight::AbandonedOutcome;
@@ -14,7 +14,7 @@ pub(super) enum ComputeOutcome {
     NotStored,
     /// The error of the computation, and the dependencies that it had read before the error.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
-    /// The leader was dropped or panicked.
+    /// The leader, which computed the value, was dropped or panicked.
     Abandoned,
 }
 

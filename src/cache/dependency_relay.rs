@@ -38,8 +38,8 @@ pub(crate) struct DependencyRelay {
 }
 
 impl DependencyRelay {
-    /// Records whether the page waits for a frame of the body. Meanwhile the page has a pending
-    /// read.
+    /// Records whether the page waits for a frame of the body. While it waits, the page has a
+    /// pending read.
     pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
         match is_waiting {
             true => self.waiting = self.waiting.take().or_else(PendingRead::begin),

@@ -60,7 +60,7 @@ impl EntryWrite<'_> {
         if is_plain && self.put_if_absent(key, response).await? {
             return Ok(WriteOutcome::Stored);
         }
-        // Whether the index has the variant already, once an index was read.
+        // Whether the index had the variant before the first try to add it.
         let mut is_known = None;
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.cache.await_counted(self.cache.store().get(key)).await?;
@@ -104,7 +104,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Only the first try decides this, since it may have added the variant to the index.
+        // Set in the first try only: a later try may find the variant that an earlier one added.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.variants_to_evict(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -115,7 +115,7 @@ impl EntryWrite<'_> {
         }
         evicted.extend_from_slice(outdated);
         self.remove(&evicted).await?;
-        // A variant that was stored before counts as used, so that it is not evicted next.
+        // A variant that the index had before counts as used, so that it is not evicted next.
         match response.is_variant() {
             false => Arc::make_mut(response).set_variant(is_known),
             true if is_known => response.note_use(),

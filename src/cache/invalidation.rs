@@ -343,8 +343,8 @@ fn split_authority(url: &str) -> Option<(&str, &str)> {
     is_scheme.then(|| rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())))
 }
 
-/// Returns the host and port of a full URL. Returns `None` if they are invalid; the invalidation
-/// then covers all hosts.
+/// Returns the host and port of a full URL. If the text is not a full URL or its authority is
+/// invalid, returns `None`: the invalidation then covers all hosts.
 fn host_of(url: &str) -> Option<&str> {
     let (authority, _) = split_authority(url)?;
     let host = authority.rsplit('@').next()?;

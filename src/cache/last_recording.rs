@@ -1,5 +1,5 @@
-//! The outcome of the last recording of a key. The `Cache-Status` of later responses to misses
-//! shows it: the reason why the key is not stored, or a TTL as short as that of the last response.
+//! The outcome of the last recording of a key. It predicts the outcome of the next recording, which
+//! the `Cache-Status` of a miss reports before the body is complete.
 
 use crate::clock::Moment;
 use crate::status::Detail;

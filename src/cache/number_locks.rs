@@ -26,8 +26,8 @@ impl Default for NumberLocks {
 }
 
 impl NumberLocks {
-    /// Locks the number of a key. If the lock is taken, returns `None` after `limit`, or at once
-    /// outside a tokio runtime.
+    /// Locks the number of a key. If another task holds the lock, returns `None` after `limit`, or
+    /// at once outside a tokio runtime.
     pub(super) async fn lock(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
         let lock = &self.0[key.process_hash() as usize % LOCKS];
         match lock.try_lock() {

@@ -24,8 +24,8 @@ use std::time::Duration;
 ///                                     └─ second visitor ────────────────────► remove it
 /// ```
 pub(crate) enum UnstoredAction {
-    /// Remove the stored response: no unkeyed field can have caused the answer, so it is the
-    /// current one for every visitor.
+    /// Remove the stored response. No unkeyed field can have caused the answer, so the answer is
+    /// the current one for every visitor.
     Remove,
     /// Keep the stored response: an unkeyed field of the request may have caused the answer.
     Keep,
@@ -35,8 +35,8 @@ pub(crate) enum UnstoredAction {
     /// If an outer layer has refused the answer to the visitor, no background request is started.
     /// This variant is then handled like [`AwaitAnother`](Self::AwaitAnother).
     ///
-    /// The function starts the background request. The mutex makes it `Sync`, so that response
-    /// bodies, which contain it, are `Sync`, too.
+    /// The function starts the background request. The mutex makes this variant `Sync`, so that
+    /// response bodies, which contain the variant, are `Sync`, too.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFieldsDigest),
     /// Keep the stored response until the answer to another visitor is not stored either. This is
     /// for requests that the cache cannot repeat without unkeyed fields.

@@ -56,7 +56,7 @@ pub(crate) struct PendingStore {
 }
 
 /// A flag that is set when a background refresh leads to a new response or removes the old one. If
-/// the flag is not set at its end, the refresh has failed.
+/// the flag is not set when the refresh ends, the refresh has failed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RefreshOutcome(Arc<AtomicBool>);
 
@@ -113,7 +113,8 @@ impl PendingStore {
         }
     }
 
-    /// Remembers why the response is not stored, for the status of the next response under its key.
+    /// Remembers why the response is not stored, for the `Cache-Status` of the next response under
+    /// its key.
     pub(crate) fn record_not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
         let (own, now) = (self.outcome_key(), cache.clock().now());
@@ -122,7 +123,7 @@ impl PendingStore {
     }
 
     /// Returns the variant key of the response, under which its outcome is remembered. Returns
-    /// `None` if the response has no variants: the outcome is then remembered under `key`.
+    /// `None` if the response is not a variant: the outcome is then remembered under `key`.
     fn outcome_key(&self) -> Option<CacheKey> {
         self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }
@@ -139,7 +140,8 @@ impl PendingStore {
         can_depend
     }
 
-    /// Records that the refresh has led to a new response or removed the old one.
+    /// If a background refresh fetched the response, records that the refresh has led to a new
+    /// response or removed the old one.
     pub(crate) fn settle_refresh(&self) {
         self.refresh_outcome.iter().for_each(RefreshOutcome::settle);
     }

@@ -1,9 +1,9 @@
 //! Tracking of dependencies: the values and cached parts that are read while a page or value is
 //! made.
 //!
-//! The future that makes a page, its body or a computed value runs inside a [`Tracker`]: each poll
-//! enters the tracker before, and leaves it afterwards. Reads on that thread during the poll are
-//! recorded in the tracker. Without reads, nothing is allocated.
+//! A [`Tracker`] records the reads of the future that makes a page, its body or a computed value.
+//! The tracker is entered before each poll of the future and left afterwards. Meanwhile, the reads
+//! on the thread of the poll are recorded in the tracker. Without reads, nothing is allocated.
 //!
 //! ```text
 //!  slot of a thread:  Untracked ── enter ──► Empty ── first read ──► Dependencies
@@ -24,7 +24,7 @@ thread_local! {
     static TRACKING_SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Untracked) };
 }
 
-/// The recorder of the reads on this thread.
+/// Where the reads on this thread are recorded.
 enum TrackingSlot {
     /// No tracker is entered.
     Untracked,
@@ -273,9 +273,10 @@ pin_project! {
 
 /// Makes reads in another task dependencies of the page or value that is being made in this task.
 ///
-/// A page depends on the values of the low-level cache that it reads: it is invalidated when they
-/// change. The cache sees only reads in the task of the request. Wrap the future that you pass to
-/// `tokio::spawn`, and await the task before the response is complete.
+/// A page depends on the [values](crate::values) that it reads: when one of them changes, the page
+/// is invalidated. By default, the cache sees only reads in the task of the request. To include
+/// reads in another task, wrap the future that you pass to `tokio::spawn`. Await the task before
+/// the response is complete.
 ///
 /// If several requests share work, such as a shared future or a data loader, its reads become
 /// dependencies only of the page whose request polls the work.

@@ -99,7 +99,7 @@ impl Cache {
     /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
     /// scheme, which is part of the key.
     ///
-    /// The future can be `Send` even if the service is not `Sync`, such as a boxed service.
+    /// The future can be `Send` even if the service is not `Sync`, as a boxed service is not.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the requests in progress are dropped.

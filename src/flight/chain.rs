@@ -223,7 +223,7 @@ mod tests {
         assert!(of(&asker, b"a").wait_for(&Arc::downgrade(&a)).is_none());
         others.truncate(3);
         drop(waits.into_iter().skip(3).collect::<Vec<_>>());
-        // Several waits for the same leader count once.
+        // In the search, several waits for the same leader count once.
         let same: Vec<_> = (0..100).map(|_| of(&a, b"x").wait_for(&Arc::downgrade(&others[0]))).collect();
         assert!(same.iter().all(Option::is_some));
     }

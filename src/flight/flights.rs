@@ -41,8 +41,8 @@ impl<O: AbandonedOutcome> Flights<O> {
         Self { table: Arc::new(table), max_flights }
     }
 
-    /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is
-    /// `outdated`.
+    /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is the
+    /// flight `outdated`, whose response does not suit this request.
     ///
     /// - `generation` must have been read before this call, so that any later invalidation makes
     ///   the flight outdated.

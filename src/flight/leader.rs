@@ -17,7 +17,7 @@ pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,
     key: CacheKey,
     flight: Arc<Flight<O>>,
-    /// The flight has its final outcome.
+    /// `true` once the flight has its final outcome.
     has_ended: bool,
 }
 
@@ -26,13 +26,13 @@ impl<O: AbandonedOutcome> Leader<O> {
         Self { flights, key, flight, has_ended: false }
     }
 
-    /// Returns the generation that was current before the call began.
+    /// Returns the generation that was current before the call of the service began.
     pub(crate) fn generation(&self) -> Generation {
         self.flight.generation
     }
 
-    /// Stops new requests from joining the flight, because they need a newer response than this
-    /// one. The present followers stay.
+    /// Stops new requests from joining the flight, because the response is not fresh enough for
+    /// them. The present followers stay.
     pub(crate) fn close(&self) {
         let removed =
             self.flights.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));

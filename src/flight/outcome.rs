@@ -18,14 +18,15 @@ pub(crate) enum Outcome {
     Unshared,
     /// The service failed. The semaphore lets a few followers call the service at a time.
     Failed(Arc<Semaphore>),
-    /// The leader was dropped without a result. The followers look up again, and one of them leads.
+    /// The leader was dropped without a result. The followers look up again, and one of them leads
+    /// the next flight.
     Abandoned,
 }
 
 /// An outcome type that has a value for flights whose leader was dropped.
 pub(crate) trait AbandonedOutcome: Clone {
-    /// Returns the outcome of a flight whose leader was dropped before it set an outcome. If
-    /// `panicking`, a panic has dropped the leader, otherwise a cancellation.
+    /// Returns the outcome of a flight whose leader was dropped before it set an outcome.
+    /// `panicking` is `true` if a panic dropped it, and `false` if its request was canceled.
     fn abandoned(panicking: bool) -> Self;
 }
 

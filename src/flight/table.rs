@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 /// flight until one of these events:
 ///
 /// - The flight ends.
-/// - The leader closes the flight, because new requests need a newer response.
+/// - The leader closes the flight, because the response is not fresh enough for new requests.
 /// - Another flight replaces this one, because its body makes no progress, or because it began
 ///   before an invalidation.
 ///

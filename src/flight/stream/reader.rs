@@ -37,7 +37,7 @@ pub(crate) struct BodyReader {
     number: usize,
     /// The number of bytes that this reader has read.
     bytes_read: u64,
-    /// `true` once the reader has returned an error. Nothing follows it.
+    /// `true` once the reader has returned an error. Nothing follows an error.
     failed: bool,
     /// Present once this reader has waited for the slowest one: a timer, and the number of the
     /// frame that the slowest reader must reach before the timer fires.
@@ -110,7 +110,7 @@ impl BodyReader {
         &self.stream
     }
 
-    /// Attaches the registered wait of a follower, which ends with the reader.
+    /// Attaches the registered wait of a follower. The wait ends when the reader is dropped.
     pub(crate) fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = Some(wait);
         self
@@ -134,7 +134,7 @@ impl BodyReader {
             if !self.stream.is_recorded() {
                 return Poll::Ready(());
             }
-            // A reader that leaves wakes this one.
+            // When another reader is dropped, it wakes this one, so the count is checked again.
             if !self.stream.has_one_reader() {
                 alone = None;
             } else if alone
@@ -307,7 +307,7 @@ impl Drop for BodyReader {
     }
 }
 
-/// The error of a shared body. Each reader gets a clone of it.
+/// The error of a shared body. All readers get the same error.
 #[derive(Debug)]
 struct SharedBodyError(Arc<BoxError>);
 

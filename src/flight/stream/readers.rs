@@ -63,7 +63,7 @@ impl Readers {
         next - self.first_frame
     }
 
-    /// Moves a reader past a frame.
+    /// Moves a reader past the frame that it needs next.
     pub(super) fn advance(&mut self, number: usize) {
         if let Cursor::At(next) = self.cursors[number] {
             self.cursors[number] = Cursor::At(next + 1);

@@ -9,7 +9,8 @@ use bytes::Bytes;
 /// A recording ends with one of `store`, `fail` and `give_up`. If the body is cut short, the
 /// recording is dropped instead.
 pub(crate) trait BodySink: Send {
-    /// Counts data to record. Returns `false` if the recording must end.
+    /// Adds data to the length and the digest of the recorded body, and reserves memory for it.
+    /// Returns `false` if the recording must end, for example because the budget has no room.
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns the dependencies of the body so far.
     fn dependencies(&self) -> Option<Dependencies>;

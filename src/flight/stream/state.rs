@@ -49,7 +49,7 @@ pub(super) enum ReaderStep {
     Frame(BodyItem),
     End(BodyEnd),
     CutOff,
-    /// The reader has all frames so far. It registers its waker, and asks for its step again.
+    /// The reader has all frames so far. It registers its waker, and asks for its next step again.
     Register,
     /// The reader polls the source.
     PollSource(BodySource),
@@ -277,12 +277,13 @@ impl StreamState {
         }
     }
 
-    /// Returns `true` if the fastest reader has to wait for the slowest.
+    /// Returns `true` if the window is full. The fastest reader then waits for the slowest.
     pub(super) fn is_full(&self) -> bool {
         self.sink.is_none() && self.bytes >= WINDOW_BYTES
     }
 
-    /// Cuts off the readers that still need this frame next.
+    /// Cuts off the readers that need the frame `stalled` next, and drops the frames that only they
+    /// needed.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         self.readers.cut_off(stalled);
         self.trim();
