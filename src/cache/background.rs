@@ -257,8 +257,8 @@ impl Background {
         ];
         let mut held = Vec::new();
         for (permits, most) in all {
-            // An error means that another shutdown has closed the semaphore. No work holds a
-            // permit of it then.
+            // An error means that another shutdown has closed the semaphore, after it had waited
+            // for all permits.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
         // Writes are last, since the other work may have started some. A write that begins after

@@ -43,8 +43,8 @@ impl UnkeyedFieldsDigest {
 /// The most keys in each of the two tables.
 const CAPACITY: usize = 8192;
 
-/// The time after which a request with the same unkeyed fields counts as another visitor's. Without
-/// such a limit, no second visitor would be found if all visitors send the same fields.
+/// The time after which a request with the same unkeyed fields counts as another visitor's. Other
+/// fields are not needed then, since all visitors may send the same ones.
 const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
 /// The first answer that contradicts a stored response.

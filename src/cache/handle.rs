@@ -96,10 +96,10 @@ impl Cache {
     ///
     /// # Caveats
     /// A namespace without a handle is idle. A store inside the process keeps only the most
-    /// recently used idle namespaces: as many as fit into 24 MiB, which are some thousands if each
-    /// is small (see [`LocalGenerations`](crate::store::LocalGenerations)). It drops the others.
-    /// This invalidates every entry of a dropped namespace, including counters and locks. To
-    /// prevent that, keep a handle.
+    /// recently used idle namespaces: at most 16,384, which take at most 24 MiB (see
+    /// [`LocalGenerations`](crate::store::LocalGenerations)). The store drops the others. This
+    /// invalidates every entry of a dropped namespace, including counters and locks. To prevent
+    /// that, keep a handle.
     ///
     /// # Errors
     /// [`ConfigErrorKind::EmptyNamespace`] if the namespace is empty.

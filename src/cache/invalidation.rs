@@ -178,7 +178,7 @@ impl Invalidation {
         self.targets.is_empty()
     }
 
-    /// Returns the scopes. One target may have several scopes, one for each reading of its path.
+    /// Returns the scopes. A target has one scope for each reading of its path or URI.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for InvalidationTarget { kind, host } in &self.targets {

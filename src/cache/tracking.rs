@@ -210,7 +210,7 @@ pub(crate) fn mark_untrackable() {
 #[must_use]
 pub(crate) enum AnswerDependencies {
     Known(Option<Dependencies>),
-    /// The page must not be stored.
+    /// Some dependencies are unknown, so the page must not be stored.
     Unknown,
 }
 
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn dependency_on_a_value_is_as_of_its_last_write_else_of_its_first_read() {
+    fn last_write_of_a_value_counts_else_its_first_read() {
         let mut tracker = Tracker::default();
         tracker.enter(|| (record_read(VALUE, at(1)), record_read(VALUE, at(2))));
         assert_eq!(since(&mut tracker), [1]);

@@ -22,8 +22,8 @@ pub(super) struct Readers {
     cursors: Vec<Cursor>,
     /// The number of readers that are neither cut off nor gone.
     present: usize,
-    /// How many readers need each frame next, for each frame that is kept. The last item is the
-    /// count of readers that have read all frames.
+    /// For each frame that is kept: the number of readers that need this frame next. The last item
+    /// counts the readers that have read all frames.
     readers_before: VecDeque<usize>,
     /// The number of the first frame that is kept.
     first_frame: usize,
