@@ -35,7 +35,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
-    /// The response without its body. No other `Arc` to it exists yet.
+    /// The response without its body. There is no other `Arc` to it yet, so it can be changed.
     pub(crate) response: Arc<StoredResponse>,
     /// The fields of the answered request, which select the variant.
     pub(crate) request: HeaderMap,
@@ -186,8 +186,8 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let outcome = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => write.run(&mut response).await,
-            // The response was invalidated during the fetch. It is useless, and could replace a
-            // newer one.
+            // The response was invalidated during the fetch, so no look-up would return it. If it
+            // were stored, it could also replace a newer response.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };

@@ -278,8 +278,8 @@ pin_project! {
 /// reads in another task, wrap the future that you pass to `tokio::spawn`. Await the task before
 /// the response is complete.
 ///
-/// If several requests share work, such as a shared future or a data loader, its reads become
-/// dependencies only of the page whose request polls the work.
+/// Several requests may share work, such as a shared future or a data loader. The reads of such
+/// work become dependencies only of the page whose request polls the work.
 ///
 /// A page or value with more than 1,024 dependencies (values, tags and cached parts together) is
 /// not stored.

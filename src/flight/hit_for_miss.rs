@@ -28,7 +28,8 @@ const CAPACITY: usize = 8192;
 // key, or a status may have the reason of the other key. No response body depends on that.
 type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
-/// The keys whose requests do not collapse.
+/// The keys whose requests do not collapse. Background work also uses this type, as a set of keys
+/// with a TTL; the reason then has no meaning.
 pub(crate) type HitForMiss = RecentKeys<HitForMissReason>;
 
 /// A value of type `T` for each of the latest keys, for a limited time. If there are too many keys,
