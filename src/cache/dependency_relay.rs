@@ -5,7 +5,7 @@ use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A read of a value that has begun and is not recorded as a dependency yet.
+/// A read in progress: the page or value that reads does not have the dependency yet.
 ///
 /// No follower joins a body with a pending read: the read may return a value that was changed
 /// before the follower's request began.
