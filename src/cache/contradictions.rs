@@ -3,8 +3,8 @@
 //! - [`Contradictions`] has answers that should replace a stored response, but are not storable. An
 //!   unkeyed field of the request may be the cause: a field that is neither part of the key nor
 //!   nominated by `Vary`. So the stored response counts as outdated only if a second visitor gets
-//!   such an answer, too. This is only for requests that the cache cannot repeat without unkeyed
-//!   fields.
+//!   such an answer, too. `Contradictions` is used if the cache cannot repeat the request without
+//!   unkeyed fields, or if an outer layer has refused the answer.
 //! - [`Mismatches`] has the stored responses for which the service sent a 304 about another
 //!   representation.
 

@@ -227,8 +227,8 @@ impl StreamState {
         self.reservation.replace(reservation)
     }
 
-    /// Returns the whole body. Call this only while the body is recorded: later, the first frames
-    /// may be gone.
+    /// Returns the whole body. Call this at the end of the recording, before [`trim`](Self::trim)
+    /// drops the first frames.
     fn whole_body(&self) -> Bytes {
         let mut data = self.frames.iter().filter_map(|item| match item {
             BodyItem::Data(data) => Some(data),
