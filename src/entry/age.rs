@@ -3,7 +3,8 @@
 use http::HeaderValue;
 use std::sync::LazyLock;
 
-/// Ages in seconds below this limit need no allocation.
+/// The field values of ages below this number of seconds are created once, so that a hit allocates
+/// nothing for `Age`.
 const SMALL_AGES: u64 = 4096;
 
 static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {

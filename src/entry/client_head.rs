@@ -1,4 +1,9 @@
 //! Stored heads whose header fields are rewritten for clients.
+//!
+//! A layer may tell clients another lifetime than it uses itself, make a response `private` for
+//! them, or add names to `Vary`. The stored head then has the fields for clients, so that a hit
+//! sends them unchanged. The cache still needs the fields that the origin sent, for example to
+//! revalidate the response: [`RewrittenHeaders`] keeps their lines.
 
 use super::head::Head;
 use super::packing::pack;
@@ -12,11 +17,11 @@ use http::{HeaderMap, response::Parts};
 use std::time::Duration;
 
 impl Head {
-    /// Rewrites the fields for clients: the client `Cache-Control`, and `vary` as additional
-    /// members of `Vary`.
+    /// Rewrites the fields for clients: applies `client_control`, and adds the names in `vary` to
+    /// `Vary`.
     ///
-    /// A client lifetime counts from when the client gets the response. So if there is one, `Date`
-    /// takes the place of `Age` as the first field.
+    /// A lifetime in `client_control` begins when the client receives the response. So if it sets
+    /// one, a hit sends no `Age`, but a `Date` with the current time.
     pub(crate) fn rewrite_for_clients(&mut self, client_control: ClientCacheControl, vary: &[String]) {
         if client_control == ClientCacheControl::default() && vary.is_empty() {
             return;
@@ -50,20 +55,22 @@ impl Head {
         headers
     }
 
-    /// Returns `true` if clients get a lifetime of their own, or `private`.
+    /// Returns `true` if the head is rewritten with a lifetime for clients, or with `private`.
     pub(crate) fn has_client_control(&self) -> bool {
         self.rewritten
             .as_ref()
             .is_some_and(|rewritten| rewritten.client_control != ClientCacheControl::default())
     }
 
-    /// Returns the origin's `Vary` lines of a rewritten head.
+    /// Returns the origin's `Vary` lines of a rewritten head. Of a head that is not rewritten,
+    /// returns none.
     pub(crate) fn original_vary(&self) -> impl Iterator<Item = &HeaderValue> {
         let original = self.rewritten.iter().flat_map(|rewritten| &rewritten.original);
         original.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
     }
 
-    /// Returns the name of the first field of the header section, whose value a hit sets.
+    /// Returns the name of the first field of the header section: the field that a hit sets. It
+    /// comes first so that no search is needed.
     pub(super) fn first_field(&self) -> HeaderName {
         match &self.rewritten {
             Some(rewritten) if rewritten.client_control.max_age.is_some() => DATE,
@@ -72,7 +79,7 @@ impl Head {
     }
 
     /// Sets `Date` to the time at which the response is sent, if `Date` is the first field. If the
-    /// response is stale, also sets the client lifetime to zero.
+    /// response is stale, also sets the lifetime for clients to zero.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(rewritten) = &self.rewritten else { return };

@@ -1,4 +1,7 @@
 //! The dependencies of a response or value: the entries that it was made from.
+//!
+//! While a page is made, its handler may read cached values, and include stored responses as parts.
+//! An invalidation of any of them must also invalidate the page.
 
 use super::{Dependency, Generation, Head, Scope};
 use crate::clock::Moment;
@@ -14,11 +17,12 @@ pub(crate) struct Dependencies {
     positions: PositionIndex<(Scope, u64)>,
     /// The moment at which the first dependency expires; `None` if none does.
     fresh_until: Option<Moment>,
-    /// The number of changes so far.
+    /// The number of changes so far. An equal number shows that nothing is new since the last
+    /// comparison.
     changes: u64,
     /// The number of reads that have begun and are not recorded yet.
     pending: usize,
-    /// `true` if there are too many dependencies, or unknown ones.
+    /// `true` if there are too many dependencies, or unknown ones. The entry is then not stored.
     pub(crate) is_untrackable: bool,
 }
 
@@ -28,17 +32,18 @@ impl Dependencies {
         self.fresh_until.unwrap_or(Moment::NEVER)
     }
 
-    /// Begins a read.
+    /// Counts a read of a part that has begun. Until [`end_read`](Self::end_read), the dependencies
+    /// may be incomplete.
     pub(crate) fn begin_read(&mut self) {
         self.pending += 1;
     }
 
-    /// Ends a read.
+    /// Ends a read that [`begin_read`](Self::begin_read) has counted.
     pub(crate) fn end_read(&mut self) {
         self.pending = self.pending.saturating_sub(1);
     }
 
-    /// Returns `true` if a read is not recorded yet.
+    /// Returns `true` if a read has begun and is not recorded yet.
     pub(crate) fn has_pending_read(&self) -> bool {
         self.pending > 0
     }
@@ -48,14 +53,16 @@ impl Dependencies {
         self.changes
     }
 
-    /// Records a read of a value. Only the first read of a value counts.
+    /// Records a read of a value. Only the first read of a value counts, since it has the oldest
+    /// generation.
     pub(crate) fn record_read(&mut self, value: Dependency) {
         if self.find(value).is_none() {
             self.push(value);
         }
     }
 
-    /// Records a write of a value. The write replaces earlier reads and writes of the value.
+    /// Records a write of a value. The write replaces earlier reads and writes of the value: the
+    /// entry is made from the value as it was written.
     pub(crate) fn record_write(&mut self, value: Dependency) {
         match self.find(value) {
             Some(known) => {
@@ -66,26 +73,28 @@ impl Dependencies {
         }
     }
 
-    /// Adds the scopes and the dependencies of a stored response, and the end of its freshness.
+    /// Records that a stored response is included: adds its scopes and dependencies, and limits the
+    /// freshness to that of the response.
     pub(crate) fn inherit_head(&mut self, head: &Head) {
         self.inherit_scopes(&head.scopes, head.generation);
         head.dependencies.iter().for_each(|each| self.inherit(*each));
         self.limit_freshness(head.fresh_until);
     }
 
-    /// Adds a dependency on each of the scopes, as of a generation.
+    /// Adds a dependency on each of the scopes, with `since` as the generation of the read.
     pub(crate) fn inherit_scopes(&mut self, scopes: &[Scope], since: Generation) {
         scopes.iter().for_each(|scope| self.inherit(Dependency { value: *scope, since }));
     }
 
-    /// Limits the lifetime to a moment.
+    /// Ends the freshness at `moment`, unless it ends earlier.
     pub(crate) fn limit_freshness(&mut self, moment: Moment) {
         let fresh_until = Some(self.fresh_until().min(moment));
         self.changes += u64::from(fresh_until != self.fresh_until);
         self.fresh_until = fresh_until;
     }
 
-    /// Adds the dependencies of a part of this page or value.
+    /// Adds the dependencies of a part that this page or value includes, and limits the freshness
+    /// to that of the part.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.values.iter().for_each(|value| self.inherit(*value));
         self.limit_freshness(other.fresh_until());
@@ -94,15 +103,15 @@ impl Dependencies {
         }
     }
 
-    /// Returns `true` if all dependencies are known and belong to this namespace. Invalidations of
-    /// another namespace would not reach the entry.
+    /// Returns `true` if all dependencies are known and belong to the namespace whose generation is
+    /// `own`. Invalidations in another namespace would not reach the entry.
     pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
         !self.is_untrackable && self.values.iter().all(is_own)
     }
 
-    /// Returns the recorded dependency on the same value of the same namespace. Equal names of two
-    /// namespaces have equal scopes, but different incarnations.
+    /// Returns the recorded dependency on the same value of the same namespace. Values of two
+    /// namespaces that have the same name also have the same scope, but not the same incarnation.
     fn find(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
         let at = self.positions.find(&self.values, &key_of(&value), key_of)?;
@@ -124,7 +133,8 @@ impl Dependencies {
         self.is_untrackable = true;
     }
 
-    /// Adds a dependency of a part. The older of two generations counts.
+    /// Adds a dependency of an included part. If the value is recorded already, the older of the
+    /// two generations counts.
     pub(crate) fn inherit(&mut self, value: Dependency) {
         match self.find(value) {
             Some(known) if known.since.counter() > value.since.counter() => {
@@ -208,7 +218,7 @@ mod tests {
         }
     }
 
-    /// Slow if a linear search finds each value.
+    /// This test takes very long if each value is found by a linear search.
     #[test]
     fn many_parts_with_many_values_merge_in_linear_time() {
         let mut part = Dependencies::default();

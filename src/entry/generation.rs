@@ -2,14 +2,15 @@
 
 /// A reading of a namespace's invalidation counter.
 ///
-/// Each entry carries the generation from before it was made. An invalidation applies to the entry
-/// if it has a higher counter and names one of the entry's scopes.
+/// Each invalidation advances the counter. Each entry carries the generation that was read before
+/// the entry was made. An invalidation applies to an entry if the counter of the invalidation is
+/// higher, and one of the entry's scopes is invalidated.
 ///
 /// A store may lose the counter, or go back to an earlier one. Each time a process notices this, a
-/// new incarnation begins, in which older entries are invalid. A counter that went back and was
-/// advanced again has the same number as before. Therefore a store that can go back gives each
-/// advance a random stamp, which distinguishes the two. Generations are ordered by incarnation,
-/// then by counter, then by stamp.
+/// new incarnation begins, in which older entries are invalid. Before it is noticed, the counter
+/// may have reached the same number for the second time. Therefore a store that can go back gives
+/// each advance a random stamp, by which two advances to the same number differ. Generations are
+/// ordered by incarnation, then by counter, then by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
     pub(super) incarnation: u64,

@@ -21,7 +21,8 @@ pub(crate) struct Head {
     /// The status and fields for clients. The header section begins with `Age` or `Date`, so that a
     /// hit sets it without a search.
     pub(super) parts: Parts,
-    /// The nominated fields with their values in the original request (RFC 9111 section 4.1).
+    /// The request fields that the response nominates in `Vary`, with their values in the original
+    /// request (RFC 9111 section 4.1).
     pub(crate) nominated: Box<[NominatedField]>,
     /// The generation from before the request was forwarded.
     pub(crate) generation: Generation,
@@ -33,19 +34,20 @@ pub(crate) struct Head {
     pub(crate) fresh_until: Moment,
     /// The scopes by which the response can be invalidated.
     pub(crate) scopes: Box<[Scope]>,
-    /// The values that the response was made from.
+    /// The values and cached parts that the response was made from.
     pub(crate) dependencies: Box<[Dependency]>,
-    /// The freshness lifetime that the handler hinted, which outranks the header fields.
+    /// The freshness lifetime in the handler's `CacheHints`, which outranks the header fields.
     pub(crate) hinted_ttl: Option<Duration>,
     pub(crate) windows: Windows,
-    /// The handler's overrides of the stale windows.
+    /// The stale windows in the handler's `CacheHints`, which outrank the header fields.
     pub(crate) hinted_windows: StaleOverrides,
     /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// `true` if a request must offer the content coding, since neither `Vary` nor the key covers
-    /// `Accept-Encoding`.
+    /// `true` if the response is only for requests that accept its content coding. This is checked
+    /// if neither `Vary` nor the key covers `Accept-Encoding`.
     pub(crate) requires_coding: bool,
-    /// The header lines that are rewritten for clients, if any.
+    /// The original lines of the header fields that are rewritten for clients; `None` if the head
+    /// is not rewritten.
     pub(crate) rewritten: Option<Box<RewrittenHeaders>>,
 }
 
@@ -77,7 +79,8 @@ impl Head {
         }
     }
 
-    /// Adds the fields that another response nominated, with their values in `request`.
+    /// Adds the fields that the previous version of the response nominated, with their values in
+    /// `request`. A 304 or the response to a HEAD may name fewer fields in `Vary`.
     pub(crate) fn nominate(
         &mut self,
         others: &[NominatedField],
@@ -96,8 +99,8 @@ impl Head {
         }
     }
 
-    /// Adds the scopes that the response had before a 304 validated it, and takes over its
-    /// dependencies from before.
+    /// Adds the scopes of `before`, the response that a 304 has validated, and takes over its
+    /// dependencies.
     pub(crate) fn inherit(&mut self, before: &Self) {
         let mut positions = PositionIndex::default();
         let is_new = |scope: &&Scope| positions.find(&self.scopes, *scope, |own| own).is_none();
@@ -116,7 +119,7 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response caches the head of its 304.
+    /// Returns `true` if the stored response keeps the head of its 304 in memory once it was sent.
     pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }

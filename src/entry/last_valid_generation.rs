@@ -4,7 +4,7 @@ use super::{Generation, Head};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The last counter and stamp at which an entry was found valid. While they are current, the entry
-/// is valid without another check.
+/// is valid without another check. The caller compares the incarnation.
 #[derive(Debug)]
 pub(super) struct LastValidGeneration(AtomicU64);
 
@@ -18,8 +18,8 @@ impl LastValidGeneration {
     const NEVER: u64 = u64::MAX;
 
     pub(super) fn new(head: &Head) -> Self {
-        // An entry is valid at its own generation, unless it has dependencies. One of these may be
-        // older, and may have been invalidated before.
+        // An entry without dependencies is valid at its own generation. A dependency may be older
+        // than the entry, and may have been invalidated before the entry was made.
         let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
         Self(AtomicU64::new(at))
     }

@@ -108,8 +108,8 @@ impl Entry {
         }
     }
 
-    /// Returns the memory use of a replica in bytes, without the body bytes that it shares with
-    /// this entry.
+    /// Returns the memory use of a [`replica`](Self::replica) in bytes, without the body bytes that
+    /// it shares with this entry.
     pub(crate) fn replica_weight(&self) -> u64 {
         match &self.0 {
             EntryKind::Response(response) => response.weight() - response.body().len() as u64,
@@ -118,7 +118,8 @@ impl Entry {
         }
     }
 
-    /// Returns a copy for one thread, which shares no reference count with this entry.
+    /// Returns a copy for one thread. It shares no reference count with this entry, so that threads
+    /// which read the same entry do not contend.
     pub(crate) fn replica(&self) -> Self {
         Self(match &self.0 {
             EntryKind::Response(response) => EntryKind::Response(Arc::new(response.replica())),

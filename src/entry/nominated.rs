@@ -1,4 +1,7 @@
 //! Nominated fields: the request fields that select a variant (RFC 9111 section 4.1).
+//!
+//! A response nominates fields in `Vary`. The original request is the one that the response
+//! answered first. A presented request is one for which the cache looks for a stored response.
 
 use crate::key::{CacheKey, KeyBuf, KeyRef, MAX_PLAIN_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, VaryMatch};
@@ -48,7 +51,8 @@ impl VariantSelection {
         self.digests.digest(name.as_str().as_bytes(), value)
     }
 
-    /// Writes the key of the variant that a request selects.
+    /// Writes the key of the variant that a request selects: the key of the URL, then the name and
+    /// the value of each of the `fields`.
     pub(crate) fn write_key(
         &self,
         buf: &mut KeyBuf,
@@ -67,8 +71,9 @@ impl VariantSelection {
         }
     }
 
-    /// Returns the variant key of a response by its own nominated fields, or `None` without any.
-    /// Fields that other responses of the URL nominated do not count.
+    /// Returns the variant key that a response has by the fields that it nominates itself, or
+    /// `None` if it nominates none. Fields that only other responses of the URL nominate do not
+    /// enter this key.
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,
@@ -93,7 +98,7 @@ impl VariantSelection {
 }
 
 impl NominatedField {
-    /// Creates a nominated field with the value in the request that the response answers.
+    /// Creates a nominated field with the value in the original request.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &VariantSelection) -> Self {
         let value = vary::field_value(request, name, selection.vary_match);
         let is_digest = selection.uses_digest(name, value.as_deref().unwrap_or_default());
@@ -104,8 +109,8 @@ impl NominatedField {
         Self { name: name.clone(), original, is_digest }
     }
 
-    /// Returns `true` if the presented request has the same value. An absent field matches only an
-    /// absent one.
+    /// Returns `true` if the field has the same value in the presented request as in the original
+    /// one. An absent field matches only an absent field.
     #[inline]
     pub(crate) fn matches(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         match self.is_digest {
@@ -164,7 +169,8 @@ mod tests {
         }
     }
 
-    /// A client that knows the digest of a value cannot send it as a value.
+    /// A client that knows the digest of a secret value must not reach the variant by sending the
+    /// digest itself as the value.
     #[test]
     fn no_value_has_the_key_bytes_of_a_digest() {
         for (name, value) in [("x-a", &[b'v'; 1000][..]), ("x-secret", b"s")] {

@@ -27,11 +27,13 @@ pub(crate) struct StoredResponse {
     /// A hit reads the fields above and the first fields of the head, so these are neighbors in
     /// memory.
     head: Head,
-    /// The weight of the head, cached so that an eviction need not read the entry.
+    /// The weight of all but the body's bytes, computed once. An eviction then need not read the
+    /// header fields.
     head_weight: u64,
     /// The value of `ETag`, if it is a valid entity tag.
     etag: Option<HeaderValue>,
-    /// The head of its 304, made at first use. Only responses with a validator keep it.
+    /// The head of the 304 for this response, created at first use. Only responses with a validator
+    /// keep it.
     not_modified: OnceLock<Box<Parts>>,
     use_flag: UseFlag,
 }
@@ -55,12 +57,12 @@ impl StoredResponse {
         self.head
     }
 
-    /// Creates the response that replaces this one. Both share a use flag.
+    /// Creates the response that replaces this one in the store. The two share one [`UseFlag`].
     pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
         Self { use_flag: self.use_flag.clone(), ..Self::new(head, body) }
     }
 
-    /// Makes the response a variant with a new use flag.
+    /// Makes the response a variant with a new use flag, which is set if `is_used`.
     pub(crate) fn set_variant(&mut self, is_used: bool) {
         self.use_flag = UseFlag::of_variant(is_used);
     }
@@ -114,8 +116,8 @@ impl StoredResponse {
         self.last_valid.set(read);
     }
 
-    /// Returns a stale copy as of a generation that follows a soft invalidation. It keeps its stale
-    /// windows.
+    /// Returns a copy that is stale from `now` on, but keeps its stale windows. Invalidations up to
+    /// `generation` no longer apply to the copy.
     pub(crate) fn as_stale(&self, generation: Generation, now: Moment) -> Self {
         let mut head = self.head.clone();
         head.fresh_until = head.fresh_until.min(now);
@@ -124,8 +126,8 @@ impl StoredResponse {
         self.successor(head, self.body.clone())
     }
 
-    /// Adds dependencies, and limits the freshness to their lifetimes. Returns `false` if the
-    /// response is not storable with them.
+    /// Adds dependencies, and limits the freshness to theirs. Returns `false` if the response is
+    /// not storable because of its dependencies.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
         // Merges the new dependencies with the ones from before a validation, without duplicates.
         let mut all = reads.clone();
@@ -143,9 +145,11 @@ impl StoredResponse {
         &self.body
     }
 
-    /// Returns a copy that a 304 for another variant has freshened, too (RFC 9111 section 4.3.4).
-    /// It has the fields `headers`, the times and the generation of `validated`, the validated response,
-    /// and is fresh until `until`.
+    /// Returns a copy of this variant that is freshened by the 304 for another variant (RFC 9111
+    /// section 4.3.4).
+    ///
+    /// The copy has the fields `headers`, and is fresh until `until`. It has the times and the
+    /// generation of `validated`, the other variant.
     pub(crate) fn freshened(
         &self,
         headers: HeaderMap,
@@ -180,7 +184,7 @@ impl StoredResponse {
         &self.head.parts.headers
     }
 
-    /// Returns the head of a 304 (RFC 9110 section 15.4.5) with `Age`.
+    /// Returns the head of a 304 (RFC 9110 section 15.4.5) with the current `Age` or `Date`.
     pub(crate) fn not_modified_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = match self.not_modified.get() {
             Some(parts) => Parts::clone(parts),
@@ -190,7 +194,7 @@ impl StoredResponse {
         parts
     }
 
-    /// Creates the head of the 304, and caches it if the weight includes it.
+    /// Creates the head of the 304, and keeps it if the weight of the response includes it.
     #[cold]
     fn build_not_modified(&self) -> Parts {
         let (mut parts, ()) = Response::new(()).into_parts();
@@ -203,7 +207,8 @@ impl StoredResponse {
         parts
     }
 
-    /// Returns `true` if this tag in `If-None-Match` matches the response.
+    /// Returns `true` if `sent`, a line of `If-None-Match`, is exactly the entity tag of the
+    /// response. A line with several tags may match as well, but has to be parsed.
     #[inline]
     pub(crate) fn matches_etag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
@@ -259,7 +264,7 @@ impl StoredResponse {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 
-    /// Returns the head to send, with `Age` (RFC 9111 section 5.1).
+    /// Returns the head to send, with the current `Age` (RFC 9111 section 5.1) or `Date`.
     #[inline]
     pub(crate) fn parts_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.head.parts.clone();

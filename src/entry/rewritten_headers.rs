@@ -6,17 +6,17 @@ use crate::rules::client::ClientCacheControl;
 use crate::rules::targeted::is_targeted;
 use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, VARY};
 
-/// The client `Cache-Control` of a stored response, and its original header lines.
+/// The rewrite of a stored response for clients: the new values, and the original header lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RewrittenHeaders {
-    /// The values for clients.
+    /// The lifetime and `private` for clients.
     pub(crate) client_control: ClientCacheControl,
     /// The origin's lines of the rewritten fields.
     pub(super) original: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl RewrittenHeaders {
-    /// Copies the lines, so that the header section that has them can be dropped.
+    /// Copies the lines. The copies do not keep the buffer of their header section in memory.
     pub(super) fn new(client_control: ClientCacheControl, original: &[(HeaderName, HeaderValue)]) -> Self {
         let lines = pack_lines(|| original.iter().map(|(name, value)| (name, value)));
         let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();

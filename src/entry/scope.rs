@@ -14,11 +14,12 @@ use std::net::Ipv6Addr;
 /// the same in every process.
 ///
 /// Scopes of different kinds are never equal. A scope on one host never equals the same scope on
-/// all hosts. Everything on a host is the root subtree of the host.
+/// all hosts. [`EVERYTHING`](Self::EVERYTHING), limited to a host, is the root subtree of the host.
 ///
 /// # Security
 /// Clients choose paths, and can compute their digests. A store that keeps invalidations in buckets
-/// must mix a secret into the choice of a bucket.
+/// must mix a secret into the choice of a bucket. Otherwise, a client could choose paths that share
+/// a bucket with other pages.
 ///
 /// # Example
 /// ```
@@ -42,8 +43,8 @@ pub struct Scope {
 /// A value, or another cached part, that an entry was made from, and the generation of its read or
 /// write.
 ///
-/// The entry is the dependent of the value or part: an invalidation of its scope after the
-/// generation applies to the entry, too.
+/// The entry is called a dependent of the value or part. If the scope of the value or part is
+/// invalidated after that generation, the invalidation applies to the entry, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dependency {
     pub(crate) value: Scope,
@@ -95,7 +96,8 @@ const KIND: u64 = 0x0f;
 const ON_HOST: u64 = 0x10;
 const WIDE: u64 = 0x20;
 const TYPE: u64 = 0xff;
-/// The domain of the hashes of hosts.
+/// The first byte that is hashed for a host. The hashes of names begin with the number of a
+/// [`Kind`], so that none of them equals the hash of a host.
 const HOST: u8 = 0xf0;
 
 /// The key of the hash, the same in every process: "tower-response-c".
@@ -139,7 +141,9 @@ impl Scope {
     fn decoded_uri(path: &[u8], query: Option<&str>) -> Self {
         let mut hasher = hasher(Kind::Uri as u8);
         hasher.write(path);
-        // UTF-8 text has no such byte, so it separates path and query.
+        // Separates path and query: UTF-8 text has no such byte. A path that is not UTF-8 may have
+        // it, so that two URIs could share a scope. An invalidation then covers too much, never too
+        // little.
         hasher.write(&[0xff]);
         let query = form::canonical(query);
         hasher.write(&query);
@@ -163,7 +167,7 @@ impl Scope {
         Self::narrowest_subtree(path.as_bytes())
     }
 
-    /// Returns the narrowest subtree that contains a path.
+    /// Returns the narrowest subtree that contains a path: that path and all paths under it.
     fn narrowest_subtree(path: &[u8]) -> Self {
         subtrees(path).last().unwrap_or_else(Self::root)
     }
@@ -191,16 +195,18 @@ impl Scope {
 
     /// Returns this scope, limited to one host.
     ///
-    /// Hosts are equal despite upper case, a trailing dot, a port of 80 or 443, or another spelling
-    /// of an IPv6 address.
+    /// Upper case, a trailing dot, a port of 80 or 443, and the spelling of an IPv6 address make no
+    /// difference.
     #[must_use]
     pub fn on_host(self, host: &str) -> Self {
-        // Every path on a host is in the subtree of its root.
+        // Every path on a host is in the subtree of its root, so everything on a host is that
+        // subtree.
         let scope = if self == Self::EVERYTHING { Self::root() } else { self };
         scope.mix_host(hash_of_host(host))
     }
 
-    /// Mixes two digests by multiplications, so that every bit of the result depends on both.
+    /// Returns this scope, limited to the host with this hash. Multiplications mix the two digests,
+    /// so that every bit of the result depends on both.
     fn mix_host(self, host: u128) -> Self {
         const FACTORS: [u128; 2] =
             [0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645, 0xda94_2042_e4dd_58b5_0ff5_1af7_fd85_3a2d];
@@ -245,7 +251,8 @@ impl Scope {
     /// Returns `true` for everything, for all values, and for the root path, URI and subtree, on
     /// all hosts or on one.
     ///
-    /// Many entries have these scopes, so they should share no bucket with others.
+    /// Many entries have these scopes. So a store that keeps invalidations in buckets should let
+    /// none of them share a bucket with another scope.
     #[must_use]
     pub const fn is_wide(self) -> bool {
         self.low & WIDE != 0
@@ -294,8 +301,8 @@ impl ExtendOnHost for Vec<Scope> {
     }
 }
 
-/// Hashes the canonical spelling of a host: in lower case, without a trailing dot and the ports 80
-/// and 443.
+/// Hashes the canonical spelling of a host: in lower case, without a trailing dot, and without a
+/// port of 80 or 443.
 fn hash_of_host(host: &str) -> u128 {
     let (name, port) = name_and_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);

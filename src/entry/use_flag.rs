@@ -1,11 +1,11 @@
-//! The use flag of a variant.
+//! The use flag of a variant. If a URL has too many variants, one without a set flag is evicted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that is set if a request has used a variant since the flags of its URL were cleared.
+/// A flag that is set if a request has used a variant since the flags of its URL were last cleared.
 ///
-/// All copies of the variant share the flag. A response that is not a variant has no flag.
+/// All copies of a variant share one flag. A response that is not a variant has no flag.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UseFlag(Option<Arc<AtomicBool>>);
 

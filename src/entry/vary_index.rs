@@ -7,11 +7,12 @@ use http::HeaderName;
 
 /// The index of a URL whose responses vary: the fields learned so far, and the variants.
 ///
-/// The index only locates variants. Each variant is also matched against the request. Fields are
-/// only added. The number of variants is bounded. The index lives as long as its longest-lived
-/// variant.
+/// The index only locates variants: each variant is also matched against the request. Fields are
+/// added, but never removed. The number of variants is bounded. The index lives as long as its
+/// longest-lived variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VaryIndex {
+    /// The fields that responses of the URL have nominated in `Vary`, in alphabetical order.
     pub(super) fields: Vec<HeaderName>,
     /// The suffixes of the variants' keys after the key of the URL, oldest first.
     pub(super) variants: Vec<Bytes>,
@@ -44,8 +45,9 @@ impl VaryIndex {
         KeyRef::new(&[url.as_bytes(), variant].concat()).to_key()
     }
 
-    /// Returns this index with more fields and no variants, or `None` if it has all of the fields
-    /// already. Look-ups by more fields have longer keys, so they would not find the old variants.
+    /// Returns this index with more fields and without its variants, or `None` if it has all of the
+    /// fields already. The key of a variant contains all fields of the index, so a look-up by more
+    /// fields would not find the old variants.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);
@@ -54,8 +56,8 @@ impl VaryIndex {
         (fields != self.fields).then(|| Self::new(fields, self.expires))
     }
 
-    /// Returns this index with `variant` as the newest and without the evicted variants. It lives
-    /// at least until `expires`.
+    /// Returns this index with `variant` as the newest one, and without the evicted variants. The
+    /// returned index lives at least until `expires`.
     pub(crate) fn with_variant(&self, variant: &[u8], evicted: &[Bytes], expires: Moment) -> Self {
         let mut variants = self.variants.clone();
         variants.retain(|known| known != variant && !evicted.contains(known));
@@ -83,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn fields_widen_and_never_narrow() {
+    fn fields_are_added_and_never_removed() {
         let index = VaryIndex::new(vec![ACCEPT], Moment::NEVER).with_variant(b"a", &[], Moment::NEVER);
         assert!(index.widened([]).is_none());
         let wider = index.widened([ACCEPT_LANGUAGE]).expect("a new field");

@@ -15,7 +15,8 @@ pub(super) struct Authority<'a> {
 }
 
 impl Authority<'_> {
-    /// Returns `true` if this authority is `known`. If `known` has no port, any port matches.
+    /// Returns `true` if this authority is equal to `known`. If `known` has no port, any port
+    /// matches.
     pub(super) fn matches(&self, known: &str) -> bool {
         let rest = known.as_bytes().strip_prefix(self.name);
         rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
@@ -29,7 +30,7 @@ pub(super) fn is_same(a: Authority<'_>, b: Authority<'_>) -> bool {
 /// A byte that needs a closer look (RFC 3986 section 3.2.2). Most hosts have no such byte: they are
 /// canonical, without a port.
 const NOT_PLAIN: u8 = 1;
-/// A byte that is not valid in a host. The `@` of user information is one, too.
+/// A byte that is refused: one that is not valid in a host, or the `@` after user information.
 const REFUSED: u8 = 2;
 
 const CLASSES: [u8; 256] = {
@@ -68,7 +69,7 @@ pub(super) fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Aut
     split_other(authority, scheme)
 }
 
-/// Splits an authority that has other than plain bytes.
+/// Splits an authority with a byte that is [`NOT_PLAIN`], or with a trailing dot.
 fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
     // A colon before a bracket belongs to an IPv6 address.
     let last = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
@@ -78,8 +79,8 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
     if name.is_empty() || !port.iter().skip(1).all(u8::is_ascii_digit) {
         return Err(KeyError::Host);
     }
-    // RFC 9110 sections 4.2.1 and 4.2.2. An empty port is the default, too (RFC 3986 section
-    // 3.2.3).
+    // The default ports of RFC 9110 sections 4.2.1 and 4.2.2. An empty port is the default, too
+    // (RFC 3986 section 3.2.3).
     let default = matches!((scheme, port), (Some("http"), b":80") | (Some("https"), b":443") | (_, b":"));
     let port = if default { &[] } else { port };
     let whole = name.len() + port.len() == authority.len();
@@ -95,7 +96,8 @@ pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Opt
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;
     let mut canonical = std::str::from_utf8(parts.name).ok()?.to_ascii_lowercase();
-    // One dot may end a name. A second one would make the canonical form change with each reading.
+    // One dot may end a name, and is removed. With a second one, the canonical form would itself
+    // have another canonical form.
     if canonical.ends_with('.') {
         return None;
     }

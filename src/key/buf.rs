@@ -29,8 +29,8 @@ impl KeyBuf {
         Self { length: 0, inline: [0; INLINE_BYTES], spilled: Vec::new() }
     }
 
-    /// Appends bytes without a length prefix. Their length must be fixed, or known from what
-    /// precedes.
+    /// Appends bytes without a length prefix. Their length must be fixed, or known from the bytes
+    /// before them.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
@@ -67,7 +67,7 @@ impl KeyBuf {
         self.raw(bytes);
     }
 
-    /// Appends the digest of a part. Its prefix is no valid length of a part.
+    /// Appends the digest of a part. Its prefix is a number that is not the length of any part.
     #[inline]
     pub(crate) fn digest(&mut self, digest: &ValueDigest) {
         self.number(u32::MAX - 1);

@@ -1,4 +1,4 @@
-//! Digests of secret values, for keys and entries: a store may be readable by others.
+//! Digests of secret values, for keys and entries: others may be able to read the store.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -11,7 +11,8 @@ pub(crate) type ValueDigest = [u8; 32];
 /// They are the same in every process with the same secret, and differ between namespaces.
 #[derive(Clone)]
 pub(crate) struct ValueDigests {
-    /// The state of SHA-256 after the derived key.
+    /// The state of SHA-256 after it has hashed a key that is derived from the namespace and the
+    /// secret.
     keyed: Sha256,
 }
 
@@ -31,9 +32,10 @@ impl ValueDigests {
         Self { keyed: Sha256::new_with_prefix(block) }
     }
 
-    /// Returns the digest of a value of a kind.
+    /// Returns the digest of a value. `kind` names the field, cookie or key part with the value, so
+    /// that equal values of two of them have different digests.
     ///
-    /// The lengths come first, so that no input is the prefix of another one.
+    /// The lengths are hashed first, so that no hashed input is the prefix of another one.
     pub(crate) fn digest(&self, kind: &[u8], value: &[u8]) -> ValueDigest {
         let mut digest = self.keyed.clone();
         digest.update((kind.len() as u32).to_le_bytes());

@@ -5,7 +5,7 @@
 pub(crate) enum KeyError {
     /// The authority is malformed, contradictory or not in canonical form.
     Host,
-    /// The policy lists hosts, and this is not one of them.
+    /// The policy lists hosts, and the host of the request is missing or not one of them.
     UnknownHost,
     /// A forwarded field can't be read.
     Forwarded,

@@ -1,7 +1,8 @@
 //! Forwarded fields: the target that a client requested, as proxies report it.
 //!
-//! The key contains the values in canonical form, without client addresses. So neither an address
-//! nor a spelling makes another entry. The handler of a fetch sees the canonical values, too.
+//! The key contains the values of these fields in canonical form, without client addresses. So two
+//! requests with other addresses or spellings share an entry. The handler of a fetch sees the
+//! canonical values, too.
 
 mod element;
 mod spelling;
@@ -116,7 +117,7 @@ impl ForwardedField {
         Ok((!canonical.is_empty()).then_some(Cow::Owned(canonical)))
     }
 
-    /// Returns the value if it is common and already canonical.
+    /// Returns the value if it is a common one that is canonical as it was sent.
     fn common_value(self, headers: &HeaderMap) -> Option<&str> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -149,7 +150,8 @@ impl ForwardedField {
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let uri = Uri::try_from(line.as_bytes()).ok()?;
         let is_absolute = uri.scheme().is_some() && uri.authority().is_some();
-        // User information may be secret. The other forms of a target, such as `*`, name no page.
+        // The other forms of a target, such as `*`, name no page. `host_of` rejects user
+        // information, which may be secret.
         let is_read = uri.path().starts_with('/') && (is_absolute || line.as_bytes().starts_with(b"/"));
         (is_read && (!is_absolute || host_of(&uri).is_some())).then_some(uri)
     }

@@ -29,7 +29,7 @@ pub struct RequestHead<'a> {
     pub version: Version,
     /// The header fields.
     pub headers: &'a HeaderMap,
-    /// The extensions that outer layers have added.
+    /// The extensions that the server and outer layers have added.
     pub extensions: &'a Extensions,
 }
 

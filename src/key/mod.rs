@@ -43,14 +43,16 @@
 //! ```
 //!
 //! # Rules
-//! 1. Every key contains the namespace and version of the cache, the name and the sharing options
-//!    of the layer, the scheme if it is known, the authority, the public path and the query.
+//! 1. Every key contains the ID of its layer, the scheme if it is known, the authority, the public
+//!    path and the query. The ID is a digest of the namespace and version of the cache, of the name
+//!    of the layer, and of the options that decide who shares a response.
 //! 2. The public path and query are from the URI that the client requested. With the feature
 //!    `axum`, that is `OriginalUri`. If the handler sees another target, that target enters the key
 //!    as well.
 //! 3. GET and HEAD share one key. Requests with other methods have no key.
-//! 4. A request bypasses the cache if its `Host` is repeated, malformed, not in canonical form, or
-//!    not the authority of its URI (RFC 9112 section 3.2.2).
+//! 4. A request bypasses the cache if its `Host` is repeated, or differs from the authority of its
+//!    URI (RFC 9112 section 3.2.2). It also bypasses the cache if one of the two is malformed or
+//!    not in canonical form.
 //! 5. Forwarded fields (`Forwarded`, `X-Forwarded-Host` and the like) enter in canonical form,
 //!    without client addresses. A field that can't be read makes the request bypass the cache.
 //! 6. The policy adds [request fields](crate::policy::PolicyBuilder::vary_on_headers),
@@ -59,9 +61,10 @@
 //!    [identity](crate::policy::PolicyBuilder::vary_by_identity) of the visitor.
 //! 7. Cookies, identities, credentials and parts that a function computes enter as digests only. So
 //!    do fields of more than 128 bytes.
-//! 8. On a fetch, query parameters that are not in the key, ignored fields and ignored cookies are
-//!    removed. Forwarded fields are replaced by their canonical form.
-//! 9. Under one key, `Vary` selects among variants (RFC 9111 section 4.1).
+//! 8. On a fetch, the handler does not see query parameters that are not in the key, ignored fields
+//!    and ignored cookies. It sees forwarded fields in their canonical form.
+//! 9. If a response has `Vary`, its variants share one key, and the named request fields select
+//!    one of them (RFC 9111 section 4.1).
 //! 10. A request whose key exceeds 8 KiB bypasses the cache.
 //!
 //! # Caveats

@@ -40,8 +40,8 @@ pub struct KeyPart {
     name: String,
     part: Arc<PartFunction>,
     replaces: Option<HeaderName>,
-    /// Whether all values come from the list that the site offers, so that they enter the key
-    /// without a digest.
+    /// Whether all values come from a list that the site offers. Such values identify no visitor,
+    /// so they enter the key without a digest.
     is_fixed: bool,
 }
 
@@ -93,8 +93,8 @@ impl KeyPart {
     ///
     /// `offered` are language tags such as `en` or `pt-BR`. Of languages with equal weight, the
     /// part is the language that the request names first. If the request names no offered language,
-    /// the part is the first offered one that the request does not exclude, or else the first
-    /// offered one.
+    /// the part is the first offered one that the request does not exclude with `q=0`. If it
+    /// excludes all of them, the part is the first offered one.
     ///
     /// # Example
     /// ```
@@ -125,7 +125,8 @@ impl KeyPart {
     ///
     /// `offered` are media types without parameters, such as `text/html`. Of types with equal
     /// weight, the part is the first offered one. If the request accepts no offered type, the part
-    /// is the first offered one that the request does not exclude, or else the first offered one.
+    /// is the first offered one that the request does not exclude with `q=0`. If it excludes all of
+    /// them, the part is the first offered one.
     ///
     /// # Example
     /// ```

@@ -17,12 +17,12 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
-    /// Fields that do not enter the key and that the handler does not see, sorted.
+    /// Fields that do not enter the key and that the handler does not see, sorted by name.
     pub(crate) ignored: Vec<HeaderName>,
-    /// Fields that enter the key without normalization, sorted. Long and secret values enter as
+    /// Fields whose values enter the key unchanged, sorted by name. Long and secret values enter as
     /// digests.
     pub(crate) headers: Vec<HeaderName>,
-    /// Computed parts, sorted.
+    /// Parts that functions compute, sorted by [`KeyPart::sort_key`].
     pub(crate) vary_by: Vec<KeyPart>,
     /// The hosts whose requests have keys; an empty list permits all hosts.
     pub(crate) hosts: Vec<String>,
@@ -32,8 +32,8 @@ pub(crate) struct KeyPolicy {
 }
 
 impl KeyPolicy {
-    /// Returns a digest of the rules that is the same in every process, so that keys of different
-    /// rules differ.
+    /// Returns a digest of the rules. It is the same in every process, and enters each key, so that
+    /// layers with different rules share no key.
     pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let mut buf = KeyBuf::new();
         self.query.write(&mut buf);
@@ -69,7 +69,8 @@ impl KeyPolicy {
         }
     }
 
-    /// Replaces each field that a part of the key stands for by the value of the part.
+    /// Sets each request field that a part of the key replaces to the value of the part, as in
+    /// [`KeyPart::replacing`].
     pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced_field() else { continue };
@@ -81,7 +82,8 @@ impl KeyPolicy {
         }
     }
 
-    /// Writes the canonical values of forwarded fields.
+    /// Writes the canonical values of forwarded fields. Returns an error if one of them names a
+    /// host that the policy does not list.
     #[inline(never)]
     fn write_forwarded(
         &self,
@@ -101,7 +103,8 @@ impl KeyPolicy {
         Ok(())
     }
 
-    /// Fails unless all hosts are listed.
+    /// Returns an error unless the policy lists all of these hosts. `None` is a host that can't be
+    /// read.
     fn check_listed(&self, hosts: Vec<Option<String>>) -> Result<(), KeyError> {
         for host in hosts {
             let host = host.ok_or(KeyError::Forwarded)?;
@@ -171,9 +174,10 @@ impl KeyPolicy {
     }
 }
 
-/// Writes the key of a request after the prefix that is already in `buf`.
+/// Writes the key of a request into `buf`, which begins with the ID of the layer.
 ///
-/// `uri` is the public URI, from before a router has stripped a prefix.
+/// `uri` is the public URI: the one that the client requested. A router may have changed the URI of
+/// the `request`.
 #[inline]
 pub(crate) fn write_key(
     buf: &mut KeyBuf,
@@ -214,8 +218,8 @@ fn write_authority(
     let from_uri =
         uri.authority().map(|authority| split(authority.as_str().as_bytes(), scheme)).transpose()?;
     let authority = match (from_uri, from_host) {
-        // RFC 9112 section 3.2.2: the authority of the URI counts, not `Host`. If they differ, the
-        // handler may still use either.
+        // RFC 9112 section 3.2.2: the authority of the URI counts, not `Host`. But a handler may
+        // use either, so the request has no key if they differ.
         (Some(a), Some(b)) if !is_same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),

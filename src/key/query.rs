@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// How the query enters the key.
 ///
-/// Parameters that do not enter it are removed before the handler sees the request, so that no
+/// Parameters that do not enter the key are removed before the handler sees the request, so that no
 /// stored response depends on them. Parameters are separated by `&` alone, and compared without
 /// decoding. Repeated parameters keep their order.
 ///

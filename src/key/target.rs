@@ -33,8 +33,8 @@ pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     differing_parts(public, seen) == 0
 }
 
-/// Writes the parts of the target that a router or a layer has changed, after a byte that names
-/// them.
+/// Writes a byte that tells which parts of the target a router or a layer has changed, and then
+/// these parts as the handler sees them.
 ///
 /// # Errors
 /// If the changed authority has user information, which may be secret.

@@ -11,7 +11,7 @@ static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
 const HANDLED: &str = "handled";
-/// Prefix for the name of a request field that is in the key of an inner layer.
+/// The prefix of a mark that names a request field in the key of an inner layer.
 const VARY: &str = "vary=";
 
 impl Identified {
@@ -57,12 +57,12 @@ impl CacheHints {
     }
 }
 
-/// Adds `never` to the field.
+/// Adds the mark `never` to the field [`FIELD`]: no cache layer may store the response.
 pub(crate) fn write_never(headers: &mut HeaderMap) {
     write(headers, NEVER);
 }
 
-/// Adds `identified` to the field.
+/// Adds the mark `identified` to the field [`FIELD`]: the response was made for one visitor.
 pub(crate) fn write_identified(headers: &mut HeaderMap) {
     write(headers, IDENTIFIED);
 }
@@ -76,20 +76,20 @@ fn write(headers: &mut HeaderMap, mark: &str) {
     }
 }
 
-/// Removes the field from a request: only responses may have marks.
+/// Removes the field from a request. Only responses may have it, so a client must have sent it.
 pub(crate) fn remove_from_request(headers: &mut HeaderMap) {
     if has_field(headers) {
         headers.remove(&FIELD);
     }
 }
 
-/// Returns `true` if the field is present. For a typical header section, comparing all names is
+/// Returns `true` if [`FIELD`] is present. For a typical header section, comparing all names is
 /// faster than a lookup.
 fn has_field(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| *name == FIELD)
 }
 
-/// Moves the marks of a response from its header field to its extensions.
+/// Moves the marks of a response from the header field to the extensions, where layers read them.
 ///
 /// Returns the names of the request fields that are in the keys of inner layers.
 #[inline]
@@ -122,10 +122,10 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
     keyed
 }
 
-/// Writes the marks of a response, and the names of request fields in the keys of inner layers,
-/// into the field.
+/// Writes the marks of a response into the header field, and with them the names of the request
+/// fields in the keys of inner layers.
 ///
-/// An outer layer reads them with [`receive`].
+/// An outer layer reads the header field with [`receive`].
 pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {
     if response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never) {
         write_never(response.headers_mut());

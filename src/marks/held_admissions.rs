@@ -1,4 +1,6 @@
 //! The admissions that wait for the outermost layer around a request.
+//!
+//! An admission is the decision of a cache layer to store a response.
 
 use super::verdict::{PendingVerdict, Verdict};
 use crate::waker_relay::relay_waker;
@@ -30,8 +32,8 @@ impl HeldAdmissions {
 
     /// Waits until this request holds an undecided admission.
     ///
-    /// A follower stops waiting then: the leader that it waits for may be waiting for this
-    /// admission.
+    /// A follower then stops waiting for its leader, since the leader may itself be waiting for the
+    /// response of this request.
     ///
     /// # Cancel safety
     /// This method is cancel safe.

@@ -11,19 +11,21 @@ use std::sync::Arc;
 /// The role of one layer for one request: the outermost layer, or an inner one.
 ///
 /// If the outermost layer drops this value before it has the response, the held admissions are
-/// abandoned.
+/// abandoned ([`Verdict::Abandoned`]).
 #[derive(Debug)]
 pub(crate) struct LayerPosition(Option<Arc<HeldAdmissions>>);
 
 impl LayerPosition {
-    /// Marks a request that enters a layer. Removes the header field of marks, which only responses
-    /// may have.
+    /// Returns the role of a layer for a request that enters it, and marks the request as
+    /// [`of`](Self::of) does. Also removes the header field for marks, which only responses may
+    /// have.
     pub(crate) fn enter<B>(request: &mut Request<B>) -> Self {
         remove_from_request(request.headers_mut());
         Self::of(request.extensions_mut())
     }
 
-    /// Marks a request, unless an outer layer has marked it.
+    /// Returns the role of a layer for a request. Without the mark of an outer layer, this is the
+    /// outermost layer, and the request gets its mark.
     pub(crate) fn of(request: &mut Extensions) -> Self {
         if request.get::<OuterContext>().is_some() { Self::inner() } else { Self::outermost(request) }
     }
@@ -33,7 +35,9 @@ impl LayerPosition {
         Self(None)
     }
 
-    /// Makes a layer the outermost one of a request, even if outer layers have marked it.
+    /// Makes a layer the outermost one of a request, even if outer layers have marked the request.
+    ///
+    /// A background refresh needs this: its response reaches no outer layer.
     pub(crate) fn outermost(request: &mut Extensions) -> Self {
         let holds = Arc::<HeldAdmissions>::default();
         let mark = request.remove::<OuterContext>().unwrap_or_else(|| OuterContext::outermost(request));
@@ -46,8 +50,10 @@ impl LayerPosition {
         self.0.is_some()
     }
 
-    /// Refuses the admissions that inner layers still hold. Called when the response is ready: an
-    /// admission that is still undecided belongs to a response that did not reach this layer.
+    /// Refuses the admissions that inner layers still hold.
+    ///
+    /// The outermost layer calls this when its response is ready. An admission that is undecided at
+    /// that time belongs to another response, which did not reach the layer.
     pub(crate) fn refuse_rest(&mut self) {
         if let Some(holds) = self.0.take() {
             holds.decide(Verdict::Refused);

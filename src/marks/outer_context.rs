@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 /// The length in bytes of a [`LayerId`].
 pub(crate) const LAYER_ID_LENGTH: usize = 16;
 
-/// The ID of a layer, which is in each of its keys: a digest of the key parts that are equal for
-/// all its requests.
+/// The ID of a cache layer: a digest of those parts of its keys that are the same for all requests.
+/// Each key of the layer begins with the ID.
 pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 
 /// A mark on a request with the knowledge of the outer layers of this crate.
@@ -21,25 +21,28 @@ pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 pub(crate) struct OuterContext {
     /// The IDs of the outer cache layers, from the outermost inwards.
     pub(crate) layers: Arc<[LayerId]>,
-    /// An outer layer identified the visitor. A layer in between may have removed the credential.
+    /// An outer cache layer identified the visitor. An inner one cannot rely on the request alone:
+    /// a layer in between may have removed the credential.
     pub(crate) identified: bool,
-    /// An outer layer that decides on anonymity identified the visitor, so every inner cache layer
-    /// is bypassed.
+    /// An outer `AnonymousOnlyLayer` identified the visitor, so every inner cache layer is
+    /// bypassed.
     pub(crate) bypasses_inner: bool,
     /// The request needs a new response of the service: neither a stored response nor the response
     /// of a flight answers it.
     pub(crate) needs_current: bool,
-    /// The cookies that outer layers declare, if one of them decides on anonymity.
+    /// The cookies that outer `AnonymousOnlyLayer`s declare; `None` without such a layer.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
-    /// The names of cookies that no layer has declared so far. A layer in between may have removed
-    /// the cookies.
+    /// The names of cookies that an outer `AnonymousOnlyLayer` found, and that no layer has
+    /// declared so far. A layer in between may have removed these cookies.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
-    /// The scopes of the request's target in outer cache layers. Invalidating one of them also
-    /// invalidates inner responses.
+    /// The scopes of the request's target in outer cache layers. Inner layers store their responses
+    /// with these scopes, too: a router may have changed the target, and an invalidation names the
+    /// public one.
     pub(crate) targets: Option<Arc<[Scope]>>,
     /// The admissions that inner layers hold for the responses to this request.
     pub(crate) holds: Weak<HeldAdmissions>,
-    /// The extensions that the request had when it entered the outermost layer, if it had any.
+    /// The extensions that the request had when it entered the outermost layer, if it had any. They
+    /// show which extensions a layer in between has added.
     pub(crate) initial_extensions: Option<Arc<Extensions>>,
 }
 
@@ -55,7 +58,8 @@ impl OuterContext {
         (!request.is_empty()).then(|| Arc::new(request.clone()))
     }
 
-    /// Marks a request that a layer of this crate makes itself, and that needs a current response.
+    /// Marks a request that a layer of this crate makes itself, and that needs a new response of
+    /// the service.
     ///
     /// Every inner cache layer forwards it without collapsing. Clients cannot send this mark.
     pub(crate) fn require_current(request: &mut Extensions) {
@@ -64,10 +68,10 @@ impl OuterContext {
     }
 
     /// Returns `true` if a layer between the outermost one and this one has added an extension to
-    /// the request that is not in `known`.
+    /// the request, other than the `known` ones that the policy declares.
     pub(crate) fn has_foreign_extension(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
         let start = self.initial_extensions.as_deref();
-        // Typical requests only have the extensions of the start, and this mark.
+        // Typical requests only have the extensions that they entered with, and this mark.
         if request.len() <= start.map_or(0, Extensions::len) + 1 {
             return false;
         }
@@ -76,23 +80,27 @@ impl OuterContext {
         foreign_extensions(request) > start.map_or(0, foreign_extensions) + declared
     }
 
-    /// Returns `true` if the response must not be stored because an outer cache layer has identified
-    /// the visitor. `personal` states that the visitor's identity is part of the key.
+    /// Returns `true` if the response must not be stored because an outer cache layer has
+    /// identified the visitor.
     ///
-    /// A layer in between may have removed the visitor's credentials; the response may still depend
-    /// on them. A per-identity entry needs the scopes of the public target. The outer layer omits
-    /// them if it forwarded the request before the first layer with per-identity entries existed.
+    /// A layer in between may have removed the credentials that the response depends on. So the
+    /// response may only be stored for this visitor: with the identity in the key (`personal`), and
+    /// with the scopes of the public target.
+    ///
+    /// The outer layer leaves these scopes out if no cache layer of this process had per-identity
+    /// entries when it forwarded the request.
     pub(crate) fn is_uncacheable(&self, personal: bool) -> bool {
         self.identified && (!personal || self.targets.is_none())
     }
 
-    /// Returns `true` if an outer layer has identified the visitor, or cannot exclude that a
-    /// credential was present.
+    /// Returns `true` if an outer layer has identified the visitor, or has found an undeclared
+    /// cookie, which may be a credential.
     pub(crate) fn may_identify(&self) -> bool {
         self.identified || self.bypasses_inner || self.undeclared.is_some()
     }
 
-    /// Adds the knowledge of a layer that decides on anonymity to the mark of a request.
+    /// Adds the knowledge of an `AnonymousOnlyLayer` to the mark of a request: whether it has
+    /// identified the visitor, and the cookies that it declares.
     pub(crate) fn add_anonymity_rules<B>(
         request: &mut Request<B>,
         identified: bool,
@@ -119,8 +127,8 @@ impl OuterContext {
 }
 
 impl HeldAdmissions {
-    /// Returns the held admissions of the outermost layer, which exist while that layer waits for
-    /// its response.
+    /// Returns the held admissions of a request. They exist while the outermost layer waits for its
+    /// response.
     pub(crate) fn of_request(request: &Extensions) -> Weak<Self> {
         request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }
@@ -141,7 +149,8 @@ fn foreign_extensions(request: &Extensions) -> usize {
 fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
     let is_nested = request.get::<NestedPath>().is_some();
-    // A matched path comes with the path parameters, whose type is private. So each counts as two.
+    // A matched route adds two extensions: its path, and the path parameters, whose type is private
+    // and cannot be looked up. So the presence of the path, or of a nesting, counts as two.
     2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
         + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())

@@ -39,7 +39,7 @@ pub(crate) struct FromIdentified;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identified;
 
-/// Returns the marks of a response that forbid sharing it.
+/// Returns a copy of those marks of a response that forbid sharing it.
 pub(crate) fn restrictions(response: &Extensions) -> Extensions {
     let mut marks = Extensions::new();
     if let Some(identified) = response.get::<Identified>() {

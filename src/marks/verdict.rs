@@ -1,5 +1,5 @@
-//! The verdict of the outermost layer on storing a response, which is decided after the response
-//! was made.
+//! The verdict of the outermost layer on storing the response of an inner layer. It is decided once
+//! the outermost layer has the response.
 //!
 //! ```text
 //!             decide(Admitted)
@@ -28,8 +28,8 @@ enum DecisionState {
     Decided(Verdict),
 }
 
-/// A verdict that may be undecided. Work that depends on it is parked here, and runs without
-/// holding the lock.
+/// A verdict that may be undecided. Work that depends on the verdict is parked here until the
+/// decision, and runs without the lock.
 #[derive(Clone)]
 pub(crate) struct PendingVerdict(Arc<Mutex<DecisionState>>);
 
@@ -75,13 +75,13 @@ impl fmt::Debug for PendingVerdict {
     }
 }
 
-/// The right to decide. Dropping it refuses an undecided verdict; dropping it in a panic abandons
-/// it.
+/// The right to decide a verdict. If it is dropped undecided, the verdict is
+/// [`Refused`](Verdict::Refused), or [`Abandoned`](Verdict::Abandoned) during a panic.
 #[derive(Debug)]
 pub(crate) struct Decider(PendingVerdict);
 
 impl Decider {
-    /// Creates an undecided verdict.
+    /// Creates an undecided verdict, and the right to decide it.
     pub(crate) fn new() -> Self {
         Self(PendingVerdict(Arc::new(Mutex::new(DecisionState::Open(Vec::new())))))
     }

@@ -16,13 +16,13 @@ pub(super) struct Element {
 /// Stands for an element that has neither `proto` nor `host`, if a preceding element has one of
 /// them.
 ///
-/// A handler may count the proxies that it trusts from the last element (RFC 7239 section 6.2), so
-/// elements keep their distance from the end.
+/// A handler may count the proxies that it trusts from the last element, so elements keep their
+/// distance from the end. RFC 7239 section 6.2 defines `unknown`.
 const PLACEHOLDER: &str = "for=unknown";
 
 impl Element {
-    /// Returns the canonical elements of all lines, which is an empty string if none describes the
-    /// target.
+    /// Returns the canonical elements of all lines as one text. The text is empty if no element
+    /// describes the target.
     ///
     /// Returns `None` if there is no element, or if an element can't be read.
     pub(super) fn list(headers: &HeaderMap) -> Option<String> {

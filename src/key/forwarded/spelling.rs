@@ -21,7 +21,8 @@ pub(super) fn port(text: &[u8]) -> Option<String> {
     text.parse::<u16>().ok().filter(|port| *port != 0).map(|port| port.to_string())
 }
 
-/// Returns a path prefix that a proxy has removed, with a leading slash and without a trailing one.
+/// Returns the canonical form of a path prefix that a proxy has removed: with a leading slash, and
+/// without a trailing one.
 ///
 /// The prefix of the root is empty. Returns `None` if it is not a valid path.
 pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {

@@ -170,7 +170,7 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(crate::cases::cases())]
 
-    /// An inner cache layer reads what an outer one has written.
+    /// An inner cache layer reads the canonical value that an outer one has written.
     #[test]
     fn canonical_text_is_read_as_itself(lines in texts(), at in 0..ForwardedField::ALL.len()) {
         let field = ForwardedField::ALL[at];
