@@ -1,4 +1,5 @@
-//! Proactive negotiation (RFC 9110 section 12): selects the alternative that a request prefers.
+//! Proactive negotiation (RFC 9110 section 12): selects the alternative that a request prefers,
+//! among those that the site offers.
 
 use super::list::{field_elements, trim};
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING};
@@ -21,8 +22,8 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     let mut parts = element.split(|&byte| byte == b';').map(trim);
     let range = parts.next().filter(|range| !range.is_empty())?;
     let mut weight = 1000;
-    // Parameters before the weight narrow the range. They are ignored, because the alternatives
-    // have no parameters. Parameters behind the weight have no meaning.
+    // Parameters before the weight narrow the range. They are ignored, because the offered
+    // alternatives have no parameters. Parameters after the weight have no meaning.
     for parameter in parts {
         if let [b'q' | b'Q', b'=', value @ ..] = parameter {
             weight = thousandths(value)?;
@@ -47,8 +48,10 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (sum <= 1000).then_some(sum)
 }
 
-/// Returns the weight of an alternative, and the index of the range that it comes from: the most
-/// specific matching range.
+/// Returns the weight of an alternative, and the index of the range that the weight comes from: the
+/// most specific range that matches. Returns `None` if no range matches.
+///
+/// `matches` returns how specific a matching range is.
 fn weight_of(
     alternative: &str,
     preferences: &[Preference<'_>],
@@ -82,7 +85,8 @@ pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
         .unwrap_or_else(|| first_not_excluded(offered, &preferences, language_matches))
 }
 
-/// Returns the index of the first alternative that is not excluded, else of the first of all.
+/// Returns the index of the first alternative that is not excluded by a weight of 0. If all are
+/// excluded, returns 0.
 fn first_not_excluded(
     offered: &[String],
     preferences: &[Preference<'_>],
@@ -104,7 +108,7 @@ fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
     }
 }
 
-/// Returns `true` if the tags are equal, or one is a prefix of the other that ends before a hyphen.
+/// Returns `true` if `long` is equal to `short`, or begins with `short` and a hyphen.
 fn is_prefix(short: &[u8], long: &[u8]) -> bool {
     let begins = long.get(..short.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(short));
     begins && matches!(long.get(short.len()), None | Some(b'-'))
@@ -136,8 +140,8 @@ fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
     }
 }
 
-/// Returns the index of the content coding that a request prefers; `None` is `identity` (RFC 9110
-/// section 12.5.3).
+/// Returns the index of the content coding that a request prefers, or `None` if it prefers
+/// `identity` (RFC 9110 section 12.5.3).
 pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
     let preferences = preferences(headers, &ACCEPT_ENCODING);
     // `identity` is acceptable unless it is excluded. If it is not named, every accepted coding is
@@ -179,7 +183,8 @@ pub(crate) fn is_coded(response: &HeaderMap) -> bool {
 /// Returns `true` if a request accepts every coding of a response by name or by `*` (RFC 9110
 /// section 12.5.3).
 ///
-/// A request without `Accept-Encoding` accepts none here: its client may be unable to decode.
+/// A request without `Accept-Encoding` counts as accepting no coding, although the RFC permits any:
+/// its client may be unable to decode.
 pub(crate) fn offers_codings(request: &HeaderMap, response: &HeaderMap) -> bool {
     let preferences = preferences(request, &ACCEPT_ENCODING);
     codings(response).all(|coding| {

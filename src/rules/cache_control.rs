@@ -1,4 +1,5 @@
-//! The lenient parser of `Cache-Control` (RFC 9111 section 5.2). It reads all lines of the field.
+//! The lenient parser of `Cache-Control` (RFC 9111 section 5.2), which the cache itself uses. It
+//! returns no errors: a malformed directive counts as a restriction.
 
 use super::list::{elements, field_elements, trim};
 use http::header::{CACHE_CONTROL, PRAGMA};
@@ -47,8 +48,8 @@ pub(super) fn field_name(name: &[u8]) -> Option<HeaderName> {
 
 /// Parses an unquoted field name, which is a list of one (RFC 9111 section 5.2.2.4).
 ///
-/// Rejects words that may mean something else, as in `private=1`: the name must contain a hyphen,
-/// or be a field of the response.
+/// Rejects words that may mean something else, as in `private=1`: a name must contain a hyphen, or
+/// be a field of the response. The name of a directive is rejected, too.
 fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
     let name = field_name(word)?;
     let text = name.as_str();
@@ -74,9 +75,9 @@ pub(super) const RESPONSE_DIRECTIVES: [&str; 13] = [
     "stale-while-revalidate",
 ];
 
-/// The permissions of directives that also restrict.
+/// The permissions of directives that both restrict and permit something.
 ///
-/// A directive with an argument that it must not have still restricts, but permits nothing.
+/// If such a directive has an invalid argument, it still restricts, but permits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Permissions {
     /// Permits sharing a response to a request with `Authorization` (RFC 9111 section 3.5).
@@ -109,7 +110,7 @@ pub(crate) struct ResponseDirectives {
     pub(crate) permits: Permissions,
     /// The directives come from a targeted field (RFC 9213), not from `Cache-Control`.
     pub(crate) targeted: bool,
-    /// An element is not a directive. It may have been meant as any directive.
+    /// An element is malformed. It may have been meant as any directive.
     pub(crate) malformed: bool,
 }
 
@@ -117,11 +118,12 @@ impl ResponseDirectives {
     /// Reads all lines of `Cache-Control`.
     ///
     /// If a directive occurs twice, the stricter occurrence counts. RFC 9111 section 4.2.1
-    /// recommends the first occurrence, or treating the response as stale.
+    /// recommends the first occurrence, or treating the response as stale. The stricter occurrence
+    /// permits no more than the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // The previous directive, if it is `private` (`true`) or `no-cache` (`false`) with an
-        // unquoted argument.
+        // Present if the previous directive is `private` or `no-cache` with an unquoted argument;
+        // `true` for `private`.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
@@ -138,7 +140,8 @@ impl ResponseDirectives {
                     directives.qualified(is_private).add(argument, headers);
                     before = argument.filter(|text| !text.starts_with(b"\"")).map(|_| is_private);
                 }
-                // `public` with an argument is another directive, so it permits nothing.
+                // `public` has no argument (RFC 9111 section 5.2.2.9). With one, it permits
+                // nothing.
                 b"public" => directives.public |= argument.is_none(),
                 b"must-revalidate" => {
                     directives.must_revalidate = true;
@@ -191,8 +194,8 @@ impl ResponseDirectives {
         self.public || self.permits.s_maxage || self.permits.must_revalidate
     }
 
-    /// Applies the restricting directives that a malformed element contains, because they were
-    /// meant to restrict.
+    /// Marks the directives as malformed. Applies the restricting directives that the malformed
+    /// element contains as words, since they were probably meant to restrict.
     fn restrict(&mut self, element: &[u8], headers: &HeaderMap) {
         self.malformed = true;
         for word in element.split(|byte| !is_tchar(*byte)) {
@@ -295,13 +298,13 @@ fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Keeps the smaller number. An unreadable number counts as 0, so it permits nothing (RFC 9111
-/// section 4.2.1).
+/// Keeps the smaller of the known number and the argument. An argument that is not a number counts
+/// as 0, so it permits nothing (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
 }
 
-/// Keeps the smaller number. `None` does not count.
+/// Keeps the smaller of the known number and `value`, if there is a value.
 fn keep_least(place: &mut Option<u32>, value: Option<u32>) {
     if let Some(value) = value {
         *place = Some(place.map_or(value, |known| known.min(value)));

@@ -1,5 +1,5 @@
-//! The client `Cache-Control`: what clients and downstream caches receive if it differs from this
-//! cache's own rules.
+//! The `Cache-Control` for clients and downstream caches, if it differs from the one that this
+//! cache obeys.
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::control::CacheControl;
@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, EXPIRES};
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// The changes for clients.
+/// The changes to the header fields that clients receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientCacheControl {
     /// The lifetime that clients may use, from the time at which they receive the response.
@@ -22,11 +22,13 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 
 /// Rewrites the header fields for clients.
 ///
-/// A `no-store` response keeps its `Cache-Control`. `private` is not added if the response itself
-/// states who may store it. A lifetime of zero also gets `must-revalidate`.
+/// A `no-store` response keeps its `Cache-Control`. `private` is not added if the response states
+/// who may store it, by `public`, `private` or `s-maxage`. A lifetime of zero also gets
+/// `must-revalidate`.
 pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
-    // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
+    // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2). So
+    // `private` in `Cache-Control` would not keep these caches from sharing the response.
     if client_control.private && !own.public {
         remove_targeted(headers, states_who_may_store);
     }
@@ -50,7 +52,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheContro
     control.write(headers, &CACHE_CONTROL);
 }
 
-/// RFC 9213 section 3.1.
+/// RFC 9213 section 3.
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Returns `true` if a targeted field itself states who may store the response.
@@ -128,8 +130,9 @@ mod tests {
         }
     }
 
-    /// RFC 9213 section 2.2. The name of the field makes no difference. Nor does a `Cache-Control`
-    /// that forbids storing the page: caches that know the targeted field ignore it.
+    /// RFC 9213 section 2.2. The name of the targeted field makes no difference. Neither does a
+    /// `Cache-Control` that forbids storing the page: caches that know the targeted field ignore
+    /// `Cache-Control`.
     #[test]
     fn every_targeted_field_that_would_share_a_private_page_is_removed() {
         for name in [

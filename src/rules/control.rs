@@ -22,14 +22,14 @@ use std::time::Duration;
 /// Both parsers are strict. They return an error with the invalid element if:
 /// - an element is not a directive,
 /// - a lifetime is not a number of seconds,
-/// - a directive without an argument has one,
+/// - a directive that takes no argument has one,
 /// - a list of field names is not quoted,
 /// - an extension directive occurs with two different arguments.
 ///
-/// If any other directive occurs twice, the stricter occurrence counts.
+/// If a directive that is not an extension occurs twice, the stricter occurrence counts.
 ///
-/// The cache layers do not use these parsers. They are lenient: they treat a malformed directive as
-/// a restriction.
+/// The cache layers do not use these parsers. They read `Cache-Control` leniently: a malformed
+/// directive counts as a restriction.
 ///
 /// # Example
 /// ```
@@ -138,7 +138,8 @@ impl CacheControl {
 
     /// Sets the freshness lifetime (RFC 9111 section 5.2.2.1).
     ///
-    /// If the response already has a `max-age`, a layer writes the shorter one.
+    /// If the response already has a `max-age`,
+    /// [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) writes the shorter one.
     pub fn max_age(self, lifetime: Duration) -> Self {
         self.with_seconds("max-age", lifetime)
     }
@@ -163,8 +164,9 @@ impl CacheControl {
     /// Adds an extension directive (RFC 9111 section 5.2.3). The value is quoted if it is not a
     /// token.
     ///
-    /// The layers write no extension directive to an error, or to a personalized or `no-store`
-    /// response, because the directive may permit something.
+    /// [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) writes no extension
+    /// directive to an error, a personalized response or a `no-store` response, because the
+    /// directive may permit something.
     ///
     /// # Errors
     /// Returns an error if the name is not a token or is the name of another method's directive, or
@@ -288,7 +290,8 @@ impl CacheControl {
         Parser::new(&self.to_string()).parse::<Dictionary>().is_ok()
     }
 
-    /// Returns the directives that permit nothing: those for errors and for `no-store` responses.
+    /// Returns those of the directives that permit nothing. Only these are written to errors and to
+    /// `no-store` responses.
     pub(crate) fn restrictions_only(&self) -> Self {
         let lengthens = |directive: &Directive| {
             matches!(

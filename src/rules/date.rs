@@ -26,7 +26,7 @@ impl ShortYear {
     /// Parses a date in this format; `None` if it has another format.
     fn read(text: &str) -> Option<Self> {
         let (weekday, rest) = text.split_once(", ")?;
-        // The other formats have short weekdays. Most dates end here.
+        // The other formats abbreviate the weekday. Most dates have one of them, and return here.
         let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
         if !is_weekday || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -46,8 +46,8 @@ impl ShortYear {
         parse_without_weekday(&format!(", {} {year:04}{}", self.day, self.time))
     }
 
-    /// Returns the date in the century of `now`; in the previous century if that is more than 50
-    /// years after `now`.
+    /// Returns the date in the century of `now`. If that date is more than 50 years after `now`,
+    /// returns the date in the previous century.
     fn within_50_years(&self, now: SystemTime) -> Option<SystemTime> {
         now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| since.as_secs() < YEAR_10000)?;
         // For example `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -65,7 +65,7 @@ impl ShortYear {
     }
 }
 
-/// Parses a date without its weekday, which adds no information.
+/// Parses the text after the weekday of a date. The weekday adds no information.
 fn parse_without_weekday(rest: &str) -> Option<SystemTime> {
     WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
@@ -128,7 +128,7 @@ thread_local! {
     static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The seconds from the epoch to the year 10000, which has no format.
+/// The seconds from the epoch to the year 10000. HTTP dates have only four digits for the year.
 const YEAR_10000: u64 = 253_402_300_800;
 
 /// Formats a date; `None` outside of the years 1970 to 9999.
@@ -141,7 +141,7 @@ pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
         Some((of, date)) if *of == second => Some(date.clone()),
         _ => None,
     };
-    // Thread-local values are unavailable while a thread ends.
+    // A thread-local value is unavailable while its thread ends. The date is then formatted anew.
     if let Ok(Some(date)) = LAST_DATE.try_with(|last| known(&last.borrow())) {
         return Some(date);
     }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// RFC 9111 section 5.3: "MUST interpret invalid date formats, especially the value "0", as
-    /// representing a time in the past". `parse` leaves that to its callers.
+    /// representing a time in the past". `parse` returns `None`, and its callers apply this rule.
     #[test]
     fn malformed_dates_are_rejected() {
         let cases: [&[u8]; 17] = [

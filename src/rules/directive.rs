@@ -18,7 +18,7 @@ pub(super) enum Argument {
     None,
     Seconds(u64),
     Fields(Vec<String>),
-    /// Another argument, or one that was not parsed, in the form in which a field contains it.
+    /// Any other argument, or one that is not parsed yet. The text is as in the field, with quotes.
     Other(String),
 }
 
@@ -27,8 +27,8 @@ pub(super) fn takes_seconds(name: &str) -> bool {
     matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
-/// Returns `true` for a token. Field names are tokens (RFC 9110 section 5.1), with the same
-/// characters.
+/// Returns `true` for a token. Every token is a valid field name, and the reverse (RFC 9110 section
+/// 5.1).
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     HeaderName::from_bytes(bytes).is_ok()
 }
@@ -60,7 +60,7 @@ pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
     text.bytes().all(is_visible).then(|| format!("\"{escaped}\""))
 }
 
-/// Returns the number of seconds; 0, which is stale, if it cannot be parsed.
+/// Returns the number of seconds. If it cannot be parsed, returns 0, the strictest lifetime.
 pub(super) fn seconds(argument: &Argument) -> u64 {
     match argument {
         Argument::Seconds(seconds) => *seconds,
@@ -72,8 +72,8 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns an argument with the fields of both, possibly with duplicates. If one of the two applies
-/// to the whole response, so does the result.
+/// Returns an argument with the fields of both arguments, possibly with duplicates. If the
+/// directive applies to the whole response with one of them, it also does with the result.
 pub(super) fn union(a: Argument, b: Argument) -> Argument {
     match (field_names_of(a), field_names_of(b)) {
         (Some(mut fields), Some(more)) => {
@@ -86,8 +86,8 @@ pub(super) fn union(a: Argument, b: Argument) -> Argument {
 
 /// Returns the field names in an argument; `None` if the directive applies to the whole response.
 ///
-/// With an unquoted list, the directive also applies to the whole response: such a list would end
-/// at its first comma.
+/// An unquoted list also means the whole response. Such a list would end at its first comma, so the
+/// names after the comma would be lost.
 pub(super) fn field_names_of(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,

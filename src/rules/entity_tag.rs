@@ -54,7 +54,7 @@ impl EntityTag {
         Self { weak: false, opaque: hex.collect() }
     }
 
-    /// Creates a tag from a SHA-256.
+    /// Creates a tag from a SHA-256 of the body, as strong or weak as `comparison` permits.
     pub(crate) fn from_sha256(digest: &[u8; 32], comparison: Comparison) -> Self {
         let tag = Self::from_digest(digest);
         match comparison {
@@ -182,7 +182,7 @@ pub(crate) enum TagList {
     Tags(Vec<EntityTag>),
 }
 
-/// The most tags of a field that are compared.
+/// The most tags of a field that are compared. Further tags are ignored.
 const MAX_TAGS: usize = 256;
 
 impl TagList {

@@ -4,9 +4,9 @@
 /// Returns `true` if a field describes the exchange that produced the response, so a stored
 /// response must not repeat it.
 ///
-/// The name must be in lower case. Exact names come first, then the prefixes of tracing systems,
-/// then the words of the name. An identifier alone is content (`x-amz-version-id`); the identifier
-/// of a request or trace is not.
+/// The name must be in lower case. A field is known by its exact name, by a prefix that a tracing
+/// system uses, or by the words in its name. The identifier of a request or trace describes the
+/// exchange. Other identifiers describe the content, such as `x-amz-version-id`.
 pub(crate) fn describes_exchange(name: &str) -> bool {
     if CONTENT.contains(&name) {
         return false;
@@ -18,10 +18,10 @@ pub(crate) fn describes_exchange(name: &str) -> bool {
     is_known || has_words(name)
 }
 
-/// Names that describe the representation, although their words match.
+/// Names that describe the representation, although [`has_words`] matches them.
 const CONTENT: [&str; 1] = ["timing-allow-origin"];
 
-/// Names that describe the exchange, although their words do not match.
+/// Names that describe the exchange, although [`has_words`] does not match them.
 const EXACT: [&str; 13] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "traceparent",
@@ -40,8 +40,8 @@ const EXACT: [&str; 13] = [
     "ms-cv",
 ];
 
-/// Names that begin with `x-` and describe the exchange, although their words do not match. The
-/// prefix is left out.
+/// Names that begin with `x-` and describe the exchange, although [`has_words`] does not match
+/// them. The list leaves out the `x-`.
 const EXACT_X: [&str; 26] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "trace",
@@ -78,19 +78,22 @@ const EXACT_X: [&str; 26] = [
 /// Prefixes, after `x-`, of the fields of tracing systems.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
-/// The owner of an identifier, as in `request-id`.
+// The roles that a word can have in a name. `has_words` tells which roles together describe an
+// exchange.
+
+/// The owner of an identifier, as `request` in `request-id`.
 const TRACED: u16 = 1;
-/// An identifier, as in `request-id`.
+/// An identifier, as `id` in `request-id`.
 const IDENTIFIER: u16 = 1 << 1;
-/// The owner of a context that services propagate, as in `trace-context`.
+/// The owner of a context that services pass on, as `trace` in `trace-context`.
 const PROPAGATED: u16 = 1 << 2;
-/// Such a context, or a part of it, as in `trace-flags`.
+/// A context that services pass on, or a part of one, as `flags` in `trace-flags`.
 const CONTEXT: u16 = 1 << 3;
 const RATE: u16 = 1 << 4;
 const LIMIT: u16 = 1 << 5;
-/// An operation that takes time while a response is made, as in `query-time`.
+/// An operation that takes time while a response is made, as `query` in `query-time`.
 const TIMED: u16 = 1 << 6;
-/// That time, as in `query-time`.
+/// The time of an operation, as `time` in `query-time`.
 const TIME: u16 = 1 << 7;
 /// The word `zone`. It makes `time` a time zone, which is not a duration.
 const ZONE: u16 = 1 << 8;
@@ -180,8 +183,8 @@ pub(crate) fn is_rate_limit(name: &str) -> bool {
     all & (RATE | LIMIT) == RATE | LIMIT || words().any(|word| word.starts_with(b"ratelimit"))
 }
 
-/// Returns `true` for words without a separator, such as `requestid`, `parentspanid` and
-/// `responsetime`.
+/// Returns `true` for a word that joins two or more words without a separator, such as `requestid`,
+/// `parentspanid` and `responsetime`.
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
@@ -191,7 +194,7 @@ fn is_run_together(word: &[u8]) -> bool {
     }
     let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
     owner.is_some_and(|(owner, role)| {
-        // Words of up to three letters also end unrelated words: `array` is not a `ray`.
+        // Owners of up to three letters also end unrelated words, as `ray` ends `array`.
         let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
         roles(owner) & role != 0 || ends()
     })

@@ -13,14 +13,15 @@ use std::time::{Duration, SystemTime};
 pub(crate) enum ExplicitLifetime {
     /// The response states no lifetime.
     Silent,
-    /// The response is not fresh, or its lifetime cannot be parsed, which counts as stale (RFC 9111
-    /// section 4.2.1).
+    /// The response states a lifetime of zero. A lifetime that cannot be parsed counts as zero, and
+    /// so does a malformed directive (RFC 9111 section 4.2.1).
     Stale,
-    /// The response is fresh for this duration.
+    /// The response states this lifetime, which is longer than zero.
     For(Duration),
 }
 
-/// The maximum of lifetimes and ages; longer ones are cut to it (RFC 9111 section 1.2.2).
+/// The longest lifetime and the highest age. Longer or higher ones are cut to it (RFC 9111 section
+/// 1.2.2).
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
@@ -67,7 +68,8 @@ pub(crate) fn heuristic_lifetime(
     ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
 }
 
-/// Returns when a response that was received at `response_time` becomes stale, which may be before `response_time`.
+/// Returns the moment at which a response becomes stale. It is before `response_time`, the moment
+/// of receipt, if the initial age exceeds the lifetime.
 pub(crate) fn fresh_until(response_time: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
     match lifetime.checked_sub(initial_age) {
         Some(rest) => response_time.after(rest),
@@ -75,8 +77,8 @@ pub(crate) fn fresh_until(response_time: Moment, lifetime: Duration, initial_age
     }
 }
 
-/// Returns the `Date` of a response; the time of its receipt without one (RFC 9110 section
-/// 6.6.1).
+/// Returns the `Date` of a response, or the time of its receipt if it has no valid `Date` (RFC 9110
+/// section 6.6.1).
 fn date_or_receipt_time(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {
         FieldDate::At(date) => date,
@@ -84,7 +86,8 @@ fn date_or_receipt_time(headers: &HeaderMap, response_time: SystemTime) -> Syste
     }
 }
 
-/// The time at which a response was received. The wall clock may have been set since its request.
+/// The time at which a response was received. The wall clock may have been set while the cache
+/// waited for the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
     /// The time that the wall clock shows.
@@ -100,7 +103,8 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later of the two times, which leaves the shorter rest of a lifetime.
+    /// Returns the later one of `wall` and `unset`. It leaves the shorter lifetime until a given
+    /// `Expires`.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }
@@ -108,8 +112,9 @@ impl ResponseTime {
 
 /// Returns `corrected_initial_age` (RFC 9111 section 4.2.3). It is never negative.
 ///
-/// A step of the wall clock between the request and the response does not count. The origin may
-/// have read its clock before or after the step, so the smaller `apparent_age` counts.
+/// If the wall clock was set between the request and the response, this does not change the age.
+/// The origin may use the same clock, and may have read it before or after it was set. So the
+/// smaller `apparent_age` counts.
 pub(crate) fn corrected_initial_age(headers: &HeaderMap, response_time: ResponseTime) -> Duration {
     let apparent = |at: SystemTime| at.duration_since(date_or_receipt_time(headers, at)).unwrap_or_default();
     let apparent_age = apparent(response_time.wall).min(apparent(response_time.unset));
@@ -237,8 +242,8 @@ mod tests {
         }
     }
 
-    /// The wall clock steps by a minute in either direction. The origin may have read it before or
-    /// after the step.
+    /// The wall clock is set by a minute in either direction. The origin may have read the same
+    /// clock before or after that.
     #[test]
     fn step_of_the_wall_clock_changes_neither_age_nor_lifetime() {
         for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {

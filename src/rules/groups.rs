@@ -67,8 +67,8 @@ impl TagFields {
         self.write_missing(tags, headers, false);
     }
 
-    /// Does the same as [`write`](Self::write). If an inner layer has already `written` the tags,
-    /// fields of this set that are present stay unchanged.
+    /// Does the same as [`write`](Self::write), except if an inner layer has already `written` the
+    /// tags. Fields of this set that are present then stay unchanged.
     pub(crate) fn write_missing(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
@@ -142,7 +142,8 @@ fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))
 }
 
-/// Parses a list of strings over all lines. Parameters have no meaning (RFC 9875 section 2).
+/// Parses a structured list of strings over all lines. Parameters have no meaning (RFC 9875 section
+/// 2).
 fn parse_strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
     let members: List = Parser::new(&lines.join(&b", "[..])).parse().map_err(|_| Malformed)?;

@@ -1,4 +1,4 @@
-//! The only list parser: elements separated by commas (RFC 9110 section 5.6.1).
+//! The parser of comma-separated lists, for all fields that are lists (RFC 9110 section 5.6.1).
 
 use http::{HeaderMap, HeaderName};
 

@@ -18,8 +18,8 @@ use std::collections::HashSet;
 impl CacheControl {
     /// Reads all directives of a field, including extensions.
     ///
-    /// A malformed element could swallow the directives that are written behind it. So an element
-    /// with a malformed name is dropped, and so is a malformed argument.
+    /// A malformed element could hide the directives that are written after it, for example by an
+    /// open quote. So an element with a malformed name is dropped, and so is a malformed argument.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut directives = Vec::new();
         for element in field_elements(headers, field) {
@@ -76,9 +76,9 @@ impl CacheControl {
 
     /// Returns the names of directives that must not stand beside these.
     ///
-    /// A private response has no lifetime in shared caches. `must-understand` would let caches
-    /// ignore `no-store` (RFC 9111 section 5.2.2.3), so it is not added to a `no-store` that stands
-    /// alone.
+    /// A private response has no lifetime in shared caches, so `public` and `s-maxage` contradict
+    /// `private`. `must-understand` would let caches ignore `no-store` (RFC 9111 section 5.2.2.3),
+    /// so it contradicts a `no-store` that does not stand beside `must-understand` already.
     fn contradicting_names(&self) -> &'static [&'static str] {
         let is_private =
             self.argument("private").is_some_and(|argument| field_names_of(argument.clone()).is_none());
@@ -96,13 +96,13 @@ impl CacheControl {
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
         // A structured field can have members that this function cannot write back (RFC 9213
-        // section 2.1).
+        // section 2.1). Such a field stays unchanged.
         if self.is_empty() || (*field != CACHE_CONTROL && !parses_as_cache_control(headers, field)) {
             return;
         }
         let there = Self::read(headers, field);
         let forbidden = there.contradicting_names();
-        // A response that must not be stored gets no lifetime.
+        // A lifetime would contradict `no-store`.
         let new = match there.argument("no-store") {
             Some(_) => &self.restrictions_only(),
             None => self,
@@ -120,8 +120,8 @@ impl CacheControl {
 
 /// Sets a field, even in a full header section.
 ///
-/// A full section rejects the insertion of any field. So the field is removed first; if it is
-/// absent, another field is removed that neither frames nor describes the message.
+/// A full section rejects the insertion of any field. So the field is removed first. If it is
+/// absent, another field makes room: one that is not [`DEFINED`].
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;
@@ -135,7 +135,7 @@ pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: Head
     let _ = headers.try_insert(field, value);
 }
 
-/// The fields that are never removed from a full header section.
+/// The fields that are never removed to make room in a full header section.
 const DEFINED: [HeaderName; 15] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -167,7 +167,8 @@ fn restricting_directives(element: &[u8]) -> impl Iterator<Item = Directive> {
     found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
 }
 
-/// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`.
+/// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`,
+/// so that it can be read, changed and written back.
 fn parses_as_cache_control(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);
@@ -381,7 +382,7 @@ mod tests {
         }
     }
 
-    /// Takes minutes if each name is compared with every other one.
+    /// This test takes minutes if each name is compared with every other one.
     #[test]
     fn lists_as_long_as_a_header_section_are_merged_in_linear_time() {
         let names: Vec<_> = (0..20_000).map(|number| format!("x-field-{number}")).collect();

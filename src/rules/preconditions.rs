@@ -60,7 +60,8 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
         current.etag.as_ref().is_some_and(|own| tags.iter().any(|tag| same(own, tag)))
     };
     let matched = match TagList::from_headers(request, &IF_MATCH) {
-        // The date counts only without `If-Match`, and only if the representation has a date.
+        // `If-Unmodified-Since` counts only without `If-Match`, and only if the representation has
+        // a date.
         TagList::Absent => match (field_date(request, &IF_UNMODIFIED_SINCE), current.last_modified) {
             (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
             _ => true,
@@ -86,10 +87,11 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
     }
 }
 
-/// Returns `true` if `If-Modified-Since` is not older than the `Date` of a stored response.
+/// Returns `true` if `If-Modified-Since` is not older than the `Date` of a stored response. The
+/// client's copy is then current (RFC 9111 section 4.3.2).
 ///
-/// It counts only without `If-None-Match`, and if the stored response has no `Last-Modified` (RFC
-/// 9111 section 4.3.2).
+/// Returns `false` if the request has `If-None-Match`, or the stored response has `Last-Modified`:
+/// these decide instead.
 pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
     match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {
@@ -98,11 +100,11 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
     }
 }
 
-/// Returns `true` if `If-Range` permits evaluating `Range` (RFC 9110 section 13.1.5): the client's
-/// part must be from the same bytes.
+/// Returns `true` if `If-Range` permits evaluating `Range` (RFC 9110 section 13.1.5): the part that
+/// the client already has must be from the same bytes.
 ///
-/// A date is strong enough only if no outer layer changes the bytes (`strong_dates`): a compressed
-/// copy has the same date.
+/// With `strong_dates`, a date can show that the bytes are the same. This is wrong if an outer
+/// layer may change the bytes, since a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());
@@ -117,8 +119,8 @@ pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_da
     let (Some(date), Some(modified)) = (parse(condition.as_bytes()), current.last_modified) else {
         return false;
     };
-    // RFC 9110 section 8.8.2.2: a date is strong only if the representation was at least a second
-    // old when it was sent.
+    // RFC 9110 section 8.8.2.2: `Last-Modified` is strong only if it was at least a second ago when
+    // the response was sent.
     let settled = match field_date(response, &DATE) {
         FieldDate::At(sent) => modified + Duration::from_secs(1) <= sent,
         FieldDate::Absent | FieldDate::Invalid => false,

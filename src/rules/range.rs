@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The result of a `Range` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ranges {
-    /// No range can be used: the whole representation is the answer.
+    /// `Range` is absent or ignored: the whole representation is the answer.
     Whole,
     /// At least one range. No range is empty, and no two overlap.
     Parts(Vec<Range<u64>>),
@@ -49,9 +49,10 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     Ranges::Parts(coalesce(satisfiable))
 }
 
-/// Parses the set of ranges, and limits each range to the representation, which may leave it empty.
+/// Parses the set of ranges, and limits each range to the representation, which may leave the range
+/// empty.
 ///
-/// Returns `None` if the set is malformed, or has another unit than bytes.
+/// Returns `None` if the set is malformed or too long, or has another unit than bytes.
 fn parse_within_length(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
     if value.len() > MAX_FIELD_BYTES || !value[..equals].eq_ignore_ascii_case(b"bytes") {
@@ -99,8 +100,8 @@ fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // A joined range is longer than its parts, so it may be near ranges that none of its parts
-        // was near.
+        // The joined range is compared with the others again: it also covers the gap, so it may be
+        // near a range that neither of the two was near.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
@@ -127,7 +128,7 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The content of a response with several parts, and its `Content-Type` (RFC 9110 section 14.6).
+/// The content of a 206 with several parts, and its `Content-Type` (RFC 9110 section 14.6).
 #[derive(Debug)]
 pub(crate) struct Multipart {
     pub(crate) content_type: HeaderValue,
@@ -162,8 +163,9 @@ pub(crate) fn multipart(
 
 /// Returns a new random boundary of 128 bits.
 ///
-/// No scan of the body is needed: no body contains the boundary by chance. It cannot be guessed,
-/// because the keys of the hash come from the operating system's random numbers.
+/// The body need not be searched for the boundary: no body contains 128 random bits by chance. The
+/// boundary cannot be guessed, because the keys of the hash come from the operating system's random
+/// numbers.
 pub(crate) fn boundary() -> String {
     let random = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", random(), random())

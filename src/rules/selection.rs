@@ -23,8 +23,8 @@ pub(crate) enum Selection {
     Unsatisfiable,
 }
 
-/// Selects the answer from a successful response with a body of `length` bytes, if the length is
-/// known.
+/// Selects the answer from a successful response. Ranges are evaluated only if the `length` of its
+/// body, in bytes, is known.
 ///
 /// With `strong_dates`, `Last-Modified` can be a strong validator for `If-Range`.
 pub(crate) fn select(
@@ -55,8 +55,8 @@ pub(crate) fn select(
 
 /// Selects the answer from a stored response.
 ///
-/// If it has no `Last-Modified`, its `Date` counts for `If-Modified-Since` (RFC 9111 section
-/// 4.3.2).
+/// If the stored response has no `Last-Modified`, `If-Modified-Since` is compared with its `Date`
+/// (RFC 9111 section 4.3.2).
 pub(crate) fn select_stored(
     method: &Method,
     request: &HeaderMap,

@@ -12,7 +12,8 @@ pub(crate) struct Windows {
     pub(crate) if_error: Duration,
 }
 
-/// The stale windows from one source. `None` leaves a window to the next source.
+/// The stale windows from one source: the handler's hints, or the layer's policy. `None` leaves a
+/// window to the next source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct StaleOverrides {
     pub(crate) while_revalidate: Option<Duration>,

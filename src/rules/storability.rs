@@ -5,7 +5,8 @@ use super::vary::Vary;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
-/// A GET request and the head of its response.
+/// What decides whether the response to a GET request may be stored: the exchange, and the options
+/// of the cache.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storability<'a> {
     /// The request has `Authorization`.
@@ -14,7 +15,7 @@ pub(crate) struct Storability<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) directives: &'a ResponseDirectives,
     pub(crate) vary: &'a Vary,
-    /// The response can be revalidated before each use.
+    /// The response is a 200 with a validator, so it can be revalidated before each use.
     pub(crate) revalidatable: bool,
     /// The handler has set a lifetime for this cache with `CacheHints`.
     pub(crate) hinted: bool,
@@ -64,10 +65,12 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     // `must-understand`.
     let must_understand = directives.must_understand && !is_understood(status);
     let no_store = directives.no_store && !(is_rfc9111 && directives.permits.must_understand);
-    // RFC 9111 section 3.5: a response to `Authorization` needs a directive that permits sharing.
+    // RFC 9111 section 3.5: a response to a request with `Authorization` needs a directive that
+    // permits sharing it.
     let private = directives.private == Qualified::All;
     let shareable = directives.shares_authorized() || (private && personal);
-    // The response is private, and its visitor is not part of the key.
+    // Even with a hinted lifetime, a private response to a request with `Authorization` is stored
+    // only if the visitor's identity is part of the key.
     let is_private_to_another = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
@@ -88,13 +91,13 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     }
 }
 
-/// Returns `true` if this cache knows the caching requirements of a status: it knows those in RFC
-/// 9110.
+/// Returns `true` if this cache knows the caching requirements of a status. It knows all statuses
+/// that RFC 9110 defines.
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
-/// Returns `true` for an event stream, which does not end.
+/// Returns `true` for an event stream. It does not end, so it is never complete.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).into_iter().any(|value| {
         let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();

@@ -62,7 +62,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             "no-store" => directives.no_store = is_present(value),
             "no-cache" => directives.no_cache = qualified(value),
             "private" => directives.private = qualified(value),
-            // `public` with an argument is another directive, so it permits nothing.
+            // `public` has no argument (RFC 9111 section 5.2.2.9). With one, it permits nothing.
             "public" => directives.public = is_true(value),
             "must-revalidate" => {
                 directives.must_revalidate = is_present(value);
@@ -99,7 +99,7 @@ fn bare_item(value: &ListEntry) -> Option<&BareItem> {
     }
 }
 
-/// Returns `true` if a directive is present with any value except `?0`.
+/// Returns `true` if a directive is present with any value except `?0`, the structured `false`.
 fn is_present(value: &ListEntry) -> bool {
     !matches!(bare_item(value), Some(BareItem::Boolean(false)))
 }
@@ -109,8 +109,8 @@ fn is_true(value: &ListEntry) -> bool {
     matches!(bare_item(value), Some(BareItem::Boolean(true)))
 }
 
-/// Returns the fields that a directive names. Without valid names, it applies to the whole
-/// response.
+/// Returns the fields that a directive names. Without a valid list of names, the directive applies
+/// to the whole response. With `?0`, the directive is absent.
 fn qualified(value: &ListEntry) -> Qualified {
     let text = |item: &BareItem| match item {
         BareItem::String(text) => Some(text.as_str().to_owned()),

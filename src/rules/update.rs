@@ -28,9 +28,10 @@ const BODY_FIELDS: [HeaderName; 6] = [
     HeaderName::from_static("digest"),
 ];
 
-/// Returns the stored fields, with the fields of a 304 in their place (RFC 9111 section 3.2).
+/// Returns the stored fields, updated by the fields of a 304 (RFC 9111 section 3.2).
 ///
-/// Admission removes the fields that are never stored, as it does for other responses.
+/// Fields that are never stored stay in the result. They are removed before the result is stored,
+/// as for other responses.
 ///
 /// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well. RFC 9111 section 3.2
 /// requires it, but frameworks add a default type, or the digest of an empty body, to a 304 whose
@@ -70,8 +71,10 @@ pub(crate) enum ValidatorMatch {
 }
 
 impl ValidatorMatch {
-    /// Compares the validators. Two strong tags must be equal, and a weak one equivalent; without a
-    /// tag, the dates must be equal.
+    /// Compares the entity tags of both by weak comparison, or the dates if one of them has no tag.
+    ///
+    /// If the 304 has a strong tag, and the stored response has only a weak tag or a date, they
+    /// match at most as [`Weak`](Self::Weak).
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
         let is_same_date = own.last_modified == given.last_modified;
@@ -97,8 +100,8 @@ impl ValidatorMatch {
 /// Returns `true` if the response to a HEAD matches a stored response with a body of `length`
 /// bytes.
 ///
-/// Its validators and its `Content-Length`, if present, must be equal to the stored ones (RFC 9111
-/// section 4.3.5).
+/// Each validator of the response to the HEAD must be equal to the stored one, and its
+/// `Content-Length` to the length of the body (RFC 9111 section 4.3.5). Absent fields do not count.
 pub(crate) fn matches_stored_body(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
     let declared = declared_length(head);

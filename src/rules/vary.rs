@@ -15,8 +15,8 @@ pub(crate) enum Vary {
 }
 
 impl Vary {
-    /// Reads all lines of `Vary`. A single `*` makes it [`Any`](Self::Any) (RFC 9110 section
-    /// 12.5.5).
+    /// Reads all lines of `Vary`. If one of the elements is `*`, returns [`Any`](Self::Any) (RFC
+    /// 9110 section 12.5.5).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         // An invalid name cannot be compared, so it counts as `*`.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");
@@ -72,7 +72,8 @@ pub(crate) fn matches(
 ) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
-        // A normalized value is usually equal to the received one.
+        // Most received values are equal to their normalized form, so that most matches need no
+        // normalization.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
         (Some(_), None) if !is_normalized(name, vary_match) => false,
         _ => field_value(headers, name, vary_match).as_deref() == original,
