@@ -17,8 +17,7 @@ pub(crate) struct Dependencies {
     positions: PositionIndex<(Scope, u64)>,
     /// The moment at which the first dependency expires; `None` if none does.
     fresh_until: Option<Moment>,
-    /// The number of changes so far. An equal number shows that nothing is new since the last
-    /// comparison.
+    /// The number of changes so far. As long as the number stays the same, no dependency is new.
     changes: u64,
     /// The number of reads that have begun and are not recorded yet.
     pending: usize,
@@ -104,14 +103,17 @@ impl Dependencies {
     }
 
     /// Returns `true` if all dependencies are known and belong to the namespace whose generation is
-    /// `own`. Invalidations in another namespace would not reach the entry.
+    /// `own`. Otherwise the entry is not storable: an invalidation in another namespace would not
+    /// reach it.
     pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
         !self.is_untrackable && self.values.iter().all(is_own)
     }
 
-    /// Returns the recorded dependency on the same value of the same namespace. Values of two
-    /// namespaces that have the same name also have the same scope, but not the same incarnation.
+    /// Returns the recorded dependency on the same value of the same namespace.
+    ///
+    /// Two namespaces may have values with the same name. The scopes of these values are equal, but
+    /// the incarnations of the namespaces differ.
     fn find(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
         let at = self.positions.find(&self.values, &key_of(&value), key_of)?;

@@ -43,8 +43,8 @@ pub(crate) struct Head {
     pub(crate) hinted_windows: StaleOverrides,
     /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// `true` if the response is only for requests that accept its content coding. This is checked
-    /// if neither `Vary` nor the key covers `Accept-Encoding`.
+    /// `true` if the response is only for requests that accept its content coding: if it has a
+    /// coding, and neither `Vary` nor the key covers `Accept-Encoding`.
     pub(crate) requires_coding: bool,
     /// The original lines of the header fields that are rewritten for clients; `None` if the head
     /// is not rewritten.

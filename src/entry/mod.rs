@@ -55,7 +55,7 @@ pub(crate) enum EntryKind {
 impl Entry {
     /// Creates an entry of bytes that no invalidation applies to.
     ///
-    /// The bytes are copied if they have another owner, or are a small part of a larger buffer.
+    /// The bytes are copied if other `Bytes` share their buffer, or if they fill only a part of it.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self(EntryKind::Value(Arc::new(StoredValue::raw(bytes.into()))))

@@ -129,7 +129,8 @@ impl StoredResponse {
     /// Adds dependencies, and limits the freshness to theirs. Returns `false` if the response is
     /// not storable because of its dependencies.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
-        // Merges the new dependencies with the ones from before a validation, without duplicates.
+        // A response that a 304 has validated already has dependencies. Both are merged, without
+        // duplicates.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));
         self.head.fresh_until = self.head.fresh_until.min(all.fresh_until());

@@ -1,4 +1,7 @@
 //! The memory use of the parts of an entry, in bytes.
+//!
+//! The header section of an entry is packed: it has no spare room, and all its values share one
+//! buffer.
 
 use crate::rules::preconditions::{NOT_MODIFIED_ROOM, belongs_in_304};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -9,7 +12,8 @@ pub(super) const ARC: usize = 2 * size_of::<usize>();
 /// The size of shared `Bytes` besides their buffer: its address, its size and a reference count.
 pub(super) const SHARED: usize = 3 * size_of::<usize>();
 
-// These repeat private types of `http`. A test compares them with measured allocations.
+// These constants repeat the sizes of private types of `http`. A test compares the resulting
+// weights with measured allocations.
 /// A name with its first value, in a header map.
 const BUCKET: usize = size_of::<(u16, HeaderName, HeaderValue, Option<(usize, usize)>)>();
 /// A further value of a name, with links to the previous and the next value.
@@ -44,7 +48,7 @@ pub(super) fn section_of_304(headers: &HeaderMap) -> usize {
     table(positions, names, lines)
 }
 
-/// Returns the size of a packed list of lines.
+/// Returns the size of a list of lines whose values share one buffer.
 pub(super) fn list(lines: &[(HeaderName, HeaderValue)]) -> usize {
     let text: usize = lines.iter().map(|(of, value)| name(of) + value.len()).sum();
     size_of_val(lines) + text + SHARED

@@ -93,7 +93,7 @@ impl ForwardedField {
     /// target.
     ///
     /// # Errors
-    /// If a line can't be read.
+    /// If the field can't be read.
     pub(super) fn canonical<'h>(
         self,
         headers: &'h HeaderMap,

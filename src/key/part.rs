@@ -55,7 +55,7 @@ impl KeyPart {
     /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values can be guessed. The values
     /// of the ready-made parts enter without a digest.
     ///
-    /// The function must return the same value for the same request, and must not depend on a field
+    /// The function must return the same value for the same request. It must not depend on a field
     /// that [`stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)
     /// removes from background requests.
     pub fn new(

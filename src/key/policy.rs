@@ -76,7 +76,7 @@ impl KeyPolicy {
             let Some(field) = part.replaced_field() else { continue };
             request.remove(field);
             if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
-                // A full header map drops the value, so that the handler sees no field.
+                // A full header section has no room for the value. The handler then sees no field.
                 let _ = request.try_insert(field, value);
             }
         }
@@ -195,7 +195,8 @@ pub(crate) fn write_key(
         Some(query) => buf.part(query.as_bytes()),
         None => buf.absent(),
     }
-    // The handler may depend on the target after a router or a rewriting layer has changed it.
+    // A router or another layer may have changed the target. The response may depend on the target
+    // that the handler sees.
     write_seen(buf, &policy.query, uri, request.uri)?;
     if !forwarded.is_empty() {
         policy.write_forwarded(buf, forwarded, request.headers)?;

@@ -15,7 +15,7 @@ fn authority(uri: &Uri) -> Option<&str> {
     uri.authority().map(Authority::as_str)
 }
 
-/// Returns a bit set of the parts in which two targets differ, byte by byte.
+/// Returns a bit set of the parts in which two targets differ. The parts are compared byte by byte.
 #[inline]
 fn differing_parts(public: &Uri, seen: &Uri) -> u8 {
     if std::ptr::eq(public, seen) {

@@ -32,8 +32,9 @@ impl HeldAdmissions {
 
     /// Waits until this request holds an undecided admission.
     ///
-    /// A follower then stops waiting for its leader, since the leader may itself be waiting for the
-    /// response of this request.
+    /// A follower is a request that waits for the response to another one, its leader. If the
+    /// follower holds an undecided admission, it stops waiting, since the leader may itself be
+    /// waiting for that admission.
     ///
     /// # Cancel safety
     /// This method is cancel safe.

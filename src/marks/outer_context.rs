@@ -28,7 +28,7 @@ pub(crate) struct OuterContext {
     /// bypassed.
     pub(crate) bypasses_inner: bool,
     /// The request needs a new response of the service: neither a stored response nor the response
-    /// of a flight answers it.
+    /// to a concurrent request answers it.
     pub(crate) needs_current: bool,
     /// The cookies that outer `AnonymousOnlyLayer`s declare; `None` without such a layer.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,

@@ -2,11 +2,12 @@
 //! the outermost layer has the response.
 //!
 //! ```text
-//!             decide(Admitted)
+//!          Decider::decide(Admitted)
 //! Open ─┬───────────────────────────────► Decided(Admitted)
-//!       ├─ decide(Refused), or dropped ─► Decided(Refused)
-//!       └─ dropped in a panic, or
-//!          request abandoned ───────────► Decided(Abandoned)
+//!       ├─ Decider::decide(Refused), or
+//!       │  Decider dropped ─────────────► Decided(Refused)
+//!       └─ Decider dropped in a panic,
+//!          or LayerPosition dropped ────► Decided(Abandoned)
 //! ```
 
 use std::fmt;

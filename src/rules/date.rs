@@ -58,7 +58,8 @@ impl ShortYear {
             time: text[16..].to_owned(),
         };
         let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
-        // Both dates are moved to the year 2000, a leap year, which has every day.
+        // Compares both dates without their years. For this, they are moved to the year 2000, a
+        // leap year, which has every day.
         let is_later = self.in_year(2000)? > today.in_year(2000)?;
         let is_past = year > limit || (year == limit && is_later);
         self.in_year(if is_past { year - 100 } else { year })

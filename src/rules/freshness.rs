@@ -59,7 +59,7 @@ pub(crate) fn heuristic_lifetime(
     headers: &HeaderMap,
     response_time: SystemTime,
 ) -> Option<Duration> {
-    // RFC 9110 section 15.1, without 206.
+    // The statuses of RFC 9110 section 15.1, without 206: a partial response is not stored.
     let by_status =
         matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501);
     let FieldDate::At(modified) = field_date(headers, &LAST_MODIFIED) else { return None };

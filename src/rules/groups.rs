@@ -67,8 +67,8 @@ impl TagFields {
         self.write_missing(tags, headers, false);
     }
 
-    /// Does the same as [`write`](Self::write), except if an inner layer has already `written` the
-    /// tags. Fields of this set that are present then stay unchanged.
+    /// Writes the tags as [`write`](Self::write) does. If an inner layer has already `written`
+    /// them, fields of this set that are present stay unchanged.
     pub(crate) fn write_missing(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {

@@ -78,7 +78,7 @@ impl CacheControl {
     ///
     /// A private response has no lifetime in shared caches, so `public` and `s-maxage` contradict
     /// `private`. `must-understand` would let caches ignore `no-store` (RFC 9111 section 5.2.2.3),
-    /// so it contradicts a `no-store` that does not stand beside `must-understand` already.
+    /// so it must not be added to a `no-store` that is without `must-understand`.
     fn contradicting_names(&self) -> &'static [&'static str] {
         let is_private =
             self.argument("private").is_some_and(|argument| field_names_of(argument.clone()).is_none());

@@ -103,8 +103,8 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
 /// Returns `true` if `If-Range` permits evaluating `Range` (RFC 9110 section 13.1.5): the part that
 /// the client already has must be from the same bytes.
 ///
-/// With `strong_dates`, a date can show that the bytes are the same. This is wrong if an outer
-/// layer may change the bytes, since a compressed copy has the same date.
+/// With `strong_dates`, an equal date can show that the bytes are the same. It must be `false` if
+/// an outer layer may change the bytes: for example, a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());

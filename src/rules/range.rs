@@ -100,8 +100,7 @@ fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // The joined range is compared with the others again: it also covers the gap, so it may be
-        // near a range that neither of the two was near.
+        // The range may be near several of the joined ranges, and is joined with each of them.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
@@ -224,7 +223,7 @@ mod tests {
         }
     }
 
-    /// RFC 9110 sections 14.1.1 and 14.2. Ranges that do not exist do not count as too many.
+    /// RFC 9110 sections 14.1.1 and 14.2. Ranges beyond the end do not count towards the limits.
     #[test]
     fn malformed_and_abusive_ranges_are_ignored() {
         let values = ["", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=1", "bytes=a-b", "bytes=+1-2"];
@@ -289,7 +288,8 @@ mod tests {
             prop_assert!(parts.iter().map(|part| part.clone().filter_map(first).min()).is_sorted());
             for at in 0..length {
                 let requested = |at: &u64| first(*at).is_some();
-                // Both are `at` itself if it was requested.
+                // The nearest requested bytes before and after `at`: `at` itself if it was
+                // requested.
                 let around = (0..=at).rev().find(requested).zip((at..length).find(requested));
                 let expected = around.is_some_and(|(before, after)| after - before <= MAX_GAP);
                 prop_assert_eq!(parts.iter().any(|part| part.contains(&at)), expected, "{}", at);

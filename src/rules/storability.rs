@@ -55,7 +55,8 @@ pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2"
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
     let Storability { authorization, hinted, personal, is_rfc9111, shares_cookies, .. } = *exchange;
-    // RFC 9110 section 14.4: on statuses other than 206 and 416, `Content-Range` has no meaning.
+    // RFC 9110 section 14.4: `Content-Range` has a meaning only in a 206 or 416. `Policy::app` also
+    // rejects other responses with it, since they may be partial.
     let partial =
         status == StatusCode::PARTIAL_CONTENT || (!is_rfc9111 && headers.contains_key(CONTENT_RANGE));
     // These statuses describe one request and not the resource.

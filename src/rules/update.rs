@@ -73,8 +73,8 @@ pub(crate) enum ValidatorMatch {
 impl ValidatorMatch {
     /// Compares the entity tags of both by weak comparison, or the dates if one of them has no tag.
     ///
-    /// If the 304 has a strong tag, and the stored response has only a weak tag or a date, they
-    /// match at most as [`Weak`](Self::Weak).
+    /// If these are equal, the result is [`Same`](Self::Same), with one exception: a strong tag of
+    /// the 304 and a weak tag or a date of the stored response are [`Weak`](Self::Weak).
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
         let is_same_date = own.last_modified == given.last_modified;

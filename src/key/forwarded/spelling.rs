@@ -24,7 +24,7 @@ pub(super) fn port(text: &[u8]) -> Option<String> {
 /// Returns the canonical form of a path prefix that a proxy has removed: with a leading slash, and
 /// without a trailing one.
 ///
-/// The prefix of the root is empty. Returns `None` if it is not a valid path.
+/// The canonical form of `/` is an empty text. Returns `None` if the prefix is not a valid path.
 pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?.trim_matches('/');
     // RFC 3986 section 3.3.
