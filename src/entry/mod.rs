@@ -55,7 +55,8 @@ pub(crate) enum EntryKind {
 impl Entry {
     /// Creates an entry of bytes that no invalidation applies to.
     ///
-    /// The bytes are copied if other `Bytes` share their buffer, or if they fill only a part of it.
+    /// The bytes are copied, unless nothing else shares their buffer, and they fill nearly all of
+    /// the buffer.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self(EntryKind::Value(Arc::new(StoredValue::raw(bytes.into()))))

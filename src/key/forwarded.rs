@@ -1,8 +1,8 @@
 //! Forwarded fields: the target that a client requested, as proxies report it.
 //!
-//! The key contains the values of these fields in canonical form, without client addresses. So two
-//! requests with other addresses or spellings share an entry. The handler of a fetch sees the
-//! canonical values, too.
+//! The key contains the values of these fields in canonical form, without client addresses. So
+//! requests that differ only in client addresses or in spelling share an entry. The handler of a
+//! fetch sees the canonical values, too.
 
 mod element;
 mod spelling;

@@ -55,9 +55,12 @@ impl KeyPart {
     /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values can be guessed. The values
     /// of the ready-made parts enter without a digest.
     ///
-    /// The function must return the same value for the same request. It must not depend on a field
-    /// that [`stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)
-    /// removes from background requests.
+    /// The function must return the same value for the same request.
+    ///
+    /// The function must not depend on a field that
+    /// [`stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate) removes
+    /// from background requests. Otherwise, a response that was made without the field would be
+    /// stored under a key that depends on the field.
     pub fn new(
         name: impl Into<String>,
         part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,

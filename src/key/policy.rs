@@ -147,7 +147,7 @@ impl KeyPolicy {
     fn write_parts(&self, buf: &mut KeyBuf, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             match value {
-                // A computed value may contain credentials.
+                // A computed value may contain credentials, so only its digest enters the key.
                 Some(value) if !part.is_fixed() => {
                     buf.part(&self.digests.digest(part.name().as_bytes(), value.as_bytes()));
                 }

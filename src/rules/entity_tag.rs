@@ -110,11 +110,10 @@ impl EntityTag {
         }
     }
 
-    /// Removes `ETag` if any of its lines is `*`. With `is_replaced`, also removes any other
-    /// malformed `ETag`, because a valid tag will replace it.
+    /// Removes `ETag` if one of its lines is `*`. A client would repeat this value in
+    /// `If-None-Match`, where `*` matches any representation (RFC 9110 section 13.1.2).
     ///
-    /// A client would send `*` in `If-None-Match`, where it matches any representation (RFC 9110
-    /// section 13.1.2).
+    /// With `is_replaced`, also removes any other malformed `ETag`, to make room for a valid tag.
     pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
         let mut lines = headers.get_all(ETAG).iter();
         let is_any = lines.any(|line| line.as_bytes() == b"*");

@@ -91,7 +91,7 @@ impl CacheControl {
         }
     }
 
-    /// Adds these directives to a field.
+    /// Adds these directives to a field. If a directive is present, the stricter one counts.
     ///
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
@@ -102,7 +102,7 @@ impl CacheControl {
         }
         let there = Self::read(headers, field);
         let forbidden = there.contradicting_names();
-        // A lifetime would contradict `no-store`.
+        // A `no-store` response gets neither a lifetime nor another permission.
         let new = match there.argument("no-store") {
             Some(_) => &self.restrictions_only(),
             None => self,

@@ -75,7 +75,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             }
             "no-transform" => directives.no_transform = is_present(value),
             "immutable" => directives.immutable = is_present(value),
-            // A lifetime that cannot be parsed counts as stale.
+            // A lifetime that cannot be parsed counts as 0: the response is stale.
             "max-age" => directives.max_age = Some(seconds(value).unwrap_or(0)),
             "s-maxage" => {
                 directives.s_maxage = Some(seconds(value).unwrap_or(0));

@@ -17,8 +17,8 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Digests of the content of one message. They do not apply to a part of the content.
 pub(crate) const CONTENT_DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
 
-/// Fields that describe the bytes of the stored body, which a 304 does not contain (RFC 9530
-/// sections 2 and 3, RFC 3230).
+/// Fields that describe the bytes of the body. The stored body stays, so a 304 does not replace
+/// these fields (RFC 9530 sections 2 and 3, RFC 3230).
 const BODY_FIELDS: [HeaderName; 6] = [
     CONTENT_DIGEST,
     CONTENT_ENCODING,
@@ -74,7 +74,8 @@ impl ValidatorMatch {
     /// Compares the entity tags of both by weak comparison, or the dates if one of them has no tag.
     ///
     /// If these are equal, the result is [`Same`](Self::Same), with one exception: a strong tag of
-    /// the 304 and a weak tag or a date of the stored response are [`Weak`](Self::Weak).
+    /// the 304 and a weak tag or a date of the stored response are [`Weak`](Self::Weak). A 304
+    /// without validators is the same, too.
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
         let is_same_date = own.last_modified == given.last_modified;
