@@ -20,8 +20,8 @@ impl Head {
     /// Rewrites the fields for clients: applies `client_control`, and adds the names in `vary` to
     /// `Vary`.
     ///
-    /// If `client_control` sets a lifetime, it begins when a client receives the response.
-    /// So a hit then sends no `Age`, but a `Date` with the current time.
+    /// A lifetime that `client_control` sets begins when a client receives the response. With such
+    /// a lifetime, a hit therefore sends no `Age`, but a `Date` with the current time.
     pub(crate) fn rewrite_for_clients(&mut self, client_control: ClientCacheControl, vary: &[String]) {
         if client_control == ClientCacheControl::default() && vary.is_empty() {
             return;

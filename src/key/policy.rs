@@ -19,8 +19,8 @@ pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
     /// Fields that do not enter the key and that the handler does not see, sorted by name.
     pub(crate) ignored: Vec<HeaderName>,
-    /// Fields whose values enter the key unchanged, sorted by name. Long and secret values enter as
-    /// digests.
+    /// Fields that enter the key, sorted by name. Their values are not normalized. Long and secret
+    /// values enter as digests.
     pub(crate) headers: Vec<HeaderName>,
     /// Parts that functions compute, sorted by [`KeyPart::sort_key`].
     pub(crate) vary_by: Vec<KeyPart>,

@@ -483,6 +483,7 @@ mod tests {
     /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
     #[test]
     fn field_list_qualifies_only_if_all_of_it_is_valid() {
+        // `D` stands for the name of the directive.
         let cases = [
             ("", Qualified::Absent),
             ("D", Qualified::All),
@@ -638,7 +639,7 @@ mod tests {
         }
 
         #[test]
-        fn named_field_is_always_parsed(name in "[a-z][a-z0-9-]{0,12}") {
+        fn every_field_name_in_a_quoted_list_is_parsed(name in "[a-z][a-z0-9-]{0,12}") {
             let expected = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
             let directives = response(&format!("private=\"set-cookie , {name}\""));
             prop_assert_eq!(directives.private, Qualified::Fields(vec![SET_COOKIE, expected]));

@@ -464,7 +464,7 @@ mod tests {
 
     /// RFC 9213 section 2.1.
     #[test]
-    fn structured_fields_limit_extension_syntax() {
+    fn only_some_extensions_are_valid_in_structured_fields() {
         let table = [
             ("x", Some("abc"), true),
             ("x", Some("15"), true),
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn restricting_and_personal_directives_differ() {
+    fn errors_and_personalized_responses_get_fewer_directives() {
         let all = CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(60)).must_revalidate();
         assert_eq!(all.restrictions_only().to_string(), "must-revalidate");
         assert_eq!(all.for_one_visitor().to_string(), "max-age=60, must-revalidate");

@@ -94,8 +94,8 @@ fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0, add)
 }
 
-/// Joins ranges that overlap or have a short gap. A joined range is at the place of its first
-/// range.
+/// Joins ranges that overlap or have a short gap. The joined range takes the place of the one that
+/// was requested first.
 fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn applications_match_byte_for_byte() {
+    fn exact_match_compares_byte_for_byte() {
         let english = Some(&b"en"[..]);
         for value in ["EN", "en,", "en, ", " en"] {
             let headers = headers(&[("accept-language", value)]);
@@ -254,7 +254,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn known_field_matches_equal_presented_values(
+        fn accept_language_matches_if_its_normalized_values_are_equal(
             one in field("accept-language"), other in field("accept-language"),
         ) {
             let value = field_value(&one, &ACCEPT_LANGUAGE);
@@ -273,7 +273,7 @@ mod tests {
         }
 
         #[test]
-        fn request_matches_equal_presented_values(one in field("accept"), other in field("accept")) {
+        fn accept_matches_if_its_values_are_equal(one in field("accept"), other in field("accept")) {
             let value = field_value(&one, &ACCEPT);
             prop_assert!(matches(&one, &ACCEPT, value.as_deref()));
             prop_assert_eq!(matches(&other, &ACCEPT, value.as_deref()), field_value(&other, &ACCEPT) == value);
