@@ -25,7 +25,7 @@ impl Generation {
         Self { incarnation, counter, stamp: 0 }
     }
 
-    /// Returns the same generation with a stamp.
+    /// Returns the same generation with another stamp.
     #[must_use]
     pub const fn with_stamp(self, stamp: u32) -> Self {
         Self { stamp, ..self }

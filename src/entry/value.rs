@@ -30,7 +30,7 @@ impl StoredValue {
     /// Creates a value that no invalidation applies to.
     #[must_use]
     pub(crate) fn raw(bytes: Bytes) -> Self {
-        // Copies the bytes if they would keep a larger buffer in memory, which no weight counts.
+        // Copies the bytes if they would keep more memory in use than the weight counts.
         let (bytes, _) = body_for_storage(bytes);
         Self {
             bytes,

@@ -1,8 +1,8 @@
 //! Cache keys: the inputs of a request that select a stored response.
 //!
 //! A key is an unambiguous sequence of bytes, and keys are compared in full. The methods of
-//! [`PolicyBuilder`](crate::policy::PolicyBuilder) decide what enters; the types of this module are
-//! their arguments.
+//! [`PolicyBuilder`](crate::policy::PolicyBuilder) decide what enters the key. The types of this
+//! module are arguments of these methods.
 //!
 //! # Example
 //! ```

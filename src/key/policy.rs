@@ -32,8 +32,8 @@ pub(crate) struct KeyPolicy {
 }
 
 impl KeyPolicy {
-    /// Returns a digest of the rules. It is the same in every process, and enters each key, so that
-    /// layers with different rules share no key.
+    /// Returns a digest of the rules, the same in every process. It enters the ID of a layer, so
+    /// that layers with different rules share no key.
     pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let mut buf = KeyBuf::new();
         self.query.write(&mut buf);

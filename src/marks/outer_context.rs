@@ -61,7 +61,8 @@ impl OuterContext {
     /// Marks a request that a layer of this crate makes itself, and that needs a new response of
     /// the service.
     ///
-    /// Every inner cache layer forwards it without collapsing. Clients cannot send this mark.
+    /// Every inner cache layer forwards such a request without collapsing. Clients cannot send this
+    /// mark.
     pub(crate) fn require_current(request: &mut Extensions) {
         let mark = request.remove::<Self>().unwrap_or_else(|| Self::outermost(request));
         request.insert(Self { needs_current: true, ..mark });

@@ -18,8 +18,8 @@ pub(crate) struct FromIdentified;
 /// An authentication layer inside the cache adds it to the response's extensions when it has
 /// identified the visitor, by any means. Outer cache layers then store the response at most
 /// for that visitor ([`vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)). An
-/// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) makes it `private` for
-/// downstream caches.
+/// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) makes the response `private`
+/// for downstream caches.
 ///
 /// The mark does not protect a page that is already stored: the cache serves a hit without running
 /// the authentication layer. So also declare the cookies and header fields that identify a visitor,
@@ -27,7 +27,7 @@ pub(crate) struct FromIdentified;
 ///
 /// Extensions are lost if a layer builds a new response. For layers that copy the header fields,
 /// [`add_to_response`](Self::add_to_response) also adds the header field `tower-response-cache`.
-/// The outermost layer of this crate removes it.
+/// The outermost layer of this crate removes the field.
 ///
 /// # Example
 /// ```

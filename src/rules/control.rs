@@ -98,8 +98,8 @@ impl CacheControl {
         self.with("no-cache", Argument::None)
     }
 
-    /// These fields must not be used without validation. Without names, this applies to the whole
-    /// response.
+    /// These fields must not be used without validation. Without names, the whole response must not
+    /// be used without validation.
     pub fn no_cache_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with_fields("no-cache", fields)
     }

@@ -72,8 +72,8 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns an argument with the fields of both arguments, possibly with duplicates. If the
-/// directive applies to the whole response with one of them, it also does with the result.
+/// Returns an argument with the fields of both arguments, possibly with duplicates. If one of the
+/// two means the whole response, so does the result.
 pub(super) fn union(a: Argument, b: Argument) -> Argument {
     match (field_names_of(a), field_names_of(b)) {
         (Some(mut fields), Some(more)) => {

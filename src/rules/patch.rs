@@ -91,7 +91,8 @@ impl CacheControl {
         }
     }
 
-    /// Adds these directives to a field. If a directive is present, the stricter one counts.
+    /// Adds these directives to a field. If a directive is present, the stricter one of the two
+    /// counts.
     ///
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {

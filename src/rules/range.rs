@@ -69,7 +69,8 @@ fn parse_range(element: &[u8], length: u64) -> Option<Range<u64>> {
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
             let count = number(digits(count)?);
-            // A suffix of no bytes can't be satisfied, so it begins after every representation.
+            // A suffix of no bytes can't be satisfied. So its start is set to a position that no
+            // representation reaches.
             Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
         }
         (first, b"") => Some(number(digits(first)?)..length),

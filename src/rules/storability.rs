@@ -98,7 +98,8 @@ fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
-/// Returns `true` for an event stream. It does not end, so it is never complete.
+/// Returns `true` for an event stream. Such a stream does not end, so the response is never
+/// complete.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).into_iter().any(|value| {
         let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();

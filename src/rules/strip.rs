@@ -29,8 +29,8 @@ fn describes_connection_or_exchange(name: &str) -> bool {
     ) || describes_exchange(name)
 }
 
-/// Fields for all recipients, which `Connection` must not name (RFC 9110 section 7.6.1). They are
-/// stored even if it does.
+/// Fields for all recipients, which `Connection` must not name (RFC 9110 section 7.6.1). These
+/// fields are stored even if `Connection` names them.
 const ALWAYS_STORED: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 

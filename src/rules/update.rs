@@ -33,9 +33,9 @@ const BODY_FIELDS: [HeaderName; 6] = [
 /// Fields that are never stored stay in the result. They are removed before the result is stored,
 /// as for other responses.
 ///
-/// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well. RFC 9111 section 3.2
-/// requires it, but frameworks add a default type, or the digest of an empty body, to a 304 whose
-/// handler sets none.
+/// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well, as RFC 9111 section 3.2
+/// requires. It can do harm: to a 304 whose handler does not set these fields, frameworks add a
+/// default type, or the digest of an empty body.
 pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // `Age` and `Date` describe the previous exchange. A response without `Date` counts as created
