@@ -56,7 +56,7 @@ impl HeldAdmissions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<PendingVerdict>> {
-        // Nothing panics under this lock.
+        // Nothing panics under this lock, so it is never poisoned.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

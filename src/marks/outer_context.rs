@@ -151,7 +151,7 @@ fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
     let is_nested = request.get::<NestedPath>().is_some();
     // A matched route adds two extensions: its path, and the path parameters, whose type is private
-    // and cannot be looked up. So the presence of the path, or of a nesting, counts as two.
+    // and cannot be looked up. So the presence of `MatchedPath` or `NestedPath` counts as two.
     2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
         + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())

@@ -65,7 +65,7 @@ impl PendingVerdict {
     }
 
     fn lock(&self) -> MutexGuard<'_, DecisionState> {
-        // Nothing panics under this lock.
+        // Nothing panics under this lock, so it is never poisoned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
 //! The caching rules of HTTP as pure functions (RFC 9110, RFC 9111).
 //!
-//! The functions use no store and no I/O. Only the parser of dates reads the clock, to find the
-//! century of a year with two digits (RFC 9110 section 5.6.7).
+//! The functions use no store and no I/O, with two exceptions. The parser of dates reads the clock,
+//! to find the century of a year with two digits (RFC 9110 section 5.6.7). The boundary of a
+//! multipart response is random.
 
 pub(crate) mod accept;
 pub(crate) mod cache_control;

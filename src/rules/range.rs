@@ -49,8 +49,8 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     Ranges::Parts(coalesce(satisfiable))
 }
 
-/// Parses the set of ranges, and limits each range to the representation, which may leave the range
-/// empty.
+/// Parses the set of ranges, and limits each range to the representation. A range beyond the
+/// representation becomes empty.
 ///
 /// Returns `None` if the set is malformed or too long, or has another unit than bytes.
 fn parse_within_length(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
