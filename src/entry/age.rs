@@ -17,7 +17,7 @@ pub(super) fn age_value(age: u64) -> HeaderValue {
     if age < SMALL_AGES {
         SMALL_AGE_VALUES[age as usize].clone()
     } else {
-        // RFC 9111 section 1.2.2: a larger value is sent as 2^31.
+        // RFC 9111 section 1.2.2: an age above 2^31 is sent as 2^31.
         HeaderValue::from(age.min(1 << 31))
     }
 }

@@ -188,7 +188,7 @@ pub(crate) fn is_rate_limit(name: &str) -> bool {
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
-    // Most words have another last letter.
+    // Most words have another last letter, and need no further comparison.
     if !matches!(word.last(), Some(b'd' | b'e' | b'n')) {
         return false;
     }
