@@ -33,7 +33,7 @@ fn hostile_line() -> impl Strategy<Value = HeaderValue> {
     vec(bytes, 0..64).prop_map(|bytes| value(&bytes))
 }
 
-/// Lines of one field, each from [`line`] or [`hostile_line`].
+/// Lines of one field, each from `line()` or `hostile_line()`.
 pub(super) fn field(name: &'static str) -> impl Strategy<Value = HeaderMap> {
     let any_line = proptest::prop_oneof![line(), hostile_line()];
     vec(any_line, 0..4).prop_map(move |lines| {
