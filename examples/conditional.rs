@@ -38,7 +38,8 @@ async fn send(app: &Router, line: &str, (name, value): (&str, &str)) -> Result<S
 async fn main() -> Result<(), Box<dyn Error>> {
     let note = Note::new(Mutex::new("Buy mint".to_owned()));
     let current = note.clone();
-    // The function runs before the handler. `If-Match` needs a strong tag.
+    // The closure runs before the handler and returns the current tag. The tag is strong, because
+    // `If-Match` never matches a weak one.
     let preconditions = PreconditionLayer::new()
         .etag(move |_| std::future::ready(Some(EntityTag::strong(read(&current)))))
         .require_precondition();

@@ -28,7 +28,8 @@ struct SqliteStore {
     clock: Clock,
 }
 
-/// An entry, and the time when it expires, in milliseconds since the epoch. `None` is never.
+/// An entry and the time of its expiry, in milliseconds since 1970. `None` means that it never
+/// expires.
 type Row = (Entry, Option<i64>);
 
 /// The change to a row.
@@ -44,9 +45,10 @@ impl SqliteStore {
         Ok(Self { connection: Arc::new(Mutex::new(connection)), clock })
     }
 
-    /// Runs `work` on the live row of a key and the current time, and applies the change that it returns.
+    /// Calls `work` with the unexpired row of a key, if there is one, and with the current time.
+    /// Then applies the change that `work` returns.
     ///
-    /// Runs in one transaction, on a thread that may block.
+    /// Everything runs in one transaction, on a thread that may block.
     fn row<T: Send + 'static>(
         &self,
         key: KeyRef<'_>,
@@ -59,14 +61,16 @@ impl SqliteStore {
             let now = clock.wall().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
             let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?));
             let found = alone.query_row(LIVE, params![key, now], read).optional()?;
-            // A row that another version wrote and that can't be decoded counts as absent.
+            // A row that can't be decoded counts as absent. Another version of the crate may have
+            // written it.
             let row = found.and_then(|(frame, at)| Some((Entry::decode(frame, &clock).ok()?, at)));
             let (answer, change) = work(row, now);
             let Change::To(new) = change else { return Ok(answer) };
             alone.execute(CLEAR, params![key, now])?;
             let insert = |(entry, at): Row| alone.execute(INSERT, params![key, &*entry.encode(&clock), at]);
             let written = new.map_or(Ok(0), insert);
-            // Also after a failed insert: the previous entry must not outlive a write.
+            // The commit follows even a failed insert, because the previous entry must not outlive
+            // a write.
             alone.commit()?;
             written.map(|_| answer)
         };
@@ -121,7 +125,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Returns the row of an entry, or `None` if its TTL is zero.
+/// Returns the row to store for an entry, or `None` if the TTL is zero.
 fn lasting(entry: Entry, ttl: Option<Duration>, now: i64) -> Option<Row> {
     (ttl != Some(Duration::ZERO)).then(|| (entry, expiry(ttl, now)))
 }

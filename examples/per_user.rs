@@ -11,7 +11,8 @@ use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
 #[derive(Clone)]
 struct User(&'static str);
 
-/// Stands for a session lookup. It is outside the cache, so that a session that has ended gets no stored page.
+/// Stands in for a session lookup. This layer is outside the cache, so a visitor whose session has
+/// ended gets a 401 in place of a stored page.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let user = match request.headers().get(COOKIE).map(|cookie| cookie.as_bytes()) {
         Some(b"sid=1") => User("alice"),

@@ -10,24 +10,27 @@
 //! Clients speak HTTP/1.1 or HTTP/2 without TLS. The upstream speaks HTTP/1.1 or, with `--upstream-http2`, HTTP/2. A request
 //! goes through three services:
 //!
-//! 1. [`Front`] refuses requests that a proxy must not forward, determines the host, and removes the fields of one
-//!    connection.
+//! 1. [`Front`] refuses requests that a proxy must not forward, determines the host, and removes
+//!    connection-specific fields.
 //! 2. The cache answers requests from stored responses.
 //! 3. [`Upstream`] forwards the other requests over pooled connections, with the client's `Host`, and refuses invalid
 //!    responses.
 //!
-//! If the upstream can't be reached or its response is invalid, clients get a 502; if it is too slow, a 504. With
-//! `--stale-if-error`, they get a stale response instead, if one is stored. `Cache-Status` reports which.
-//! `Proxy-Status` marks a response of the proxy, with the reason. Responses to requests that the proxy refuses have
-//! neither field.
+//! If the upstream can't be reached or its response is invalid, clients get a 502. If the upstream
+//! is too slow, they get a 504. With `--stale-if-error`, they get a stored stale response instead,
+//! if there is one. `Cache-Status` reports whether a response was stored or came from the cache.
+//! `Proxy-Status` marks an error response that the proxy made, and states the reason. Responses to
+//! requests that [`Front`] refuses have neither field.
 //!
-//! Limits keep one party from using up the resources of the others. An HTTP/2 connection has at most 32 concurrent
-//! requests, the upstream at most 256 (`--upstream-requests`). A client that reads nothing for ten seconds is
-//! disconnected, and so is an upstream that sends more than 100 interim responses. Each client connection needs a file
-//! descriptor (`ulimit -n`).
+//! Limits keep one client or upstream from using up the resources of the others. An HTTP/2
+//! connection has at most 32 concurrent requests. The upstream has at most 256
+//! (`--upstream-requests`). The proxy drops an HTTP/1.1 connection or an HTTP/2 stream whose client
+//! reads nothing for ten seconds. It drops an upstream connection with more than 100 interim
+//! responses to one request. Each client connection needs a file descriptor (`ulimit -n`).
 //!
-//! `--help` lists the options. On Ctrl-C or SIGTERM the proxy stops accepting connections, and ends once the requests
-//! in progress are answered, at the latest after `--timeout` and five more seconds.
+//! `--help` lists the options. On Ctrl-C or SIGTERM, the proxy stops accepting connections and
+//! finishes the requests in progress. It ends after `--timeout` and five more seconds at the
+//! latest.
 
 #[path = "reverse_proxy/connect.rs"]
 mod connect;
@@ -45,13 +48,13 @@ mod leg;
 mod reader;
 #[path = "reverse_proxy/upstream.rs"]
 mod upstream;
-#[path = "reverse_proxy/whole.rs"]
-mod whole;
+#[path = "reverse_proxy/received_body.rs"]
+mod received_body;
 
 pub(crate) use front::Front;
 pub(crate) use upstream::Upstream;
 
-use reader::{PatientStream, StreamExecutor};
+use reader::{TimedStream, StreamExecutor};
 use upstream::MAX_REQUESTS;
 
 use http::Uri;
@@ -219,17 +222,19 @@ fn printer() -> SyncSender<String> {
     sender
 }
 
-/// How long a client may take to send a request head.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request head, and the interval of HTTP/2 keep-alive pings.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may take to read a part of a response. It is shorter than the default time that a request waits
-/// for an upstream permit (half of `--timeout`), so that clients that read nothing do not starve others of permits.
-const READING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may read nothing while a part of a response waits for it. A client that reads
+/// nothing holds an upstream permit. Other requests wait for a permit for half of `--timeout`,
+/// which is longer by default.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of client connections. Others wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// The maximum number of concurrent requests on one HTTP/2 connection. Others are refused, unprocessed.
+/// The maximum number of concurrent requests on one HTTP/2 connection. Further requests are refused
+/// without being processed.
 const MAX_STREAMS: u32 = 32;
 
 /// The maximum number of bytes that are buffered for one HTTP/2 stream.
@@ -242,21 +247,22 @@ pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    serve_readers(listener, front, stopped, grace, READING_PATIENCE).await;
+    serve_readers(listener, front, stopped, grace, STALL_TIMEOUT).await;
 }
 
-/// Serves connections, as [`serve`] does, with a limit on how long a client may take to read a part of a response.
+/// Serves connections as [`serve`] does, but with this `stall_timeout` in place of
+/// [`STALL_TIMEOUT`].
 pub(crate) async fn serve_readers(
     listener: TcpListener,
     front: Front,
     stopped: impl Future<Output = ()>,
     grace: Duration,
-    patience: Duration,
+    stall_timeout: Duration,
 ) {
-    let mut server = auto::Builder::new(StreamExecutor { patience });
-    server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let mut server = auto::Builder::new(StreamExecutor { stall_timeout });
+    server.http1().timer(TokioTimer::new()).header_read_timeout(CLIENT_TIMEOUT);
     let mut http2 = server.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
+    http2.timer(TokioTimer::new()).keep_alive_interval(CLIENT_TIMEOUT);
     http2.max_concurrent_streams(MAX_STREAMS).max_send_buf_size(MAX_BUFFERED);
     let (graceful, mut stopped) = (GracefulShutdown::new(), std::pin::pin!(stopped));
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -285,9 +291,10 @@ pub(crate) async fn serve_readers(
         tokio::spawn(async move {
             let _place = place;
             let mut first = [0];
-            // hyper detects the version from the first bytes, and waits for them without a limit.
+            // hyper detects the HTTP version from the first bytes, and would wait for them without
+            // a time limit.
             tokio::select! {
-                spoken = tokio::time::timeout(PATIENCE, stream.peek(&mut first)) => {
+                spoken = tokio::time::timeout(CLIENT_TIMEOUT, stream.peek(&mut first)) => {
                     if spoken.is_err() {
                         return;
                     }
@@ -295,13 +302,14 @@ pub(crate) async fn serve_readers(
                 _ = open.changed() => return,
             }
             let connection = server
-                .serve_connection(TokioIo::new(PatientStream::new(stream, patience)), service)
+                .serve_connection(TokioIo::new(TimedStream::new(stream, stall_timeout)), service)
                 .into_owned();
             // An error means that the client disconnected or does not speak HTTP.
             drop(watcher.watch(connection).await);
         });
     }
-    // Refuses new connections at once, and closes idle ones.
+    // The listener refuses new connections from now on. `closing` ends connections without a first
+    // byte.
     drop((listener, closing));
     // On stderr: stdout may be full of unread lines.
     eprintln!("Finishing the requests in progress …");

@@ -1,4 +1,5 @@
-//! Tags: handlers name what their pages show, and one call invalidates every page that shows it.
+//! Tags: a handler tags its page with the data that the page shows. One call invalidates all pages
+//! with a tag.
 
 use axum::{
     Router, body::Body, body::to_bytes, extract::Path, http::Request, response::IntoResponse, routing::get,

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::interim::UpstreamStream;
-use super::reader::PatientStream;
+use super::reader::TimedStream;
 use futures::future::BoxFuture;
 use http::Uri;
 use std::task::{self, Poll};
@@ -31,7 +31,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let connecting = tokio::time::timeout(timeout, connect(&uri)).await;
             let stream = connecting.map_err(|_| Failure::ConnectionTimeout)??;
-            Ok(UpstreamStream::new(PatientStream::new(stream, timeout), http2))
+            Ok(UpstreamStream::new(TimedStream::new(stream, timeout), http2))
         })
     }
 }

@@ -10,7 +10,7 @@ pub(crate) enum Failure {
     DnsError,
     ConnectionRefused,
     ConnectionTimeout,
-    /// The maximum number of requests is in progress.
+    /// No permit for a request to the upstream became free in time.
     ConnectionLimitReached,
     DestinationUnavailable,
     ConnectionTerminated,
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Classifies an error by its sources.
+    /// Returns the failure that an error, or the first known error among its sources, stands for.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return *failure;
@@ -64,7 +64,8 @@ impl Failure {
                 let is_invalid = http1
                     .or(http2.and_then(h2::Error::get_io))
                     .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-                // This side found the error; the other side did not send it.
+                // A violation of the protocol that this side has found. Any other error means that
+                // the upstream ended the stream or the connection.
                 if is_invalid || http2.is_some_and(h2::Error::is_library) {
                     Self::Protocol
                 } else {

@@ -3,7 +3,7 @@
 use super::fields::{join_cookies, pass_on};
 use super::reader::Pieces;
 use super::upstream::{Upstream, UpstreamBody};
-use super::whole::Whole;
+use super::received_body::ReceivedBody;
 use futures::future::BoxFuture;
 use http::header::{HOST, MAX_FORWARDS};
 use http::uri::Authority;
@@ -19,7 +19,7 @@ use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
-    /// The printer of one line for each request.
+    /// Takes a line for each request to the thread that prints it. `None` prints nothing.
     pub(crate) log: Option<SyncSender<String>>,
 }
 
@@ -39,7 +39,7 @@ impl Service<Request<Incoming>> for Front {
             let response = match admit(&mut request) {
                 Ok(()) => {
                     let received = request.version();
-                    inner.oneshot(request.map(|body| Whole::new(body, received))).await?
+                    inner.oneshot(request.map(|body| ReceivedBody::new(body, received))).await?
                 }
                 Err(status) => {
                     let mut response = Response::default();
@@ -50,7 +50,8 @@ impl Service<Request<Incoming>> for Front {
             if let Some((log, target)) = log {
                 let status = response.headers().get("cache-status").and_then(|status| status.to_str().ok());
                 let status = status.unwrap_or("refused");
-                // A request does not wait for the reader of the lines.
+                // `try_send` drops the line if the queue is full, so that no request waits for the
+                // printer.
                 let _ = log.try_send(format!("{target}: {} {status}", response.status().as_u16()));
             }
             Ok(response.map(Pieces::new))
@@ -73,11 +74,12 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     if is_asterisk || is_foreign {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // The proxy opens no tunnels, and does not disclose fields that other proxies have added.
+    // For CONNECT, the proxy would have to open a tunnel. The response to TRACE would disclose
+    // fields that other proxies have added.
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
-    // RFC 9110 section 7.6.2: a proxy that receives zero responds itself.
+    // RFC 9110 section 7.6.2: a proxy does not forward a request with `Max-Forwards: 0`.
     if request.method() == Method::OPTIONS && request.headers().contains_key(MAX_FORWARDS) {
         let left =
             request.headers().get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
@@ -86,8 +88,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
             None => return Err(StatusCode::NO_CONTENT),
         }
     }
-    // RFC 9112 section 3.2.2: the host of an absolute-form target replaces `Host`. From here on, only the field has
-    // the host.
+    // RFC 9112 section 3.2.2: the host of an absolute-form target replaces `Host`. The target then
+    // keeps only its path and query.
     if let Some(authority) = request.uri().authority() {
         if request.uri().scheme().is_none() {
             // RFC 9112 section 3.2.3: the authority form is for CONNECT only.
@@ -99,7 +101,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
         request.headers_mut().insert(HOST, host);
         *request.uri_mut() = request.uri().path_and_query().cloned().map(Uri::from).unwrap_or_default();
     }
-    // Before the cache: fields that the upstream does not get must not select a stored response.
+    // The fields are removed before the cache reads the request: a field that the upstream does not
+    // get must not select a stored response.
     let version = request.version();
     pass_on(request.headers_mut(), version);
     if version == Version::HTTP_2 {

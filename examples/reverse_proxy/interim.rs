@@ -1,6 +1,9 @@
 //! A limit on the number of interim responses (RFC 9110 section 15.2) that an upstream may send.
+//!
+//! For HTTP/1.1, hyper reports each interim response to [`Interim`]. For HTTP/2, [`UpstreamStream`]
+//! counts header sections in the received bytes.
 
-use super::reader::PatientStream;
+use super::reader::TimedStream;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -31,13 +34,14 @@ impl Interim {
         let counted = Arc::clone(&count);
         hyper::ext::on_informational(request, move |_| {
             let received = counted.fetch_add(1, Ordering::Relaxed) + 1;
-            // Outside the task of a connection, there is no connection to end.
+            // `COUNT` exists only in the task of a connection. There it makes the next read fail.
             let _ = COUNT.try_with(|count| count.set(received));
         });
         Self(count)
     }
 
-    /// Returns `true` if there were too many, even if the final response came together with the last one.
+    /// Returns `true` if there were too many interim responses. The connection does not fail if the
+    /// final response arrived in the same read as the last of them.
     pub(crate) fn is_excessive(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_INTERIM
     }
@@ -57,17 +61,18 @@ where
     }
 }
 
-/// A connection to the upstream. It fails after too many interim responses, because hyper reads all of them before it polls
-/// anything else.
+/// A connection to the upstream. Its reads fail after too many interim responses. The limit is here
+/// because hyper reads all interim responses before it polls anything else.
 #[derive(Debug)]
 pub(crate) struct UpstreamStream {
-    stream: TokioIo<PatientStream>,
-    /// The counts of an HTTP/2 connection.
+    stream: TokioIo<TimedStream>,
+    /// Counts the header sections of an HTTP/2 connection. `None` for HTTP/1.1, which uses
+    /// [`COUNT`].
     heads: Option<Heads>,
 }
 
 impl UpstreamStream {
-    pub(crate) fn new(stream: PatientStream, http2: bool) -> Self {
+    pub(crate) fn new(stream: TimedStream, http2: bool) -> Self {
         Self { stream: TokioIo::new(stream), heads: http2.then(Heads::default) }
     }
 }
@@ -89,7 +94,8 @@ impl Read for UpstreamStream {
         }
         let this = &mut *self;
         let Some(heads) = &mut this.heads else { return Pin::new(&mut this.stream).poll_read(cx, buf) };
-        // Without `unsafe`, the bytes in the caller's buffer can't be read.
+        // The bytes are read into a buffer of this function first, because reading them back from
+        // `buf` would need `unsafe`.
         let mut read = [0; 8 << 10];
         let most = buf.remaining().min(read.len());
         let mut read = ReadBuf::new(&mut read[..most]);
@@ -126,16 +132,17 @@ impl Write for UpstreamStream {
     }
 }
 
-/// The maximum number of streams whose header sections are counted. Older streams have ended.
+/// The maximum number of streams whose header sections are counted. Beyond it, the oldest stream is
+/// no longer counted: its requests have probably ended.
 const MAX_STREAMS: usize = 10_000;
 
-/// Counts the header sections of each HTTP/2 stream until its content begins. It reads the frame headers (RFC 9113
-/// section 4.1).
+/// Counts the header sections of each HTTP/2 stream until its content begins. All but the last are
+/// interim responses. The type of each frame is in its header (RFC 9113 section 4.1).
 #[derive(Debug, Default)]
 struct Heads {
     /// The bytes of the current frame header that were read so far.
     head: Vec<u8>,
-    /// The number of payload bytes that follow.
+    /// The number of payload bytes of the current frame that are still to be skipped.
     payload: usize,
     counts: BTreeMap<u32, usize>,
 }

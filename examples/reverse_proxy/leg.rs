@@ -1,6 +1,6 @@
 //! Bodies from and to the upstream.
 
-use super::whole::Whole;
+use super::received_body::ReceivedBody;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::error::Error;
@@ -13,18 +13,19 @@ use tokio::time::{Sleep, sleep};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The body of a request to the upstream, or of its response. It fails if its sender stalls. The request holds its
-/// permit until both bodies are dropped.
+/// The body of a request to the upstream, or of a response from it. Fails if its sender stalls. The
+/// bodies of a request and its response share one permit, which is free again once both are
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Leg {
-    body: Whole,
+    body: ReceivedBody,
     limit: Duration,
     stalls: Option<Pin<Box<Sleep>>>,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Leg {
-    pub(crate) fn new(body: Whole, limit: Duration, place: Arc<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn new(body: ReceivedBody, limit: Duration, place: Arc<OwnedSemaphorePermit>) -> Self {
         Self { body, limit, stalls: None, _place: place }
     }
 }

@@ -14,15 +14,17 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 tokio::task_local! {
-    /// The time since which the client has an unread part of a response, in the task of an HTTP/2 stream.
+    /// When the response body last gave a piece to hyper, or `None` while hyper waits for the body.
+    /// Present in the task of an HTTP/2 stream. An old time means that the client reads nothing,
+    /// because hyper polls for the next piece once the client makes room for it.
     static UNREAD: Cell<Option<Instant>>;
 }
 
-/// Runs each HTTP/2 stream in a separate task. If the client reads nothing for `patience`, the stream is reset and the
+/// Runs each HTTP/2 stream in a separate task. If the client reads nothing for `stall_timeout`, the stream is reset and the
 /// upstream request is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamExecutor {
-    pub(crate) patience: Duration,
+    pub(crate) stall_timeout: Duration,
 }
 
 impl<F> hyper::rt::Executor<F> for StreamExecutor
@@ -31,17 +33,17 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(UNREAD.scope(Cell::new(None), run(stream, self.patience)));
+        tokio::spawn(UNREAD.scope(Cell::new(None), run(stream, self.stall_timeout)));
     }
 }
 
-async fn run(stream: impl Future, patience: Duration) {
-    let (mut stream, mut stalls) = (pin!(stream), pin!(sleep(patience)));
+async fn run(stream: impl Future, stall_timeout: Duration) {
+    let (mut stream, mut stalls) = (pin!(stream), pin!(sleep(stall_timeout)));
     poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(end) = UNREAD.with(Cell::get).map(|since| since + patience) else { return Poll::Pending };
+        let Some(end) = UNREAD.with(Cell::get).map(|since| since + stall_timeout) else { return Poll::Pending };
         if stalls.deadline() != end {
             stalls.as_mut().reset(end);
         }
@@ -51,8 +53,9 @@ async fn run(stream: impl Future, patience: Duration) {
 }
 
 pin_project! {
-    /// The body of a response to a client, in small pieces. hyper polls for the next piece once it has room for it, so
-    /// a client that reads nothing is detected, and little is buffered for it.
+    /// The body of a response to a client, in small pieces. hyper polls for the next piece once its
+    /// buffer has room. Small pieces therefore show whether the client reads, and little is
+    /// buffered for a client that reads nothing.
     #[derive(Debug)]
     pub(crate) struct Pieces<B> {
         #[pin]
@@ -61,7 +64,8 @@ pin_project! {
     }
 }
 
-/// The size of a piece in bytes. It is so small that a slow client with many streams reads a piece of each in time.
+/// The size of a piece in bytes, so small that a slow client with many streams reads a piece of
+/// each stream in time.
 const PIECE: usize = 4 << 10;
 
 impl<B> Pieces<B> {
@@ -81,7 +85,8 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
         let this = self.project();
         let frame = if this.rest.is_empty() {
             let frame = this.body.poll_frame(cx);
-            // HTTP/1.1 has no such task: its connection waits for the client.
+            // An HTTP/1.1 connection has no task per response. [`TimedStream`] limits its writes
+            // instead.
             let _ = UNREAD.try_with(|unread| unread.set(frame.is_ready().then(Instant::now)));
             match ready!(frame) {
                 Some(Ok(frame)) => frame.into_data().map(|data| *this.rest = data),
@@ -114,16 +119,16 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
 
 /// A connection that fails if the peer does not accept a write in time.
 #[derive(Debug)]
-pub(crate) struct PatientStream {
+pub(crate) struct TimedStream {
     stream: TcpStream,
-    patience: Duration,
-    /// The time limit while the peer accepts nothing.
+    stall_timeout: Duration,
+    /// Runs while the peer accepts no bytes.
     stalls: Option<Pin<Box<Sleep>>>,
 }
 
-impl PatientStream {
-    pub(crate) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, patience, stalls: None }
+impl TimedStream {
+    pub(crate) fn new(stream: TcpStream, stall_timeout: Duration) -> Self {
+        Self { stream, stall_timeout, stalls: None }
     }
 
     fn in_time(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -131,13 +136,13 @@ impl PatientStream {
             self.stalls = None;
             return written;
         }
-        let patience = self.patience;
-        let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let stall_timeout = self.stall_timeout;
+        let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(stall_timeout)));
         stalls.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for PatientStream {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -147,7 +152,7 @@ impl AsyncRead for PatientStream {
     }
 }
 
-impl AsyncWrite for PatientStream {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.in_time(cx, written)

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::fields::{PSEUDONYM, pass_on};
 use super::interim::{CountingExecutor, Interim};
 use super::leg::Leg;
-use super::whole::Whole;
+use super::received_body::ReceivedBody;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -56,13 +56,15 @@ enum Connections {
 
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
-        // Half of the time limit, so that it differs from a slow response.
+        // Half of the time limit of the request, so that a slow connection fails first and is
+        // reported as such.
         let connector = Connector { timeout: timeout / 2, http2 };
         let connections = if http2 {
             Connections::Http2(Arc::default())
         } else {
             let mut client = Client::builder(CountingExecutor);
-            // RFC 9112 section 5.1: a proxy removes this whitespace from a response.
+            // RFC 9112 section 5.1: a proxy removes whitespace between field name and colon from a
+            // response.
             client.http1_allow_spaces_after_header_name_in_responses(true);
             client.pool_timer(TokioTimer::new()).pool_max_idle_per_host(MAX_IDLE);
             Connections::Http1(Box::new(client.build(connector.clone())))
@@ -71,16 +73,18 @@ impl Upstream {
         Self { connections, connector, address, timeout, places }
     }
 
-    /// Sets the maximum number of concurrent requests. Others wait for a permit as long as they would for a connection.
+    /// Sets the maximum number of concurrent requests. Others wait for a permit, at most as long as
+    /// for a connection.
     pub(crate) fn max_requests(mut self, max: usize) -> Self {
         self.places = Arc::new(Semaphore::new(max));
         self
     }
 
-    /// Sends a request once it has a permit. The response holds the permit until its body has been read.
+    /// Waits for a permit and sends the request. The caller keeps the returned permit until the
+    /// body of the response is read.
     async fn exchange(
         &self,
-        request: Request<Whole>,
+        request: Request<ReceivedBody>,
     ) -> Result<(Response<Incoming>, Arc<OwnedSemaphorePermit>), BoxError> {
         let place = tokio::time::timeout(self.connector.timeout, Arc::clone(&self.places).acquire_owned());
         let place = Arc::new(place.await.map_err(|_| Failure::ConnectionLimitReached)??);
@@ -92,7 +96,8 @@ impl Upstream {
         *request.version_mut() = Version::HTTP_11;
         match &self.connections {
             Connections::Http1(client) => {
-                // Without this field, the client sends a GET of unknown length without its body.
+                // Without this field, hyper's client drops the body of a GET if its length is
+                // unknown.
                 if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
                     request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
@@ -121,7 +126,8 @@ impl Upstream {
         }
     }
 
-    /// Waits for a connection attempt of another request no longer than for its own.
+    /// Returns the open connection, or a new one. The time limit includes the wait for another
+    /// request that is connecting.
     async fn connection_in_time(
         &self,
         open: &Mutex<Option<SendRequest<Leg>>>,
@@ -138,7 +144,7 @@ impl Upstream {
         let stream = self.connector.clone().call(target(self.address.clone(), &Uri::default())).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            // Detects an upstream that is gone without closing the connection.
+            // Detects an upstream that vanished without closing the connection.
             .keep_alive_interval(Duration::from_secs(10))
             .handshake(stream)
             .await?;
@@ -156,7 +162,7 @@ fn target(authority: Authority, uri: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-impl Service<Request<Whole>> for Upstream {
+impl Service<Request<ReceivedBody>> for Upstream {
     type Response = Response<UpstreamBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -165,7 +171,7 @@ impl Service<Request<Whole>> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Whole>) -> Self::Future {
+    fn call(&mut self, request: Request<ReceivedBody>) -> Self::Future {
         let (upstream, version) = (self.clone(), request.version());
         Box::pin(async move {
             Ok(match tokio::time::timeout(upstream.timeout, upstream.exchange(request)).await {
@@ -175,12 +181,13 @@ impl Service<Request<Whole>> for Upstream {
                         let received = response.version();
                         pass_on(response.headers_mut(), received);
                         if response.status() == StatusCode::NO_CONTENT {
-                            // RFC 9110 section 8.6: clients may wait for that many bytes.
+                            // RFC 9110 section 8.6: a 204 has no `Content-Length`. A client might
+                            // wait for that many bytes.
                             response.headers_mut().remove(CONTENT_LENGTH);
                         }
                         *response.version_mut() = version;
                         response.map(|body| {
-                            Leg::new(Whole::new(body, received), upstream.timeout, place).boxed_unsync()
+                            Leg::new(ReceivedBody::new(body, received), upstream.timeout, place).boxed_unsync()
                         })
                     }
                 },
@@ -191,15 +198,17 @@ impl Service<Request<Whole>> for Upstream {
     }
 }
 
-/// Returns the failure if a response is not final or its length is ambiguous (RFC 9112 section 6.1).
+/// Returns a failure if the response is not final, or if its length is ambiguous (RFC 9112 section
+/// 6.1).
 fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     let lines = response.headers().get_all(TRANSFER_ENCODING).iter();
     let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_lowercase()).collect();
     let is_framed = match &lines[..] {
         [] => true,
         [coding] => {
-            // Refuses two lengths, and content in a transfer coding that the client would not see. An unregistered
-            // coding does not change the content, which ends with the connection (section 6.3).
+            // Refused: `Content-Length` in addition to a transfer coding, and a coding that changes
+            // the content, because the proxy does not forward `Transfer-Encoding`. Content in an
+            // unregistered coding is taken as plain, and ends with the connection (section 6.3).
             let known = ["chunked", "gzip", "deflate", "compress"];
             let is_plain = !known.iter().any(|known| coding.contains(known));
             !response.headers().contains_key(CONTENT_LENGTH) && (coding == "chunked" || is_plain)
@@ -213,7 +222,8 @@ fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     }
 }
 
-/// Creates a response of the proxy, with `Proxy-Status` (RFC 9209). A 502 of the upstream has no such field.
+/// Creates an error response of the proxy. Unlike a 502 from the upstream, it has `Proxy-Status`
+/// (RFC 9209).
 fn instead(failure: Failure) -> Response<UpstreamBody> {
     let mut response = Response::new(UpstreamBody::default());
     *response.status_mut() = failure.status();

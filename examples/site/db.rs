@@ -196,7 +196,7 @@ impl Db {
         .await
     }
 
-    /// Runs a query with a connection from the pool, on a thread that may block.
+    /// Runs a query on a thread that may block, with a connection from the pool.
     async fn run<T: Send + 'static>(
         &self,
         query: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -17,7 +17,7 @@ use tower_sessions::Session;
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// Why there is no page.
+/// The reason for an error page.
 pub(crate) enum Failure {
     NotFound,
     Internal(Box<dyn Error + Send + Sync>),
@@ -26,7 +26,8 @@ pub(crate) enum Failure {
 /// The key of the notice on the front page.
 const NOTICE: &str = "notice";
 
-/// Stores a page for a year, because every write names the pages that it changes. Browsers revalidate on each use.
+/// Returns hints to store a page for a year. The stored page stays correct, because every write
+/// invalidates the pages that it changes. Browsers revalidate their copies on each use.
 fn until_saved() -> CacheHints {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     CacheHints::new().ttl(YEAR).client_max_age(Duration::ZERO)
@@ -53,7 +54,8 @@ pub(crate) async fn notice_form(Extension(visitor): Extension<Visitor>) -> impl 
     pages::notice(&visitor)
 }
 
-/// Puts a notice on the front page. The pages that read the notice are invalidated, without being named.
+/// Puts a notice on the front page. Writing the value invalidates every page that has read the old
+/// notice.
 pub(crate) async fn notice(State(site): State<Site>, Form(form): Form<NoticeForm>) -> Result<Redirect> {
     if let Some(cache) = &site.cache {
         cache.set(NOTICE, form.text.trim(), Ttl::Forever).await?;
@@ -176,10 +178,10 @@ pub(crate) async fn edit(
     Ok(to_detail(&slug))
 }
 
-/// Writes, and after the commit invalidates every page that depends on the changed model.
+/// Runs a write. After its commit, invalidates every page that depends on the changed model.
 ///
-/// This runs in a separate task. A visitor who disconnects drops the handler, but cannot separate the write from the
-/// invalidation.
+/// Both run in one separate task. If the visitor disconnects, the handler is dropped, but the task
+/// still invalidates after the commit.
 async fn save<D: Dependents + Send + 'static>(
     site: Site,
     write: impl Future<Output = db::Result<Option<D>>> + Send + 'static,
@@ -217,7 +219,7 @@ pub(crate) async fn login(
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
-    // A new ID, so that an attacker who has planted a session does not share it after the login.
+    // The session gets a new ID. An attacker may have planted the old ID in the visitor's browser.
     session.cycle_id().await?;
     session.insert(visitor::NAME, name).await?;
     Ok(Redirect::to("/account").into_response())

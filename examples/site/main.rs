@@ -54,8 +54,8 @@ struct Site {
     cache: Option<Cache>,
 }
 
-/// Builds the application. The layers from the outermost to the innermost: conditional requests, `AnonymousOnlyLayer`,
-/// site cache, sessions, handlers.
+/// Builds the application. Its layers, from the outermost to the innermost, are: conditional
+/// requests, `AnonymousOnlyLayer`, site cache, sessions.
 fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigError> {
     let site = Site { db, cache };
     let mut report = get(handlers::report);
@@ -81,7 +81,8 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
             let policy = policy()?.default_ttl(Duration::from_secs(600)).build()?;
             app.layer(SiteCacheLayer::new(cache).policy(policy))
         }
-        // A cache layer emits these fields for its keys.
+        // Pages depend on these fields. With a cache, the cache layer adds them to `Vary`, because
+        // they are keyed.
         None => app.layer(AddVaryLayer::new(["Accept-Language", "Cookie"])?),
     };
 
@@ -101,7 +102,8 @@ fn policy() -> Result<PolicyBuilder, ConfigError> {
         .stale_if_error(DAY)
         .refresh_without::<tower_sessions::Session>()
         .etags(true)
-        // A login or logout changes no stored page. Handlers name the pages that a write changes.
+        // By default, a redirect after a POST invalidates its target. A login or logout changes no
+        // stored page, and other writes invalidate the pages that they change.
         .invalidate_redirects(false)
         .cache_status(true)
         .query(QueryKey::without_tracking())
@@ -109,13 +111,13 @@ fn policy() -> Result<PolicyBuilder, ConfigError> {
         .vary_on_cookies([visitor::LANGUAGE]))
 }
 
-/// Serves one flavor of the API. A PUT needs the current version in `If-Match`: of two editors who start from one
-/// version, the second gets a 412 before the handler runs. The layer wraps both methods together, because it compares a
-/// write with the response to a GET.
+/// Serves one flavor of the API. A PUT needs the current version in `If-Match`: of two editors who
+/// start from one version, the second gets a 412 before the handler runs. `PreconditionLayer` wraps
+/// both methods together, because it compares `If-Match` with the `ETag` of a GET.
 ///
-/// An editor whose request body never arrives blocks the next editor for at most five seconds, and ends after a minute.
-/// A write that `save` has begun is committed nevertheless. If the database can be that slow, compare the version in
-/// the write too.
+/// A PUT whose body never arrives blocks the next editor for at most five seconds, and is cut off
+/// after a minute. A write that [`handlers::save`] has begun is committed even after that. If your
+/// database can be that slow, also compare the version in the write itself.
 fn one_flavour(site: Site) -> Router<Site> {
     let methods = get(handlers::api_one).put(handlers::api_replace).with_state(site);
     let condition = PreconditionLayer::by_get().require_precondition().hold_timeout(Duration::from_secs(5));
@@ -169,7 +171,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let cache = args.cache.then(|| Cache::new(MemoryStore::with_max_bytes(64 << 20)));
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
     if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
-        // Outside the layers. A public shop serves it on a separate listener.
+        // This route is outside the layers. A public shop would serve it on a separate listener.
         app = app.route_service("/purge", PurgeService::with_secret(cache, secret)?);
     }
 

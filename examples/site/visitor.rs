@@ -40,15 +40,15 @@ impl Language {
         [Self::English, Self::German].into_iter().find(|language| language.code() == code)
     }
 
-    /// Returns the language of the cookie, otherwise of `Accept-Language`. In requests whose response may be stored,
-    /// the key part has replaced `Accept-Language` with one of the site's languages.
+    /// Returns the language of the cookie, otherwise of `Accept-Language`. If the response may be
+    /// stored, the cache has replaced `Accept-Language` by the language in the key.
     fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut cookies = text(header::COOKIE).flat_map(|line| line.split(';'));
         let chosen = cookies
             .find_map(|cookie| cookie.trim().strip_prefix(LANGUAGE)?.strip_prefix('=').map(str::to_owned));
-        let asked = text(header::ACCEPT_LANGUAGE).find_map(|line| line.get(..2).map(str::to_ascii_lowercase));
-        chosen.as_deref().and_then(Self::of_code).or_else(|| Self::of_code(&asked?)).unwrap_or_default()
+        let preferred = text(header::ACCEPT_LANGUAGE).find_map(|line| line.get(..2).map(str::to_ascii_lowercase));
+        chosen.as_deref().and_then(Self::of_code).or_else(|| Self::of_code(&preferred?)).unwrap_or_default()
     }
 }
 

@@ -10,24 +10,25 @@ use std::task::{Context, Poll, ready};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A received body that fails if its HTTP/2 stream was reset.
+/// A received body, without the connection-specific fields of its trailers. Fails if its HTTP/2
+/// stream was reset.
 ///
-/// hyper ends a body without an error if its stream is reset with `NO_ERROR`, which RFC 9113 section 8.1 allows for
-/// requests that are answered already. A cache would store a part of the body as the whole, and a proxy would forward
-/// it as the whole.
+/// Without this type, a cache would store a part of such a body as complete, and a proxy would
+/// forward it as complete: hyper ends a body without an error if its stream is reset with
+/// `NO_ERROR`. RFC 9113 section 8.1 allows that reset for requests that are answered already.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct ReceivedBody {
     body: Incoming,
     by_http2: bool,
 }
 
-impl Whole {
+impl ReceivedBody {
     pub(crate) fn new(body: Incoming, received: Version) -> Self {
         Self { body, by_http2: received == Version::HTTP_2 }
     }
 }
 
-impl Body for Whole {
+impl Body for ReceivedBody {
     type Data = Bytes;
     type Error = BoxError;
 
