@@ -5,7 +5,8 @@
 //! cargo bench --bench counts
 //! ```
 //!
-//! `instructions.rs` counts instructions, because the counting allocator here would add its own.
+//! `instructions.rs` counts instructions. The counting allocator of this benchmark would add its
+//! own.
 
 mod support;
 
@@ -47,7 +48,8 @@ fn main() {
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }
 
-/// Prints the mean of many operations, since a table grows now and then, and the maximum.
+/// Prints the mean and the maximum over many operations. A table grows now and then, so a single
+/// operation is not typical.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,

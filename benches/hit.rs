@@ -1,12 +1,12 @@
 //! Compares a hit and a miss with the floor: a bare service that returns a clone of the response.
 //!
-//! Timed are the call, the poll and the drop of the response. The requests are made beforehand, for
-//! the floor and the cache alike: each is a copy of one request with 12 header lines.
+//! A time covers the call, the poll and the drop of the response. The requests are made beforehand,
+//! for the floor and the cache alike: each is a copy of one request with 12 header lines.
 //!
-//! First comes a table. Its cases take turns, so that other load on the machine affects them
-//! equally. Then criterion measures each case alone. The table has two ratios to the floor: for the
-//! calls alone, and for whole operations, which include the making of the request.
-//! `instructions.rs` counts the instructions of whole operations.
+//! First, the benchmark prints a table. Its cases take turns, so that other load on the machine
+//! affects them equally. The table has two ratios to the floor. One is for the calls alone, the
+//! other also includes the making of the requests. `instructions.rs` counts instructions including
+//! the making of the requests. Then criterion measures each case alone.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute
@@ -27,10 +27,10 @@ use support::{Answer, Body, LARGE, SMALL, call, uri, with_uri};
 use tower::{Service, service_fn};
 use tower_response_cache::MemoryStore;
 
-/// The number of requests that are made ahead, few enough to stay in the processor's cache.
+/// The number of requests that are made in advance, few enough to stay in the processor's cache.
 const BATCH: u64 = 64;
 const KEYS: usize = 10_000;
-/// The number of misses after which a new store is used.
+/// The number of misses after which a new, empty store is used, so that nothing is evicted.
 const MISSES: u64 = 8192;
 const ROUNDS: usize = 41;
 
@@ -38,14 +38,14 @@ const ROUNDS: usize = 41;
 #[derive(Clone, Copy, Default)]
 struct Times {
     calls: Duration,
-    /// The calls and the making of their requests.
-    whole: Duration,
+    /// The time of the calls and of making their requests.
+    with_requests: Duration,
 }
 
 impl AddAssign for Times {
     fn add_assign(&mut self, other: Self) {
         self.calls += other.calls;
-        self.whole += other.whole;
+        self.with_requests += other.with_requests;
     }
 }
 
@@ -122,7 +122,7 @@ fn hot()
     support::warm(support::request(), support::response(SMALL))
 }
 
-/// Times calls. The requests are made in batches between the calls.
+/// Measures calls. The requests are made in batches between the calls.
 fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Times
 where
     S: Service<Request<Body>, Error = Infallible>,
@@ -137,7 +137,7 @@ where
         for request in batch.drain(..) {
             black_box(call(service, black_box(request)));
         }
-        total += Times { calls: made.elapsed(), whole: start.elapsed() };
+        total += Times { calls: made.elapsed(), with_requests: start.elapsed() };
         left -= now;
     }
     total
@@ -151,7 +151,7 @@ where
     Box::new(move |iterations| timed(&mut service, iterations, || request.clone()))
 }
 
-/// Sends requests for 10,000 URIs at random, each equally likely.
+/// Sends random requests for 10,000 URIs, each equally likely.
 fn many<S>(mut service: S) -> Run
 where
     S: Service<Request<Body>, Error = Infallible> + 'static,
@@ -180,8 +180,8 @@ fn misses(request: Request<Body>) -> Run {
     })
 }
 
-/// Sends requests to a cache whose circuit is open. Each batch has a new cache, so that no request
-/// tests the store.
+/// Sends requests to a cache whose circuit is open, which forwards them without the store. Each
+/// batch gets a new cache, because after a while an open circuit tests the store with a request.
 fn open_circuit(request: Request<Body>) -> Run {
     Box::new(move |iterations| {
         let (mut total, mut left) = (Times::default(), iterations);
@@ -259,17 +259,17 @@ where
     total / (threads * threads) as u32
 }
 
-/// Prints the median times of each case, and the medians of its ratios to the floor, the first
-/// case, in the same round.
+/// Prints the median times of each case, and its median ratios to the floor. The floor is the first
+/// case, and each ratio is between times of the same round.
 fn print_ratios(cases: &mut [Case]) {
     const ITERATIONS: u64 = MISSES;
     let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];
     for round in 0..=ROUNDS {
         for (case, times) in cases.iter_mut().zip(&mut times) {
             let time = (case.run)(ITERATIONS);
-            // The first round warms up.
+            // The first round only warms up.
             if round > 0 {
-                times.push([time.calls, time.whole].map(|time| time.as_secs_f64() * 1e9 / ITERATIONS as f64));
+                times.push([time.calls, time.with_requests].map(|time| time.as_secs_f64() * 1e9 / ITERATIONS as f64));
             }
         }
     }

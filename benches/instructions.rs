@@ -1,12 +1,12 @@
-//! Runs an operation an exact number of times, for callgrind to count its instructions.
+//! Runs an operation an exact number of times. Callgrind counts the instructions of the run.
 //!
 //! ```text
 //! benches/callgrind.sh                                        # builds, counts, prints a table
 //! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
 //! ```
 //!
-//! `none` is the cost of the harness: it clones the request and drops it, as every operation does.
-//! `miss` and `none-miss` also make a URI.
+//! The operation `none` only clones the request and drops it, as every operation does. Its cost is
+//! that of the harness. `miss` and `none-miss` also make a URI.
 
 mod support;
 
@@ -40,13 +40,13 @@ fn main() {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
         }
-        // The same request with one more field: the harness alone, and a 304.
+        // The same request with `If-None-Match`: dropped by the harness, and answered with a 304.
         "none-conditional" => repeat(times, &support::conditional(&request), drop),
         "304" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &support::conditional(&request), |request| run(&mut service, request));
         }
-        // The same request with a session cookie: the harness alone, and a bypass.
+        // The same request with a session cookie: dropped by the harness, and bypassing the cache.
         "none-bypass" => repeat(times, &support::identified(&request), drop),
         "bypass" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));

@@ -1,10 +1,11 @@
 //! Measures the cost of tags for a hit, before and after an unrelated invalidation, and the cost of
 //! invalidating a million entries by a common tag.
 //!
-//! Timed are the call, the poll and the drop of the response. A round requests each URI once. After
-//! an unrelated invalidation, the next hit on each entry consults the table of invalidations; later
-//! hits are as fast as before. The cases take turns, so that other load on the machine affects them
-//! equally. Ratios are to the hits of the same round without tags and without an invalidation.
+//! A time covers the call, the poll and the drop of the response. A round requests each URI once.
+//! After an unrelated invalidation, the next hit on each entry looks in the table of invalidations.
+//! Later hits are as fast as before. The cases take turns, so that other load on the machine
+//! affects them equally. Each ratio is to the hits of the same round without tags and without an
+//! invalidation.
 //!
 //! ```text
 //! cargo bench --bench invalidation      # about 15 seconds, 1 GiB of memory
@@ -27,8 +28,8 @@ const KEYS: usize = 4096;
 const ROUNDS: usize = 41;
 const MANY: usize = 1_000_000;
 const SAMPLE: usize = 1000;
-/// The number of further invalidations by the same tag. Unlike the first invalidation, they find
-/// the table in the processor's cache.
+/// The number of invalidations by the same tag after the first one. Unlike the first one, they find
+/// the table of invalidations in the processor's cache.
 const INVALIDATIONS: usize = 101;
 
 fn main() {
@@ -86,18 +87,19 @@ fn print_hits() {
             (tags, cache, service)
         })
         .collect();
-    // For each case: without an invalidation, right after an unrelated one, and after that.
+    // The times of each case: without an invalidation, right after an unrelated one, and after
+    // that.
     let mut times = vec![[const { Vec::new() }; 3]; cases.len()];
     for round in 0..=ROUNDS {
         for ((_, cache, service), times) in cases.iter_mut().zip(&mut times) {
-            // Refills the processor's cache, which the previous case has used.
+            // Fills the processor's cache again, because the previous case has used it.
             hits(service, &requests);
             let before = hits(service, &requests);
             assert!(
                 block_on(cache.invalidate(Invalidation::tag(format!("unrelated:{round}")))).is_delivered()
             );
             let (looked_up, after) = (hits(service, &requests), hits(service, &requests));
-            // The first round warms up.
+            // The first round only warms up.
             if round > 0 {
                 for (times, time) in times.iter_mut().zip([before, looked_up, after]) {
                     times.push(time);
@@ -107,7 +109,7 @@ fn print_hits() {
     }
     for (tags, _, service) in &mut cases {
         let found = requests.iter().filter(|request| call(service, (*request).clone()).is_hit()).count();
-        // Tags may share buckets of the table.
+        // Few pages are lost: a tag may share a bucket of the table with an unrelated tag.
         assert!(
             found > KEYS * 9 / 10,
             "{tags} tags: unrelated invalidations invalidated {} entries",

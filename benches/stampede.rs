@@ -47,7 +47,7 @@ fn request(path: &'static str) -> Request<Empty<Bytes>> {
     request
 }
 
-/// The time at which the origin sent the first frame of its last body.
+/// The time at which the origin sent the first frame of its most recent body.
 type FirstSent = Arc<Mutex<Option<Instant>>>;
 
 fn frames(first_sent: FirstSent) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
@@ -72,7 +72,7 @@ fn frames(first_sent: FirstSent) -> impl Stream<Item = Result<Frame<Bytes>, Infa
 struct Times {
     head: Duration,
     first_frame: Duration,
-    /// From the origin's first frame to the client's first frame.
+    /// The time from the origin's first frame to the client's first frame.
     behind_origin: Duration,
     end: Duration,
 }
@@ -200,7 +200,8 @@ async fn stampede() {
     print_calls("through the cache", &cached);
 }
 
-/// Sends all requests from separate tasks. Returns the number of handler calls, and the time.
+/// Sends all requests concurrently from separate tasks. Returns the number of handler calls, and
+/// the time until the last response.
 async fn at_once<S, B>(service: S, calls: &AtomicUsize) -> (usize, Duration)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! The memory that a store holds stays near its capacity, for every kind of entry and of buffer.
+//! For every kind of entry and of buffer, a store takes little more memory than its capacity.
 
 use allocation_counter::measure;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ mod kinds;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
-/// The bytes of the tables that do not grow with the entries.
+/// The most memory of the tables whose size does not depend on the number of entries, in bytes.
 const TABLES: u64 = 512 << 10;
 
 /// A body whose frames are ready. With `pauses`, it is pending once before each frame.
@@ -79,8 +79,8 @@ impl Buffers {
 
     fn frames(self, sizes: &[usize]) -> VecDeque<Bytes> {
         if let Self::OneFor(more) = self {
-            let mut whole = Bytes::from(vec![7; sizes.iter().sum::<usize>() + more]);
-            return sizes.iter().map(|size| whole.split_to(*size)).collect();
+            let mut buffer = Bytes::from(vec![7; sizes.iter().sum::<usize>() + more]);
+            return sizes.iter().map(|size| buffer.split_to(*size)).collect();
         }
         sizes.iter().map(|size| self.frame(*size)).collect()
     }
@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-/// The memory that clients hold if they do not read their responses.
+/// The frames that the cache reads ahead for clients that do not read their responses.
 #[test]
 fn frames_read_ahead_hold_no_more_than_their_bytes() {
     const CLIENTS: usize = 5;
@@ -300,7 +300,8 @@ fn ten_thousand_idle_namespaces_take_little_memory() {
     assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
 }
 
-/// All rounds use the same 100 namespaces. Their growth alone must start the search for idle ones.
+/// All rounds use the same 100 namespaces. Only their growth can start the search for idle
+/// namespaces.
 #[test]
 fn large_idle_namespaces_take_bounded_memory() {
     let mut kept = None;

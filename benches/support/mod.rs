@@ -47,7 +47,7 @@ const RESPONSE_HEADERS: [(&str, &str); 7] = [
 ];
 
 fn lines(lines: &[(&'static str, &str)]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    // Values are owned, as if a server had parsed or a handler formatted them.
+    // Each value has its own buffer, as if a server had parsed it or a handler had formatted it.
     lines.iter().map(|(name, value)| {
         (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header value"))
     })
@@ -61,7 +61,7 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
-/// Returns the same request from a client that has the response.
+/// Returns the same request with `If-None-Match`, as from a client that has the response.
 pub(crate) fn conditional(request: &Request<Body>) -> Request<Body> {
     let mut request = request.clone();
     let tag = HeaderValue::from_str("\"5d41402abc4b2a76b9719d911017c592\"").expect("a header value");
@@ -84,8 +84,8 @@ pub(crate) fn uri(number: usize) -> Uri {
 
 /// Returns a copy of a request, for another URI.
 ///
-/// As in the requests of a server, all its parts refer to buffers that are already shared. The
-/// first clone of an unshared buffer would allocate.
+/// All its parts refer to shared buffers, as in the requests of a server: the first clone of an
+/// unshared buffer would allocate.
 pub(crate) fn with_uri(request: &Request<Body>, uri: &Uri) -> Request<Body> {
     let mut request = request.clone();
     *request.uri_mut() = uri.clone();
@@ -196,7 +196,7 @@ impl Store for FailingStore {
     }
 }
 
-/// A response of the services.
+/// A response of a measured service, with or without a cache.
 pub(crate) trait Answer {
     fn is_hit(&self) -> bool;
 }

@@ -17,7 +17,7 @@ use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, Pu
 use tower_response_cache::{Cache, CacheHints, MemoryStore, Policy, SiteCacheLayer};
 
 const CAPACITY: u64 = 2 << 20;
-/// Numbers of fields, around each number at which the index of a header map grows.
+/// Numbers of fields around each number at which the index of a header map grows.
 const NUMBERS: [usize; 16] = [0, 1, 3, 5, 6, 10, 11, 22, 23, 46, 47, 94, 95, 100, 192, 200];
 const FEW_NUMBERS: [usize; 4] = [0, 11, 95, 192];
 /// A store is full once this number of entries in a row does not increase its weight.
@@ -331,20 +331,21 @@ fn weight_of_a_page_equals_the_allocations_of_its_fields() {
         held.bytes.cast_signed() - held.weight.cast_signed()
     };
     for kind in KINDS {
-        // The first run allocates statics.
+        // The first run also allocates statics, so it is not counted.
         let _ = of(kind, 0);
         let first = of(kind, 0);
         let all: Vec<_> = (0..300).collect();
         for fields in if kind.name == "plain" { &all } else { &NUMBERS[..] } {
             let beyond = of(kind, *fields) - first;
-            // The weight counts the name of the tag field, which is static.
+            // The weight also counts the name of the field with the tags. That name is static, so
+            // it takes no memory.
             let least = if kind.name.starts_with("emitted tags") { -400 } else { 0 };
             assert!((least..=0).contains(&beyond), "{} with {fields}: {beyond} more", kind.name);
         }
     }
 }
 
-/// A thread keeps a copy of a hot page, and the page itself after its eviction.
+/// A thread keeps copies of hot pages. They take memory even after the store has evicted the pages.
 #[test]
 fn copies_of_hot_pages_take_at_most_4_mib_per_thread() {
     for fields in [150, 280, 520] {

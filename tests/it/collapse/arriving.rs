@@ -77,13 +77,13 @@ async fn late_requests_do_not_join_a_response_that_went_stale() {
     sender_of_first.send(piece("first")).await.expect("a reader is left");
     sender_of_first.close_channel();
     for response in [first, reader] {
-        assert_eq!(response.collect().await.expect("whole").to_bytes(), "first");
+        assert_eq!(response.collect().await.expect("a complete body").to_bytes(), "first");
     }
     let late = late.await.expect("no panic").expect("infallible");
     let status = late.headers()["cache-status"].to_str().expect("text").to_owned();
     assert_eq!(calls(&senders), 2, "{status}");
     sender(&senders, 1).close_channel();
-    assert_eq!(late.collect().await.expect("whole").to_bytes(), "");
+    assert_eq!(late.collect().await.expect("a complete body").to_bytes(), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,10 +102,10 @@ async fn a_request_does_not_join_a_truncated_body() {
     assert!(poll!(follower.as_mut()).is_pending());
     let follower = follower.await.expect("infallible");
     assert_eq!(calls(&senders), 2);
-    let mut whole = sender(&senders, 1);
-    whole.send(piece("0123456789")).await.expect("a reader is left");
-    whole.close_channel();
-    assert_eq!(follower.collect().await.expect("whole").to_bytes(), "0123456789");
+    let mut second = sender(&senders, 1);
+    second.send(piece("0123456789")).await.expect("a reader is left");
+    second.close_channel();
+    assert_eq!(follower.collect().await.expect("a complete body").to_bytes(), "0123456789");
 }
 
 #[tokio::test(start_paused = true)]

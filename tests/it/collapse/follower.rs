@@ -16,23 +16,22 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{Policy, SiteCacheLayer};
 
-/// Sends concurrent requests of Alice and Bob, identified by the field `name`, and returns the
-/// texts they get.
-///
-/// RFC 9111 sections 5.2.2.4 and 4.2.4.
+/// Sends concurrent requests of Alice and Bob, whose names are in the field `name`, and returns the
+/// texts they get. Under RFC 9111 sections 5.2.2.4 and 4.2.4, neither may get the response to the
+/// other.
 async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'static str)]) -> [String; 2] {
     let inner = service_fn(move |request: Request<Body>| {
-        let who = field(&request, name).to_owned();
+        let visitor = field(&request, name).to_owned();
         async move {
             tokio::time::sleep(SECOND).await;
-            let tag = format!("\"{who}\"");
+            let tag = format!("\"{visitor}\"");
             let lines: Vec<_> = lines.iter().copied().chain([("etag", tag.as_str())]).collect();
-            Ok::<_, Infallible>(with_lines(&lines, format!("page of {who}")))
+            Ok::<_, Infallible>(with_lines(&lines, format!("page of {visitor}")))
         }
     });
     let stack =
         SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
-    let request_page = async |who| send(&stack, get_with("/account", &[(name, who)])).await;
+    let request_page = async |visitor| send(&stack, get_with("/account", &[(name, visitor)])).await;
     let (one, two) = tokio::join!(request_page("alice"), request_page("bob"));
     [one.text().to_owned(), two.text().to_owned()]
 }
@@ -60,13 +59,13 @@ async fn follower_never_gets_another_visitors_no_cache_response() {
 #[tokio::test(start_paused = true)]
 async fn follower_does_not_use_the_304_of_another_visitor() {
     let inner = service_fn(move |request: Request<Body>| async move {
-        let who = field(&request, "cookie").to_owned();
+        let cookie = field(&request, "cookie").to_owned();
         let is_conditional = field(&request, "if-none-match") == "\"p\"";
         let lines = [("cache-control", "no-cache"), ("etag", "\"p\"")];
-        if !who.is_empty() {
+        if !cookie.is_empty() {
             tokio::time::sleep(SECOND).await;
         }
-        Ok::<_, Infallible>(match who.as_str() {
+        Ok::<_, Infallible>(match cookie.as_str() {
             "bob" => with_lines(&[("cache-control", "private")], "bob's"),
             _ if is_conditional => with_status(304, with_lines(&lines, "")),
             _ => with_lines(&lines, "public"),

@@ -1,5 +1,5 @@
-//! Handlers, bodies and computations that need their own result, or each other's, do not wait for
-//! themselves.
+//! Handlers, bodies and computations that need their own result, or each other's. None of them
+//! waits for itself.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -248,7 +248,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
             }
             again(site, method, &[]).await
         });
-        // From this response on, the outer layer knows that the inner layer handles the page.
+        // The outer layer learns from this response that an inner layer handles the page.
         site.send(get_with("/loop", &[("x-begin", "1")])).await;
         assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
         assert_eq!(calls.count(), 3, "{method}");

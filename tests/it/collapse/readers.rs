@@ -32,7 +32,8 @@ impl WakeCount {
     }
 }
 
-/// The source calls no waker while the second reader waits, so the first reader wakes it.
+/// The source calls no waker while the second reader waits. The first reader must therefore wake
+/// the second.
 #[test]
 fn reader_of_a_frame_or_the_end_wakes_the_others() {
     let mut step = 0;
@@ -60,7 +61,8 @@ fn reader_of_a_frame_or_the_end_wakes_the_others() {
     assert_eq!(woken.take(), 1, "the end");
 }
 
-/// The second reader polls during a poll of the source, after the source has called its waker.
+/// The second reader polls while the source is polled, after the source has called the waker of
+/// that poll.
 #[test]
 fn wake_up_during_a_poll_also_wakes_late_readers() {
     let woken = Arc::new(WakeCount::default());
@@ -126,7 +128,8 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a remote store. Its readers hold their own copy of a body, not the stored bytes.
+/// A cache over a remote store, whose readers keep their own copies of the recorded frames. Readers
+/// of a local store share the stored bytes.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }
@@ -150,8 +153,8 @@ async fn with_a_slow_reader(
     slow
 }
 
-/// Asserts that a slow reader of five pieces holds the budget until it has read the first
-/// `recorded` ones.
+/// Asserts that a slow reader of five pieces uses the budget until it has read the first `recorded`
+/// pieces.
 async fn assert_reader_holds_budget(cache: Cache, policy: PolicyBuilder, recorded: usize, is_stored: bool) {
     let world = world_over(cache, policy, &[]);
     let mut slow = with_a_slow_reader(&world, 5).await;
@@ -174,8 +177,7 @@ async fn slow_reader_of_a_remotely_stored_body_holds_the_budget() {
 #[tokio::test(start_paused = true)]
 async fn slow_reader_of_an_abandoned_recording_holds_the_budget() {
     for cache in [memory(), remote()] {
-        // The third piece exceeds the limit. It is the last piece that can count against the
-        // budget.
+        // The third piece exceeds `max_body_bytes`, so no later piece counts against the budget.
         assert_reader_holds_budget(cache, policy().max_body_bytes(2500), 3, false).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A stalled recording ends if another recording needs its share of the budget.
+//! A recording whose reader stalls ends if another recording needs its share of the budget.
 
 use crate::collapse::budget::{PAGE, frames, is_hit};
 use crate::support::faulty::{Fault, Faulty};

@@ -166,7 +166,8 @@ async fn a_reader_that_leaves_does_not_stop_the_others() {
         let mut others: Vec<_> =
             world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All readers wait, then one leaves. In one round, it is the reader that polled last.
+        // All readers wait, then one leaves. In one of the rounds, that is the reader that polled
+        // last.
         sleep(Duration::from_millis(1)).await;
         let left = others.remove(leaves);
         left.abort();
@@ -335,13 +336,13 @@ async fn trailers_reach_every_reader_and_prevent_storing() {
         world.end(sender);
     };
     let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(BodyExt::collect)));
-    for whole in read {
-        let whole = whole.expect("no error");
+    for collected in read {
+        let collected = collected.expect("no error");
         assert_eq!(
-            whole.trailers().map(|trailers| trailers["x-checksum"].clone()),
+            collected.trailers().map(|trailers| trailers["x-checksum"].clone()),
             Some("1".parse().expect("a value"))
         );
-        assert_eq!(whole.to_bytes(), "page");
+        assert_eq!(collected.to_bytes(), "page");
     }
     assert_eq!(world.cache.flights(), 0);
 }
@@ -436,8 +437,8 @@ async fn a_body_with_a_wrong_content_length_is_not_stored() {
     }
 }
 
-/// A request that arrives after the page went stale did not wait for it, so it must not be answered
-/// with it.
+/// The request arrives after the page went stale. It did not wait for the page, so a stale response
+/// must not answer it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_that_went_stale_while_arriving() {
     let (cache, manual) = timed();
@@ -692,13 +693,13 @@ async fn no_wake_up_is_lost_across_threads() {
     }
 }
 
-/// Past the stale window, requests wait for the new page. Here its body hangs.
+/// After the stale window, requests wait for the new page. Here, the body of that page hangs.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_with_a_hanging_body_blocks_no_request_for_long() {
     let (world, manual) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;
-    // The refresh has a head, and a body that hangs. The stale window is over when the next
+    // The refresh gets a head, and a body that hangs. The stale window ends before the next
     // requests arrive.
     manual.advance(70 * S);
     let mut current = world.get().await;

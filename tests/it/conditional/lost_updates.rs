@@ -1,5 +1,6 @@
-//! `PreconditionLayer::by_get` compares a write with the current representation, never with a
-//! stored one. It first sends a GET to the handler to find the current tag.
+//! `PreconditionLayer::by_get` compares the `If-Match` of a write with the `ETag` of the current
+//! representation. To find that tag, it sends a GET to the handler. No stored response may answer
+//! the GET.
 
 use crate::support::*;
 use std::convert::Infallible;

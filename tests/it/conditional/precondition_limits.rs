@@ -1,6 +1,7 @@
 //! Limits of `PreconditionLayer`: how long a write waits, and how long it holds up others.
 //!
-//! Writes to one resource never overlap. A write runs in its turn; later writes wait for theirs.
+//! Writes to one resource never overlap. A write waits for its turn, and later writes wait until
+//! that turn ends.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -130,9 +131,9 @@ async fn status(service: &Service, request: Request<Upload>) -> u16 {
     read(service.clone().oneshot(request).await.expect("infallible")).await.status.as_u16()
 }
 
-/// Sends a request after a delay in seconds.
+/// Waits `seconds` seconds, then sends a request.
 ///
-/// Returns its status, and the seconds from the call of this function to the response.
+/// Returns the status, and the seconds from the call of this function to the response.
 async fn after(seconds: u32, service: &Service, request: Request<Upload>) -> (u16, u64) {
     let began = Instant::now();
     sleep(seconds * SECOND).await;
@@ -303,7 +304,8 @@ async fn a_nested_write_is_refused_while_a_third_has_the_turn() {
         let within = within.clone();
         async move { within.oneshot(write("within", 0)).await }
     });
-    // The two layers have separate turns. A third write has the turn of the inner layer.
+    // The two layers have separate turns. The third write has the turn of the inner layer, for
+    // which the write of `stacked` waits.
     let stack = outer.layer(inner).boxed_clone();
     let stacked = async {
         let response = stack.oneshot(write("outer", 0)).await.expect("infallible");
@@ -312,7 +314,8 @@ async fn a_nested_write_is_refused_while_a_third_has_the_turn() {
     assert_eq!(tokio::join!(after(0, &service, write("third", 20)), stacked), ((200, 20), 503));
 }
 
-/// The handler of a cut-off write, or a task that it spawned, may have committed the write.
+/// A write that is cut off may still be committed, by its handler or by a task that the handler
+/// spawned. A refused write never reached the handler.
 #[tokio::test(start_paused = true)]
 async fn a_cut_off_write_invalidates_and_a_refused_one_does_not() {
     let document = Document::default();
@@ -339,7 +342,7 @@ async fn a_cut_off_write_invalidates_and_a_refused_one_does_not() {
     assert!(!read_page().await);
 }
 
-/// Below a nested axum router, the inner paths are equal.
+/// A nested axum router removes the prefix of its routes, so the inner layers see equal paths.
 #[cfg(feature = "axum")]
 #[tokio::test(start_paused = true)]
 async fn writes_to_different_public_paths_do_not_wait_for_each_other() {

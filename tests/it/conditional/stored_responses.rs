@@ -45,7 +45,7 @@ async fn if_modified_since_uses_date_without_last_modified() {
     }
 }
 
-/// The old and the new response have the same `Date`.
+/// The old and the new response have the same `Date`, so dates cannot tell them apart.
 #[tokio::test]
 async fn if_modified_since_gets_200_after_an_invalidation() {
     for policy in [policy()] {
@@ -58,8 +58,8 @@ async fn if_modified_since_gets_200_after_an_invalidation() {
         send(&stack, request("POST", "/", &[])).await;
         let new = send(&stack, get("/")).await;
         assert_ne!(old.text(), new.text());
-        let asked = send(&stack, get_with("/", &[("if-modified-since", &sent)])).await;
-        assert_eq!(asked.status, 200, "{asked:?}");
+        let answer = send(&stack, get_with("/", &[("if-modified-since", &sent)])).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
 

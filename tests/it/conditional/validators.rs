@@ -101,7 +101,7 @@ async fn a_last_modified_of_the_service_is_evaluated_while_streaming() {
     assert_eq!(answer.header("last-modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
 }
 
-/// The frames that the layer has read are sent first, and in order.
+/// The client gets the frames that the layer has read ahead, first and in order.
 #[tokio::test]
 async fn an_incomplete_body_is_not_held_back_and_gets_no_tag() {
     let (mut sender, receiver) = mpsc::channel(4);
@@ -310,13 +310,13 @@ proptest! {
         fields in proptest::collection::vec((0..6_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..5),
     ) {
         let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
-        let mut asked = get("/");
+        let mut conditional = get("/");
         for (which, value) in &fields {
             if let Ok(value) = HeaderValue::from_bytes(value) {
-                asked.headers_mut().append(names[*which], value);
+                conditional.headers_mut().append(names[*which], value);
             }
         }
-        let answer = futures::executor::block_on(send(&tagged(&[], "page"), asked));
+        let answer = futures::executor::block_on(send(&tagged(&[], "page"), conditional));
         match answer.status.as_u16() {
             200 => prop_assert_eq!(answer.text(), "page"),
             206 => prop_assert!(answer.header("content-range").is_some() || answer.header("content-type").is_some()),

@@ -119,8 +119,8 @@ async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
     }
 }
 
-/// A 304 may be about a compressed copy, so its tag is strong only if the client sent the strong
-/// tag.
+/// A 304 may stand for a compressed response. Its tag is therefore strong only if the client sent
+/// the strong tag.
 #[tokio::test]
 async fn strong_tags_of_compressed_responses_become_weak() {
     let own = |lines: &'static [(&'static str, &'static str)], status: u16| {
@@ -190,8 +190,8 @@ async fn a_date_resumes_a_download_only_if_tags_are_strong() {
         let stack = SiteCacheLayer::new(&memory())
             .policy(policy.build().expect("a policy"))
             .layer(dated(&LINES[..1]));
-        let whole = send(&stack, get("/")).await;
-        assert_eq!(whole.status, 200);
+        let complete = send(&stack, get("/")).await;
+        assert_eq!(complete.status, 200);
         let answer = send(&stack, resumed()).await;
         let expected = if resumes { (206, "56789") } else { (200, "0123456789") };
         assert_eq!((answer.status.as_u16(), answer.text()), expected);
@@ -228,11 +228,12 @@ async fn a_resumed_download_never_joins_bytes_of_two_codings() {
             for second in CODINGS {
                 for warm in [false, true] {
                     let stack = recommended!(policy.clone(), lines);
-                    let whole = send(&stack, get_with("/", &[("accept-encoding", first)])).await;
-                    let half = whole.body.len() / 2;
+                    let complete = send(&stack, get_with("/", &[("accept-encoding", first)])).await;
+                    let half = complete.body.len() / 2;
                     let [tag, date] = ["etag", "last-modified"]
-                        .map(|name| whole.header(name).map(|value| ("if-range", value)));
-                    // Another instance that serves the same pages has nothing stored.
+                        .map(|name| complete.header(name).map(|value| ("if-range", value)));
+                    // Unless `warm`, another instance of the server, with an empty cache, gets the
+                    // second request.
                     let stack = if warm { stack } else { recommended!(policy.clone(), lines) };
                     let range = format!("bytes={half}-");
                     for condition in tag.into_iter().chain(date).map(Some).chain([None]) {
@@ -241,14 +242,14 @@ async fn a_resumed_download_never_joins_bytes_of_two_codings() {
                             request.headers_mut().insert(name, value.parse().expect("a value"));
                         }
                         let part = send(&stack, request).await;
-                        let joins = part.status == 206 && (condition.is_some() || may_join(&whole, &part));
+                        let joins = part.status == 206 && (condition.is_some() || may_join(&complete, &part));
                         if joins {
                             resumed += 1;
-                            let all = [&whole.body[..half], &part.body].concat();
-                            assert_eq!(all, whole.body, "{lines:?} {first} {second} {warm}");
+                            let all = [&complete.body[..half], &part.body].concat();
+                            assert_eq!(all, complete.body, "{lines:?} {first} {second} {warm}");
                             assert_eq!(
                                 part.header("content-encoding"),
-                                whole.header("content-encoding"),
+                                complete.header("content-encoding"),
                                 "{first} {second}"
                             );
                         } else if condition.is_some() {

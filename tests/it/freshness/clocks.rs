@@ -12,7 +12,7 @@ use tower_response_cache::{Cache, CacheHints, MemoryStore, SiteCacheLayer, Ttl};
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sets the wall clock.
+/// A change of the wall clock.
 type Step = fn(&ManualClock);
 
 type Handler = fn(usize) -> Response<Body>;
@@ -101,7 +101,8 @@ async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
     }
 }
 
-/// A client lifetime begins when the response is sent, no matter how long the handler takes.
+/// A client lifetime begins when the response is sent. The time that the handler takes does not
+/// count.
 #[tokio::test]
 async fn the_date_of_a_forwarded_response_is_its_arrival_time() {
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";

@@ -184,7 +184,7 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
     }
 }
 
-/// An error that arrives stale is stored only if a fresh one would be.
+/// A stale error is stored only if the same error would be stored while fresh.
 #[tokio::test]
 async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
     for (policy, code, is_stored) in
@@ -266,7 +266,8 @@ async fn malformed_must_revalidate_forbids_stale_responses() {
     assert!(served.is_empty(), "{served:#?}");
 }
 
-/// The lifetime comes from a hint, and the stale windows come from the policy.
+/// The malformed directive closes the stale windows of the policy, too, although the lifetime comes
+/// from a hint.
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
     let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);
@@ -332,7 +333,7 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
     for (lines, stored) in table {
         let (stack, ..) = standing(proxy(), move |_, call| numbered(lines, call));
         assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{lines:?}");
-        // The field is passed on to clients.
+        // Clients also get the field.
         let answer = send(&stack, get("/")).await;
         assert_eq!(
             answer.headers.get_all("cdn-cache-control").iter().next().map(|v| v.as_bytes()),

@@ -37,7 +37,7 @@ async fn only_if_cached_applies_to_bypassing_requests() {
     assert!(forwarded.is_empty(), "{forwarded:#?}");
 }
 
-/// The outer layer bypasses the request, so the inner layer answers it.
+/// The outer layer bypasses the request, so only the inner layer looks it up.
 #[tokio::test]
 async fn only_if_cached_is_answered_by_an_inner_layer() {
     let cache = memory();
@@ -53,7 +53,7 @@ async fn only_if_cached_is_answered_by_an_inner_layer() {
     assert_eq!(only.status, 200, "{hit:?} {only:?}");
 }
 
-/// The outer layer bypasses identified requests, so the inner layer answers them.
+/// The outer layer bypasses identified requests, so only the inner layer looks them up.
 #[tokio::test]
 async fn only_if_cached_is_answered_by_a_per_identity_layer() {
     let cache = memory();

@@ -42,7 +42,7 @@ struct World {
     seen: Arc<Mutex<Vec<http::request::Parts>>>,
 }
 
-/// A cached service that sends these header lines. Its mood can be set.
+/// Creates a cached service that sends these header lines. `set_behavior` makes it slow or fail.
 fn world(policy: PolicyBuilder, lines: &'static [(&'static str, &'static str)]) -> World {
     world_with(policy, lines, 64)
 }
@@ -220,15 +220,15 @@ async fn a_background_refresh_is_a_get_without_personal_fields() {
     assert_eq!((seen.len(), &request.method), (2, &http::Method::GET));
     let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    // The condition comes from the cache.
+    // `if-none-match` is the cache's own condition. That of the visitor's request is dropped.
     assert_eq!(names, ["accept", "if-none-match", "x-background", "x-forwarded-host"]);
     assert!(
         request.extensions.get::<Session>().is_none() && request.extensions.get::<PathParameters>().is_some()
     );
 }
 
-/// A refresh has no cookie, but its extensions may still hold data that an outer layer derived from
-/// the cookie.
+/// A stale response would start a refresh. The refresh has no `Cookie` field, but its extensions
+/// may still hold data that an outer layer derived from the visitor's cookie.
 #[tokio::test(start_paused = true)]
 async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
     let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
@@ -456,7 +456,8 @@ async fn without_tokio_a_stale_page_is_refreshed_in_the_foreground() {
     assert_eq!(answer.join().expect("no panic").text(), "2");
 }
 
-/// XFetch: P(refresh) at `rest` seconds before the end is `exp(-rest / (delta * beta))`.
+/// XFetch: `rest` seconds before the end of the lifetime, a refresh starts with the probability
+/// `exp(-rest / (delta * beta))`. Here, `delta` is the second that the service takes.
 #[tokio::test(start_paused = true)]
 async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
     for (beta, rest, expected) in [(1.0, 1.0, 0.368), (1.0, 3.0, 0.050), (2.0, 1.0, 0.607)] {
@@ -628,8 +629,8 @@ async fn hinted_stale_windows_survive_a_304() {
     assert_eq!(calls.count(), 4);
 }
 
-/// Under `Policy::rfc9111`, the field is an unkeyed input, so a response that it provokes must not
-/// remove the page.
+/// Under `Policy::rfc9111`, a credential is an unkeyed input. A response that the credential
+/// provokes must not remove the page of the other visitors.
 #[tokio::test(start_paused = true)]
 async fn a_response_to_a_bogus_credential_removes_no_page() {
     let world = world(
@@ -660,8 +661,8 @@ async fn a_follower_with_max_age_gets_no_older_response() {
     assert_eq!(strict.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
 }
 
-/// A background refresh is sent without these fields, so it cannot renew a page that depends on
-/// them.
+/// A background refresh is sent without these fields, so it could not fetch the page that depends
+/// on them.
 #[tokio::test(start_paused = true)]
 async fn pages_keyed_by_fields_of_the_visitor_are_not_served_stale() {
     let by_part = || {

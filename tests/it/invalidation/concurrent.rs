@@ -6,7 +6,7 @@ use std::time::Duration;
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Cache, Invalidation};
 
-/// The first invalidation begins, and its task does not poll it for a while.
+/// The first invalidation begins, and then its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_invalidation_does_not_block_others() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
@@ -22,7 +22,7 @@ async fn an_unpolled_invalidation_does_not_block_others() {
     assert!(two.is_delivered(), "{two:?} {first:?} errors={}", cache.store_errors());
 }
 
-/// The second invalidation begins during the first, and its task does not poll it for a while.
+/// The second invalidation begins during the first. Then its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_second_invalidation_does_not_block_a_third() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
@@ -39,7 +39,8 @@ async fn an_unpolled_second_invalidation_does_not_block_a_third() {
     assert_eq!((third, waits.await), (Delivery::Delivered, Delivery::Delivered));
 }
 
-/// The same through a cache layer: an unpolled invalidation does not delay a write's invalidation.
+/// A write through a cache layer: an unpolled invalidation does not delay the invalidation by the
+/// write.
 #[tokio::test(start_paused = true)]
 async fn a_write_is_visible_during_another_invalidation() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));

@@ -145,7 +145,7 @@ async fn requests_after_a_tag_invalidation_share_one_flight() {
 async fn requests_join_a_flight_after_an_unrelated_invalidation() {
     for &setup in ALL {
         let mut calls_made = Vec::new();
-        // Scopes may share buckets in one namespace, but not in every one.
+        // Two scopes may share a bucket by chance, but hardly in each of five namespaces.
         for attempt in 0..5 {
             let (cache, _manual) = setup.cache(attempt);
             let (inner, calls) = slow(&["t"], &[]);

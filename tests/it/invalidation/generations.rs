@@ -1,5 +1,9 @@
 //! The entries that an invalidation makes invalid: all in its scopes, few others, and none that an
 //! attacker can select. Also: remote stores whose generation counter goes back.
+//!
+//! A store marks each invalidated scope in a bucket. Scopes that share a bucket are invalidated
+//! together. The life of one generation counter is an incarnation: a process that notices a lost or
+//! outdated counter begins a new one, in which all older entries are invalid.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -84,8 +88,8 @@ fn advance(table: &dyn Generations, scope: Scope) {
     ready(table.advance(&[scope], Strength::Hard));
 }
 
-/// A client that chooses the paths of writes can compute their digests, but does not know the
-/// secret.
+/// A client that chooses the paths of writes can compute their digests. It does not know the secret
+/// that selects the buckets.
 #[test]
 fn a_million_paths_invalidate_neither_root_nor_other_pages() {
     let table = local();
@@ -175,7 +179,7 @@ struct Record {
     entries: MemoryStore,
     is_local: bool,
     key: Mutex<Option<CacheKey>>,
-    /// The number of record reads that a late replica answers, and its record.
+    /// How many reads of the record a late replica still answers, and the record that it returns.
     late: Mutex<(usize, Option<Entry>)>,
     replaced: AtomicUsize,
 }
@@ -293,8 +297,8 @@ pub(crate) async fn fill(stack: &Stack, uri: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_keeps_an_invalidation_after_a_record_rollback() {
-    // The record is restored from before the invalidation, or lost and created again by a new
-    // process.
+    // The record is restored from a time before the invalidation, or lost and then created again by
+    // another process.
     for is_lost in [false, true] {
         let store = Remote::new();
         let (cache, stack) = process(&store);
@@ -411,7 +415,8 @@ async fn a_record_of_a_later_version_bypasses_the_cache() {
     assert!(send(&stack, get("/")).await.is_hit());
 }
 
-/// The POST's own invalidation is the only advance, so the response stays storable.
+/// Only the invalidation by the POST itself advances the generation, so the response stays
+/// storable.
 #[tokio::test(start_paused = true)]
 async fn a_post_response_is_stored_if_invalidations_are_a_record() {
     for store in [Remote::new(), Remote::local()] {

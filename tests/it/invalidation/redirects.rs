@@ -56,9 +56,8 @@ async fn the_redirect_option_does_not_affect_content_location() {
     assert!(!clears(policy(), 409, "content-location").await);
 }
 
-/// Returns `true` if a write to `/write` invalidates `/c`. The response is a 303 with the
-/// `Location` lines in `location`. All URIs begin with `origin`, and all requests have the fields
-/// in `lines`.
+/// Returns `true` if a POST to `/write` invalidates `/c`. The response is a 303 with the `Location`
+/// lines in `location`. All URIs begin with `origin`, and all requests have the fields in `lines`.
 async fn clears_c(
     policy: &PolicyBuilder,
     origin: &str,

@@ -1,5 +1,8 @@
-//! Rollback: a store returns to an older record of invalidations, and other processes advance that
-//! record before the rollback is noticed.
+//! Rollback: a store returns to an older record of invalidations. Other processes advance the older
+//! record before any process notices the rollback.
+//!
+//! A process that notices a rollback begins a new incarnation of the record, in which all older
+//! entries are invalid.
 
 use crate::invalidation::generations::{Remote, fill, process};
 use crate::support::*;

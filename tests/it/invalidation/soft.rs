@@ -47,11 +47,11 @@ async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
             (&[("last-modified", "Tue, 04 Mar 2025 09:12:44 GMT")], true),
             (&[("cache-control", "max-age=600, must-revalidate"), ("etag", "\"1\"")], true),
         ];
-        for (lines, asked) in table {
+        for (lines, revalidates) in table {
             let (cache, _manual) = kept.cache(0);
             let (inner, calls) = origin(move |request, call| {
                 let about = has_validators(request) || request.headers().contains_key("if-modified-since");
-                assert_eq!(about, asked && call > 1, "{lines:?}");
+                assert_eq!(about, revalidates && call > 1, "{lines:?}");
                 if about { not_modified(lines) } else { numbered(lines, call) }
             });
             let policy = if lines.len() == 2 { windowed() } else { lasting() };
@@ -60,7 +60,7 @@ async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
             settle().await;
             invalidate(&cache, Invalidation::path("/").soft()).await;
             let answer = send(&stack, get("/")).await;
-            let expected = if asked { "1" } else { "2" };
+            let expected = if revalidates { "1" } else { "2" };
             assert_eq!((answer.text(), answer.is_hit(), calls.count()), (expected, false, 2), "{lines:?}");
             settle().await;
             let answer = send(&stack, get("/")).await;
@@ -155,7 +155,7 @@ async fn a_hard_invalidation_removes_a_page_that_is_served_stale() {
     }
 }
 
-/// The hard invalidation occurs at each of the first 60 milliseconds of the lookup.
+/// The hard invalidation occurs after 0 to 59 milliseconds, so at every step of the look-up.
 #[tokio::test(start_paused = true)]
 async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
     for &kept in ALL {
@@ -306,7 +306,8 @@ async fn a_page_invalidated_during_its_refresh_is_refreshed_again() {
             assert!(is_stale(&send(&stack, get("/")).await));
             sleep(30 * MS).await;
             assert_eq!(calls.count(), 2);
-            // The refresh began before this soft invalidation, so its response is stale, too.
+            // The refresh began before this soft invalidation, so its response is stale from the
+            // start.
             invalidate(&cache, what.clone().soft()).await;
             let meanwhile = send(&stack, get("/")).await;
             assert_eq!((meanwhile.text(), is_stale(&meanwhile)), ("1", true));
@@ -345,7 +346,8 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     }
 }
 
-/// Neither a request during the fetch nor a later one gets its response.
+/// The fetch begins before a soft invalidation. Neither a request during the fetch nor a later one
+/// gets its response.
 #[tokio::test(start_paused = true)]
 async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {

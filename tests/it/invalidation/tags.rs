@@ -7,7 +7,8 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::policy::TagField;
 use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Every field that can contain tags: its option, its name, and a value with the tag `t`.
+/// Every field that can contain tags: the option that enables it, its name, and a value with the
+/// tag `t`.
 const FIELDS: [(TagField, &str, &str); 3] = [
     (TagField::CacheGroups, "cache-groups", "\"s\", \"t\";x=1"),
     (TagField::SurrogateKey, "surrogate-key", "s t"),
@@ -229,7 +230,7 @@ async fn stored_tags_are_emitted_after_a_304_without_tags() {
     }
 }
 
-/// The policy emits no tag fields, so the client gets no tag fields of the 304 either.
+/// The policy emits no tag fields, so the client gets none of the 304's tag fields either.
 #[tokio::test(start_paused = true)]
 async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     let (cache, manual) = timed();
@@ -246,7 +247,7 @@ async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
 }
 
-/// They are the tags of the inner layer, which knows more about the response.
+/// Both layers emit the tags of the inner layer, which handled the response.
 #[tokio::test(start_paused = true)]
 async fn nested_layers_emit_the_same_tags_on_misses_and_hits() {
     let fields = [TagField::SurrogateKey];

@@ -195,11 +195,11 @@ async fn under_rfc9111_a_write_invalidates_only_its_own_host() {
             for path in ["/thing", "/other"] {
                 send(&stack, get_with(path, &[("host", "shop.example")])).await;
             }
-            let asked = format!("{} {:?}", write.uri(), write.headers());
+            let description = format!("{} {:?}", write.uri(), write.headers());
             send(&stack, write.clone()).await;
             for path in ["/thing", "/other"] {
                 let hit = send(&stack, get_with(path, &[("host", "shop.example")])).await.is_hit();
-                assert_eq!(hit, is_proxy && !is_own, "{path} after {asked}");
+                assert_eq!(hit, is_proxy && !is_own, "{path} after {description}");
             }
         }
     }

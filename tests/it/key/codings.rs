@@ -1,5 +1,5 @@
 //! An encoded response without `Vary: Accept-Encoding` is served only to clients that accept its
-//! coding.
+//! content coding.
 
 use crate::support::*;
 use http::{Request, Response};
@@ -93,7 +93,8 @@ async fn a_coding_that_the_client_does_not_accept_is_not_stored() {
     assert_eq!(send(&stack, offering("gzip")).await.text(), "3");
 }
 
-/// The rule does not apply to negotiated responses or to unencoded ones.
+/// The restriction to clients that accept the coding does not apply to responses with `Vary:
+/// Accept-Encoding`, or without a coding.
 #[tokio::test]
 async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     let vary = [("content-encoding", "gzip"), ("vary", "accept-encoding")];
@@ -109,7 +110,7 @@ async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     assert!(shares(&stack, get("/"), get("/")).await, "under RFC 9111 alone");
 }
 
-/// The rule applies to followers as it does to hits.
+/// A follower gets the response of its leader only if it accepts the content coding, as for a hit.
 #[tokio::test]
 async fn a_follower_gets_no_coding_that_it_does_not_accept() {
     let barrier = Arc::new(Barrier::new(2));

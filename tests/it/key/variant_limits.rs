@@ -1,4 +1,5 @@
-//! Variants are bounded in number and key length. Variants that requests use again stay.
+//! The number of variants and the length of their keys are limited. Variants that were used again
+//! stay.
 
 use crate::status::field::status_of;
 use crate::support::faulty::{Fault, Faulty};
@@ -141,7 +142,7 @@ async fn only_if_cached_refuses_a_variant_with_too_long_a_key() {
     assert_eq!(refused.status, 504);
 }
 
-/// Returns a site that varies on `x-a`, its cache and its clock.
+/// Returns a site that stores at most `most` variants by `x-a`, its cache and its clock.
 fn varying(most: usize) -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a"), ("cache-control", "max-age=600")], call));
@@ -160,7 +161,7 @@ async fn hits(stack: &Stack, value: &str) -> bool {
 async fn made_up_values_evict_no_used_variant() {
     for made_up in [64, 1000] {
         let (stack, ..) = varying(64);
-        // Often enough that the thread holds its own copies of the hot entries.
+        // So many requests that the thread has its own copies of the hot entries.
         for value in ["de", "en", "fr"].repeat(100) {
             hits(&stack, value).await;
         }
@@ -248,7 +249,7 @@ async fn remote_store_evicts_the_oldest_variant() {
     let layer =
         SiteCacheLayer::new(&Cache::new(store)).policy(policy().max_variants(2).build().expect("a policy"));
     let stack = layer.layer(inner).boxed_clone();
-    let asked = async |value| {
+    let is_hit = async |value| {
         let hit = hits(&stack, value).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -256,22 +257,24 @@ async fn remote_store_evicts_the_oldest_variant() {
         hit
     };
     for (value, hit) in [("a", false), ("b", false), ("a", true), ("c", false), ("a", false), ("c", true)] {
-        assert_eq!(asked(value).await, hit, "{value}");
+        assert_eq!(is_hit(value).await, hit, "{value}");
     }
 }
 
 proptest! {
     #![proptest_config(crate::support::default_cases())]
-    /// In the clock algorithm, a variant stays if it was used since the flags were cleared.
+    /// If all variants are taken, the oldest one that was not used since the last clearing is
+    /// evicted. If all of them were used, the new one is not stored, and they all count as unused
+    /// again.
     #[test]
     fn variants_follow_the_clock_algorithm(
         most in 1..5_usize,
-        asked in prop::collection::vec(0..8_usize, 1..120),
+        values in prop::collection::vec(0..8_usize, 1..120),
     ) {
         let (stack, _, _) = varying(most);
-        // The variants, the oldest first, and whether each was used.
+        // The variants in the order of their storage, each with `true` if it was used.
         let mut kept: Vec<(usize, bool)> = Vec::new();
-        for value in asked {
+        for value in values {
             let hit = futures::executor::block_on(hits(&stack, &value.to_string()));
             let place = kept.iter().position(|(known, _)| *known == value);
             prop_assert_eq!(hit, place.is_some(), "{} among {:?}", value, kept);
@@ -292,28 +295,28 @@ proptest! {
     #[test]
     fn store_holds_at_most_max_variants(
         most in 1..6_usize,
-        asked in prop::collection::vec((0..4_usize, 0..12_usize), 1..80),
+        requests in prop::collection::vec((0..4_usize, 0..12_usize), 1..80),
     ) {
         let store = memory_store(8 << 20);
-        // `Vary` nominates more fields as requests have more of them.
+        // The more fields a request has, the more of them `Vary` nominates.
         let (inner, _) = origin(|request, call| {
             let names = ["x-a", "x-b", "x-c"].into_iter().filter(|name| request.headers().contains_key(*name));
             numbered(&[("vary", &names.collect::<Vec<_>>().join(", ")), ("cache-control", "max-age=60")], call)
         });
         let layer = SiteCacheLayer::new(&Cache::new(store.clone())).policy(policy().max_variants(most).build().expect("a policy"));
         let stack = layer.layer(inner).boxed_clone();
-        for (fields, value) in asked {
+        for (fields, value) in requests {
             let value = value.to_string();
             let lines: Vec<_> = ["x-a", "x-b", "x-c"].iter().take(fields).map(|name| (*name, &*value)).collect();
             futures::executor::block_on(send(&stack, get_with("/", &lines)));
-            // The index is one more entry.
+            // The index of the variants is one more entry.
             assert!(store.len() <= most + 1, "{} entries for {most}", store.len());
         }
     }
 }
 
-/// Returns a site that varies on `x-a`, its cache and its clock. The value is the lifetime in
-/// seconds; a page with an empty value never expires.
+/// Returns a site that varies on `x-a`, its cache and its clock. The lifetime of a page is the
+/// value of `x-a` in seconds. If the value is empty, the page never expires.
 fn lifetimes() -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {

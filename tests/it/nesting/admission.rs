@@ -1,4 +1,4 @@
-//! The outermost layer of this crate admits or refuses the responses that inner layers hold.
+//! The outermost layer of this crate admits or refuses the responses that inner layers hold back.
 
 use crate::support::*;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -129,8 +129,9 @@ fn extending(inner: Any) -> Any {
         .boxed_clone()
 }
 
-/// No outer layer admits the response to a background request. The policy must therefore declare
-/// each extension that a layer adds to requests.
+/// The response to a background request does not pass through the outer layers, so none of them
+/// could refuse it. The policy must therefore declare each extension that an outer layer adds to
+/// requests.
 #[tokio::test(start_paused = true)]
 async fn undeclared_extensions_prevent_background_refreshes() {
     let in_background = ("1".to_owned(), 2);
@@ -257,8 +258,8 @@ async fn settle() {
     }
 }
 
-/// Returns a page behind a layer that delays each response until a notification, the calls, and the
-/// notification.
+/// Returns a page, the number of calls, and a notification. A layer around the page delays each
+/// response until the notification.
 fn held_back() -> (Any, Calls, Arc<Notify>) {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let go = Arc::new(Notify::new());
@@ -390,8 +391,8 @@ async fn vary_of_an_outermost_layer_is_for_clients_only() {
     assert_eq!(second.header("vary"), Some("Cookie"));
 }
 
-/// A background request does not pass the outer layer, so it cannot confirm a refusal. The entry is
-/// removed once the response to a second visitor is refused, too.
+/// A background request does not pass the outer layer, so it cannot confirm that the response is
+/// refused. The entry is removed once a response to a second visitor is refused, too.
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_is_not_fetched_again_in_the_background() {
     let (cache, manual) = timed();
@@ -401,7 +402,7 @@ async fn a_refused_response_is_not_fetched_again_in_the_background() {
         response.headers_mut().insert("cache-control", HeaderValue::from_static("private"));
         response
     });
-    // The page is stored before the layer in between begins to add `private`.
+    // The page is stored before the middle layer begins to add `private`.
     let (plain, _) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     send(&route(&cache, policy().stale_if_error(10 * MINUTE), boxed(plain)), get("/")).await;
     let stack = anonymous(private.boxed_clone());

@@ -1,4 +1,5 @@
-//! Functions that write header fields of one response, compared with the layers that write them.
+//! Functions that write header fields into one response, compared with the layers that write the
+//! same fields.
 
 use crate::support::*;
 use http::{HeaderName, Response, header::ACCEPT};

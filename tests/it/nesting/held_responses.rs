@@ -1,4 +1,5 @@
-//! An inner response is stored and shared with followers once the outermost layer admits its head.
+//! The response of an inner layer is held until the outermost layer admits its head. Only then is
+//! it stored and shared with followers.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -441,7 +442,7 @@ async fn a_head_response_updates_the_entry_after_admission() {
         let between = if sets_cookie { adding(inner.clone(), "set-cookie", "id=1") } else { inner.clone() };
         send(&anonymous(between), request("HEAD", "/", &[("cache-control", "no-cache")])).await;
         let next = send(&anonymous(inner), get("/")).await;
-        let learnt = next.header("cache-control").is_some_and(|said| said.contains("must-revalidate"));
+        let learnt = next.header("cache-control").is_some_and(|value| value.contains("must-revalidate"));
         assert_eq!(learnt, !sets_cookie);
     }
 }
@@ -493,7 +494,7 @@ where
     inner.map_response(boxed).boxed_clone()
 }
 
-/// The recommended layers stand in every order around a form with a token.
+/// All orders of the recommended layers around a form with a token.
 #[tokio::test]
 async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     let names = ["anonymous", "site", "route", "session"];
@@ -511,7 +512,8 @@ async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     assert_eq!(orders.len(), 24);
     for order in orders {
         let at = |name| order.iter().position(|other| *other == name).expect("a layer");
-        // No layer of this crate sees the cookies of a session layer outside all of them.
+        // A session layer outside all layers of this crate sets its cookies where none of them sees
+        // it.
         if at("session") == 0 {
             continue;
         }

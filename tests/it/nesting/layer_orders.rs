@@ -116,7 +116,7 @@ pub(crate) fn adding(name: HeaderName, value: &'static str) -> SetResponseHeader
     SetResponseHeaderLayer::appending(name, HeaderValue::from_static(value))
 }
 
-/// Marks the response as identified if the session has a user, as an authentication layer does.
+/// Marks the response as identified if the session has a user. An authentication layer would do so.
 async fn mark(session: Session, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if session_user(&session).await.is_some() {
@@ -148,7 +148,8 @@ pub(crate) fn hit(answer: &Answer) -> bool {
     status_contains(answer, "; hit")
 }
 
-/// The result of many visits in many orders of visitors, except hits of visitors without a cookie.
+/// What the visitors of a tour got, in all rounds together. `tour` itself asserts the hits of
+/// visitors without a cookie.
 #[derive(Debug, Default, PartialEq)]
 struct Tour {
     /// A user got the page of anonymous visitors.
@@ -157,8 +158,8 @@ struct Tour {
     analytics_hits: bool,
 }
 
-/// Lets two users and two anonymous visitors take turns. Each of them is the first one in one
-/// round.
+/// Lets two users and two anonymous visitors take turns. One anonymous visitor has an analytics
+/// cookie. In each of the four rounds, another visitor is the first.
 async fn tour(make: impl Fn() -> Router) -> Tour {
     let (mut tour, mut anonymous_hits) = (Tour::default(), false);
     for first in 0..4 {
@@ -204,8 +205,8 @@ async fn by_default_only_anonymous_pages_are_shared_in_every_order() {
 async fn anonymous_only_layers_protect_users_in_every_order() {
     for order in orders(&[Session, Site, Route, Anonymous]) {
         let tour = tour(|| Shop::new(policy()).in_order(&order)).await;
-        // Inside a cache layer, it declares no cookies to that layer, so requests with cookies
-        // bypass it.
+        // Inside a cache layer, the anonymous-only layer cannot declare the analytics cookie to it.
+        // Requests with that cookie then bypass the cache.
         let analytics_hits = outside(&order, Anonymous, &CACHES);
         assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
     }
@@ -216,9 +217,9 @@ async fn under_rfc9111_anonymous_only_layers_leak_nothing() {
     for caches in [&CACHES[..], &[Site], &[Route]] {
         for order in orders(&[&[Session, Anonymous], caches].concat()) {
             let outermost = outside(&order, Anonymous, caches);
-            // A single cache outside the layer serves the anonymous page to all visitors. Of two
-            // caches, the outer one treats an unknown cookie as a credential and reports it to the
-            // inner one.
+            // A single cache outside the anonymous-only layer serves the anonymous page to all
+            // visitors. With two caches, the outer one treats an unknown cookie as a credential and
+            // reports it to the inner one.
             let to_all = caches.len() == 1 && !outermost;
             let expected = Tour {
                 users_shown_anybodys: to_all,
@@ -253,8 +254,8 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
                 shop.layered(app().layer(from_fn(mark)), &order)
             };
             assert_eq!(tour(|| marked(policy())).await, Tour::default(), "{order:?}");
-            // By RFC 9111 alone, cookies do not matter: a single cache serves the anonymous page to
-            // all visitors.
+            // Under RFC 9111 alone, cookies do not identify visitors. A single cache serves the
+            // anonymous page to all.
             let to_all = caches.len() == 1;
             let all = Tour { users_shown_anybodys: to_all, users_hits: to_all, analytics_hits: to_all };
             assert_eq!(tour(|| marked(rfc9111())).await, all, "{order:?}");
@@ -276,11 +277,12 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
 async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
     for order in orders(&[Vary, Session, Route]) {
         assert_eq!(tour(|| Shop::new(policy()).in_order(&order)).await, Tour::default(), "{order:?}");
-        // The same under RFC 9111 if the cache sees the field: a page that varies on cookies is
-        // shared only with an explicit lifetime.
+        // Also under RFC 9111, if the cache is outside the layer that adds `Vary: Cookie`: a page
+        // that varies on cookies is shared only with an explicit lifetime.
         if outside(&order, Route, &[Vary]) {
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, Tour::default(), "{order:?}");
-            // An outermost anonymous-only layer declares which cookies to ignore, so they allow hits.
+            // An outermost anonymous-only layer declares cookies to ignore. Requests with these
+            // cookies get hits.
             let order = [&[Anonymous][..], &order].concat();
             let shared = Tour { analytics_hits: true, ..Tour::default() };
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, shared, "{order:?}");
@@ -291,8 +293,8 @@ async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
 #[tokio::test]
 async fn an_inner_session_layer_that_sets_cookies_prevents_hits() {
     for order in orders(&[Session, Site, Route]) {
-        // A cache outside the session layer sees the new cookie. Then the inner cache stores
-        // nothing either.
+        // If a cache is outside the session layer, it sees the new cookie and refuses the response.
+        // Then the inner cache does not store the response either.
         let judged = CACHES.iter().any(|&cache| outside(&order, cache, &[Session]));
         let app = Shop::new(policy()).in_order(&order);
         for first in [true, false, false] {
@@ -320,7 +322,8 @@ async fn a_renewed_session_cookie_reaches_its_owner_in_every_order() {
             for (cookie, sets) in [(&*alice, "Max-Age=3600"), ("", ""), (&ended, "Max-Age=0"), ("", "")] {
                 let answer = visit(&app, "/", cookie).await;
                 let set = answer.header("set-cookie").unwrap_or_default();
-                // A hit of a cache outside the session layer neither renews nor ends the session.
+                // A hit of a cache outside the session layer does not reach the session layer, so
+                // the session is neither renewed nor ended.
                 let renews = !sets.is_empty() && !hit(&answer);
                 assert_eq!(
                     set.contains(if renews { sets } else { "Max-Age" }),

@@ -113,7 +113,7 @@ async fn nested_layers_store_one_entry_by_the_inner_policy() {
         assert_eq!(answer.text(), "1");
     }
     assert_eq!((calls.count(), store.len()), (1, 1));
-    // The outer layer does not store a response that the inner layer refuses.
+    // If the inner layer refuses to store a response, the outer layer does not store it either.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let refusing = RouteCacheLayer::new(&cache, Duration::ZERO).layer(inner);
     let stack = SiteCacheLayer::new(&cache)
@@ -149,7 +149,7 @@ async fn only_the_outer_of_two_layers_with_the_same_name_caches() {
 #[tokio::test]
 async fn an_entry_behind_authentication_never_serves_an_outer_layer() {
     let cache = memory();
-    // Checks the credential and removes it, as proxies do.
+    // A layer that checks the credential and removes it, as proxies do.
     let guarded = |inner: Stack| {
         service_fn(move |mut request: Request<Body>| {
             let inner = inner.clone();

@@ -1,4 +1,5 @@
-//! Marks on responses survive a layer that builds a new response, and never reach clients.
+//! Marks are header fields in which inner layers report to outer ones. They survive a layer that
+//! builds a new response, and never reach clients.
 
 use crate::support::*;
 use http::{Request, Response};
@@ -69,7 +70,8 @@ async fn a_mark_survives_a_rebuilt_response() {
         });
         assert!(!is_stored(policy.clone(), marked.0).await, "a mark of a handler");
         let never = NeverCacheLayer::new().layer(origin(fresh).0);
-        // Without the layer's own `Cache-Control`, the mark alone decides.
+        // `NeverCacheLayer` also writes `Cache-Control`. It is replaced here, so that the mark
+        // alone decides.
         let never = never.map_response(|mut response: Response<Body>| {
             response.headers_mut().insert("cache-control", "max-age=60".parse().expect("a value"));
             response

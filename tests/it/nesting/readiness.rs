@@ -83,7 +83,7 @@ async fn a_readiness_error_is_returned_by_the_response_future() {
     busy.await.expect("no panic").expect("ok");
 }
 
-/// A service that panics if it is called before it is ready. A clone is not ready.
+/// A service that panics if it is called before it is ready. A new clone is not ready.
 #[derive(Default)]
 struct Strict {
     ready: bool,

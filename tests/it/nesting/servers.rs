@@ -1,5 +1,5 @@
-//! Cache layers in real servers on loopback: in every place that axum has for a layer, and with
-//! plain hyper.
+//! Cache layers in real servers on loopback: in each place where axum accepts a layer, and with
+//! hyper alone.
 
 use crate::support::{Answer, Calls, memory, policy};
 use axum::Router;

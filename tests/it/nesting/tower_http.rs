@@ -27,7 +27,8 @@ async fn inner_compression_makes_variants_and_outer_one_entry() {
     let by_coding = policy().vary_by_part(KeyPart::encoding(["gzip"]).expect("valid"));
     for order in orders(&[Compression, Site, Route]) {
         let innermost = CACHES.iter().all(|&cache| outside(&order, cache, &[Compression]));
-        // With the key part, every order stores one entry per coding.
+        // With `by_coding`, the coding is a part of the key. Then every order stores one entry per
+        // coding.
         let table = [(policy(), if innermost { spellings.len() } else { 1 }), (by_coding.clone(), 2)];
         for (policy, copies) in table {
             let app = Shop::new(policy).in_order(&order);
@@ -59,7 +60,8 @@ async fn no_visitor_gets_anothers_request_id_in_any_order() {
             let answer = visit(&app, "/long", "").await;
             assert_eq!(hit(&answer), !first);
             let id = answer.headers.get("x-request-id").cloned();
-            // A hit has an ID if both layers are outside the cache. The entry itself contains none.
+            // A hit has an ID only if both layers of the ID are outside the cache. The stored
+            // response has none.
             let answered = first || outside(&order, PropagateId, &[Site]);
             assert_eq!(id.is_some(), answered && outside(&order, SetId, &[PropagateId]), "{order:?}");
             ids.extend(id);

@@ -36,7 +36,8 @@ enum Mode {
     Local,
     /// Every operation takes 5 milliseconds.
     Remote,
-    /// Like `Remote`, but an ordinary entry, the record, holds the invalidations.
+    /// Like `Remote`, but the invalidations are in an ordinary entry of the store, called the
+    /// record.
     OneRecord,
 }
 
@@ -84,8 +85,8 @@ impl Forgetful {
         }
     }
 
-    /// Runs `work`. Unless the store is local, this takes 5 milliseconds, and `work` runs after 3
-    /// of them.
+    /// Runs `work`. A local store answers at once. Any other takes 5 milliseconds, and runs `work`
+    /// after 3 of them.
     fn answer<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> StoreFuture<T> + Send + 'static,
@@ -201,7 +202,7 @@ fn page_of(path: &str) -> usize {
     path[3..].parse().expect("a page")
 }
 
-/// A resource, in all languages.
+/// A page of a host with a query, in all languages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Target {
     page: usize,
@@ -270,7 +271,7 @@ impl NamedInvalidation {
         let what = match self.what {
             NamedScope::Path(page) => Invalidation::path(path(page)),
             NamedScope::Paths(one, other) => Invalidation::from([path(one), path(other)]),
-            // The parameters in another order.
+            // The parameters are in another order than in the requests.
             NamedScope::Uri(page, query) => Invalidation::uri(path(page) + ["", "?y=2&x=1"][query]),
             NamedScope::Section(page) => Invalidation::subtree(format!("/{}", section(page))),
             NamedScope::Root => Invalidation::subtree("/"),
@@ -323,8 +324,8 @@ fn named() -> impl Strategy<Value = NamedInvalidation> {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A visitor requests a page in a language. A POST response may be stored for GETs, and a HEAD
-    /// response may update the stored response.
+    /// A visitor requests a page in a language. The response to a POST may be stored for GETs, and
+    /// the response to a HEAD may update the stored response.
     Read {
         method: &'static str,
         target: Target,
@@ -357,7 +358,7 @@ fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Local), Just(Mode::Remote), Just(Mode::OneRecord)]
 }
 
-/// The versions announced by the last completed invalidations of each target.
+/// For each target, the versions whose invalidations had returned last.
 #[derive(Default)]
 struct AnnouncedVersions {
     /// No response may be older.
@@ -366,8 +367,8 @@ struct AnnouncedVersions {
     soft: [AtomicU64; Target::COUNT],
 }
 
-/// A service that reads the version of a page first, which makes the race with a write as long as
-/// possible.
+/// A service that reads the version of a page before it waits, so that a write is likely to happen
+/// in between.
 #[derive(Clone)]
 struct Origin {
     versions: Arc<[AtomicU64; PAGES]>,
@@ -403,7 +404,7 @@ impl Origin {
         });
         let frames: Pieces = StreamBody::new(Box::pin(frames));
         let mut response = response.body(frames).expect("a response");
-        // A 304 need not repeat the tags.
+        // A 304 need not repeat the tags, so this one has none.
         if !known {
             CacheHints::new().tags(tags(page)).add_to(response.extensions_mut());
         }
@@ -461,14 +462,14 @@ fn run(
                             .await;
                             let tag = answer.header("etag").expect("a tag").trim_matches('"');
                             let tag = tag.split_once(' ').expect("a page").1;
-                            let said = answer.text().split_whitespace();
+                            let words = answer.text().split_whitespace();
                             let versions: Vec<u64> =
-                                said.chain([tag]).map(|text| text.parse().expect("a version")).collect();
-                            // This origin answers a HEAD like a GET, with a body that a server
-                            // would drop.
-                            let whole = versions.len() == 3 || (method == "HEAD" && versions.len() == 1);
+                                words.chain([tag]).map(|text| text.parse().expect("a version")).collect();
+                            // This origin sends a body even for a HEAD. A server would drop that
+                            // body.
+                            let is_complete = versions.len() == 3 || (method == "HEAD" && versions.len() == 1);
                             let alike = versions.iter().all(|version| *version == versions[0]);
-                            assert!(whole && alike, "{answer:?}");
+                            assert!(is_complete && alike, "{answer:?}");
                             let stale = answer.detail().is_some_and(|detail| detail.starts_with("stale"));
                             assert!(
                                 versions[0] >= hard,
@@ -535,15 +536,15 @@ proptest! {
 
 // ---- Concurrent invalidations ----
 
-/// The store takes 10 milliseconds to read and write its record. The cache waits for up to 250
-/// milliseconds.
+/// The store takes 10 milliseconds for each read or write of its record. The cache waits at most
+/// 250 milliseconds for an invalidation.
 #[tokio::test(start_paused = true)]
 async fn concurrent_invalidations_all_take_effect_in_time() {
     for processes in [1, 3] {
         let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let store = Forgetful::new(entries, Mode::OneRecord);
         let caches: Vec<_> = (0..processes).map(|_| Cache::new(store.clone())).collect();
-        let asked = tokio::time::Instant::now();
+        let start = tokio::time::Instant::now();
         let all = (0..200).map(|nth| {
             let cache = &caches[nth % processes];
             let what = Invalidation::tag(format!("page:{nth}"));
@@ -553,15 +554,16 @@ async fn concurrent_invalidations_all_take_effect_in_time() {
             assert_eq!(done, Delivery::Delivered, "in time");
         }
         assert!(
-            asked.elapsed() <= Duration::from_millis(20 * (processes as u64 + 1)),
+            start.elapsed() <= Duration::from_millis(20 * (processes as u64 + 1)),
             "{:?}",
-            asked.elapsed()
+            start.elapsed()
         );
         assert_eq!(caches.iter().map(Cache::store_errors).sum::<u64>(), 0);
     }
 }
 
-/// The caller that writes the invalidations of all callers may be cancelled before the write.
+/// One caller writes the invalidations of all concurrent callers. It may be cancelled before it
+/// writes.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_coalesced_invalidation_loses_no_other() {
     for left_after in 0..25 {
@@ -584,8 +586,8 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
             assert!(request_page(nth).await.is_hit());
         }
         let invalidate = |nth: usize| cache.invalidate(Invalidation::tag(format!("path:/{nth}")));
-        // Caller 0 leads, caller 1 joins while caller 0 reads, and both are cancelled at the same
-        // moment.
+        // Caller 0 writes for both. Caller 1 joins while caller 0 reads the record. Both are
+        // cancelled at the same moment.
         let leave = Duration::from_millis(left_after);
         let leaving = |nth| tokio::time::timeout(leave, invalidate(nth));
         let staying = async {
@@ -629,7 +631,7 @@ enum State {
 struct Tally {
     /// Reads of variants that are stored according to the model.
     expected: Cell<usize>,
-    /// Of these, the reads that found the variant absent, or stale instead of fresh.
+    /// Those of these reads that found the variant absent, or stale instead of fresh.
     lost: Cell<usize>,
 }
 
@@ -685,7 +687,7 @@ async fn compare_with_model(
                     tally.lost.set(tally.lost.get() + 1);
                 }
                 sleep(Duration::from_secs(1)).await;
-                // A background refresh has stored a newer version. The next read shows it.
+                // A background refresh stores a newer version, which the next read shows.
                 *state = match found {
                     State::Absent => State::Fresh(version),
                     State::Fresh(_) => found,
@@ -737,7 +739,8 @@ fn invalidations_cover_their_scopes_and_little_else() {
             panic!("{mode:?}: {error}");
         }
         let (expected, lost) = (tally.expected.get(), tally.lost.get());
-        // Each row of a record has 2,048 buckets, each row of a local table 16 times as many.
+        // A record has 2,048 buckets in each row, and a local table has 16 times as many. In a
+        // smaller table, unrelated scopes share buckets more often.
         let most = if mode == Mode::OneRecord { expected / 5 } else { expected / 25 };
         assert!(expected > 100 && lost <= most, "{mode:?}: {lost} of {expected} lost");
     }

@@ -66,9 +66,9 @@ fn call_plans() -> impl Strategy<Value = Vec<CallPlan>> {
     )
 }
 
-/// A visitor: when the request is sent, and how long the visitor waits for the head and then for
-/// the body, in milliseconds. Without a limit, the visitor waits for a second, and a missing head
-/// fails the test.
+/// A visitor: when the request is sent, and how many milliseconds the visitor waits for the head
+/// and then for the body. A visitor without a limit waits for a second, and the test fails if there
+/// is no head by then.
 #[derive(Debug, Clone, Copy)]
 struct Visitor {
     arrives: u32,
@@ -85,10 +85,10 @@ fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
     )
 }
 
-/// The outcome for a visitor.
+/// What a visitor gets.
 #[derive(Debug, PartialEq)]
 enum VisitResult {
-    Whole(StatusCode, String),
+    Complete(StatusCode, String),
     /// The service or its body failed.
     Failure,
     Left,
@@ -205,9 +205,9 @@ async fn visit(
                 // A stalled body is the fault of the service, so a timeout here is no failure of
                 // the cache.
                 match timeout(visitor.reads.unwrap_or(long) * MS, response.into_body().collect()).await {
-                    Ok(Ok(whole)) => {
-                        let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
-                        VisitResult::Whole(status, text)
+                    Ok(Ok(complete)) => {
+                        let text = String::from_utf8(complete.to_bytes().to_vec()).expect("text");
+                        VisitResult::Complete(status, text)
                     }
                     Ok(Err(_)) => VisitResult::Failure,
                     Err(_) => VisitResult::Left,
@@ -242,12 +242,13 @@ proptest! {
         paused(async move {
             let (cache, ticks) = ticking();
             let live = Arc::new(Running::default());
-            let whole: Vec<String> = call_plans.iter().map(|plan| "abc".repeat(plan.frames.len())).collect();
+            let complete_bodies: Vec<String> = call_plans.iter().map(|plan| "abc".repeat(plan.frames.len())).collect();
             let got = visit(&cache, policy, call_plans, &visitors, &live).await;
             for got in &got {
-                // Apart from a 504 of the cache, a complete body is the whole body of one call.
-                if let VisitResult::Whole(status, text) = got {
-                    assert!(*status == StatusCode::GATEWAY_TIMEOUT || whole.contains(text), "{got:?}");
+                // A complete body is that of one call, except for a 504 that the cache itself
+                // sends.
+                if let VisitResult::Complete(status, text) = got {
+                    assert!(*status == StatusCode::GATEWAY_TIMEOUT || complete_bodies.contains(text), "{got:?}");
                 }
             }
             ticks.abort();
@@ -269,8 +270,8 @@ proptest! {
         paused(async move {
             let (cache, ticks) = ticking();
             let live = Arc::new(Running::default());
-            // The TTL covers the longest body: later requests do not share a page that expires
-            // while it streams.
+            // The TTL is longer than any body. If a page expired while it streams, later requests
+            // would not share it.
             let policy = policy().default_ttl(150 * MS);
             let policy = if carried { policy.complete_after_disconnect(400 * MS) } else { policy };
             visit(&cache, policy, call_plans, &visitors, &live).await;

@@ -1,5 +1,5 @@
-//! Random sequences of requests to an honest origin. Each hit is checked by its own fields: it is
-//! fresh, of the right variant, has the validators of its body, is newer than the last
+//! Random sequences of requests to an origin without faults. Each hit is checked by its own fields:
+//! it is fresh, has the variant and the validators of its body, is newer than the last
 //! invalidation, and belongs to no other visitor.
 
 use crate::support::rfc9111::{SECOND, date, field, proxy, with_status};
@@ -15,7 +15,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer};
 
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    said: usize,
+    control: usize,
     cdn: usize,
     tag: u8,
     dated: bool,
@@ -34,7 +34,7 @@ enum Step {
         method: u8,
         a: Option<u8>,
         directives: usize,
-        who: Option<u8>,
+        visitor: Option<u8>,
         field: u8,
         own: u8,
         origin: Origin,
@@ -42,12 +42,12 @@ enum Step {
     Advance(u16),
     Invalidate(bool),
     Change,
-    /// Sends the next two requests concurrently. If `true`, the second call takes longer, else the
-    /// first.
+    /// Sends the next two requests concurrently. With `true`, the second call of the service takes
+    /// longer than the first; with `false`, the first does.
     Both(bool),
 }
 
-const SAID: [&str; 16] = [
+const CONTROLS: [&str; 16] = [
     "",
     "max-age=60",
     "max-age=10",
@@ -66,7 +66,7 @@ const SAID: [&str; 16] = [
     "max-age=x",
 ];
 const CDN: [&str; 6] = ["", "", "max-age=15", "no-store", "max-age=100, must-revalidate", "max-age=\"1\""];
-const ASKED: [&str; 11] = [
+const DIRECTIVES: [&str; 11] = [
     "",
     "",
     "",
@@ -81,12 +81,12 @@ const ASKED: [&str; 11] = [
 ];
 
 fn origins() -> impl Strategy<Value = Origin> {
-    let one = (0..SAID.len(), 0..CDN.len(), 0..3_u8, any::<bool>(), any::<bool>(), 0..3_u8);
+    let one = (0..CONTROLS.len(), 0..CDN.len(), 0..3_u8, any::<bool>(), any::<bool>(), 0..3_u8);
     let two = (prop_oneof![6 => Just(0_u8), 1 => 1..4_u8], any::<bool>(), prop::bool::weighted(0.2));
     let three = (prop_oneof![4 => Just(0_u8), 1 => 1..5_u8], prop::bool::weighted(0.1));
     (one, two, three).prop_map(
-        |((said, cdn, tag, dated, modified, varies), (status, length, personal), (age, cookie))| Origin {
-            said,
+        |((control, cdn, tag, dated, modified, varies), (status, length, personal), (age, cookie))| Origin {
+            control,
             cdn,
             tag,
             dated,
@@ -105,17 +105,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let ask = (
         prop_oneof![8 => Just(0_u8), 3 => Just(1_u8), 1 => Just(2_u8), 1 => Just(3_u8)],
         prop_oneof![Just(None), (0..2_u8).prop_map(Some)],
-        0..ASKED.len(),
+        0..DIRECTIVES.len(),
         prop_oneof![3 => Just(None), 1 => (0..2_u8).prop_map(Some)],
         0..3_u8,
         prop_oneof![5 => Just(0_u8), 1 => 1..4_u8],
         origins(),
     );
-    let ask = ask.prop_map(|(method, a, directives, who, field, own, origin)| Step::Ask {
+    let ask = ask.prop_map(|(method, a, directives, visitor, field, own, origin)| Step::Ask {
         method,
         a,
         directives,
-        who,
+        visitor,
         field,
         own,
         origin,
@@ -138,8 +138,8 @@ struct World {
     call: usize,
 }
 
-fn body(version: u64, a: &str, who: &str) -> String {
-    format!("v={version} a={a} who={who} {}", "x".repeat(version as usize))
+fn body(version: u64, a: &str, visitor: &str) -> String {
+    format!("v={version} a={a} visitor={visitor} {}", "x".repeat(version as usize))
 }
 
 fn modified(label: &str) -> String {
@@ -167,19 +167,19 @@ fn answer(world: World, request: &Request<Body>) -> Response<Body> {
     };
     let user =
         ["cookie", "authorization", "x-api-key"].iter().map(|n| field(request, n)).find(|v| !v.is_empty());
-    let who = user.filter(|_| origin.personal).unwrap_or("-");
-    let text = body(version, a, who);
-    let label = format!("{version}/{a}/{who}");
+    let visitor = user.filter(|_| origin.personal).unwrap_or("-");
+    let text = body(version, a, visitor);
+    let label = format!("{version}/{a}/{visitor}");
     let mut lines: Vec<(&str, String)> = vec![("x-call", call.to_string()), ("x-p", "secret".into())];
     // A personal response has no directive that permits sharing.
-    let said = match who {
-        "-" => SAID[origin.said],
-        _ => ["", "private, max-age=60", "no-store"][origin.said % 3],
+    let control = match visitor {
+        "-" => CONTROLS[origin.control],
+        _ => ["", "private, max-age=60", "no-store"][origin.control % 3],
     };
-    if !said.is_empty() {
-        lines.push(("cache-control", said.into()));
+    if !control.is_empty() {
+        lines.push(("cache-control", control.into()));
     }
-    if !CDN[origin.cdn].is_empty() && who == "-" {
+    if !CDN[origin.cdn].is_empty() && visitor == "-" {
         lines.push(("cdn-cache-control", CDN[origin.cdn].into()));
     }
     match origin.tag {
@@ -244,9 +244,9 @@ fn answer(world: World, request: &Request<Body>) -> Response<Body> {
 /// Returns the lifetime of a response in seconds, explicit or heuristic, and its directives.
 fn lifetime(answer: &Answer) -> (Option<i64>, String) {
     let cdn = answer.header("cdn-cache-control").filter(|cdn| !cdn.is_empty());
-    let said = cdn.or(answer.header("cache-control")).unwrap_or_default().to_owned();
+    let control = cdn.or(answer.header("cache-control")).unwrap_or_default().to_owned();
     let seconds = |name: &str| {
-        said.split(", ").find_map(|d| d.strip_prefix(name)).map(|value| value.parse::<i64>().unwrap_or(0))
+        control.split(", ").find_map(|d| d.strip_prefix(name)).map(|value| value.parse::<i64>().unwrap_or(0))
     };
     let explicit = seconds("s-maxage=").or_else(|| seconds("max-age="));
     let guessed = answer.header("last-modified").map(|modified| {
@@ -254,7 +254,7 @@ fn lifetime(answer: &Answer) -> (Option<i64>, String) {
         let date = at(answer.header("date").expect("a date"));
         date.duration_since(at(modified)).unwrap_or_default().as_secs() as i64 / 10
     });
-    (explicit.or(guessed), said)
+    (explicit.or(guessed), control)
 }
 
 fn check(
@@ -262,7 +262,7 @@ fn check(
     sent: &str,
     method: u8,
     a: Option<u8>,
-    who: Option<&str>,
+    visitor: Option<&str>,
     gone: usize,
     own: i64,
 ) -> Result<(), String> {
@@ -275,7 +275,7 @@ fn check(
     if complete && method == 0 {
         let text = answer.text();
         let part = |name: &str| text.split(' ').find_map(|p| p.strip_prefix(name)).unwrap_or_default();
-        let label = format!("{}/{}/{}", part("v="), part("a="), part("who="));
+        let label = format!("{}/{}/{}", part("v="), part("a="), part("visitor="));
         if let Some(tag) = answer.header("etag")
             && opaque(tag).contains('/')
             && opaque(tag) != label
@@ -288,8 +288,8 @@ fn check(
         {
             return fail("the `Last-Modified` of another body");
         }
-        let own = part("who=");
-        if own != "-" && who != Some(own) {
+        let own = part("visitor=");
+        if own != "-" && visitor != Some(own) {
             return fail("another visitor's page");
         }
         let sent = a.map_or("none".to_owned(), |a| a.to_string());
@@ -319,8 +319,8 @@ fn check(
     if hit && (complete || partial) {
         let stale = status.contains("detail=stale");
         let age: i64 = answer.header("age").ok_or("no `Age`")?.parse().map_err(|_| "not a number")?;
-        let (life, said) = lifetime(answer);
-        let has = |name: &str| said.split(", ").any(|d| d == name);
+        let (life, control) = lifetime(answer);
+        let has = |name: &str| control.split(", ").any(|d| d == name);
         let seconds = |text: &str, name: &str| {
             text.split(", ").find_map(|d| d.strip_prefix(name)).and_then(|v| v.parse::<i64>().ok())
         };
@@ -332,16 +332,16 @@ fn check(
         if has("no-cache") || has("private") || (has("no-store") && !has("must-understand")) {
             return fail("a hit that must not be reused");
         }
-        if said.contains("=\"x-p\"") && answer.headers.contains_key("x-p") {
+        if control.contains("=\"x-p\"") && answer.headers.contains_key("x-p") {
             return fail("a hit with a field that is private or `no-cache`");
         }
         if age >= life {
-            let window = seconds(&said, "stale-while-revalidate=").unwrap_or(own);
+            let window = seconds(&control, "stale-while-revalidate=").unwrap_or(own);
             let taken = match sent {
                 "max-stale" => i64::MAX,
                 sent => seconds(sent, "max-stale=").unwrap_or(-1),
             };
-            let strict = has("must-revalidate") || said.contains("s-maxage");
+            let strict = has("must-revalidate") || control.contains("s-maxage");
             if !stale || strict || (age - life > taken && age - life >= window) {
                 return fail("stale without permission");
             }
@@ -376,7 +376,7 @@ struct SentRequest {
 
 async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Step>) -> Result<(), String> {
     let origin = Origin {
-        said: 0,
+        control: 0,
         cdn: 0,
         tag: 0,
         dated: false,
@@ -424,7 +424,7 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
             }
             Step::Change => world.lock().expect("no panic").version += 1,
             Step::Both(swapped) => both = Some(swapped),
-            Step::Ask { method, a, directives, who, field, own, origin } => {
+            Step::Ask { method, a, directives, visitor, field, own, origin } => {
                 let origin = Origin { varies, ..origin };
                 let before = {
                     let mut world = world.lock().expect("no panic");
@@ -437,11 +437,11 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                 if let Some(a) = a {
                     lines.push(("x-a", a.to_string()));
                 }
-                if !ASKED[directives].is_empty() {
-                    lines.push(("cache-control", ASKED[directives].into()));
+                if !DIRECTIVES[directives].is_empty() {
+                    lines.push(("cache-control", DIRECTIVES[directives].into()));
                 }
                 let name = ["cookie", "authorization", "x-api-key"][usize::from(field)];
-                let user = who.map(|who| format!("u{who}"));
+                let user = visitor.map(|visitor| format!("u{visitor}"));
                 if let Some(user) = &user {
                     lines.push((name, user.clone()));
                 }
@@ -481,18 +481,18 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                 for (sent, answer) in together.iter().zip(&answers) {
                     let SentRequest { method, a, directives, user, .. } = sent;
                     if *method < 2 {
-                        check(answer, ASKED[*directives], *method, *a, user.as_deref(), gone, own_window)?;
+                        check(answer, DIRECTIVES[*directives], *method, *a, user.as_deref(), gone, own_window)?;
                         let after = world.lock().expect("no panic").call;
                         if !two
-                            && ASKED[*directives].starts_with("only")
+                            && DIRECTIVES[*directives].starts_with("only")
                             && after != before.call
                             && !answer.header("cache-status").unwrap_or_default().contains("; hit")
                         {
                             return Err(format!("forwarded despite `only-if-cached`: {answer:?}"));
                         }
                     } else if answer.status.is_success() {
-                        // The response to the write may be stored, so only earlier calls count as
-                        // invalidated.
+                        // The response to the write may be stored, so only the calls before it
+                        // count as invalidated.
                         gone = before.call;
                     }
                 }

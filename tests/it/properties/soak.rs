@@ -174,10 +174,10 @@ fn no_invalidated_response_under_concurrent_failures() {
                         let status = response.status();
                         let timeout_ms = if d(3) == 0 { d(80) } else { 2_000 };
                         let hit = response.headers()["cache-status"].to_str().expect("text").contains("hit");
-                        if let Ok(Ok(whole)) =
+                        if let Ok(Ok(complete)) =
                             tokio::time::timeout(ms(timeout_ms), response.into_body().collect()).await
                         {
-                            let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
+                            let text = String::from_utf8(complete.to_bytes().to_vec()).expect("text");
                             if hit && status == 200 && !is_head {
                                 assert!(
                                     text.split_terminator(']').all(|t| t == format!("[{v}")),

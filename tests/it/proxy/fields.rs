@@ -56,7 +56,7 @@ async fn connection_fields_of_the_upstream_are_not_forwarded() {
         for name in ["keep-alive", "proxy-connection", "upgrade", "x-one", "x-two"] {
             assert!(got.header(name).is_none(), "{name}");
         }
-        // The proxy sets this one itself.
+        // The proxy sets its own `Connection` field.
         assert_eq!(got.header("connection"), Some("close"));
     }
 }
@@ -64,17 +64,17 @@ async fn connection_fields_of_the_upstream_are_not_forwarded() {
 #[tokio::test]
 async fn connection_cannot_remove_framing_or_identifying_fields() {
     let lines = format!("{FRESH}Vary: X-Kind\r\nConnection: cache-control, vary, content-length\r\n");
-    let told = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
+    let connection_lines = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
                 Age: 50\r\nSet-Cookie: a=b\r\nCache-Control: max-age=60\r\n";
-    let origin = Origin::start([page(told, "body")]).await;
+    let origin = Origin::start([page(connection_lines, "body")]).await;
     let proxy = Proxy::over(&origin).await;
     let got = proxy.get("/").await;
     assert_eq!((got.header("age"), got.header("set-cookie")), (Some("50"), Some("a=b")));
     assert_eq!(proxy.get("/").await.text(), "page 2");
     let origin = Origin::start([page(&lines, "body")]).await;
     let proxy = Proxy::over(&origin).await;
-    let asked = "Connection: host, content-length\r\nContent-Length: 4\r\n\r\nbody";
-    proxy.send(asking("POST", "/", asked).trim_end_matches("\r\n")).await;
+    let rest = "Connection: host, content-length\r\nContent-Length: 4\r\n\r\nbody";
+    proxy.send(asking("POST", "/", rest).trim_end_matches("\r\n")).await;
     let seen = &origin.seen()[0];
     assert_eq!((seen.all("host"), seen.all("content-length")), (vec!["shop.example"], vec!["4"]));
     let origin = Origin::start([page(&lines, "body")]).await;
@@ -117,12 +117,12 @@ async fn the_proxy_appends_itself_to_via_in_both_directions() {
 async fn connect_and_trace_are_not_implemented() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
-    for asked in [
+    for request in [
         "CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example:443\r\nConnection: close\r\n\r\n",
         "TRACE / HTTP/1.1\r\nHost: shop.example\r\nCookie: a=b\r\nConnection: close\r\n\r\n",
     ] {
-        let got = proxy.send(asked).await;
-        assert_eq!((got.status(), got.text()), (501, ""), "{asked}");
+        let got = proxy.send(request).await;
+        assert_eq!((got.status(), got.text()), (501, ""), "{request}");
     }
     assert_eq!(origin.count(), 0);
 }
@@ -217,8 +217,8 @@ async fn split_http_2_cookies_become_one_http_1_field() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let mut client = http2_client(proxy.address).await;
-    let asked = to("http://shop.example/").header("cookie", "a=1").header("cookie", "b=2");
-    send_http2(&mut client, asked).await;
+    let request = to("http://shop.example/").header("cookie", "a=1").header("cookie", "b=2");
+    send_http2(&mut client, request).await;
     assert_eq!(origin.seen()[0].all("cookie"), ["a=1; b=2"]);
 }
 
@@ -229,16 +229,16 @@ type ReceivedTargets = Arc<Mutex<Vec<(String, Option<String>, Version)>>>;
 async fn http2_upstream() -> (SocketAddr, ReceivedTargets) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let asked = ReceivedTargets::default();
-    let record = Arc::clone(&asked);
+    let received = ReceivedTargets::default();
+    let record = Arc::clone(&received);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let record = Arc::clone(&record);
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let host = request.headers().get("host").map(|host| host.to_str().expect("text").to_owned());
-                let mut asked = record.lock().expect("not poisoned");
-                asked.push((request.uri().to_string(), host, request.version()));
-                let body = format!("page {}", asked.len());
+                let mut received = record.lock().expect("not poisoned");
+                received.push((request.uri().to_string(), host, request.version()));
+                let body = format!("page {}", received.len());
                 let response = Response::builder().header("cache-control", "max-age=60");
                 let response = response.body(Full::new(Bytes::from(body))).expect("a response");
                 async move { Ok::<_, Infallible>(response) }
@@ -247,12 +247,12 @@ async fn http2_upstream() -> (SocketAddr, ReceivedTargets) {
             tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
         }
     });
-    (address, asked)
+    (address, received)
 }
 
 #[tokio::test]
 async fn an_http_2_upstream_gets_the_clients_host() {
-    let (address, asked) = http2_upstream().await;
+    let (address, received) = http2_upstream().await;
     let proxy = Proxy::start(address, policy(), true, LONG).await;
     for hit in [false, true] {
         let got = proxy.get("/a?b").await;
@@ -264,7 +264,7 @@ async fn an_http_2_upstream_gets_the_clients_host() {
     assert_eq!(&send_http2(&mut client, to("http://shop.example/a?b")).await.1[..], b"page 1");
     assert_eq!(&send_http2(&mut client, to("http://shop.example/c")).await.1[..], b"page 3");
     let targets = ["http://shop.example/a?b", "http://evil.example/a?b", "http://shop.example/c"];
-    let seen = asked.lock().expect("not poisoned").clone();
+    let seen = received.lock().expect("not poisoned").clone();
     assert_eq!(seen, targets.map(|target| (target.to_owned(), None, Version::HTTP_2)));
 }
 
@@ -279,10 +279,10 @@ async fn an_upstream_without_http_2_support_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn the_proxy_reconnects_to_an_http_2_upstream() {
-    // The upstream closes its first connection at once.
+    // The upstream closes the first connection at once, and serves all later ones.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (inner, asked) = http2_upstream().await;
+    let (inner, received) = http2_upstream().await;
     tokio::spawn(async move {
         drop(listener.accept().await);
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -291,19 +291,19 @@ async fn the_proxy_reconnects_to_an_http_2_upstream() {
         }
     });
     let proxy = Proxy::start(address, policy(), true, LONG).await;
-    // A request that was not sent yet goes over the next connection.
+    // The proxy repeats a request on the next connection only if the request was not sent yet.
     let first = proxy.get("/").await;
     assert!(first.status() == 502 || first.text() == "page 1", "{first:?}");
     assert_eq!(proxy.get("/").await.text(), "page 1");
-    assert_eq!(asked.lock().expect("not poisoned").len(), 1);
+    assert_eq!(received.lock().expect("not poisoned").len(), 1);
 }
 
 #[tokio::test]
 async fn shutdown_completes_requests_and_accepts_no_connections() {
-    let told = Arc::new(Notify::new());
+    let go_on = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 8\r\n\r\nhalf");
     let origin =
-        Origin::start([Reply::new(half, AfterReply::WriteOn(Arc::clone(&told), b"done".to_vec()))]).await;
+        Origin::start([Reply::new(half, AfterReply::WriteOn(Arc::clone(&go_on), b"done".to_vec()))]).await;
     let mut proxy = Proxy::over(&origin).await;
     let address = proxy.address;
     let idle: Client = proxy.connect().await;
@@ -314,7 +314,7 @@ async fn shutdown_completes_requests_and_accepts_no_connections() {
     // The idle connection ends, so the proxy has begun its shutdown.
     assert!(idle.rest().await.is_empty());
     assert!(TcpStream::connect(address).await.is_err());
-    told.notify_one();
+    go_on.notify_one();
     let got = client.answer().await;
     assert_eq!((got.text(), got.is_whole), ("halfdone", true));
     proxy.stopped().await;

@@ -9,13 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower_response_cache::Policy;
 
-/// More bytes than fit the window of a client that never sends `WINDOW_UPDATE`.
+/// More bytes than the flow-control window of a client that never sends `WINDOW_UPDATE`.
 const LARGE: usize = 1 << 19;
 
-/// More bytes than fit the buffers of a connection.
+/// More bytes than all buffers of a connection hold.
 const HUGE: usize = 24 << 20;
 
-/// How long a client may read nothing, in tests of that limit. All other reads take much less time.
+/// How long a client may read nothing, in tests of that limit. In these tests, all other reads take
+/// much less time.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The number of concurrent requests that the proxy accepts on one connection.
@@ -70,7 +71,8 @@ impl RawHttp2 {
         }
     }
 
-    /// Waits until the proxy has read all requests, and returns how many it has reset.
+    /// Waits for the answer to the PING, so until the proxy has read all requests. Returns how many
+    /// it has reset.
     async fn until_ping(&mut self) -> usize {
         let mut resets = 0;
         loop {
@@ -214,7 +216,8 @@ async fn up_to_a_hundred_interim_responses_are_skipped() {
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal";
     for (count, status) in [(100, 200), (101, 502)] {
         for interim in [CONTINUE, HINTS] {
-            // The limit applies to each request on the connection separately.
+            // The limit counts the interim responses to each request separately. Two requests use
+            // one connection.
             let reply = Reply::new(interim.repeat(count) + last, AfterReply::Keep);
             let origin = Origin::start([reply.clone(), reply]).await;
             let proxy = Proxy::over(&origin).await;
@@ -274,7 +277,8 @@ async fn endless_interim_responses_are_a_bad_gateway() {
 
 #[tokio::test]
 async fn up_to_a_hundred_http_2_interim_responses_are_skipped() {
-    // `:status` is a literal in `hints`, and indexed in `last`.
+    // Both are frames with one `:status` field: a literal in `hints`, an index of the static table
+    // in `last`.
     let hints = frame(1, 4, 1, b"\x08\x03103");
     let last = frame(1, 5, 1, b"\x88");
     for (count, outcome) in [(0, (200, None)), (100, (200, None)), (101, refused())] {

@@ -6,13 +6,14 @@ use crate::support::proxy::{Origin, Proxy, ReceivedAnswer};
 /// A request that is hidden in the body of another request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example\r\nX: y\r\n\r\n";
 
-/// The following request on the same connection, possibly from another client.
+/// The next request on the same connection. Behind another proxy, it could be from another client.
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
-/// Sends bytes over one connection, and returns the statuses of the answers and the request lines
-/// that the upstream received. Checks that `/hidden`, `/next` and `/` then have the same page for
-/// every client, and that each received request has one `Host` and at most one field for its
-/// length.
+/// Sends bytes over one connection. Returns the statuses of the answers, and the request lines that
+/// the upstream received.
+///
+/// Asserts that afterwards every client gets the same page for each of `/hidden`, `/next` and `/`.
+/// Asserts that each received request had one `Host` and at most one field for its length.
 async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
@@ -151,8 +152,8 @@ async fn a_malformed_request_line_is_refused() {
 #[tokio::test]
 async fn an_authority_form_target_is_refused() {
     for target in ["a", "evil.example", "shop.example:80"] {
-        let asked = format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\n\r\n{NEXT}");
-        let (statuses, lines, _) = sent(asked).await;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\n\r\n{NEXT}");
+        let (statuses, lines, _) = sent(request).await;
         assert_eq!((statuses, lines), (vec![400, 200], vec!["GET /next HTTP/1.1".to_owned()]), "{target}");
     }
 }
@@ -187,9 +188,9 @@ async fn a_get_with_content_bypasses_the_cache() {
         let origin = Origin::start([]).await;
         let proxy = Proxy::over(&origin).await;
         assert_eq!(proxy.get("/").await.text(), "page 1");
-        let asked =
+        let request =
             format!("GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{lines}\r\n\r\n{body}");
-        let got = proxy.send(asked).await;
+        let got = proxy.send(request).await;
         assert_eq!((got.text(), got.cache()), ("page 2", "fwd=bypass; fwd-status=200; detail=body"));
         let body = String::from_utf8_lossy(&origin.seen()[1].body).into_owned();
         assert!(body.contains(HIDDEN), "{body:?}");

@@ -28,12 +28,12 @@ enum End {
     Gone,
 }
 
-/// Starts an HTTP/2 upstream that sends half of a page and, once notified, ends it as `end`
+/// Starts an HTTP/2 upstream that sends half of a page. Once notified, it ends the page as `end`
 /// describes.
 async fn half_page_upstream(end: End) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let (address, told) = (listener.local_addr().expect("an address"), Arc::new(Notify::new()));
-    let go_on = Arc::clone(&told);
+    let (address, go_on) = (listener.local_addr().expect("an address"), Arc::new(Notify::new()));
+    let ends = Arc::clone(&go_on);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let mut connection = h2::server::handshake(stream).await.expect("a handshake");
@@ -44,7 +44,7 @@ async fn half_page_upstream(end: End) -> (SocketAddr, Arc<Notify>) {
                 body.send_data("half".into(), false).expect("some data");
                 // The connection makes progress only while it is polled.
                 tokio::select! {
-                    () = go_on.notified() => {}
+                    () = ends.notified() => {}
                     _ = connection.accept() => {}
                 }
                 match end {
@@ -60,11 +60,11 @@ async fn half_page_upstream(end: End) -> (SocketAddr, Arc<Notify>) {
             }
         }
     });
-    (address, told)
+    (address, go_on)
 }
 
-/// RFC 9113 section 8.1, RFC 9111 section 3.3: a response that is cut off is incomplete, even by
-/// `NO_ERROR`.
+/// RFC 9113 section 8.1, RFC 9111 section 3.3: a response that is cut off is incomplete, even if
+/// the stream was reset with `NO_ERROR`.
 #[tokio::test]
 async fn an_http_2_response_that_is_cut_off_is_not_stored() {
     let table = [
@@ -77,29 +77,29 @@ async fn an_http_2_response_that_is_cut_off_is_not_stored() {
         (End::GoAway, None, false),
         (End::Gone, None, false),
     ];
-    for (end, whole, stored) in table {
-        let (address, told) = half_page_upstream(end).await;
+    for (end, complete, stored) in table {
+        let (address, go_on) = half_page_upstream(end).await;
         let proxy = Proxy::start(address, policy(), true, LONG).await;
         for nth in 0..2 {
             // Discards a notification that the last round did not consume.
-            let _ = futures::FutureExt::now_or_never(told.notified());
+            let _ = futures::FutureExt::now_or_never(go_on.notified());
             let mut client = proxy.connect().await;
             client.write("GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
             client.until("half").await;
-            told.notify_one();
+            go_on.notify_one();
             let got = client.answer().await;
             assert_eq!(
                 (got.is_whole, got.is_hit()),
-                (whole.is_some(), stored && nth > 0),
+                (complete.is_some(), stored && nth > 0),
                 "{end:?}: {got:?}"
             );
-            assert!(got.text() == whole.unwrap_or("half"), "{end:?}: {got:?}");
+            assert!(got.text() == complete.unwrap_or("half"), "{end:?}: {got:?}");
         }
     }
 }
 
-/// RFC 9113 section 8.1. The test repeats on several threads: in most runs, the call of the proxy
-/// is dropped before the request body fails.
+/// RFC 9113 section 8.1. The test runs many times on several threads: in most runs, hyper drops the
+/// call of the proxy before the request body fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
     for reason in [Reason::NO_ERROR, Reason::CANCEL].repeat(50) {
@@ -182,7 +182,8 @@ async fn connection_specific_trailers_are_removed() {
         .await;
     let raw = String::from_utf8(raw).expect("text").to_lowercase();
     assert!(raw.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"), "{raw}");
-    // With the removed trailers, an HTTP/2 server would have to abort the whole response.
+    // HTTP/2 forbids connection-specific fields. If they had not been removed, a server would have
+    // to abort the response.
     let stream = TcpStream::connect(proxy.address()).await.expect("connects");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
     tokio::spawn(connection);
@@ -198,7 +199,7 @@ async fn connection_specific_trailers_are_removed() {
 /// The upstream closes its first connection between two requests.
 #[tokio::test]
 async fn a_request_after_a_closed_connection_uses_a_new_one() {
-    let (inner, told) = half_page_upstream(End::Clean).await;
+    let (inner, go_on) = half_page_upstream(End::Clean).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (closed, is_closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -214,7 +215,7 @@ async fn a_request_after_a_closed_connection_uses_a_new_one() {
                     _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
                     () = close.notified(), if is_first => {
                         let _ = stream.shutdown().await;
-                        // The proxy has noticed once it closes its side.
+                        // The proxy closes its side once it has noticed.
                         let _ = stream.read_to_end(&mut Vec::new()).await;
                         has_closed.notify_one();
                     }
@@ -227,7 +228,7 @@ async fn a_request_after_a_closed_connection_uses_a_new_one() {
         let mut client = proxy.connect().await;
         client.write(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")).await;
         client.until("half").await;
-        told.notify_one();
+        go_on.notify_one();
         assert_eq!(client.answer().await.text(), "half done");
         if path == "/a" {
             closed.notify_one();

@@ -10,8 +10,8 @@ use tower_response_cache::Policy;
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
-/// Asserts that a reply without a usable head gives a 502, that nothing of it is stored, and that a
-/// stale entry is used instead if it may be.
+/// Asserts that a reply without a usable head gives a 502, and that nothing of the reply is stored.
+/// Asserts that the proxy sends a stale entry instead if the policy permits this.
 async fn is_refused(name: &str, reply: Reply) {
     let origin = Origin::start([reply.clone()]).await;
     let proxy = Proxy::over(&origin).await;
@@ -51,8 +51,8 @@ async fn stale_entry_is_used_instead(name: &str, reply: Reply, status: u16) {
     proxy.clock.advance(Duration::from_secs(20));
     let got = proxy.get("/").await;
     assert_eq!((got.status(), got.text()), (200, "old"), "{name}");
-    let told = format!("fwd=stale; fwd-status={status}; ttl=-10; detail=stale-if-error");
-    assert_eq!(got.cache(), told, "{name}");
+    let expected = format!("fwd=stale; fwd-status={status}; ttl=-10; detail=stale-if-error");
+    assert_eq!(got.cache(), expected, "{name}");
     let next = proxy.get("/").await;
     assert_eq!(
         (next.text(), next.cache()),
@@ -61,8 +61,7 @@ async fn stale_entry_is_used_instead(name: &str, reply: Reply, status: u16) {
     );
 }
 
-/// A timeout for tests in which the upstream sends nothing more. All other answers take much less
-/// time.
+/// The timeout in tests whose upstream stops sending. All other answers take much less time.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// Asserts that a reply with a good head and a bad body is cut off, and that nothing of it is
@@ -70,7 +69,7 @@ const SHORT: Duration = Duration::from_secs(1);
 async fn is_cut_off(name: &str, reply: Reply, begin: &str) {
     let origin = Origin::start([reply]).await;
     let proxy = Proxy::over(&origin).await;
-    let got = ReceivedAnswer::read_all(&proxy.raw(ASKED).await).into_iter().next();
+    let got = ReceivedAnswer::read_all(&proxy.raw(REQUEST).await).into_iter().next();
     // The connection may end before the head arrives.
     if let Some(got) = got {
         assert!(!got.is_whole, "{name}: {got:?}");
@@ -81,7 +80,7 @@ async fn is_cut_off(name: &str, reply: Reply, begin: &str) {
     assert_eq!((next.text(), next.is_hit()), ("page 2", false), "{name}");
 }
 
-const ASKED: &str = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
 /// Returns an address on which nothing listens.
 async fn unused_address() -> SocketAddr {
@@ -237,17 +236,17 @@ async fn a_body_that_ends_early_is_cut_off_and_not_stored() {
 
 #[tokio::test]
 async fn a_reset_after_the_head_cuts_the_body_off() {
-    let told = Arc::new(Notify::new());
+    let go_on = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 10\r\n\r\nhalf");
     let stale = page("Cache-Control: max-age=10\r\n", "old");
-    let origin = Origin::start([stale, Reply::new(half, AfterReply::ResetOn(Arc::clone(&told)))]).await;
+    let origin = Origin::start([stale, Reply::new(half, AfterReply::ResetOn(Arc::clone(&go_on)))]).await;
     let proxy = Proxy::softened(&origin).await;
     proxy.get("/").await;
     proxy.clock.advance(Duration::from_secs(20));
     let mut client = proxy.connect().await;
-    client.write(ASKED).await;
+    client.write(REQUEST).await;
     client.until("half").await;
-    told.notify_one();
+    go_on.notify_one();
     let got = client.answer().await;
     // The head is already sent, so the stale entry can no longer be used.
     assert_eq!((got.status(), got.text(), got.is_whole), (200, "half", false));
@@ -284,15 +283,15 @@ async fn a_body_that_ends_with_its_connection_is_stored() {
 
 #[tokio::test]
 async fn a_body_that_is_reset_instead_of_closed_is_not_stored() {
-    let told = Arc::new(Notify::new());
+    let go_on = Arc::new(Notify::new());
     let reply =
-        Reply::new(format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nhalf"), AfterReply::ResetOn(Arc::clone(&told)));
+        Reply::new(format!("HTTP/1.1 200 OK\r\n{FRESH}\r\nhalf"), AfterReply::ResetOn(Arc::clone(&go_on)));
     let origin = Origin::start([reply]).await;
     let proxy = Proxy::over(&origin).await;
     let mut client = proxy.connect().await;
-    client.write(ASKED).await;
+    client.write(REQUEST).await;
     client.until("half").await;
-    told.notify_one();
+    go_on.notify_one();
     assert!(!client.answer().await.is_whole);
     assert_eq!(proxy.get("/").await.text(), "page 2");
 }
@@ -332,7 +331,7 @@ async fn an_error_of_the_upstream_is_replaced_by_a_stale_entry() {
         proxy.get("/").await;
         proxy.clock.advance(Duration::from_secs(20));
         let got = proxy.get("/").await;
-        let told = format!("fwd=stale; fwd-status={status}; ttl=-10; detail=stale-if-error");
-        assert_eq!((got.text(), got.cache()), ("old", &*told));
+        let expected = format!("fwd=stale; fwd-status={status}; ttl=-10; detail=stale-if-error");
+        assert_eq!((got.text(), got.cache()), ("old", &*expected));
     }
 }

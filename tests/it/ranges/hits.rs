@@ -67,16 +67,16 @@ async fn content_digests_are_sent_only_with_the_whole_content() {
 async fn a_hit_answers_range_requests() {
     let lines = [("etag", "\"a\""), ("content-type", "text/plain"), ("content-length", "1000")];
     let body: String = (0..1000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
-    let whole = body.clone();
+    let page = body.clone();
     let (stack, calls) = site(policy(), move |_, _| with_lines(&lines, body.clone()));
     send(&stack, get("/")).await;
     let range = |value| get_with("/", &[("range", value)]);
 
     let part = send(&stack, range("bytes=1-3")).await;
-    assert_eq!((part.status.as_u16(), part.text(), part.is_hit()), (206, &whole[1..4], true));
+    assert_eq!((part.status.as_u16(), part.text(), part.is_hit()), (206, &page[1..4], true));
     assert_eq!(part.header("content-range"), Some("bytes 1-3/1000"));
     assert_eq!((part.header("content-length"), part.header("etag")), (Some("3"), Some("\"a\"")));
-    assert_eq!(send(&stack, range("bytes=-2")).await.text(), &whole[998..]);
+    assert_eq!(send(&stack, range("bytes=-2")).await.text(), &page[998..]);
 
     let several = send(&stack, range("bytes=0-1,500-501")).await;
     assert_eq!(several.status.as_u16(), 206);
