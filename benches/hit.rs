@@ -269,7 +269,9 @@ fn print_ratios(cases: &mut [Case]) {
             let time = (case.run)(ITERATIONS);
             // The first round only warms up.
             if round > 0 {
-                times.push([time.calls, time.with_requests].map(|time| time.as_secs_f64() * 1e9 / ITERATIONS as f64));
+                times.push(
+                    [time.calls, time.with_requests].map(|time| time.as_secs_f64() * 1e9 / ITERATIONS as f64),
+                );
             }
         }
     }

@@ -35,12 +35,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let report = RouteCacheLayer::new(&cache, Duration::from_secs(3600)).policy(policy().build()?);
     let sessions = SessionManagerLayer::new(tower_sessions::MemoryStore::default()).with_name("sid");
     let layers = ServiceBuilder::new()
-                .layer(TraceLayer::new_for_http()) // logs every request
-                .layer(ConditionalGetLayer::new()) // makes an ETag of the bytes that clients get
-                .layer(CompressionLayer::new()) // compresses hits too, so only plain pages are stored
-                .layer(AnonymousOnlyLayer::session_cookie("sid")?) // sessions bypass all inner caches
+        .layer(TraceLayer::new_for_http()) // logs every request
+        .layer(ConditionalGetLayer::new()) // makes an ETag of the bytes that clients get
+        .layer(CompressionLayer::new()) // compresses hits too, so only plain pages are stored
+        .layer(AnonymousOnlyLayer::session_cookie("sid")?) // sessions bypass all inner caches
         .layer(SiteCacheLayer::new(&cache).policy(policy().build()?))
-                .layer(sessions); // does not run for a hit of the site cache
+        .layer(sessions); // does not run for a hit of the site cache
     let app = Router::new()
         .route("/", get(async || "Welcome. ".repeat(100)))
         .route("/report", get(async || "42").layer(report))

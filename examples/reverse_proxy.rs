@@ -46,15 +46,15 @@ mod interim;
 mod leg;
 #[path = "reverse_proxy/reader.rs"]
 mod reader;
-#[path = "reverse_proxy/upstream.rs"]
-mod upstream;
 #[path = "reverse_proxy/received_body.rs"]
 mod received_body;
+#[path = "reverse_proxy/upstream.rs"]
+mod upstream;
 
 pub(crate) use front::Front;
 pub(crate) use upstream::Upstream;
 
-use reader::{TimedStream, StreamExecutor};
+use reader::{StreamExecutor, TimedStream};
 use upstream::MAX_REQUESTS;
 
 use http::Uri;

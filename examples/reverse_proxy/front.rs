@@ -2,8 +2,8 @@
 
 use super::fields::{join_cookies, pass_on};
 use super::reader::Pieces;
-use super::upstream::{Upstream, UpstreamBody};
 use super::received_body::ReceivedBody;
+use super::upstream::{Upstream, UpstreamBody};
 use futures::future::BoxFuture;
 use http::header::{HOST, MAX_FORWARDS};
 use http::uri::Authority;

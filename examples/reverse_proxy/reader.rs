@@ -43,7 +43,9 @@ async fn run(stream: impl Future, stall_timeout: Duration) {
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(end) = UNREAD.with(Cell::get).map(|since| since + stall_timeout) else { return Poll::Pending };
+        let Some(end) = UNREAD.with(Cell::get).map(|since| since + stall_timeout) else {
+            return Poll::Pending;
+        };
         if stalls.deadline() != end {
             stalls.as_mut().reset(end);
         }

@@ -187,7 +187,8 @@ impl Service<Request<ReceivedBody>> for Upstream {
                         }
                         *response.version_mut() = version;
                         response.map(|body| {
-                            Leg::new(ReceivedBody::new(body, received), upstream.timeout, place).boxed_unsync()
+                            Leg::new(ReceivedBody::new(body, received), upstream.timeout, place)
+                                .boxed_unsync()
                         })
                     }
                 },

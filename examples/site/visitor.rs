@@ -47,7 +47,8 @@ impl Language {
         let mut cookies = text(header::COOKIE).flat_map(|line| line.split(';'));
         let chosen = cookies
             .find_map(|cookie| cookie.trim().strip_prefix(LANGUAGE)?.strip_prefix('=').map(str::to_owned));
-        let preferred = text(header::ACCEPT_LANGUAGE).find_map(|line| line.get(..2).map(str::to_ascii_lowercase));
+        let preferred =
+            text(header::ACCEPT_LANGUAGE).find_map(|line| line.get(..2).map(str::to_ascii_lowercase));
         chosen.as_deref().and_then(Self::of_code).or_else(|| Self::of_code(&preferred?)).unwrap_or_default()
     }
 }

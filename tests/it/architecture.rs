@@ -1,4 +1,5 @@
-//! The structure of the crate: a module uses only modules of lower rank, and files stay small.
+//! The structure of the crate: a module uses only modules of lower rank, and files and functions
+//! stay small.
 
 mod functions;
 mod imports;
@@ -11,7 +12,8 @@ use sources::sources;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// The ranks of modules. A module uses lower ranks, itself and, up to rank 3, its own rank.
+/// The ranks of modules. A module uses modules of lower ranks and itself. A module of rank 3 or
+/// lower may also use others of its own rank.
 const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("clock", 0),
@@ -121,7 +123,7 @@ fn every_file_has_module_docs_and_at_most_350_lines_of_code() {
     }
 }
 
-/// A re-export is no import, but a use of the re-exported item is.
+/// A re-export alone counts as no import of its item. Using an item through a re-export does.
 #[test]
 fn no_files_import_each_other_in_a_cycle() {
     let graph = graph(&sources());
@@ -143,18 +145,20 @@ fn no_function_has_more_than_70_lines() {
     assert!(count > 1000, "the test reads the functions: {count}");
 }
 
-/// A breaking version of a listed crate is a breaking change of this crate, too.
+/// Their types are part of this crate's interface: a breaking version of such a crate is a breaking
+/// change of this crate, too.
 #[test]
 fn public_signatures_name_only_listed_crates() {
     let mut found = public_types::external(&sources());
-    // `quick_cache` is named only in an `impl` for a private type.
+    // `quick_cache` is found only because of an `impl` for a private type.
     found.remove("quick_cache");
     let crates: Vec<_> = found.keys().map(String::as_str).collect();
     let listed = ["axum", "bytes", "http", "http_body", "http_body_util", "serde", "tower", "tower_http"];
     assert_eq!(crates, listed, "{found:#?}");
 }
 
-/// A public field binds this crate, and so does an enum that users can match without a wildcard.
+/// A public field is an interface that cannot change. So is an enum that users can match without a
+/// wildcard.
 #[test]
 fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     let (mut with_fields, mut open) = (Vec::new(), 0);
@@ -179,7 +183,8 @@ fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     assert!(open > 5, "the test reads the attributes: {open}");
 }
 
-/// Indented types do not count: they are local to a macro or associated with a trait.
+/// Only unindented definitions are compared. An indented one is local to a macro, or an associated
+/// type of a trait.
 #[test]
 fn type_names_are_defined_once() {
     let mut defined = HashMap::new();

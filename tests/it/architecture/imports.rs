@@ -15,14 +15,15 @@ pub(super) type Graph = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
 struct Mentions {
     /// The paths of used items.
     used: Vec<ItemPath>,
-    /// The paths of re-exported items, by their names in this file.
+    /// The paths of re-exported items, each by the name that the item has in this file.
     passed_on: HashMap<String, ItemPath>,
 }
 
 /// The files of the crate, by the paths of their modules.
 struct Modules<'a>(HashMap<ItemPath, (&'a Path, Mentions)>);
 
-/// Returns the import graph. A re-export is no use, but a use of the re-exported item is.
+/// Returns the import graph. A re-export alone is no use of its item. Using the item through the
+/// re-export is.
 pub(super) fn graph(sources: &[Source]) -> Graph {
     let names: BTreeSet<_> = sources.iter().map(Source::module).collect();
     let mentions = |source| Reader { names: &names, own: Source::module(source) }.read(&source.tokens());
@@ -101,7 +102,7 @@ impl Reader<'_> {
                 }
             }
         }
-        // A file that uses the name of its re-export uses the item behind it.
+        // If a file uses the name of its own re-export, it uses the re-exported item.
         let passed_on = &mentions.passed_on;
         mentions.used.extend(single.iter().filter_map(|name| passed_on.get(name)).cloned());
         mentions

@@ -1,4 +1,5 @@
-//! The types of other crates in public signatures. Each binds this crate to a crate's version.
+//! The types of other crates in public signatures. Each such type binds this crate to a version of
+//! the other crate.
 
 use super::sources::Source;
 use std::collections::{BTreeMap, BTreeSet};

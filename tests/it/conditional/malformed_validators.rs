@@ -20,7 +20,8 @@ async fn a_malformed_etag_is_not_sent_to_revalidate() {
             let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
             let log = std::sync::Arc::clone(&seen);
             let (stack, _, manual) = standing(policy.clone(), move |request, call| {
-                let conditions = ["if-none-match", "if-modified-since"].map(|n| request.headers().contains_key(n));
+                let conditions =
+                    ["if-none-match", "if-modified-since"].map(|n| request.headers().contains_key(n));
                 log.lock().expect("no panic").push(conditions);
                 let mut lines = vec![("etag", tag), ("cache-control", "max-age=60")];
                 lines.extend(dated.then_some(("last-modified", MODIFIED)));

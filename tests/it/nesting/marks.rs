@@ -1,5 +1,5 @@
-//! Marks are header fields in which inner layers report to outer ones. They survive a layer that
-//! builds a new response, and never reach clients.
+//! By marks on responses, inner layers report to outer ones. The marks survive a layer that builds
+//! a new response, and never reach clients.
 
 use crate::support::*;
 use http::{Request, Response};

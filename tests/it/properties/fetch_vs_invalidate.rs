@@ -467,7 +467,8 @@ fn run(
                                 words.chain([tag]).map(|text| text.parse().expect("a version")).collect();
                             // This origin sends a body even for a HEAD. A server would drop that
                             // body.
-                            let is_complete = versions.len() == 3 || (method == "HEAD" && versions.len() == 1);
+                            let is_complete =
+                                versions.len() == 3 || (method == "HEAD" && versions.len() == 1);
                             let alike = versions.iter().all(|version| *version == versions[0]);
                             assert!(is_complete && alike, "{answer:?}");
                             let stale = answer.detail().is_some_and(|detail| detail.starts_with("stale"));

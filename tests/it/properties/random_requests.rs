@@ -481,7 +481,15 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                 for (sent, answer) in together.iter().zip(&answers) {
                     let SentRequest { method, a, directives, user, .. } = sent;
                     if *method < 2 {
-                        check(answer, DIRECTIVES[*directives], *method, *a, user.as_deref(), gone, own_window)?;
+                        check(
+                            answer,
+                            DIRECTIVES[*directives],
+                            *method,
+                            *a,
+                            user.as_deref(),
+                            gone,
+                            own_window,
+                        )?;
                         let after = world.lock().expect("no panic").call;
                         if !two
                             && DIRECTIVES[*directives].starts_with("only")

@@ -128,8 +128,8 @@ async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
     for (cc, wait) in [("no-cache", 1), ("max-age=0", 1), ("max-age=5", 10)] {
         let (stack, calls, manual) = standing(proxy(), move |request, call| {
             let strict = field(request, "x-a") == "strict";
-            let said = if strict { cc } else { "max-age=60" };
-            let lines = [("cache-control", said), ("etag", "\"1\""), ("vary", "x-a")];
+            let control = if strict { cc } else { "max-age=60" };
+            let lines = [("cache-control", control), ("etag", "\"1\""), ("vary", "x-a")];
             match request.headers().contains_key("if-none-match") {
                 true => with_status(304, with_lines(&[("etag", "\"1\""), ("vary", "x-a")], "")),
                 false => numbered(&lines, call),
@@ -155,7 +155,7 @@ async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
 async fn a_304_with_other_validators_updates_nothing() {
     type Lines = Vec<(&'static str, String)>;
     let table: [(Lines, Lines); 4] = [
-        // The origin has rolled back to an older file, and sends tags now.
+        // The origin has rolled back to an older file, and now sends tags.
         (
             vec![("last-modified", date(-1000))],
             vec![("etag", "\"b\"".into()), ("last-modified", date(-2000))],
@@ -171,12 +171,12 @@ async fn a_304_with_other_validators_updates_nothing() {
     for (own, given) in table {
         let (first, later) = (own.clone(), given.clone());
         let (stack, _, manual) = standing(proxy(), move |request, call| {
-            let asked =
+            let revalidates =
                 ["if-none-match", "if-modified-since"].iter().any(|n| request.headers().contains_key(*n));
             let lines = if call == 1 { &first } else { &later };
             let mut lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
             lines.push(("cache-control", "max-age=60"));
-            if asked {
+            if revalidates {
                 with_status(304, with_lines(&lines, ""))
             } else {
                 with_lines(&lines, if call == 1 { "old" } else { "new" })
@@ -206,7 +206,8 @@ async fn a_304_with_other_validators_updates_nothing() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// RFC 9110 section 15.4.5: without its condition, the request "would have resulted in a 200".
+/// RFC 9110 section 15.4.5: without its condition, a request that gets a 304 "would have resulted
+/// in a 200". A stored error or redirect is no 200.
 #[tokio::test]
 async fn a_304_does_not_confirm_an_error_or_a_redirect() {
     let mut failed = Vec::new();
@@ -215,7 +216,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
             let lm = date(-10_000);
             let lines = [("cache-control", "max-age=10"), ("last-modified", lm.as_str())];
             match call {
-                // An error page that is served from a file.
+                // A server may send an error page from a file, with its `Last-Modified`.
                 1 => with_status(code, with_lines(&lines, "an error")),
                 _ if request.headers().contains_key("if-modified-since") => {
                     with_status(304, with_lines(&lines, ""))
@@ -343,8 +344,8 @@ async fn a_304_freshens_all_variants_with_its_strong_etag() {
         let (cache, manual) = timed();
         let (inner, calls) = origin(move |request, _| {
             let lines = [("cache-control", "max-age=60"), ("etag", tag), ("vary", "user-agent")];
-            let asked = request.headers().contains_key("if-none-match");
-            if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+            let revalidates = request.headers().contains_key("if-none-match");
+            if revalidates { not_modified(&lines) } else { with_lines(&lines, "page") }
         });
         let stack = site_over(&cache, inner);
         let page = async |agent| send(&stack, get_with("/", &[("user-agent", agent)])).await;
@@ -368,7 +369,8 @@ async fn hints_persist_through_a_304_without_hints() {
         let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
         if request.headers().contains_key("if-none-match") {
-            // The index of the variants would have expired by then.
+            // The index of the variants is more than a day old now. It would have expired if
+            // nothing had renewed it.
             clock.advance(Duration::from_secs(4));
             return not_modified(&lines);
         }
@@ -414,8 +416,8 @@ async fn a_304_for_one_variant_keeps_the_cors_fields_of_others() {
         let own = request.headers()["origin"].to_str().expect("text").to_owned();
         let allow = ("access-control-allow-origin", own.as_str());
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("vary", "origin"), allow];
-        let asked = request.headers().contains_key("if-none-match");
-        if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+        let revalidates = request.headers().contains_key("if-none-match");
+        if revalidates { not_modified(&lines) } else { with_lines(&lines, "page") }
     });
     let stack = site_over(&cache, inner);
     let page = async |own| send(&stack, get_with("/", &[("origin", own)])).await;

@@ -10,7 +10,7 @@ use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
-/// HEAD responses with other directives, validators, lengths, `Vary` or `Age` than the stored
+/// The HEAD responses have other directives, validators, lengths, `Vary` or `Age` than the stored
 /// response.
 #[tokio::test]
 async fn a_contradicting_head_does_not_extend_the_lifetime() {
@@ -37,7 +37,7 @@ async fn a_contradicting_head_does_not_extend_the_lifetime() {
 
 type Lines = &'static [(&'static str, &'static str)];
 
-/// A cache over an origin whose HEAD responses have other fields than its GET responses.
+/// Creates a cache over an origin whose HEAD responses have other fields than its GET responses.
 fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::clock::ManualClock) {
     let (cache, manual) = timed();
     let (inner, calls) = origin(move |request, call| {
@@ -53,8 +53,8 @@ fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_c
 /// RFC 9111 section 4.3.5.
 #[tokio::test]
 async fn a_head_response_updates_or_invalidates_the_entry() {
-    // The HEAD response; the version that the next GET gets from the cache, or `None` if it is
-    // forwarded.
+    // A HEAD response, and the version that the next GET gets from the cache. `None` means that the
+    // GET is forwarded.
     let table: [(Lines, Option<&str>); 6] = [
         (&[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")], Some("2")),
         (&[("cache-control", "max-age=60"), ("content-length", "6"), ("x-version", "2")], Some("2")),
@@ -80,13 +80,13 @@ async fn a_head_response_updates_or_invalidates_the_entry() {
 async fn a_head_updates_no_app_identified_or_invalidated_entry() {
     let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
     let cookie: Lines = &[("cookie", "sid=alice")];
-    for (policy, asked) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
+    for (policy, cookies) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
         let (stack, calls, manual) = heads(policy, later);
         send(&stack, get("/")).await;
         manual.advance(MINUTE);
-        send(&stack, request("HEAD", "/", asked)).await;
+        send(&stack, request("HEAD", "/", cookies)).await;
         send(&stack, get("/")).await;
-        assert_eq!(calls.count(), 3, "{asked:?}");
+        assert_eq!(calls.count(), 3, "{cookies:?}");
     }
     let cache = memory();
     let handle = cache.clone();
@@ -152,7 +152,7 @@ async fn an_entry_is_removed_if_a_head_forbids_storing() {
     }
 }
 
-/// An older response does not replace a newer one.
+/// The HEAD response is older than the stored response, so it updates nothing.
 #[tokio::test(start_paused = true)]
 async fn a_late_head_does_not_restore_an_older_entry() {
     let (cache, manual) = timed();
@@ -204,8 +204,8 @@ async fn a_head_updates_the_variant_that_it_selects() {
     assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
 }
 
-/// After a soft invalidation, a page counts as changed. Only a matching validator shows that it has
-/// not.
+/// After a soft invalidation, the page may have changed. Only a HEAD response with the stored
+/// validator shows that it has not.
 #[tokio::test]
 async fn only_a_head_with_validators_ends_a_soft_invalidation() {
     for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
@@ -252,8 +252,8 @@ async fn a_head_does_not_update_pages_with_hints_or_dependencies() {
         send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
         let answer = send(&stack, get("/")).await;
         assert_eq!(answer.header("x-by"), Some("GET"), "{by}");
-        let told = if by == "hint" { "max-age=0, must-revalidate" } else { "max-age=600" };
-        assert_eq!(answer.header("cache-control"), Some(told), "{by}");
+        let expected = if by == "hint" { "max-age=0, must-revalidate" } else { "max-age=600" };
+        assert_eq!(answer.header("cache-control"), Some(expected), "{by}");
         manual.advance(Duration::from_secs(20));
         let expired = by == "value";
         assert_eq!(send(&stack, get("/")).await.is_hit(), !expired, "{by}");
@@ -271,7 +271,7 @@ async fn a_head_answered_by_an_inner_cache_updates_nothing() {
         .policy(proxy().name("within").build().expect("a policy"))
         .layer(origin.clone())
         .boxed_clone();
-    // Only HEAD requests pass through the inner cache layer.
+    // Only HEAD requests pass through an inner cache layer.
     let inner = service_fn(move |request: Request<Body>| {
         let (origin, within) = (origin.clone(), within.clone());
         async move {

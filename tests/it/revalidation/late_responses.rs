@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::SiteCacheLayer;
 
-/// Checks that a streamed response does not answer requests if a newer response was stored before
-/// it completed.
+/// Asserts that a streamed response answers no requests once it is complete, if a newer response
+/// was stored in the meantime.
 async fn overtaken(vary: &'static str, expired: bool) {
     let (sender, receiver) = futures::channel::oneshot::channel::<()>();
     let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
@@ -134,12 +134,12 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
                     &[("cache-control", "max-age=60"), ("etag", "\"1\""), ("vary", "x-a")],
                     format!("old {which}"),
                 ),
-                // The slow validation of the variant `one`.
+                // This call validates the variant `one`, slowly.
                 ("one", _) => {
                     slow.notified().await;
                     with_status(304, with_lines(&[("etag", "\"1\""), ("vary", "x-a")], ""))
                 }
-                // The other variant has changed in the meantime.
+                // The other variant has changed since it was stored.
                 (_, _) => {
                     rewritten.notified().await;
                     with_lines(
@@ -173,10 +173,10 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     assert_eq!(after.text(), "new two", "{after:?}");
 }
 
-/// The cache revalidates the newer page, not the older one.
+/// A newer page was stored while the older response arrived. The cache revalidates the newer page.
 #[tokio::test(start_paused = true)]
 async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
-    for said in ["no-cache", "max-age=0, stale-if-error=600", "max-age=2"] {
+    for control in ["no-cache", "max-age=0, stale-if-error=600", "max-age=2"] {
         let (cache, manual) = timed();
         let gate = Arc::new(Notify::new());
         let held = gate.clone();
@@ -187,7 +187,7 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
             let tag = field(&request, "if-none-match").to_owned();
             let answer = match nth {
                 1 | 2 => with_lines(
-                    &[("cache-control", said), ("etag", &format!("\"{nth}\""))],
+                    &[("cache-control", control), ("etag", &format!("\"{nth}\""))],
                     format!("version {nth}"),
                 ),
                 _ => with_status(503, with_lines(&[], format!("asked about {tag}"))),
@@ -213,11 +213,11 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
         gate.notify_one();
         assert_eq!((old.await.expect("ok").text(), new.text()), ("version 1", "version 2"));
         let after = send(&stack, get("/")).await;
-        assert!(["asked about \"2\"", "version 2"].contains(&after.text()), "{said}: {after:?}");
+        assert!(["asked about \"2\"", "version 2"].contains(&after.text()), "{control}: {after:?}");
     }
 }
 
-/// The newer variant may have other fields by now.
+/// The 304 would freshen all variants with its tag. A newer variant may have other fields by now.
 #[tokio::test]
 async fn a_late_304_of_one_variant_updates_no_newer_variant() {
     let (cache, manual) = timed();

@@ -78,7 +78,8 @@ async fn stale_if_error_answers_a_mismatched_304() {
     }
 }
 
-/// The first request after a mismatch is unconditional, for any visitor and any fields.
+/// After a mismatch, the next request is forwarded without a condition, whichever visitor sends it
+/// and whatever fields it has.
 #[tokio::test(start_paused = true)]
 async fn the_next_request_of_any_visitor_heals_the_entry() {
     type Lines = &'static [(&'static str, &'static str)];
@@ -141,7 +142,7 @@ async fn a_remote_entry_heals_after_a_mismatched_304() {
     let mut answers = Vec::new();
     for _ in 0..3 {
         answers.push(send(&stack, authorized()).await);
-        // A separate task stores the entry.
+        // A separate task writes to the store.
         tokio::time::sleep(SECOND).await;
     }
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
@@ -242,17 +243,17 @@ const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
 async fn a_304_about_another_version_changes_no_field() {
     for (own, given, status) in [
         (("etag", "\"1\""), ("etag", "\"2\""), 502),
-        // A compressor has made the tag of the 200 weak.
+        // A compressor between cache and origin has made the tag of the 200 weak.
         (("etag", "W/\"1\""), ("etag", "\"1\""), 200),
         (("last-modified", EARLIER), ("last-modified", LATER), 502),
     ] {
         let (cache, manual) = timed();
         let (inner, calls) = origin(move |request, call| {
-            let asked = request.headers().contains_key("if-none-match")
+            let conditional = request.headers().contains_key("if-none-match")
                 || request.headers().contains_key("if-modified-since");
             let line = if call == 1 { own } else { given };
             let lines = [("cache-control", "max-age=60"), line];
-            if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
+            if is_first_version { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
         });
         let stack = site_over(&cache, inner);
         send(&stack, get("/")).await;

@@ -20,8 +20,8 @@ type Version = Arc<Mutex<String>>;
 /// The requests that the origin received.
 type ReceivedRequests = Arc<Mutex<Vec<Request<()>>>>;
 
-/// A cache over an origin that names its version in `ETag`, and answers a request with the same
-/// version with a 304.
+/// A cache over an origin whose `ETag` is its version. A request whose `If-None-Match` has the
+/// current version gets a 304.
 fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Version, ReceivedRequests) {
     let (version, seen) = (Arc::new(Mutex::new("\"1\"".to_owned())), Arc::new(Mutex::new(Vec::new())));
     let (current, log) = (Arc::clone(&version), Arc::clone(&seen));
@@ -56,14 +56,14 @@ async fn a_stale_response_is_revalidated_with_its_own_validators() {
         "the client has another version"
     );
     assert_eq!((answer.header("x-call"), answer.detail()), (Some("2"), Some("revalidated")));
-    let asked: Vec<_> =
+    let conditions: Vec<_> =
         seen.lock().expect("no panic").iter().map(|r| r.headers().get("if-none-match").cloned()).collect();
-    assert_eq!(asked, [None, Some("\"1\"".parse().expect("a value"))]);
+    assert_eq!(conditions, [None, Some("\"1\"".parse().expect("a value"))]);
     assert!(send(&stack, get("/")).await.is_hit(), "the 304 makes it fresh again");
     // The client sent no condition, so it gets a 200 although the origin answers with a 304.
     manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.status, 200);
-    // A new version replaces the old one.
+    // The origin changes to a new version.
     *version.lock().expect("no panic") = "\"2\"".to_owned();
     manual.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.text(), "page of \"2\"");
@@ -91,13 +91,13 @@ async fn no_cache_responses_are_stored_and_revalidated_each_time() {
             );
             assert_eq!(calls.count(), call, "{cache_control}");
         }
-        let asked = seen
+        let revalidations = seen
             .lock()
             .expect("no panic")
             .iter()
             .filter(|r| r.headers().contains_key("if-none-match"))
             .count();
-        assert_eq!(asked, 2, "{cache_control}");
+        assert_eq!(revalidations, 2, "{cache_control}");
     }
 }
 
@@ -213,10 +213,10 @@ async fn collapsed_requests_share_a_revalidation() {
     let inner = service_fn(move |request: Request<Body>| {
         counted.next();
         let lines = [("cache-control", "no-cache"), ("etag", "\"a\"")];
-        let asked = request.headers().contains_key("if-none-match");
+        let revalidates = request.headers().contains_key("if-none-match");
         async move {
             sleep(Duration::from_millis(50)).await;
-            Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
+            Ok::<_, Infallible>(if revalidates { not_modified(&lines) } else { with_lines(&lines, "page") })
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
@@ -242,8 +242,8 @@ async fn variants_are_revalidated_separately() {
         let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
         let tag = format!("\"{language}\"");
         let lines = [("cache-control", "max-age=60"), ("etag", &*tag), ("vary", "accept-language")];
-        let asked = request.headers().get("if-none-match").is_some_and(|given| *given == *tag);
-        if asked { not_modified(&lines) } else { with_lines(&lines, language) }
+        let revalidates = request.headers().get("if-none-match").is_some_and(|given| *given == *tag);
+        if revalidates { not_modified(&lines) } else { with_lines(&lines, language) }
     });
     let stack = site_over(&cache, inner);
     let page = async |language| send(&stack, get_with("/", &[("accept-language", language)])).await;
@@ -271,10 +271,11 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
                 sleep(Duration::from_millis(100)).await;
                 return Ok::<_, Infallible>(with_lines(&[("cache-control", "no-store")], "mine"));
             }
-            // Both versions are from the same second, so the origin takes them for the same.
+            // Both versions were modified in the same second, so the origin takes the new one for
+            // the old one.
             let lines = [("cache-control", "max-age=60"), ("last-modified", MODIFIED)];
-            let asked = request.headers().contains_key("if-modified-since");
-            Ok(if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
+            let revalidates = request.headers().contains_key("if-modified-since");
+            Ok(if revalidates { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
         }
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);

@@ -1,4 +1,8 @@
-//! A response that one visitor's unkeyed fields provoke does not replace the page of the others.
+//! A response that is provoked by the unkeyed fields of one visitor's request does not replace the
+//! page of the other visitors.
+//!
+//! A response that cannot be stored would remove the page. Before that, the cache confirms the
+//! response by a background request without unkeyed fields.
 
 use crate::support::*;
 use http::header::USER_AGENT;
@@ -15,14 +19,15 @@ const S: Duration = Duration::from_secs(1);
 /// Answers that are not stored: a status, or a value of `Cache-Control`.
 const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
 
-/// A site whose service gives a bad answer if any field is `evil`, and to all requests while it is
-/// down.
+/// A site whose service gives a bad answer to requests with the field value `evil`. While the
+/// service is down, it gives one to all requests.
 struct World {
     stack: Stack,
     cache: Cache,
     manual: ManualClock,
     calls: Calls,
-    /// The index in `UNSTORED` of the answer to all requests. Past its end, the service is up.
+    /// The index in `UNSTORED` of the answer to all requests. The service is up while the index is
+    /// out of range.
     down: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Request<()>>>>,
 }
@@ -103,7 +108,7 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
             world.manual.advance(12 * S);
-            // In some of the cases, the background request fails, so that it changes nothing.
+            // In some of the cases, the background request gets a 503, which confirms nothing.
             let bare_fails = provoked.len() % 2 == 0;
             world.answer_all_with(if bare_fails { "503" } else { "" });
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");
@@ -287,8 +292,8 @@ async fn a_panicking_key_function_keeps_the_stale_page() {
     }
 }
 
-/// A site whose page has an `ETag`. A conditional request gets a 304 with another tag if any field
-/// is `evil`, or while `down` is 1. While `down` is 2, all requests get a 503.
+/// A site whose page has an `ETag`. A conditional request gets a 304 with another tag if it has the
+/// field value `evil`, or while `down` is 1. While `down` is 2, all requests get a 503.
 fn tagged(policy: PolicyBuilder) -> World {
     let (cache, manual) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());

@@ -1,5 +1,6 @@
-//! If the cache cannot create the body of a confirming request, the requests of visitors confirm a
-//! removal.
+//! The cache confirms by a background request that a page is gone, before it removes the page. If
+//! it cannot create a request body of the service's type, requests of other visitors confirm
+//! instead.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -50,7 +51,7 @@ struct World {
     status: Arc<AtomicU16>,
 }
 
-/// A site that answers with the status `provoked` if any field is `evil`.
+/// A site that answers requests with the field value `evil` with the status `provoked`.
 fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let (cache, manual) = timed();
     let status = Arc::new(AtomicU16::new(200));
@@ -121,7 +122,7 @@ async fn one_visitor_does_not_remove_the_page_of_the_others() {
     for provoked in [404, 410, 403, 302, 204] {
         let world = stale(provoked).await;
         for id in ["1", "2", "3"] {
-            // Each request has its own ID.
+            // Each request has another ID, but all are from one visitor.
             let answer = world.send(&[("user-agent", "evil"), ("x-request-id", id)]).await;
             assert_eq!(answer.status.as_u16(), provoked);
         }

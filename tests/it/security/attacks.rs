@@ -47,7 +47,7 @@ async fn a_hit_has_the_vary_field_of_the_first_response() {
     }
 }
 
-/// CVE-2021-23336: an application took `;` for a separator of parameters, its proxy did not.
+/// CVE-2021-23336: an application treated `;` as a separator of parameters, and its proxy did not.
 #[tokio::test]
 async fn a_semicolon_hides_no_parameter_from_the_key() {
     let ignoring = policy().query(QueryKey::without(["utm_*"]));
@@ -65,8 +65,8 @@ async fn a_semicolon_hides_no_parameter_from_the_key() {
     }
 }
 
-/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: keys that a store cannot hold, or that fill it
-/// up.
+/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: some keys could not be held by a store, and
+/// others filled it up.
 #[tokio::test]
 async fn keys_of_any_bytes_differ_and_long_keys_take_no_memory() {
     let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
@@ -192,7 +192,7 @@ async fn a_path_like_a_static_file_does_not_share_a_personal_page() {
     }
 }
 
-/// Other visitors do not get a redirect that was built from an attacker's field.
+/// A redirect that was built from an attacker's field does not reach other visitors.
 #[tokio::test]
 async fn redirects_have_their_own_lifetime_and_key_inputs() {
     let redirect = |lines: &'static [(&'static str, &'static str)]| {

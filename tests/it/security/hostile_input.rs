@@ -63,8 +63,8 @@ fn respond(status: u16, lines: &[(&'static str, Vec<u8>)], body: &[u8]) -> Respo
 
 proptest! {
     #![proptest_config(crate::support::cases(600))]
-    /// A hit has the status and the body that the origin sent. Its fields, except `Age` and `Date`,
-    /// are from the origin.
+    /// A hit has the status and the body that the origin sent. All its fields except `Age` and
+    /// `Date` are fields that the origin sent.
     #[test]
     fn responses_equal_what_the_origin_sent(
         status in prop::sample::select(vec![200, 203, 204, 206, 301, 404, 410, 500]),
@@ -127,7 +127,7 @@ proptest! {
     }
 }
 
-/// This test takes minutes if each name of a list is compared with each field.
+/// If each name of a list were compared with each field, this test would take minutes.
 #[tokio::test(start_paused = true)]
 async fn long_lists_of_field_names_take_linear_time() {
     const FIELDS: usize = 16_000;
@@ -135,7 +135,7 @@ async fn long_lists_of_field_names_take_linear_time() {
         |prefix: &str, length| (0..length).map(|number| format!("{prefix}-{number}")).collect::<Vec<_>>();
     let tokens = list("x-token", FIELDS);
     let control = format!("max-age=60, private=\"{}\"", tokens.join(", "));
-    // With 16,000 nominated fields, the variant key is too long.
+    // With 16,000 nominated fields, the key of the variant is too long to be stored.
     for (length, is_stored) in [(300, true), (FIELDS, false)] {
         let nominated = list("x-part", length);
         let (control, vary) = (control.clone(), nominated.join(", "));

@@ -70,8 +70,8 @@ where
     })
 }
 
-/// An authentication layer that replaces the credential by an extension with the user, and marks
-/// the response if `marks` is set.
+/// An authentication layer. It replaces the credential with an extension that has the user, and
+/// marks the response if `marks` is set.
 fn auth<S, B>(inner: S, marks: bool) -> BoxCloneService<Request<Body>, Response<B>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
@@ -153,7 +153,8 @@ const CASES: u32 = 135;
 
 fn check_isolation(users: UserPages, build: impl Fn(&Cache, Inner) -> Client) {
     let hits = RefCell::new(Hits::default());
-    // All cases share one cache, an hour apart, because creating a cache takes longer than a case.
+    // All cases share one cache, because creating a cache takes longer than a case. The clock
+    // advances by an hour before each case, so that all earlier entries have expired.
     let (cache, manual) = timed();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };
     let ran = TestRunner::new(config).run(&(any::<bool>(), steps()), |(by_hand, steps)| {
@@ -223,8 +224,8 @@ async fn play(
             "{:?} got an invalidated version",
             visitor
         );
-        let told = answer.headers.get_all("cache-status").iter();
-        let hit = told.filter_map(|line| line.to_str().ok()).any(|line| line.contains("; hit"));
+        let lines = answer.headers.get_all("cache-status").iter();
+        let hit = lines.filter_map(|line| line.to_str().ok()).any(|line| line.contains("; hit"));
         match visitor.by {
             IdentifiedBy::Nothing => hits.anonymous += usize::from(hit),
             IdentifiedBy::Analytics => hits.analytics += usize::from(hit),

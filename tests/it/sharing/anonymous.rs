@@ -68,7 +68,8 @@ async fn anonymous_visitors_with_harmless_cookies_share_a_page() {
     }
 }
 
-/// An inner layer may log a visitor in by a remember-me cookie that this layer does not know.
+/// The layer must assume that an undeclared cookie is a login, such as the remember-me cookie of an
+/// inner layer.
 #[tokio::test]
 async fn a_request_with_an_undeclared_cookie_bypasses() {
     for policy in presets() {
@@ -120,8 +121,8 @@ async fn custom_predicates_and_fields_identify_a_request() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_look_up_decides_if_nothing_else_does() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let look_ups = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&look_ups);
     let layer = by_session_or()
         .identified_if_async(move |request| {
             count.fetch_add(1, Ordering::SeqCst);
@@ -138,9 +139,9 @@ async fn a_session_look_up_decides_if_nothing_else_does() {
         let alice = send(&shop, get("/alice")).await;
         assert_eq!((alice.detail(), alice.header("cache-control")), (Some("identified"), Some("private")));
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    assert_eq!(look_ups.load(Ordering::SeqCst), 4);
     send(&shop, with_cookie("sid=1")).await;
-    assert_eq!(asked.load(Ordering::SeqCst), 4, "a session cookie needs no look-up");
+    assert_eq!(look_ups.load(Ordering::SeqCst), 4, "a session cookie needs no look-up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +155,7 @@ async fn a_cancelled_look_up_does_not_block_other_requests() {
         })
         .build()
         .expect("valid options");
-    // The limit is 1, so the cancelled request must give back the readiness of the service.
+    // The service accepts one request at a time, so the cancelled request must give up its place.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let limited = tower::limit::ConcurrencyLimit::new(inner, 1);
     let mut shop = layer.layer(limited);
@@ -170,7 +171,8 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     for policy in presets() {
         let (inner, calls) = origin(|request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
-            // Identifies the visitor by a field that no outer layer knows.
+            // An inner authentication layer identifies the visitor by a field that no outer layer
+            // knows.
             if request.headers().contains_key("x-fingerprint") {
                 response.extensions_mut().insert(Identified);
             }
@@ -189,8 +191,8 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     }
 }
 
-/// In the wrong order, the outer cache cannot recognize identified requests, but stores none of
-/// their responses.
+/// In the wrong order of layers, the outer cache cannot recognize identified requests. It stores
+/// none of their responses nevertheless.
 #[tokio::test]
 async fn an_inner_anonymous_only_layer_vetoes_storing() {
     for policy in presets() {
@@ -211,7 +213,7 @@ async fn an_inner_anonymous_only_layer_vetoes_storing() {
 
 #[tokio::test]
 async fn private_is_added_unless_a_directive_settles_sharing() {
-    for (own, told) in [
+    for (own, expected) in [
         ("public, max-age=60", "public, max-age=60"),
         ("s-maxage=60", "s-maxage=60"),
         ("no-store", "no-store"),
@@ -220,7 +222,7 @@ async fn private_is_added_unless_a_directive_settles_sharing() {
     ] {
         let (inner, _) = origin(move |_, call| numbered(&[("cache-control", own)], call));
         let shop = by_session().layer(inner);
-        assert_eq!(send(&shop, with_cookie("sid=1")).await.header("cache-control"), Some(told));
+        assert_eq!(send(&shop, with_cookie("sid=1")).await.header("cache-control"), Some(expected));
         assert_eq!(send(&shop, get("/")).await.header("cache-control"), Some(own));
     }
 }
@@ -305,7 +307,8 @@ async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
     }
 }
 
-/// The first cache layer bypasses such a request, and passes the reason on to the second.
+/// The first cache layer bypasses a request that had an undeclared cookie, and passes the reason on
+/// to the second cache layer.
 #[tokio::test]
 async fn a_stripped_cookie_counts_for_a_cache_inside_a_cache() {
     for policy in presets() {
@@ -340,7 +343,7 @@ async fn identification_reaches_a_third_layer_for_get_and_post() {
         SiteCacheLayer::new(&cache).policy(policy().name("third").build().expect("a policy")).layer(inner);
     let second =
         SiteCacheLayer::new(&cache).policy(policy().name("second").build().expect("a policy")).layer(third);
-    // Strips the credential, and turns each request into a GET for another page.
+    // Removes the credential, and turns each request into a GET for another page.
     let authenticates = service_fn(move |mut request: Request<Body>| {
         *request.method_mut() = http::Method::GET;
         *request.uri_mut() = "/me".parse().expect("a uri");
@@ -375,7 +378,8 @@ async fn outer_cookie_declarations_pass_through_a_cache_layer() {
     assert_eq!(calls.count(), 1);
 }
 
-/// Requests whose look-up is pending must not use up the concurrency limit of the inner service.
+/// Requests whose session look-up is pending must not use up the concurrency limit of the inner
+/// service.
 #[tokio::test(start_paused = true)]
 async fn a_slow_look_up_does_not_block_other_requests() {
     let layer = AnonymousOnlyLayer::builder()

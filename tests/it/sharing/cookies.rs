@@ -44,11 +44,11 @@ async fn keyed_cookies_separate_pages_in_any_order() {
     }
     let hit = send(&stack, with_cookie("theme=x; lang=de; _ga=7")).await;
     assert_eq!((hit.text(), hit.is_hit()), ("[\"lang=de\"]", true));
-    // The split cookie fields of HTTP/2 form one list.
+    // HTTP/2 may split `Cookie` into several lines. They form one list.
     let crumbs = get_with("/", &[("cookie", "_ga=7"), ("cookie", "lang=en")]);
     let hit = send(&stack, crumbs).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("[\"lang=en\"]", true, 3));
-    // Absent and empty differ.
+    // An absent cookie and an empty one have different keys.
     assert_eq!(send(&stack, with_cookie("lang=")).await.text(), "[\"lang=\"]");
 }
 
@@ -189,14 +189,14 @@ async fn set_cookie_is_shared_only_by_option_and_explicit_lifetime() {
         (proxy(), fresh, &[], false),
         (app().share_set_cookie(true), fresh, &[], false),
     ];
-    for (policy, lines, asked, stored) in table {
+    for (policy, lines, cookies, stored) in table {
         let (stack, ..) = standing(policy, move |_, call| numbered(lines, call));
-        send(&stack, get_with("/", asked)).await;
+        send(&stack, get_with("/", cookies)).await;
         let answer = send(&stack, get("/")).await;
         assert_eq!(
             (answer.is_hit(), answer.header("set-cookie")),
             (stored, Some("a=1")),
-            "{lines:?} {asked:?}"
+            "{lines:?} {cookies:?}"
         );
     }
 }

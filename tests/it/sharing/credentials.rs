@@ -1,4 +1,4 @@
-//! Request and response fields that identify a visitor by their name.
+//! Fields that identify a visitor, recognized by their names in requests and responses.
 
 use crate::support::*;
 use http::header::{HeaderName, VARY};
@@ -42,16 +42,16 @@ fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
-/// A page that greets the visitor that the field `name` identifies.
+/// A page that greets the visitor whom the field `name` identifies.
 fn greeting(name: &'static str) -> (Inner, Calls) {
     origin(move |request, _| {
-        let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
-        with_lines(&[], format!("for {who}"))
+        let visitor = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+        with_lines(&[], format!("for {visitor}"))
     })
 }
 
-fn of(name: &str, who: &str) -> Request<Body> {
-    get_with("/", &[(name, who)])
+fn of(name: &str, visitor: &str) -> Request<Body> {
+    get_with("/", &[(name, visitor)])
 }
 
 #[tokio::test]
@@ -59,9 +59,9 @@ async fn an_identifying_field_bypasses_and_is_named_as_the_reason() {
     for name in IDENTIFYING {
         let (inner, calls) = greeting(name);
         let stack = site_over(&memory(), inner);
-        for who in ["alice", "bob", "alice"] {
-            let answer = send(&stack, of(name, who)).await;
-            assert_eq!(answer.text(), format!("for {who}"), "{name}");
+        for visitor in ["alice", "bob", "alice"] {
+            let answer = send(&stack, of(name, visitor)).await;
+            assert_eq!(answer.text(), format!("for {visitor}"), "{name}");
             assert_eq!(answer.detail(), Some(name));
         }
         assert_eq!(calls.count(), 3, "{name}");
@@ -86,9 +86,9 @@ async fn inside_anonymous_only_layers_identifying_fields_bypass() {
             let cached =
                 SiteCacheLayer::new(&memory()).policy(preset.clone().build().expect("a policy")).layer(inner);
             let stack = AnonymousOnlyLayer::new().layer(cached).boxed_clone();
-            for who in ["alice", "bob"] {
-                let answer = send(&stack, of(name, who)).await;
-                assert_eq!(answer.text(), format!("for {who}"), "{name}");
+            for visitor in ["alice", "bob"] {
+                let answer = send(&stack, of(name, visitor)).await;
+                assert_eq!(answer.text(), format!("for {visitor}"), "{name}");
                 assert_eq!(answer.detail(), Some("identified"), "{name}");
                 assert_eq!(answer.header("cache-control"), Some("private"), "{name}");
             }
@@ -104,11 +104,10 @@ async fn a_stripped_identifying_field_still_prevents_sharing() {
             let (inner, _) = greeting("x-page-of");
             let route =
                 RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
-            // An authentication layer that strips the field, and makes the page personal by its
-            // value.
+            // An authentication layer that removes the field, and lets its value select the page.
             let between = route.map_request(move |mut request: Request<Body>| {
-                if let Some(who) = request.headers_mut().remove(name) {
-                    request.headers_mut().insert("x-page-of", who);
+                if let Some(visitor) = request.headers_mut().remove(name) {
+                    request.headers_mut().insert("x-page-of", visitor);
                 }
                 request
             });
@@ -116,8 +115,8 @@ async fn a_stripped_identifying_field_still_prevents_sharing() {
                 .policy(outer.clone().build().expect("a policy"))
                 .layer(between)
                 .boxed_clone();
-            for who in ["alice", "bob"] {
-                assert_eq!(send(&stack, of(name, who)).await.text(), format!("for {who}"), "{name}");
+            for visitor in ["alice", "bob"] {
+                assert_eq!(send(&stack, of(name, visitor)).await.text(), format!("for {visitor}"), "{name}");
             }
         }
     }
@@ -143,7 +142,8 @@ async fn an_ignored_field_is_stripped_and_does_not_identify() {
     }
 }
 
-/// A keyed field does not count as identifying, except a known credential such as `x-api-key`.
+/// A field in the key does not count as identifying. An exception is a known credential, such as
+/// `x-api-key`.
 #[tokio::test]
 async fn a_keyed_field_is_stored_unless_it_is_a_credential() {
     for (name, is_stored) in [("x-tenant-key", true), ("x-user-segment", true), ("x-api-key", false)] {
@@ -158,10 +158,10 @@ async fn a_keyed_field_is_stored_unless_it_is_a_credential() {
                 .policy(policy.build().expect("a policy"))
                 .layer(inner)
                 .boxed_clone();
-            for who in ["alice", "bob"] {
-                let first = send(&stack, of(name, who)).await;
-                assert_eq!(first.text(), format!("for {who}"), "{name}");
-                assert_eq!(send(&stack, of(name, who)).await.is_hit(), is_stored, "{name}");
+            for visitor in ["alice", "bob"] {
+                let first = send(&stack, of(name, visitor)).await;
+                assert_eq!(first.text(), format!("for {visitor}"), "{name}");
+                assert_eq!(send(&stack, of(name, visitor)).await.is_hit(), is_stored, "{name}");
             }
         }
     }
@@ -192,7 +192,7 @@ async fn a_response_with_a_challenge_or_harmless_fields_is_stored() {
         "x-cache-key",
         "x-true-cache-key",
         "x-ab-group",
-        // These fields describe the exchange, and are not stored themselves.
+        // These fields describe the exchange. They are not stored, but the response is.
         "x-ratelimit-remaining-tokens",
         "x-okta-request-id",
         "x-auth0-requestid",
@@ -264,8 +264,8 @@ async fn a_response_with_a_credential_gets_no_shared_lifetime() {
         let (stack, _) = site(policy().client_max_age(MINUTE), move |_, call| {
             numbered(&[(name, "alice"), ("cache-control", "max-age=600")], call)
         });
-        let told = send(&stack, get("/")).await;
-        assert!(told.header("cache-control").is_some_and(|value| value.contains("private")), "{told:?}");
+        let answer = send(&stack, get("/")).await;
+        assert!(answer.header("cache-control").is_some_and(|value| value.contains("private")), "{answer:?}");
     }
 }
 
@@ -274,17 +274,17 @@ struct CurrentUser(&'static str);
 
 #[tokio::test]
 async fn an_identifying_extension_bypasses_the_cache() {
-    let of = |who: Option<&'static str>| {
+    let of = |visitor: Option<&'static str>| {
         let mut request = get("/");
-        if let Some(who) = who {
-            request.extensions_mut().insert(CurrentUser(who));
+        if let Some(visitor) = visitor {
+            request.extensions_mut().insert(CurrentUser(visitor));
         }
         request
     };
     let page = || {
         origin(|request, _| {
-            let who = request.extensions().get::<CurrentUser>().map_or("nobody", |user| user.0);
-            with_lines(&[], format!("for {who}"))
+            let visitor = request.extensions().get::<CurrentUser>().map_or("nobody", |user| user.0);
+            with_lines(&[], format!("for {visitor}"))
         })
         .0
     };
@@ -302,9 +302,9 @@ async fn an_identifying_extension_bypasses_the_cache() {
             .boxed_clone();
         for stack in [by_policy, by_layer] {
             assert!(shares(&stack, of(None), of(None)).await);
-            for who in ["alice", "bob"] {
-                let answer = send(&stack, of(Some(who))).await;
-                assert_eq!(answer.text(), format!("for {who}"));
+            for visitor in ["alice", "bob"] {
+                let answer = send(&stack, of(Some(visitor))).await;
+                assert_eq!(answer.text(), format!("for {visitor}"));
                 assert_eq!(answer.detail(), Some("identified"));
             }
         }
@@ -314,9 +314,9 @@ async fn an_identifying_extension_bypasses_the_cache() {
         .vary_by_identity("user", |request| Some(request.extensions.get::<CurrentUser>()?.0.to_owned()));
     let stack =
         SiteCacheLayer::new(&memory()).policy(keyed.build().expect("a policy")).layer(page()).boxed_clone();
-    for who in ["alice", "bob"] {
-        assert_eq!(send(&stack, of(Some(who))).await.text(), format!("for {who}"));
-        assert!(send(&stack, of(Some(who))).await.is_hit());
+    for visitor in ["alice", "bob"] {
+        assert_eq!(send(&stack, of(Some(visitor))).await.text(), format!("for {visitor}"));
+        assert!(send(&stack, of(Some(visitor))).await.is_hit());
     }
 }
 
@@ -336,8 +336,8 @@ async fn layers_with_different_identity_extensions_share_no_page() {
     assert_eq!(calls.count(), 2);
 }
 
-/// RFC 9651 section 4.2. Clients choose the field name in the reason, so `Cache-Status` must stay
-/// short and parsable.
+/// RFC 9651 section 4.2. The reason in `Cache-Status` contains the name of a field that the client
+/// chose. The field must stay short and parsable.
 #[tokio::test]
 async fn a_hostile_field_name_keeps_cache_status_parsable() {
     let (stack, _) = site(policy(), |_, call| numbered(&[(VARY.as_str(), "accept")], call));
@@ -350,7 +350,7 @@ async fn a_hostile_field_name_keeps_cache_status_parsable() {
     }
 }
 
-/// A part of the key takes precedence over `ignore_headers`, in every order of the calls.
+/// A field that is both keyed and in `ignore_headers` counts as keyed, in every order of the calls.
 #[tokio::test]
 async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
     const NAME: &str = "x-plan";
@@ -368,9 +368,9 @@ async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
             .policy(policy.build().expect("a policy"))
             .layer(inner)
             .boxed_clone();
-        for who in ["a", "b"] {
-            assert_eq!(send(&stack, of(NAME, who)).await.text(), format!("for {who}"));
-            assert!(send(&stack, of(NAME, who)).await.is_hit());
+        for visitor in ["a", "b"] {
+            assert_eq!(send(&stack, of(NAME, visitor)).await.text(), format!("for {visitor}"));
+            assert!(send(&stack, of(NAME, visitor)).await.is_hit());
         }
     }
 }

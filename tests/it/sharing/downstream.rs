@@ -35,8 +35,8 @@ fn answering(lines: Lines, identified: bool) -> Inner {
 
 /// Returns `true` if a response permits shared caches to store it.
 fn is_shared(answer: &Answer) -> bool {
-    let said = answer.header("cache-control").unwrap_or_default();
-    said.contains("public") || said.contains("s-maxage")
+    let control = answer.header("cache-control").unwrap_or_default();
+    control.contains("public") || control.contains("s-maxage")
 }
 
 #[tokio::test]
@@ -79,8 +79,8 @@ async fn a_personal_response_is_not_declared_shared() {
     }
 }
 
-/// `SetCacheControlLayer` ignores the session cookie itself, but respects the identification by
-/// other layers.
+/// `SetCacheControlLayer` does not know the session cookie, but respects what other layers have
+/// identified.
 #[tokio::test]
 async fn an_identified_visitors_response_is_not_declared_shared() {
     let layer = SetCacheControlLayer::new(shared_by_all()).expect("valid");
@@ -88,7 +88,8 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     let cached = || SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let inside = anonymous.layer(layer.layer(answering(&[], false))).boxed_clone();
     let outside = layer.layer(anonymous.layer(answering(&[], false))).boxed_clone();
-    // An undeclared cookie may identify, but only a layer inside `AnonymousOnlyLayer` learns of it.
+    // An undeclared cookie may identify a visitor. `SetCacheControlLayer` learns this only inside
+    // of `AnonymousOnlyLayer`.
     for (stack, shares_undeclared) in [(inside, false), (outside, true)] {
         for (cookie, shared) in [("sid=1", false), ("other=1", shares_undeclared)] {
             let answer = send(&stack, get_with("/", &[("cookie", cookie)])).await;
@@ -101,8 +102,8 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     assert!(is_shared(&send(&stack, get("/")).await));
 }
 
-/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, and its caches are shared
-/// caches.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`. The caches that it targets are
+/// shared caches.
 #[tokio::test]
 async fn targeted_fields_get_no_lifetime_on_private_responses() {
     let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
@@ -147,8 +148,8 @@ async fn never_cached_and_private_pages_lose_targeted_fields() {
     }
 }
 
-/// RFC 9111 section 4.3.4: a 304 updates the fields that the origin sent, not those that the client
-/// got.
+/// RFC 9111 section 4.3.4: a 304 updates the fields that the origin sent, not the fields as
+/// rewritten for clients.
 #[tokio::test]
 async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
     let (cache, manual) = timed();
@@ -193,7 +194,7 @@ async fn a_layer_does_not_weaken_a_handlers_private() {
     }
 }
 
-/// Each list names fields that no shared cache may store.
+/// The handler and the layer each list fields in `private`. A shared cache may store none of them.
 #[tokio::test]
 async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
     let layer =
@@ -240,7 +241,8 @@ fn vary(answer: &Answer) -> Option<String> {
     answer.header("vary").map(str::to_ascii_lowercase)
 }
 
-/// This holds for misses and hits, 200 and 304, GET and HEAD, stored or not.
+/// `Vary` has these names in misses and hits, with status 200 and 304, for GET and HEAD, whether
+/// stored or not.
 #[tokio::test]
 async fn vary_names_the_fields_in_the_key() {
     let lines: Lines = &[("etag", "\"a\""), ("vary", "Origin")];
@@ -283,7 +285,7 @@ async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
     assert_eq!(send(&any, get("/")).await.header("vary"), Some("*"));
 }
 
-/// Field values with the same key part share a page, also after a 304.
+/// Two values of a field that give the same key part share a page, also after a 304.
 #[tokio::test]
 async fn emitted_vary_fields_do_not_select_variants() {
     let (cache, manual) = timed();
@@ -335,8 +337,8 @@ async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
     assert_eq!(known.text(), "1", "the inner layer is keyed by other fields");
 }
 
-/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, in which the handler forbids
-/// sharing.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`. It must not permit the sharing
+/// that the handler forbids in `Cache-Control`.
 #[tokio::test]
 async fn targeted_fields_do_not_share_a_page_that_forbids_it() {
     let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();
@@ -381,14 +383,14 @@ async fn a_response_with_an_unstored_credential_gets_private() {
         let case = format!("{policy:?}");
         let (stack, _) = site(policy, move |_, call| numbered(lines, call));
         let first = send(&stack, get("/")).await;
-        let said = first.header("cache-control").expect("a field");
-        assert!(said.contains("max-age=60"), "{said} {case}");
-        assert_eq!(said.contains("private"), private, "{said} {case}");
+        let control = first.header("cache-control").expect("a field");
+        assert!(control.contains("max-age=60"), "{control} {case}");
+        assert_eq!(control.contains("private"), private, "{control} {case}");
         let next = send(&stack, get("/")).await;
         if next.is_hit() {
             assert_eq!(next.header("x-csrf-token").is_some(), !private, "{case}");
-            let said = next.header("cache-control").expect("a field");
-            assert!(said.split(", ").all(|directive| directive != "private"), "{said} {case}");
+            let control = next.header("cache-control").expect("a field");
+            assert!(control.split(", ").all(|directive| directive != "private"), "{control} {case}");
         }
     }
 }
@@ -418,8 +420,8 @@ async fn restrictive_directives_are_written_into_full_headers() {
         let never = send(&NeverCacheLayer::new().layer(inner()), get("/")).await;
         let unstored = send(&no_store().layer(inner()), get("/")).await;
         for (answer, expected) in [(never, &is_never[..]), (unstored, &is_unstored[..])] {
-            let said = answer.header("cache-control").expect("a field");
-            assert!(expected.iter().all(|directive| said.contains(directive)), "{said}");
+            let control = answer.header("cache-control").expect("a field");
+            assert!(expected.iter().all(|directive| control.contains(directive)), "{control}");
             assert_eq!(answer.headers.get_all("cache-control").iter().count(), 1);
         }
     }

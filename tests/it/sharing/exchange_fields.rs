@@ -1,4 +1,5 @@
-//! Fields that describe one exchange are neither stored nor replayed.
+//! Exchange fields describe one exchange, such as its request ID. They are neither stored nor sent
+//! with hits.
 
 use crate::support::*;
 use http::Response;
@@ -47,8 +48,8 @@ async fn exchange_fields_reach_only_their_own_client() {
     }
 }
 
-/// RFC 9111 section 4.3.4: a 304 updates the stored response, except by fields of the validation
-/// itself.
+/// RFC 9111 section 4.3.4: a 304 updates the stored response. The fields that describe only the
+/// validation are excluded.
 #[tokio::test]
 async fn exchange_fields_of_a_304_are_not_stored() {
     let (cache, manual) = timed();

@@ -152,7 +152,8 @@ async fn a_path_invalidation_covers_the_pages_of_all_visitors() {
     assert_eq!(calls.count(), 4);
 }
 
-/// A stored page outlives a permission, so the authorization layer must be outside the cache layer.
+/// A stored page outlives the visitor's permission to see it. The authorization layer must
+/// therefore be outside the cache layer.
 #[tokio::test]
 async fn an_outer_authorization_layer_protects_stored_pages() {
     let (stack, _) = account(&memory(), keyed(), &[]);
@@ -200,7 +201,8 @@ async fn an_outer_anonymous_only_layer_outranks_identities() {
     }
 }
 
-/// An outer authentication layer has identified the visitor by an input that no cache layer sees.
+/// An outer authentication layer has identified the visitor by an input that the cache layers do
+/// not see.
 #[tokio::test]
 async fn an_identity_from_an_extension_reaches_inner_caches() {
     for policy in [keyed(), keyed().bypass_if(|request| request.uri.path() == "/account")] {
@@ -213,9 +215,9 @@ async fn an_identity_from_an_extension_reaches_inner_caches() {
             .layer(route_over(&cache, MINUTE, inner));
         for method in ["GET", "HEAD", "GET"] {
             for user in ["alice", "bob"] {
-                let mut asked = request(method, "/account", &[]);
-                asked.extensions_mut().insert(User(user));
-                let answer = send(&stack, asked).await;
+                let mut identified = request(method, "/account", &[]);
+                identified.extensions_mut().insert(User(user));
+                let answer = send(&stack, identified).await;
                 assert!(method == "HEAD" || answer.text() == user, "{method} {user}");
                 assert_eq!(answer.header("cache-control"), Some("private"), "{method} {user}");
             }
@@ -274,7 +276,7 @@ async fn a_bypassing_outer_cache_keeps_inner_per_identity_entries() {
     }
 }
 
-/// The layer in between is not axum's, so the inner cache does not see the public URI itself.
+/// The middle layer is not from axum, so the inner cache does not see the public URI itself.
 #[tokio::test]
 async fn public_path_invalidation_covers_inner_per_identity_entries() {
     for outer in [policy(), policy().bypass_if(|_| true), Policy::rfc9111().bypass_if(|_| true)] {
@@ -297,7 +299,7 @@ async fn public_path_invalidation_covers_inner_per_identity_entries() {
     }
 }
 
-/// A request may begin before the first layer with per-identity entries is created.
+/// The request begins before the first layer with per-identity entries is created.
 #[tokio::test]
 async fn per_identity_layer_created_during_a_request_does_not_outlive_an_invalidation() {
     let cache = memory();

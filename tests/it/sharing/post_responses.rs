@@ -57,8 +57,8 @@ async fn a_post_response_answers_gets_and_never_posts() {
     }
 }
 
-/// RFC 9112 section 3.2.2: the host of an absolute target replaces `Host`, as for a GET that the
-/// stored page answers.
+/// RFC 9112 section 3.2.2: the host of an absolute target replaces `Host`. The stored page answers
+/// GETs for that host, so the handler must see it too.
 #[tokio::test]
 async fn a_post_with_an_absolute_target_is_forwarded_with_its_host() {
     let (cache, _) = timed();
@@ -106,27 +106,27 @@ async fn other_post_responses_are_not_stored() {
         (proxy(), 200, OF_ITSELF, &[("cache-control", "no-store")]),
         (proxy(), 200, OF_ITSELF, &[("if-match", "\"a\"")]),
     ];
-    for (policy, code, lines, asked) in table {
+    for (policy, code, lines, lines_of_post) in table {
         let (stack, calls) = site(policy, move |_, call| {
             let mut response = numbered(lines, call);
             *response.status_mut() = StatusCode::from_u16(code).expect("a status");
             response
         });
         let mut request = post_list();
-        for (name, value) in asked {
+        for (name, value) in lines_of_post {
             request.headers_mut().insert(*name, value.parse().expect("a value"));
         }
         assert_eq!(send(&stack, request).await.text(), "1");
         assert_eq!(
             (send(&stack, get_list()).await.text(), calls.count()),
             ("2", 2),
-            "{code} {lines:?} {asked:?}"
+            "{code} {lines:?} {lines_of_post:?}"
         );
     }
 }
 
-/// A POST response may contain data older than an invalidation that returned while the response was
-/// made.
+/// An invalidation returned while the handler made the POST response. The response may contain
+/// older data.
 #[tokio::test]
 async fn an_invalidation_keeps_a_post_response_from_being_stored() {
     let table: [(Option<Invalidation>, bool); 6] = [
@@ -143,7 +143,7 @@ async fn an_invalidation_keeps_a_post_response_from_being_stored() {
         let inner = service_fn(move |_: Request<Body>| {
             let (cache, call, what) = (handle.clone(), counted.next(), meanwhile.clone());
             async move {
-                // Another client invalidates after this response was built.
+                // Another client invalidates while this response is being made.
                 let response = numbered(&[OF_ITSELF, &[("cache-groups", "\"lists\"")]].concat(), call);
                 if let Some(what) = what {
                     assert_eq!(cache.invalidate(what).await, Delivery::Delivered);
@@ -183,8 +183,8 @@ async fn a_late_get_does_not_replace_a_post_response() {
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
 
-/// The service gets inputs with a POST that are not in the key of a GET, or that the policy strips
-/// from a GET.
+/// A POST reaches the service with inputs that are not in the key of a GET, or that the policy
+/// removes from a GET.
 #[tokio::test]
 async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
     let auth = http::header::AUTHORIZATION;
@@ -202,19 +202,19 @@ async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
         ),
         (proxy().bypass_if(|request| request.method == http::Method::POST), &[("x-any", "secret")]),
     ];
-    for (policy, asked) in table {
+    for (policy, lines_of_post) in table {
         let (stack, _) = site(policy, |request, _| {
             let all = request.headers().values().map(|value| value.to_str().expect("text"));
             with_lines(OF_ITSELF, all.collect::<Vec<_>>().join(" "))
         });
         let mut request = post_list();
         request.headers_mut().remove("content-length");
-        for (name, value) in asked {
+        for (name, value) in lines_of_post {
             request.headers_mut().insert(*name, value.parse().expect("a value"));
         }
-        assert!(send(&stack, request).await.text().contains("secret"), "{asked:?}");
+        assert!(send(&stack, request).await.text().contains("secret"), "{lines_of_post:?}");
         let other = send(&stack, get_list()).await;
-        assert!(!other.text().contains("secret"), "{asked:?} {other:?}");
+        assert!(!other.text().contains("secret"), "{lines_of_post:?} {other:?}");
     }
     let (stack, _) = site(proxy().query(QueryKey::without_tracking()), |request, _| {
         let lines = [("cache-control", "max-age=60"), ("content-location", &*request.uri().to_string())];

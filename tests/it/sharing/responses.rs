@@ -171,7 +171,8 @@ async fn fields_of_one_connection_or_one_request_are_not_replayed() {
 
 #[tokio::test]
 async fn stored_statuses_depend_on_an_explicit_lifetime() {
-    // The status; stored with an explicit lifetime; stored with the default TTL.
+    // The status, whether it is stored with an explicit lifetime, and whether it is stored with the
+    // default TTL.
     let table = [
         (200, true, true),
         (203, true, false),
@@ -328,18 +329,21 @@ async fn cache_status_is_not_sent_by_default() {
 #[tokio::test(start_paused = true)]
 async fn each_visitor_gets_their_own_no_cache_page() {
     let (stack, ..) = standing(proxy(), |request, _| {
-        let who = field(request, "cookie");
+        let visitor = field(request, "cookie");
         with_lines(
-            &[("cache-control", "no-cache"), ("etag", &format!("\"{who}\""))],
-            format!("page of {who}"),
+            &[("cache-control", "no-cache"), ("etag", &format!("\"{visitor}\""))],
+            format!("page of {visitor}"),
         )
     });
-    for who in ["alice", "bob"] {
-        assert_eq!(send(&stack, get_with("/", &[("cookie", who)])).await.text(), format!("page of {who}"));
+    for visitor in ["alice", "bob"] {
+        assert_eq!(
+            send(&stack, get_with("/", &[("cookie", visitor)])).await.text(),
+            format!("page of {visitor}")
+        );
     }
 }
 
-/// RFC 9111 section 3.5 with RFC 9213 section 2.2, and Set-Cookie.
+/// RFC 9111 section 3.5 with RFC 9213 section 2.2, and `Set-Cookie`.
 #[tokio::test]
 async fn targeted_fields_permit_storing_with_authorization() {
     type Lines = &'static [(&'static str, &'static str)];
@@ -368,7 +372,8 @@ async fn targeted_fields_permit_storing_with_authorization() {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// No directive permits sharing, and heuristics are optional (RFC 9111 section 4.2.2).
+/// No directive of the response permits sharing. Heuristic lifetimes do not: they are optional (RFC
+/// 9111 section 4.2.2).
 #[tokio::test]
 async fn identified_responses_need_an_explicit_lifetime() {
     let policies = || {
@@ -382,17 +387,18 @@ async fn identified_responses_need_an_explicit_lifetime() {
     for name in ["cookie", "authorization", "x-api-key", "x-forwarded-user", "proxy-authorization"] {
         for (policy, code, lines) in policies() {
             let (stack, ..) = standing(policy, move |request, _| {
-                let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+                let visitor =
+                    request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
                 let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                with_status(code, with_lines(&lines, who.to_owned()))
+                with_status(code, with_lines(&lines, visitor.to_owned()))
             });
             send(&stack, get_with("/", &[(name, "alice")])).await;
             assert_eq!(send(&stack, get("/")).await.text(), "nobody", "{name} {code}");
         }
         let (cache, _) = timed();
         let (inner, _) = origin(move |request, _| {
-            let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
-            with_lines(&[], who.to_owned())
+            let visitor = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+            with_lines(&[], visitor.to_owned())
         });
         let route = RouteCacheLayer::new(&cache, MINUTE)
             .policy(proxy().build().expect("a policy"))

@@ -11,7 +11,7 @@ use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer, Store};
 
-/// A store outside the process that records all keys and entries that it gets.
+/// A remote store that records all keys and entries that it gets.
 #[derive(Debug, Clone)]
 struct Wiretap {
     inner: MemoryStore,
@@ -109,7 +109,7 @@ fn cases() -> Vec<(PolicyBuilder, &'static str, [&'static str; 2])> {
     ]
 }
 
-/// A page that names the field in `Vary`, inside a cache layer.
+/// A cached page whose `Vary` names the field `name`.
 fn stack_over(cache: &Cache, policy: PolicyBuilder, name: &'static str) -> (Stack, Calls) {
     let (inner, calls) =
         origin(move |_, call| numbered(&[("vary", name), ("cache-control", "public, max-age=60")], call));
@@ -134,8 +134,12 @@ async fn identifying_values_are_not_stored_in_plain_text() {
             for (value, text) in [(Some(alice), "1"), (Some(bob), "2"), (None, "3")] {
                 let line = value.map(|value| (name, value));
                 let answer = send_and_store(&stack, get_with("/", line.as_slice())).await;
-                let told = answer.header("cache-status");
-                assert_eq!((answer.text(), answer.is_hit()), (text, round > 0), "{name}: {value:?} {told:?}");
+                let status = answer.header("cache-status");
+                assert_eq!(
+                    (answer.text(), answer.is_hit()),
+                    (text, round > 0),
+                    "{name}: {value:?} {status:?}"
+                );
             }
         }
         assert_eq!(calls.count(), 3, "{name}");
@@ -153,7 +157,7 @@ async fn other_selecting_values_are_stored_in_plain_text() {
     assert!(store.has_seen(b"accept-language\x02\0\0\0de"));
 }
 
-/// Each cache stands for a process or machine over the same store.
+/// Each cache in this test could be a process or machine over the same store.
 #[tokio::test]
 async fn caches_with_one_secret_share_entries_and_others_do_not() {
     for (policy, name, [alice, _]) in cases() {
@@ -169,7 +173,7 @@ async fn caches_with_one_secret_share_entries_and_others_do_not() {
     }
 }
 
-/// The values of these parts are from a short list of the site.
+/// The values of these key parts are from a short list of the site, so they identify no visitor.
 #[tokio::test]
 async fn ready_made_key_parts_are_stored_in_plain_text() {
     let store = Wiretap::new();
@@ -199,7 +203,7 @@ async fn stored_hashes_of_a_value_differ_between_namespaces() {
         let (stack, _) = stack_over(&cache, policy, "accept");
         send_and_store(&stack, get_with("/", &[("cookie", "lang=de")])).await;
         let keys = store.keys();
-        // The wiretap records entries, too.
+        // The wiretap also records entries. They begin with `trc`.
         let is_key = |noted: &Bytes| noted.len() > 64 && !noted.starts_with(b"trc");
         keys.iter()
             .filter(|noted| is_key(noted))

@@ -1,4 +1,4 @@
-//! The assertions of `testing` on responses of whole stacks, and `testing::memory_cache`.
+//! The assertions of `testing` on responses of complete stacks, and `testing::memory_cache`.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use tower_response_cache::testing::{
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// Sends a request and reads the body, so that the response is stored. With `is_received`, the
-/// response loses its extensions, as over a socket. Otherwise it loses `Cache-Status`.
+/// returned response has no extensions, as after a transfer over a socket. Otherwise, it has no
+/// `Cache-Status`.
 async fn response_to(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
     let mut response = stack.clone().oneshot(request).await.expect("infallible");
     let extensions = std::mem::take(response.extensions_mut());

@@ -139,7 +139,7 @@ async fn left_to_another_layer() -> Statuses {
             "/off" => send(&off, get(path)).await,
             _ => send(&twice, get(path)).await,
         };
-        // This cache runs on the system clock, so some time has passed.
+        // This cache is on the system clock, so a second may have passed.
         let all: Statuses =
             members(&answer).into_iter().map(|member| member.replace("ttl=59", "ttl=60")).collect();
         assert_eq!(all, expected, "{path}");
@@ -153,7 +153,7 @@ async fn requests_left_to_another_layer_report_so() {
     left_to_another_layer().await;
 }
 
-/// Creates a site over a store whose fault is switched on.
+/// Creates a site over a store with a fault that is switched on.
 fn at_fault(fault: Fault) -> (Stack, Faulty) {
     let (clock, _) = Clock::manual();
     let store = Faulty::new(
@@ -174,7 +174,8 @@ async fn with_a_failing_store() -> Statuses {
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
-        // A range request does not collapse, and may precede the discovery of a lost generation.
+        // A range request does not collapse. It may be answered before the cache notices a lost
+        // generation.
         let alone = status_of(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");
@@ -305,11 +306,11 @@ async fn request_loop() -> String {
         let nested = outer.get().expect("built").clone().oneshot(get("/"));
         let nested: futures::future::BoxFuture<'static, _> = Box::pin(nested);
         async move {
-            let asked = read(nested.await?).await;
-            let line = asked.headers.get_all("cache-status").iter().next_back().cloned();
-            let text = match asked.status.as_u16() {
+            let answer = read(nested.await?).await;
+            let line = answer.headers.get_all("cache-status").iter().next_back().cloned();
+            let text = match answer.status.as_u16() {
                 508 => line.expect("a status").to_str().expect("text").to_owned(),
-                _ => asked.text().to_owned(),
+                _ => answer.text().to_owned(),
             };
             Ok::<_, Infallible>(Response::new(Body::from(text)))
         }

@@ -1,4 +1,4 @@
-//! `Cache-Status` (RFC 9211) of whole stacks: the field is true and equals the extension.
+//! `Cache-Status` (RFC 9211) of complete stacks: the field is true and equals the extension.
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
@@ -17,8 +17,8 @@ use tower_response_cache::{
 const S: Duration = Duration::from_secs(1);
 const OURS: &str = "tower-response-cache";
 
-/// Parses the field as RFC 9211 requires, and returns its members, the one nearest to the origin
-/// first. Only members of other caches include a name.
+/// Parses the field as RFC 9211 requires. Returns its members, beginning with the cache that is
+/// nearest to the origin. Only members of other caches than this crate's include their name.
 pub(crate) fn members(answer: &Answer) -> Vec<String> {
     let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|line| line.as_bytes()).collect();
     let list: List = Parser::new(&lines.join(&b", "[..])).parse().expect("a structured field");
@@ -30,7 +30,8 @@ fn member(entry: &ListEntry) -> String {
     let name = item.bare_item.as_token().expect("a token").as_str();
     let parameters: Vec<_> = item.params.iter().map(|(key, value)| parameter(key.as_str(), value)).collect();
     let has = |name: &str| parameters.iter().any(|each| each.split('=').next() == Some(name));
-    // RFC 9211 section 2.1: "hit" and "fwd" are exclusive; sections 2.3, 2.5, 2.6: these go with "fwd".
+    // RFC 9211 section 2.1: "hit" and "fwd" are exclusive. Sections 2.3, 2.5, 2.6: the parameters
+    // below go with "fwd".
     assert!(!(has("hit") && has("fwd")), "{parameters:?}");
     for with_forward in ["fwd-status", "stored", "collapsed"] {
         assert!(!has(with_forward) || has("fwd"), "{parameters:?}");
@@ -61,7 +62,8 @@ where
     read_members(response).await.0
 }
 
-/// Reads a response, and returns the outermost layer's member, which must equal the extension.
+/// Reads a response. Returns the outermost layer's member, and asserts that it equals the
+/// extension.
 pub(crate) async fn read_members<B>(response: Response<B>) -> (String, Answer)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
@@ -75,7 +77,8 @@ where
     let in_extensions = |text: &&str| *text != "collapsed=?0" && !text.starts_with("key=");
     let same: Vec<_> = same.unwrap_or(&last).split("; ").filter(in_extensions).collect();
     let mut written = written(&extension.expect("an extension"));
-    // The field names the header that the sender chose. The extension has only fixed words.
+    // The header field names the field that identified the sender. The extension has only fixed
+    // words.
     if let (Some(word), Some(named)) = (written.last_mut(), same.last())
         && word == "detail=credentials"
         && named.starts_with("detail=")
@@ -308,7 +311,8 @@ async fn nested_layers_report_from_inner_to_outer() {
         let (_, answer) = read_members(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(members(&answer), expected);
     }
-    // A layer that does not report leaves the other layer's field and extension unchanged.
+    // A layer with `cache_status(false)` leaves the field and the extension of the other layer
+    // unchanged.
     let silent = SiteCacheLayer::new(&cache)
         .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
         .layer(inner(MINUTE));

@@ -36,7 +36,7 @@ async fn a_revalidation_is_not_stored_if_the_store_failed() {
     });
     let stack = site_over(&Cache::new(store), inner);
     assert_eq!(status_of(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
-    // The cache writes to a remote store after the response.
+    // The cache writes to a remote store after it has sent the response.
     sleep(MS).await;
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let (statuses, answer) = read_members(response).await;
@@ -108,7 +108,7 @@ async fn fwd_status_is_present_only_if_the_service_answered() {
     assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=50");
 }
 
-/// Creates a service that begins its answer once the gate opens, and ends its body at once.
+/// Creates a service that begins its answer once it is notified, and ends its body at once.
 fn gated(policy: PolicyBuilder, code: u16) -> (Stack, Arc<Notify>, Cache) {
     let (cache, _) = timed();
     let gate = Arc::new(Notify::new());

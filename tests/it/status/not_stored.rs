@@ -128,7 +128,8 @@ async fn exchanges_that_are_not_storable_report_the_reason() {
     not_stored_for_other_reasons().await;
 }
 
-/// A page made from a value of another namespace, whose invalidations this cache does not see.
+/// Requests a page made from a value of another namespace. The cache of the page does not see the
+/// invalidations in that namespace.
 pub(crate) async fn with_untracked_dependencies() -> Statuses {
     let (clock, manual) = Clock::manual();
     let store =
@@ -180,7 +181,7 @@ impl Streamed {
                 .map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
             let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
             let frames: Vec<_> = data.chain(end).collect();
-            // The first frame is not ready together with the head.
+            // The first frame is not ready when the head is.
             let paced = futures::stream::iter(frames).then(|frame| async {
                 tokio::task::yield_now().await;
                 frame
@@ -198,7 +199,8 @@ impl Streamed {
     }
 }
 
-/// Returns the status of a request that finishes after the response to a later request was stored.
+/// Returns the status of a request that finishes late: the response to a later request is already
+/// stored.
 async fn overtaken_by_a_later_request() -> String {
     let (cache, manual) = timed();
     let (gate, calls) = (Arc::new(Notify::new()), Calls::default());
@@ -222,7 +224,7 @@ async fn overtaken_by_a_later_request() -> String {
     earlier.await
 }
 
-/// A reason that is found only while a body streams is reported to the next request.
+/// The reasons that are found only while a body streams. The next request reports them.
 pub(crate) async fn not_stored_after_streaming() -> Statuses {
     let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
     let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };
@@ -250,7 +252,7 @@ pub(crate) async fn not_stored_after_streaming() -> Statuses {
     assert_eq!(statuses.last().expect("a member"), "fwd=vary-miss; fwd-status=200; detail=variants");
     statuses.push(overtaken_by_a_later_request().await);
     assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=superseded");
-    // Storing the response clears the remembered reason.
+    // The reason is forgotten once a response is stored.
     let cache = memory();
     large.status_of(&cache, policy(), false).await;
     large.status_of(&cache, policy(), true).await;

@@ -29,7 +29,7 @@ fn reporting_key(policy: PolicyBuilder) -> Stack {
     site(policy.cache_status(true).cache_status_key(true), page).0
 }
 
-/// Returns the `key` of a member. Its target must not contain `; `.
+/// Returns the `key` of a member. The target in the key must not contain `; `.
 fn key(member: &str) -> &str {
     let statuses = member.split_once("key=").expect("a key").1;
     statuses.split("; ").next().expect("a key")
@@ -126,7 +126,7 @@ async fn reported_key_is_readable_for_any_target() {
             assert_eq!(statuses.rsplit_once(" #").map(|(shown, _)| shown), Some(shown), "{target}");
         }
     }
-    // Longer targets are truncated, but have different keys.
+    // A longer target is truncated, but its `key` differs from that of another truncated target.
     let longer = format!("{long}y");
     assert_ne!(key_of(&stack, get(&long)).await, key_of(&stack, get(&longer)).await);
 }
@@ -159,7 +159,7 @@ async fn hits_misses_followers_and_refusals_report_the_key() {
     for (statuses, expected) in expected {
         assert_eq!(*statuses, expected);
     }
-    // These requests are not looked up.
+    // Requests of these kinds are not looked up.
     for request in [request("OPTIONS", "/a", &[]), get_with("/a", &[("expect", "100-continue")])] {
         assert!(!status_of(&stack, request).await.contains("key="));
     }

@@ -24,7 +24,7 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-/// Creates a cached service, each response of which has these lines and frames. Counts its calls.
+/// Creates a cached service that counts its calls. Each response has these header lines and frames.
 fn streaming(
     lines: &'static [(&'static str, &'static str)],
     frames: impl Fn() -> Frames + Clone + Send + Sync + 'static,
@@ -82,7 +82,8 @@ async fn a_body_shorter_or_longer_than_declared_is_not_stored() {
         let (stack, calls, cache) = streaming(lines, || vec![data("a"), data("b")]);
         for _ in 0..2 {
             let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-            // A server trusts an exact size, and would keep the connection open.
+            // A server trusts an exact size. It would keep the connection open and wait for the
+            // rest.
             assert!(response.body().size_hint().exact().is_none() && !response.body().is_end_stream());
             assert_eq!(read(response).await.text(), "ab");
         }
@@ -132,7 +133,7 @@ async fn recordings_past_their_budget_pass_through() {
     assert_eq!((calls.count(), cache.recording_bytes()), (2, 0));
 }
 
-/// Creates a cached service with one small page, and with pages of `large` bytes that never end.
+/// Creates a cached service with one small page. Its other pages have `large` bytes, and never end.
 fn with_endless_pages(
     cache: &Cache,
     large: usize,
@@ -226,7 +227,7 @@ async fn head_and_frames_are_sent_as_they_arrive() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut sender = sender;
-    // The body has neither a first frame nor an end yet.
+    // The handler has returned. Its body has neither a first frame nor an end yet.
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = response.into_body();
     for text in ["first", "second"] {
@@ -256,7 +257,7 @@ async fn an_endless_body_sends_its_head_and_uses_bounded_memory() {
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..4096 {
         body.frame().await.expect("endless").expect("data");
-        // The budget also counts an overhead per frame.
+        // Each frame also counts some bytes of overhead.
         assert!(cache.recording_bytes() <= 9 << 20);
     }
     assert_eq!((cache.recording_bytes(), cache.flights()), (0, 0), "the recording is given up");
@@ -280,7 +281,8 @@ async fn client_disconnect_stores_no_partial_body() {
 
 #[tokio::test]
 async fn a_body_of_declared_length_is_stored_before_its_end_is_polled() {
-    // The stream exceeds the frames that are read ahead, and discovers its end only when polled.
+    // There are more frames than the cache reads ahead. Only a poll after the last frame finds the
+    // end.
     let (stack, calls, _) = streaming(&[("content-length", "100")], || (0..100).map(|_| data("x")).collect());
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..100 {
@@ -335,7 +337,7 @@ async fn unsent_recorded_frames_count_against_the_budget() {
     for number in 0..500 {
         unread.push(stack.clone().oneshot(get(&format!("/?{number}"))).await.expect("infallible"));
     }
-    // Each recording may exceed the budget by one frame.
+    // One more frame per recording: a recording ends only with the frame that exceeds the budget.
     assert!(produced.count() * 4096 <= (1 << 20) + 500 * 4096, "{}", produced.count());
     for response in unread {
         assert_eq!(read(response).await.body.len(), 60 * 4096);
@@ -345,7 +347,8 @@ async fn unsent_recorded_frames_count_against_the_budget() {
 
 #[tokio::test]
 async fn head_request_stores_no_response() {
-    // The handler answers `HEAD` with a body, as under axum's `Router::layer`, or a length only.
+    // The handler answers `HEAD` with the body of a GET, as under axum's `Router::layer`, or with
+    // no body.
     for body in ["body", ""] {
         let (stack, calls) = site(policy(), move |request, _| {
             let body = if request.method() == "HEAD" { body } else { "page" };

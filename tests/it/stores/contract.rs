@@ -1,4 +1,5 @@
-//! Stores: the stores of this crate keep the contract, and a broken store never breaks the site.
+//! The stores of this crate keep the contract of `Store`, and a store that fails never breaks the
+//! site.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -96,7 +97,8 @@ async fn shutdown_waits_for_pending_writes() {
     assert_eq!(store.inner.len(), 1);
 }
 
-/// The body is complete, and its write is pending. The next request waits for the write.
+/// The body is complete, and its write to the store is pending. The next request waits for the
+/// write.
 #[tokio::test(start_paused = true)]
 async fn request_during_a_slow_write_makes_no_call() {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
@@ -220,8 +222,8 @@ async fn disconnect_does_not_keep_a_page_that_became_private() {
             MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
         let (inner, calls) = origin(|_, call| {
-            let said = if call == 2 { "private" } else { "max-age=10" };
-            let mut response = numbered(&[("cache-control", said)], call);
+            let control = if call == 2 { "private" } else { "max-age=10" };
+            let mut response = numbered(&[("cache-control", control)], call);
             if call > 2 {
                 *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
             }
@@ -255,7 +257,7 @@ async fn shutdown_may_be_repeated_and_dropped() {
     tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("the shutdown ends");
 }
 
-/// Returns the result of a memory store's future, which is ready at once.
+/// Returns the result of a future that is ready at once, as those of a memory store are.
 fn at_once<T: Send + 'static>(future: StoreFuture<T>) -> T {
     future.now_or_never().expect("in memory").expect("no error")
 }
@@ -291,7 +293,8 @@ fn concurrent_increments_all_count() {
     assert_eq!(at_once(store.increment(key(), 0, None)), 4 * TIMES);
 }
 
-/// Each thread replaces the number that it has read by the next one.
+/// Each thread reads the number and replaces it by the next one. Of the threads that have read the
+/// same number, one succeeds.
 #[test]
 fn one_of_concurrent_replacements_succeeds() {
     let store = memory_store(1 << 20);
@@ -315,7 +318,8 @@ fn one_of_concurrent_replacements_succeeds() {
     assert!(wins.iter().all(|wins| wins.load(Ordering::SeqCst) == 1));
 }
 
-/// The entry works as a lock: a thread that adds it excludes the others until it removes it.
+/// The entry works as a lock. A thread that has added it excludes the others until it removes the
+/// entry.
 #[test]
 fn one_of_concurrent_insertions_succeeds() {
     let (store, inside) = (memory_store(1 << 20), AtomicUsize::new(0));

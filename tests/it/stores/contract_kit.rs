@@ -1,4 +1,5 @@
-//! The contract kit detects a breach of each rule, and its report names the rule.
+//! The contract kit detects a breach of each rule of the contract. Its report names the broken
+//! rule.
 
 use crate::support::entries::{EntryKind, entry_kind};
 use crate::support::faulty::{Fault, Faulty};
@@ -44,7 +45,7 @@ async fn null_store_keeps_the_contract() {
     Contract::new(NullStore::new()).keeps_nothing().time(|_| ()).verify().await;
 }
 
-/// A breach of the contract.
+/// A breach of one rule of the contract.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Breach {
     GetFails,
@@ -127,7 +128,7 @@ struct BrokenStore {
     inner: MemoryStore,
     breach: Breach,
     generations: LocalGenerations,
-    /// Invalidations that can be lost, by namespace.
+    /// The invalidations of each namespace, which some breaches lose.
     counters: Counters,
 }
 
@@ -145,7 +146,7 @@ impl Breach {
     }
 }
 
-/// Lets other futures be polled once.
+/// Is pending once, so that other futures are polled.
 async fn yield_once() {
     let mut yielded = false;
     futures::future::poll_fn(|cx| {
@@ -167,7 +168,7 @@ impl BrokenStore {
         Self { inner, breach, generations: LocalGenerations::new(), counters: Arc::default() }
     }
 
-    /// Puts an entry if `may`, after other futures were polled once.
+    /// Puts an entry if `stores` is `true`, but only after other futures were polled once.
     fn late_put(&self, key: KeyRef<'_>, entry: Entry, stores: bool) -> StoreFuture<bool> {
         let (inner, key) = (self.inner.clone(), key.to_key());
         StoreFuture::new(async move {
@@ -366,7 +367,7 @@ impl BrokenGenerations {
         self.is_of_other_incarnation(since) && since.incarnation() > 0xffff_0000 << 32
     }
 
-    /// Returns `true` if the breach treats entries of a generation as valid.
+    /// Returns `true` if the breach makes `check` accept an entry of this generation.
     fn accepts(&self, since: Generation) -> bool {
         match self.breach {
             CheckAcceptsAheadOfCounter => {
@@ -483,12 +484,12 @@ impl<T: Send + 'static> MapTo<T> for StoreFuture<T> {
     }
 }
 
-/// The invalidations of one namespace. Its counter goes back if the store is restored.
+/// The invalidations of one namespace. If the store is restored from a copy, the counter goes back.
 #[derive(Debug, Clone, Default)]
 struct Counter {
     incarnation: u64,
     counter: u64,
-    /// The counters of the last hard and the last soft invalidation.
+    /// For each scope, the values of the counter at its last hard and its last soft invalidation.
     marks: HashMap<Scope, (u64, u64)>,
     depended: HashSet<Scope>,
 }
@@ -523,7 +524,7 @@ struct CountingGenerations {
     breach: Breach,
     counters: Counters,
     namespace: String,
-    /// The newest counter that this process has seen.
+    /// The highest counter that this process has seen.
     newest: Mutex<u64>,
 }
 
@@ -615,7 +616,8 @@ async fn report(breach: Breach) -> String {
     report.downcast_ref::<String>().expect("a message").clone()
 }
 
-/// The breach, and parts of its report: the method, the rule's beginning and the observation.
+/// Each breach, with three parts of its report: the method, the beginning of the rule, and the
+/// observation.
 const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         GetFails,

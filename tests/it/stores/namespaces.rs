@@ -1,4 +1,5 @@
-//! Namespaces of a local store grow with their invalidations, and are dropped when idle.
+//! The table of a namespace in a local store grows with its invalidations. An idle namespace is
+//! dropped.
 
 use crate::support::*;
 use futures::FutureExt;
@@ -26,7 +27,7 @@ fn advance(table: &dyn Generations, scope: Scope) {
 
 // ---- Idle namespaces ----
 
-/// A number of namespaces that exceeds the limit of idle namespaces.
+/// More namespaces than a store keeps while they are idle.
 const OTHERS: usize = 20_000;
 
 /// Creates handles to other namespaces, invalidates a path in each, and drops them.
@@ -122,7 +123,7 @@ fn recreated_namespace_has_a_later_incarnation() {
     }
 }
 
-/// While a handle exists, every new handle to its namespace shares its table.
+/// As long as a namespace has a handle, every new handle shares its table.
 #[test]
 fn concurrent_handles_share_one_table_per_namespace() {
     let generations = LocalGenerations::new();
@@ -207,7 +208,8 @@ proptest! {
                     prop_assert!(soft <= counter || found != Validity::Valid);
                 }
             }
-            // An entry made after these steps is valid, whatever its scopes are.
+            // An entry that is made after all these invalidations is valid, whatever its scopes
+            // are.
             for (kind, number) in model.keys().step_by(7) {
                 prop_assert_eq!(since(&*table, now, scope(*kind, *number)), Validity::Valid);
             }
@@ -235,7 +237,8 @@ fn checks_see_returned_invalidations_while_tables_grow() {
                     for number in [at, last].into_iter().filter(|number| (1..=last).contains(number)) {
                         assert_eq!(since(&**table, before, scope(number)), Validity::Invalid);
                     }
-                    // A reader of a generation sees every invalidation up to it.
+                    // A reader that sees a generation must also see every invalidation that led to
+                    // it.
                     let counter = ready(table.current()).counter();
                     if counter > 0 {
                         let newest = scope(counter as usize);
@@ -251,7 +254,8 @@ fn checks_see_returned_invalidations_while_tables_grow() {
     });
 }
 
-/// A write invalidates each dependent that recorded its dependency before it read the old value.
+/// A dependent records its dependency before it reads the value. A later write then invalidates the
+/// dependent.
 #[test]
 fn no_dependent_is_missed_while_values_are_written() {
     for round in 0..20 {

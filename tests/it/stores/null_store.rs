@@ -17,7 +17,8 @@ async fn null_store_serves_every_page_from_the_origin() {
     assert_eq!((calls.count(), cache.store_errors()), (3, 0));
 }
 
-/// An application that uses `add` as a lock must also work in development.
+/// `NullStore` replaces another store in development. An application that uses `add` as a lock must
+/// work there, too.
 #[tokio::test]
 async fn null_store_accepts_values_and_finds_none() {
     let cache = Cache::new(NullStore::new());

@@ -1,4 +1,5 @@
-//! Stores, buffers, wakers and subscribers that use the cache while the cache calls or drops them.
+//! Foreign code that uses the cache while the cache calls or drops it: stores, buffers, wakers and
+//! subscribers.
 
 use crate::stores::unlocked::in_time;
 use crate::support::*;
@@ -28,7 +29,7 @@ use tower_response_cache::{
 
 type Site = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>;
 
-/// The cache, site and store that foreign code uses.
+/// The cache, the site and the store that foreign code uses.
 #[derive(Clone)]
 struct Shop {
     cache: Cache,
@@ -40,7 +41,8 @@ thread_local! {
     static IS_MEDDLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The most runs of foreign code. Background writes lead to more background writes.
+/// The most runs of foreign code. The limit is needed because its background writes run foreign
+/// code again.
 const MOST_RUNS: usize = 3000;
 
 /// Foreign code that uses the cache, and counts its runs.
@@ -51,8 +53,8 @@ struct Meddler {
 }
 
 impl Meddler {
-    /// Uses the cache, in a different way each time, unless this thread already does so. Drops a
-    /// use that would have to wait.
+    /// Uses the cache, each time in another way, unless this thread is already in this function. If
+    /// the use would have to wait, it is dropped.
     fn meddle(&self) {
         let Some(shop) = self.shop.get() else { return };
         if self.runs.load(Ordering::Relaxed) == MOST_RUNS || IS_MEDDLING.replace(true) {
@@ -84,7 +86,7 @@ impl Shop {
         }
     }
 
-    /// Uses all layers and values twice: misses, hits, collapsed requests and writes.
+    /// Uses all layers and values twice, by misses, hits, collapsed requests and writes.
     async fn use_everything(&self) {
         let Self { cache, site, .. } = self;
         for round in 0..2_u64 {
@@ -141,15 +143,15 @@ fn buffer(bytes: impl Into<Vec<u8>>, meddler: &Arc<Meddler>) -> Bytes {
     Bytes::from_owner(Buffer(bytes.into(), Arc::clone(meddler)))
 }
 
-/// Returns an entry whose bytes have a foreign owner.
+/// Returns an entry whose bytes are in a foreign buffer.
 fn foreign_entry(size: usize, meddler: &Arc<Meddler>) -> Entry {
     let clock = Clock::system();
     let frame = Entry::raw(vec![b'x'; size]).encode(&clock);
     Entry::decode(buffer(frame, meddler), &clock).expect("an entry")
 }
 
-/// Creates a site of three layers over a store, which the meddler uses from now on. The handler
-/// returns bodies and field values in the meddler's buffers.
+/// Creates a site of three layers over a store. From now on, the meddler uses this site. The bodies
+/// and field values of its handler are in the meddler's buffers.
 fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> Shop {
     let cache = Cache::new(store);
     let owner = Arc::clone(meddler);
@@ -190,7 +192,8 @@ enum StoreKind {
     Remote,
 }
 
-/// A store that runs foreign code before, in and after each call. Its entries have foreign buffers.
+/// A store that runs foreign code before, during and after each call. Its entries are in foreign
+/// buffers.
 #[derive(Clone)]
 struct ForeignStore {
     inner: MemoryStore,
@@ -273,7 +276,7 @@ impl Store for ForeignStore {
     }
 }
 
-/// Yields to other tasks. A waker must not use tokio's `yield_now`.
+/// Yields to other tasks. Unlike tokio's `yield_now`, it may be used in a waker.
 async fn pause() {
     let mut has_paused = false;
     poll_fn(|cx| {
@@ -290,7 +293,8 @@ async fn pause() {
 fn run(work: impl Future<Output = ()>, meddler: &Meddler) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(work);
-    // Stopped here: with its test utilities, tokio panics if it is used while a thread ends.
+    // The meddler stops before the thread ends: with tokio's test utilities, using tokio while a
+    // thread ends panics.
     assert!(meddler.runs.swap(MOST_RUNS, Ordering::Relaxed) > 20);
 }
 
@@ -312,7 +316,7 @@ fn memory_store_drops_no_entry_under_a_lock() {
             now(store.compare_and_set(key, None, foreign(14_000), None));
             now(store.compare_and_set(key, Some(&foreign(14_000)), foreign(100), None));
             now(store.compare_and_set(key, None, foreign(100), None));
-            // Hot entries have copies, which are replaced.
+            // The thread gets copies of hot entries. A write replaces the copies.
             for _ in 0..20 {
                 drop(store.get(key).now_or_never().expect("in memory"));
             }
@@ -347,11 +351,12 @@ fn put_drops_many_evicted_entries_outside_its_lock() {
     });
 }
 
-/// A buffer that requests a stored page and a private one when it is dropped.
+/// A buffer that sends requests when it is dropped: for a stored page and for a private one.
 struct RequestingBuffer(Shop, Arc<AtomicUsize>);
 
 impl Shop {
-    /// Returns the status of a page. Polls without an executor, which may have ended with its thread.
+    /// Returns the status of a page. It polls without an executor, because the executor may have
+    /// ended with its thread.
     fn status(&self, page: &str) -> StatusCode {
         let mut answer = pin!(send(&self.site, get(page)));
         loop {
@@ -374,7 +379,8 @@ thread_local! {
     static LAST: RefCell<Option<RequestingBuffer>> = const { RefCell::new(None) };
 }
 
-/// The thread-local values of the cache are dropped before a value that was created before them.
+/// At the end of a thread, the thread-local values of the cache are dropped before a value that was
+/// created earlier. That value then uses the cache.
 #[test]
 fn a_value_dropped_at_thread_end_may_use_the_cache() {
     let store = memory_store(1 << 20);
@@ -402,7 +408,7 @@ fn stores_and_buffers_that_use_the_cache_do_not_hang() {
     }
 }
 
-/// The waker of a task, which runs foreign code when it is woken or dropped.
+/// The waker of a task. It runs foreign code when it is woken and when it is dropped.
 struct ForeignWaker(Waker, Guard);
 
 impl Wake for ForeignWaker {
@@ -419,7 +425,8 @@ fn wakers_that_use_the_cache_do_not_hang() {
         let shop = open_shop(store.clone(), store, &meddler);
         let work = async {
             let mut work = pin!(shop.use_everything());
-            // Each poll has a new waker, which replaces and drops the previous one.
+            // Each poll has a new waker. It replaces the waker of the previous poll, which is then
+            // dropped.
             poll_fn(|cx| {
                 let waker = ForeignWaker(cx.waker().clone(), Guard(Arc::clone(&meddler)));
                 work.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(waker))))

@@ -1,5 +1,8 @@
-//! Caches over a store outside the process that fails: time limits, the circuit, and invalidations
-//! that wait for their delivery.
+//! Caches over a remote store that fails: time limits, the circuit, and invalidations that are
+//! queued until the store works again.
+//!
+//! The circuit is closed while the store works. It opens after failures, and then only probes reach
+//! the store.
 
 mod deliveries;
 mod queued;
@@ -23,8 +26,8 @@ use tower_response_cache::{Cache, MemoryStore, Policy};
 
 const LOOKUP_LIMIT: Duration = Duration::from_millis(50);
 
-/// The data that pages are made from. A page is the number of the last change before its handler
-/// began.
+/// The data that pages are made from: the number of its last change. A page shows the number at
+/// which its handler began.
 #[derive(Debug, Clone, Default)]
 struct Data(Arc<AtomicUsize>);
 
@@ -38,7 +41,8 @@ impl Data {
     }
 }
 
-/// One of several processes that share a store. Each has a connection with faults of its own.
+/// One of several processes that share a store. The faults of its connection affect no other
+/// process.
 struct Process {
     cache: Cache,
     site: Stack,
@@ -74,17 +78,19 @@ impl Process {
         send(&self.site, get(path)).await.text().to_owned()
     }
 
-    /// Reads a page without any sleep around it, and returns the time that passed.
+    /// Reads a page, and returns the time that this took. Unlike other helpers, it does not sleep
+    /// before or after.
     async fn time_of(&self, path: &str) -> Duration {
         let begun = Instant::now();
         self.read(path).await;
         begun.elapsed()
     }
 
-    /// Lets requests fail until the circuit opens.
+    /// Sends requests that fail, until the circuit opens.
     async fn open_circuit(&self, fault: Fault) {
         self.faults.set_all(fault);
-        // Earlier successes protect the circuit until half of the operations have failed.
+        // The circuit opens when half of the recent operations have failed. Earlier successes delay
+        // that.
         for number in 0..100 {
             if self.cache.circuit() == CircuitState::Closed {
                 self.read(&format!("/opens/{number}")).await;
@@ -113,7 +119,7 @@ impl Process {
     }
 }
 
-/// Waits until a condition holds, a minute at most.
+/// Waits until a condition holds, at most for a minute.
 async fn until(holds: impl Fn() -> bool) {
     for _ in 0..60_000 {
         if holds() {

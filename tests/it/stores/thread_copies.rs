@@ -1,4 +1,5 @@
-//! A thread's copy of a hot entry is not read after a write or after its lifetime.
+//! A thread keeps a copy of a hot entry. The copy is not read after a write to the entry, or after
+//! the entry's lifetime.
 
 use crate::support::*;
 use proptest::prelude::*;
@@ -10,14 +11,15 @@ use tower_response_cache::clock::Clock;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
 
 const KEY: &[u8] = b"hot";
-/// The look-ups of an entry after which a thread has a copy.
+/// So many look-ups of an entry make a thread keep a copy.
 const LOOKUPS: usize = 40;
 
 fn get_now(store: &MemoryStore) -> Option<Entry> {
     futures::executor::block_on(store.get(KeyRef::new(KEY))).expect("local")
 }
 
-/// A thread that reads the entry, and on request first looks it up until it has a copy.
+/// A thread that reads the entry on request. If the request is `true`, it first looks the entry up
+/// until it has a copy.
 struct Reader {
     ask: Sender<bool>,
     answers: Receiver<Option<Entry>>,
@@ -25,11 +27,11 @@ struct Reader {
 
 impl Reader {
     fn of(store: &MemoryStore) -> Self {
-        let (ask, asked) = channel();
+        let (ask, requests) = channel();
         let (answer, answers) = channel();
         let store = store.clone();
         std::thread::spawn(move || {
-            for heats in asked {
+            for heats in requests {
                 let lookups = if heats { LOOKUPS } else { 0 };
                 (0..lookups).for_each(|_| drop(get_now(&store)));
                 if answer.send(get_now(&store)).is_err() {

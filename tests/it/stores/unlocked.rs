@@ -1,4 +1,4 @@
-//! Foreign code never runs under a lock: bodies, their buffers, and wakers.
+//! Foreign code never runs under a lock of the cache: bodies, their buffers, and wakers.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tower_response_cache::SiteCacheLayer;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::response_cache::ResponseBody;
 
-/// The longest wait for another thread; past it, a test fails.
+/// The longest wait for another thread. A test that waits longer fails.
 const LONGEST: Duration = Duration::from_secs(30);
 
 type Steps = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
@@ -74,7 +74,7 @@ fn a_computing_body_does_not_block_other_readers() {
     let [mut first, mut second] = two_readers(policy(), move |cx| {
         step += 1;
         match step {
-            // Both readers get the head before the first frame.
+            // The first poll is pending, so that both readers get the head before any frame.
             1 => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -102,7 +102,7 @@ fn a_computing_body_does_not_block_other_readers() {
 
 type Shared = Arc<Mutex<Option<ResponseBody<Stepped>>>>;
 
-/// Polls the other reader, which takes the lock of the body.
+/// Polls the other reader. This needs the lock of the body that both readers share.
 fn poll_other(other: &Shared) {
     if let Ok(mut other) = other.try_lock()
         && let Some(body) = other.as_mut()
@@ -111,7 +111,7 @@ fn poll_other(other: &Shared) {
     }
 }
 
-/// A waker and buffer that polls the other reader when it is woken or dropped.
+/// A waker and a buffer. It polls the other reader when it is woken or dropped.
 struct Meddling(Shared);
 
 impl Wake for Meddling {

@@ -112,7 +112,8 @@ async fn writes_that_other_tasks_wait_for_are_waited_for() {
     ];
     for (name, start) in table {
         let task = start(own());
-        // `get_or_set` waits only for look-ups until it writes the computed value.
+        // `get_or_set` first looks entries up, for which `wait_idle` does not wait. After 32 ms, it
+        // writes the computed value.
         tokio::time::sleep(Duration::from_millis(if name == "get_or_set" { 32 } else { 1 })).await;
         assert!(!task.is_finished(), "{name}");
         assert!(waited(&cache).await > Duration::ZERO, "{name}");
@@ -141,7 +142,7 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
     for call in 2..=3 {
         manual.advance(12 * S);
         assert!(send(&stack, get("/")).await.is_hit());
-        // A pending wait uses none of the refresh permits.
+        // A pending wait takes no permit from the refreshes.
         let wait = tokio::spawn({
             let cache = cache.clone();
             async move { cache.wait_idle().await }
@@ -190,7 +191,7 @@ async fn warm_calls_of_other_tasks_are_waited_for() {
     let warm = cache.warm_with(stack.clone(), ["/a", "/b", "/c"].map(get), 1, |_| {});
     let (warmed, took) = futures::join!(warm, waited(&cache));
     assert_eq!((took, calls.count(), warmed.cached()), (3 * S, 3, 3));
-    // A dropped call no longer counts as work.
+    // A call that was dropped no longer counts as work.
     let dropped = timeout(S / 2, cache.warm_with(stack, [get("/d")], 1, |_| {}));
     assert!(dropped.await.is_err());
     waited(&cache).await;

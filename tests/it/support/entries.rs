@@ -12,7 +12,8 @@ pub(crate) enum EntryKind {
     Counter,
 }
 
-/// Returns the kind of an entry: the byte after the frame's version, length and checksum.
+/// Returns the kind of an entry. In the encoded form, it is the byte after the version, the length
+/// and the checksum.
 pub(crate) fn entry_kind(entry: &Entry) -> EntryKind {
     match entry.encode(&Clock::manual().0)[20] {
         1 => EntryKind::Response,

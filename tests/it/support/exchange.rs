@@ -1,4 +1,4 @@
-//! An origin that counts its calls, and a client that reads whole answers.
+//! An origin that counts its calls, and a client that reads complete answers.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -67,7 +67,7 @@ pub(crate) fn memory() -> Cache {
     Cache::new(memory_store(32 << 20))
 }
 
-/// Creates a store with a fixed seed, in which the same scopes share buckets in every run.
+/// Creates a store with a fixed seed. Scopes that share a bucket do so in every run.
 pub(crate) fn memory_store(capacity: u64) -> MemoryStore {
     MemoryStore::builder().seed(3).max_bytes(capacity).build().expect("valid")
 }
@@ -150,7 +150,7 @@ pub(crate) fn request(method: &str, uri: &str, lines: &[(&str, &str)]) -> Reques
     request.body(Full::default()).expect("a request")
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the complete answer.
 pub(crate) async fn send<S, B>(service: &S, request: Request<Body>) -> Answer
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,

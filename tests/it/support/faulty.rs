@@ -19,19 +19,19 @@ pub(crate) enum Fault {
     Down,
     /// Every operation hangs.
     Hangs,
-    /// Only the operations on generations fail.
+    /// The operations of `Generations` fail, and all others work.
     LostGenerations,
     /// Every invalidation fails.
     CantInvalidate,
     /// Every invalidation fails, and the store is local.
     CantInvalidateInside,
-    /// `put` fails, and so does `compare_and_set` with a response.
+    /// `put` fails. `compare_and_set` fails if the new entry is a response.
     CantPut,
-    /// Accepts no put, as of an entry that is too large: returns `false`.
+    /// `put` returns `false`, as for an entry that is too large.
     RefusesPut,
     /// Works, but each operation takes effect after 3 ms and answers after 5 ms.
     Slow,
-    /// Provides no `Generations`: the cache keeps the invalidations in an entry of the store.
+    /// Provides no `Generations`, so the cache keeps the invalidations in an entry of the store.
     NoGenerations,
 }
 
@@ -88,7 +88,7 @@ impl Store for Faulty {
         }
         let key = key.to_key();
         if self.has(Fault::RefusesPut) {
-            // An entry that was there before must be gone.
+            // `put` of an entry that is too large removes the entry that was there before.
             return match mode {
                 PutMode::Always => self.inner.put(key.as_ref(), entry, Some(Duration::ZERO), mode),
                 PutMode::IfAbsent => StoreFuture::ready(Ok(false)),

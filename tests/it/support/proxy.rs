@@ -1,4 +1,5 @@
-//! The example proxy between raw bytes: a scripted upstream on one side, a client on the other.
+//! Runs the example proxy between raw bytes: a scripted upstream on one side, a client on the
+//! other.
 
 #[path = "../../../examples/reverse_proxy.rs"]
 #[expect(dead_code, reason = "its main is not called")]
@@ -28,7 +29,7 @@ pub(crate) async fn guarded<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(GUARD, what).await.expect("does not hang")
 }
 
-/// The upstream's treatment of a connection after its answer.
+/// What the upstream does with a connection after its answer.
 #[derive(Debug, Clone)]
 pub(crate) enum AfterReply {
     Keep,
@@ -140,12 +141,12 @@ async fn answer(mut stream: TcpStream, reply: impl Fn(ReceivedRequest) -> Reply)
             AfterReply::Keep => continue,
             AfterReply::Close => {}
             AfterReply::Reset => stream.set_zero_linger().expect("an option"),
-            AfterReply::ResetOn(told) => {
-                told.notified().await;
+            AfterReply::ResetOn(notified) => {
+                notified.notified().await;
                 stream.set_zero_linger().expect("an option");
             }
-            AfterReply::WriteOn(told, rest) => {
-                told.notified().await;
+            AfterReply::WriteOn(notified, rest) => {
+                notified.notified().await;
                 let _ = stream.write_all(&rest).await;
             }
             AfterReply::Stall => std::future::pending().await,
@@ -203,7 +204,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The default policy of the example, with stale responses on errors.
+/// The default policy of the example, with stale responses on errors for an hour.
 pub(crate) fn softened() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true).stale_if_error(Duration::from_secs(3600))
 }
@@ -334,7 +335,7 @@ impl Client {
     }
 }
 
-/// A received answer, which may be cut short.
+/// A received answer. Its body may be cut short.
 #[derive(Debug)]
 pub(crate) struct ReceivedAnswer {
     pub(crate) answer: Answer,

@@ -46,7 +46,7 @@ pub(crate) fn app() -> PolicyBuilder {
     Policy::app().cache_status(true)
 }
 
-/// Returns the date that lies `by` before the start of the clock.
+/// Returns the date that is `by` before the start of the manual clock.
 pub(crate) fn earlier(by: Duration) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + START - by)
 }

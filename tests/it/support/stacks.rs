@@ -17,13 +17,13 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const A: (&str, &str) = ("host", "a.example");
 pub(crate) const B: (&str, &str) = ("host", "b.example");
 
-/// The kind of store that keeps entries and invalidations.
+/// The kind of store that keeps entries and invalidations. Tests run over each kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum StoreSetup {
     Local,
     /// A remote store that answers later.
     Remote,
-    /// A store that keeps the invalidations in one of its entries.
+    /// A store without `Generations`: the cache keeps the invalidations in an entry of the store.
     #[cfg(feature = "testing")]
     Record,
 }
@@ -52,7 +52,7 @@ impl StoreSetup {
     }
 }
 
-/// Lets background work finish. The paused time advances by itself.
+/// Lets background work finish. The runtime's paused time advances by itself while all tasks wait.
 pub(crate) async fn settle() {
     sleep(S).await;
 }
@@ -68,7 +68,7 @@ pub(crate) fn layered(cache: &Cache, policy: PolicyBuilder, inner: Inner) -> Sta
         .boxed_clone()
 }
 
-/// Creates a response with tags from its handler. Its body is the number of the call.
+/// Creates a response to which its handler has added tags. Its body is the number of the call.
 pub(crate) fn tagged<T: Into<String>>(
     tags: impl IntoIterator<Item = T>,
     lines: &[(&str, &str)],
@@ -129,7 +129,7 @@ pub(crate) fn windowed() -> PolicyBuilder {
     lasting().stale_while_revalidate(30 * S)
 }
 
-/// Creates a service that takes 100 ms. Its body is the number of the call, taken at the start.
+/// Creates a service that takes 100 ms for each call. Its body is the number of the call.
 pub(crate) fn slow(
     tags: &'static [&'static str],
     lines: &'static [(&'static str, &'static str)],

@@ -89,7 +89,8 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     pairs.filter_map(|pair| pair.split_once('=')).find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
-/// Returns the user who sent a request, found as by a handler or an authentication layer.
+/// Returns the user who sent a request, from the same inputs that a handler or an authentication
+/// layer reads.
 pub(crate) fn sender(request: RequestHead<'_>) -> Option<String> {
     let headers = request.headers;
     let field = |name| Some(headers.get(name)?.to_str().expect("text"));
@@ -99,7 +100,8 @@ pub(crate) fn sender(request: RequestHead<'_>) -> Option<String> {
     user.map(str::to_owned)
 }
 
-/// An origin whose pages change with each invalidation. It makes a page when the request arrives.
+/// An origin whose pages change with each invalidation. The content of a page is decided when its
+/// request arrives.
 #[derive(Default)]
 pub(crate) struct Origin {
     /// `true` if each response waits for a call of `answer`.

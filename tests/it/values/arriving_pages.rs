@@ -1,4 +1,4 @@
-//! Streaming pages whose values change: no later request joins their flights.
+//! Pages that stream while one of their values changes. No later request joins their flights.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -17,7 +17,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer, Ttl};
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// The handler or the body reads the value. A request after `set` must not join the stream.
+/// Either the handler or the body reads the value. A request after `set` must not join the stream.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     for in_head in [true, false] {
@@ -59,7 +59,7 @@ async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     }
 }
 
-/// As above, with an invalidated tag of the value.
+/// A tag of the value is invalidated, in place of a `set`.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_tag_was_invalidated() {
     let cache = memory();

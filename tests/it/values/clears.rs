@@ -58,7 +58,8 @@ async fn clear_pages_keeps_values_and_clear_values_keeps_pages() -> Result<(), B
     Ok(())
 }
 
-/// A page depends on the values that it reads, and a value on the pages that it was made from.
+/// A page depends on the value that it reads. Another value depends on the page that it was made
+/// from.
 #[tokio::test(start_paused = true)]
 async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
@@ -83,8 +84,8 @@ async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box
     Ok(())
 }
 
-/// A computation that began before the clear of its kind is not stored, and later callers do not
-/// wait for it.
+/// A value or a page that is being made when its kind is cleared is not stored, and later callers
+/// do not wait for it.
 #[tokio::test(start_paused = true)]
 async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
@@ -93,8 +94,8 @@ async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<d
                 tokio::time::sleep(5 * S).await;
                 "page".to_owned()
             });
-            let asked = tower::ServiceExt::oneshot(stack.clone(), get("/"));
-            let page = tokio::spawn(async move { read(asked.await.expect("an answer")).await });
+            let response = tower::ServiceExt::oneshot(stack.clone(), get("/"));
+            let page = tokio::spawn(async move { read(response.await.expect("an answer")).await });
             let value = tokio::spawn({
                 let cache = cache.clone();
                 async move {

@@ -16,7 +16,7 @@ async fn a_computed_value_moves_to_the_next_version() {
     assert!(matches!(found, Ok(Some(5))), "{found:?}");
 }
 
-/// Recursion on the same key.
+/// The computation of a value requests the same value.
 #[tokio::test(start_paused = true)]
 async fn a_value_computed_from_itself_does_not_wait_for_itself() {
     let cache = memory();
@@ -31,7 +31,8 @@ async fn a_value_computed_from_itself_does_not_wait_for_itself() {
     assert_eq!((v, began.elapsed()), (2, Duration::ZERO));
 }
 
-/// The stale window of a value begins when its dependency expires, not at the end of its TTL.
+/// The dependency of the value expires before its TTL ends. The stale window begins when the
+/// dependency expires.
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_serves_no_longer_than_its_window() {
     let (cache, manual) = timed();
@@ -55,7 +56,7 @@ async fn a_stale_value_serves_no_longer_than_its_window() {
     assert_eq!(quick, 2, "the stale window ended half an hour ago");
 }
 
-/// The set begins before, at and after the end of the computation.
+/// The set begins before the end of the computation, at the same time, or after it.
 #[tokio::test(start_paused = true)]
 async fn a_set_is_not_lost_to_a_concurrent_computation() {
     let mut lost = Vec::new();
@@ -96,7 +97,7 @@ async fn a_touched_value_does_not_outlive_its_dependencies() {
     assert!(cache.get::<u32>("total").await.expect("read").is_none());
 }
 
-/// The value depends on another namespace, so it cannot be stored.
+/// The value depends on a value of another namespace, so it cannot be stored.
 #[tokio::test(start_paused = true)]
 async fn followers_of_an_unstorable_value_wait_once() {
     let cache = memory();

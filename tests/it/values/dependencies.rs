@@ -48,7 +48,7 @@ async fn a_page_is_invalidated_when_its_value_changes() {
             settled(&stack).await.text() == "2",
             cache.delete("price").await.is_ok(),
             settled(&stack).await.text() == "0",
-            // The page also depends on the absence of a value.
+            // The page has read that the value is absent. It also depends on that.
             cache.add("price", &3, Ttl::Forever).await.is_ok(),
             settled(&stack).await.text() == "3",
             cache.set_many([("price", 4)], Ttl::Forever).await.is_ok(),
@@ -80,7 +80,7 @@ async fn a_page_expires_with_its_values() {
     }
 }
 
-/// The page depends on the values that it writes, but its own writes do not invalidate it.
+/// The page depends on the values that it writes. Its own writes do not invalidate it.
 #[tokio::test(start_paused = true)]
 async fn values_written_by_a_page_do_not_invalidate_it() {
     for (cache, _) in caches() {
@@ -209,10 +209,11 @@ async fn a_page_whose_value_changes_meanwhile_is_not_reused() {
 #[tokio::test(start_paused = true)]
 async fn spawned_task_is_tracked_only_with_propagate_dependencies() {
     for (cache, _) in caches() {
-        for told in [true, false] {
+        for propagates in [true, false] {
             let (stack, _) = page(&cache, move |cache| async move {
                 let read = async move { price(&cache).await.to_string() };
-                let task = if told { tokio::spawn(propagate_dependencies(read)) } else { tokio::spawn(read) };
+                let task =
+                    if propagates { tokio::spawn(propagate_dependencies(read)) } else { tokio::spawn(read) };
                 task.await.expect("no panic")
             });
             assert_eq!(cache.clear().await, Delivery::Delivered);
@@ -220,12 +221,13 @@ async fn spawned_task_is_tracked_only_with_propagate_dependencies() {
             settled(&stack).await;
             assert!(send(&stack, get("/")).await.is_hit());
             cache.set("price", &2, Ttl::Forever).await.expect("set");
-            assert_eq!(send(&stack, get("/")).await.is_hit(), !told);
+            assert_eq!(send(&stack, get("/")).await.is_hit(), !propagates);
         }
     }
 }
 
-/// Per-visitor values and counters do not change the generation, so pages keep their fast path.
+/// A write of a value without dependents advances no generation. While the generation stays the
+/// same, hits on pages need no check.
 #[tokio::test]
 async fn values_without_dependents_advance_no_generation() {
     use tower_response_cache::Store;
@@ -374,7 +376,8 @@ async fn a_page_that_sets_a_value_without_reading_it_depends_on_it() {
     assert!(!send(&stack, get("/")).await.is_hit(), "calls {}", calls.count());
 }
 
-/// The page reads the value of the next version, which `incr_version` replaces.
+/// The page reads a value of the next version. Then `incr_version` moves another value to its
+/// place.
 #[tokio::test]
 async fn a_value_that_moves_to_a_version_invalidates_its_pages() {
     let cache = memory();
@@ -444,7 +447,7 @@ async fn a_page_depends_on_values_read_by_a_failed_computation() {
     assert_eq!(send(&stack, get("/")).await.text(), "2");
 }
 
-/// The validity of the values cannot be read while the page is made.
+/// While the page is made, the store cannot tell whether the values are valid.
 #[tokio::test]
 async fn a_page_with_an_uncheckable_value_is_not_stored() {
     let store = Flaky { inner: memory_store(1 << 20), broken: Arc::default() };

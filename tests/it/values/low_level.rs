@@ -43,7 +43,8 @@ async fn value_is_returned_unchanged_until_it_expires() -> Result<(), Box<dyn Er
         manual.advance(S);
         assert_eq!(cache.get::<Row>("k").await?, None);
         assert!(!cache.contains("k").await? && !cache.delete("k").await?, "an expired value is absent");
-        // `Ttl::Default`, `Ttl::Forever` and `None`.
+        // The three ways to state a TTL without a duration: `Ttl::Default`, `Ttl::Forever` and
+        // `None`.
         assert!(
             cache.set("default", "x", Ttl::Default).await? && cache.set("ever", "x", Ttl::Forever).await?
         );
@@ -208,7 +209,7 @@ async fn touch_sets_the_remaining_ttl_and_revives_no_expired_value() -> Result<(
         assert!(cache.touch("k", Ttl::Forever).await?);
         manual.advance(1000 * S);
         assert!(cache.touch("k", Duration::ZERO).await? && !cache.contains("k").await?);
-        // `touch` of a handle to a value uses the handle's settings.
+        // A handle to a value has its own TTL and stale window, which its `touch` uses.
         let value = cache.value("v").ttl(10 * S).stale_while_revalidate(10 * S);
         assert!(!value.touch().await? && !value.contains().await?);
         value.set("x").await?;
@@ -257,7 +258,7 @@ async fn set_many_returns_unstored_keys_and_takes_a_ttl_per_item() -> Result<(),
             cache.contains("b").await? && !cache.contains("c").await?,
             "`Ttl::Default` is the TTL of the call"
         );
-        // The last item with a key is stored.
+        // If several items have the same key, the last one is stored.
         let not_stored = cache.set_many([("g", 1, Some(S)), ("g", 2, None), ("h", 3, None)], S).await?;
         manual.advance(2 * S);
         assert!(not_stored.is_empty());
@@ -306,7 +307,7 @@ async fn value_that_moves_to_a_version_keeps_its_remaining_ttl() -> Result<(), B
         manual.advance(6 * S);
         assert!(!next.contains("k").await?);
         assert_eq!(kind(cache.incr_version("k").await), Some(StoreErrorKind::Missing));
-        // A value cannot move before the first version or past the last version.
+        // A value cannot move below version 0 or above the last version.
         let (first, last) = (cache.with_version(0), cache.with_version(u32::MAX));
         for ends in [&first, &last] {
             ends.set("k", "x", 10 * S).await?;
@@ -494,7 +495,7 @@ async fn null_store_keeps_no_values() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Other users of the store may put entries under any key.
+/// Other programs that use the store may put entries under any key.
 #[tokio::test]
 async fn foreign_entry_reads_as_absent() -> Result<(), Box<dyn Error>> {
     let store = memory_store(1 << 20);
@@ -508,7 +509,7 @@ async fn foreign_entry_reads_as_absent() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The name of a namespace may come from a client.
+/// The name of a namespace may come from a client, and may therefore be long.
 #[tokio::test]
 async fn long_namespaces_and_keys_take_little_more_memory() -> Result<(), Box<dyn Error>> {
     let store = memory_store(8 << 20);

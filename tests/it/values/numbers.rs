@@ -138,7 +138,8 @@ async fn concurrent_increments_of_a_set_number_all_count() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// An increment stops waiting for an earlier increment that takes too long.
+/// An increment waits for earlier increments of the same number, but not longer than its time
+/// limit.
 #[tokio::test(start_paused = true)]
 async fn increments_time_out_together_if_the_store_hangs() -> Result<(), Box<dyn Error>> {
     let store = Faulty::new(memory_store(1 << 20), Fault::Hangs);
@@ -174,7 +175,8 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     });
     let sum = block_on(cache.get::<usize>("n")).expect("read");
     assert_eq!(sum, Some(8 * TIMES));
-    // Each number that is set exceeds all earlier sums, so a smaller sum shows that a set was lost.
+    // Each number that is set is higher than all earlier sums. A lower sum therefore shows that a
+    // set was lost.
     let (base, lost) = (AtomicI64::new(0), AtomicUsize::new(0));
     let changes = AtomicUsize::new(0);
     let counting = AtomicUsize::new(7);

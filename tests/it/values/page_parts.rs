@@ -1,4 +1,5 @@
-//! A page inherits the dependencies and the lifetime of its part, however a cache answers the part.
+//! A page that includes a part inherits the dependencies and the lifetime of the part, whatever the
+//! cache of the part does.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -48,7 +49,7 @@ enum Exit {
     Bypass,
 }
 
-/// The ways in which a cache answers the part, and whether the page is stored.
+/// What the cache of the part does, each with `true` if the page is stored.
 const EXITS: [(Exit, bool); 22] = [
     (Miss, true),
     (Hit, true),
@@ -130,7 +131,7 @@ struct World {
     page: Stack,
 }
 
-/// Makes the page from a part that a cache answers in one way.
+/// Makes the page from a part whose cache does what `exit` says.
 async fn made_by(exit: Exit) -> World {
     let (cache, manual) = timed();
     let fails = Arc::new(AtomicBool::new(false));
@@ -162,7 +163,7 @@ async fn made_by(exit: Exit) -> World {
             .layer(inner);
         let flat = service_fn(move |request| {
             let route = route.clone();
-            async move { Ok::<_, Infallible>(whole(route.oneshot(request).await?).await) }
+            async move { Ok::<_, Infallible>(collected(route.oneshot(request).await?).await) }
         });
         let anonymous = layer.layer(flat);
         tower::util::BoxCloneService::new(anonymous)
@@ -191,7 +192,7 @@ async fn made_by(exit: Exit) -> World {
                 }
                 _ => part.oneshot(exit.request()).await,
             };
-            let body = whole(answer?).await.into_body();
+            let body = collected(answer?).await.into_body();
             Ok::<_, Infallible>(Response::new(body))
         }
     });
@@ -207,7 +208,7 @@ async fn made_by(exit: Exit) -> World {
     World { cache, manual, page }
 }
 
-async fn whole<B>(response: Response<B>) -> Response<Body>
+async fn collected<B>(response: Response<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::fmt::Debug,
@@ -316,9 +317,9 @@ async fn a_page_depends_on_values_read_by_another_parts_reader() {
             let part = called.clone();
             async move {
                 let response = part.oneshot(get("/part")).await?;
-                // The other reader drives the body meanwhile.
+                // Meanwhile, the other reader polls the body and reads the value.
                 sleep(10 * S).await;
-                Ok::<_, Infallible>(Response::new(whole(response).await.into_body()))
+                Ok::<_, Infallible>(Response::new(collected(response).await.into_body()))
             }
         });
         let page = SiteCacheLayer::new(&cache)
@@ -357,19 +358,19 @@ async fn a_page_inherits_the_dependencies_of_a_cached_part() {
                 Ok::<_, Infallible>(Response::new(Body::from(text.body)))
             }
         });
-        let whole = site_over(&cache, inner.boxed_clone());
+        let page = site_over(&cache, inner.boxed_clone());
         cache.set("price", &1_u32, Ttl::Forever).await.expect("set");
         if warm {
             send(&part, get("/part")).await;
         }
-        assert_eq!(send(&whole, get("/whole")).await.text(), "1");
+        assert_eq!(send(&page, get("/whole")).await.text(), "1");
         cache.set("price", &2_u32, Ttl::Forever).await.expect("set");
         assert_eq!(send(&part, get("/part")).await.text(), "2");
-        assert_eq!(send(&whole, get("/whole")).await.text(), "2", "warm {warm}");
+        assert_eq!(send(&page, get("/whole")).await.text(), "2", "warm {warm}");
     }
 }
 
-/// The part is read while it streams, and turns out to be too large for the cache.
+/// The page reads the part while it streams. The part turns out to be too large for the cache.
 #[tokio::test(start_paused = true)]
 async fn a_page_depends_on_values_read_by_its_unstored_part() {
     let cache = memory();
@@ -401,10 +402,10 @@ async fn a_page_depends_on_values_read_by_its_unstored_part() {
             Ok::<_, Infallible>(Response::new(Body::from(text.body.slice(..1))))
         }
     });
-    let whole = site_over(&cache, inner.boxed_clone());
+    let page = site_over(&cache, inner.boxed_clone());
     for price in [1_u32, 2] {
         cache.set("price", &price, Ttl::Forever).await.expect("set");
-        assert_eq!(send(&whole, get("/whole")).await.text(), price.to_string());
-        assert!(send(&whole, get("/whole")).await.is_hit());
+        assert_eq!(send(&page, get("/whole")).await.text(), price.to_string());
+        assert!(send(&page, get("/whole")).await.is_hit());
     }
 }

@@ -31,7 +31,7 @@ async fn read(cache: &Cache) -> u32 {
     cache.get("v").await.expect("read").expect("a value")
 }
 
-/// Creates a part with two frames. Both show the value at the time of the first frame.
+/// Creates a part with two frames. Both show the value as it was at the time of the first frame.
 fn parts(cache: &Cache, collapses: bool) -> Parts {
     let own = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {

@@ -1,4 +1,4 @@
-//! The queue of undelivered invalidations, and their delivery.
+//! The queue of invalidations that the store has not confirmed, and their delivery.
 
 use super::*;
 use tower_response_cache::Invalidation;
@@ -35,7 +35,7 @@ async fn invalidation_during_its_own_delivery_is_delivered_again() {
     one.faults.set(Operation::Invalidation, Fault::Error);
     data.change();
     assert_eq!(one.cache.invalidate("/").await, Delivery::Queued);
-    // The delivery takes effect at once, and completes after 200 ms.
+    // The delivery takes effect in the store at once. Its reply comes 200 ms later.
     let calls = one.faults.calls(Operation::Invalidation);
     one.faults.set(Operation::Invalidation, Fault::Delay { before: Duration::ZERO, after: 200 * MS });
     until(|| one.faults.calls(Operation::Invalidation) > calls).await;

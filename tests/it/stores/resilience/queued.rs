@@ -1,13 +1,13 @@
-//! A queued invalidation counts in its process.
+//! A queued invalidation takes effect at once in its own process.
 
 use super::*;
 use crate::support::stacks::{begin, is_stale, windowed};
 use tower_response_cache::Invalidation;
 
-/// The circuit while a request arrives.
+/// The states that the circuit can have when a request arrives.
 const CIRCUITS: [CircuitState; 3] = [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen];
 
-/// Brings a process with an undelivered invalidation to a state of its circuit.
+/// Brings the circuit of a process that has an undelivered invalidation to a state.
 async fn bring_to(process: &Process, circuit: CircuitState) {
     match circuit {
         CircuitState::Closed => {}
@@ -70,7 +70,7 @@ async fn page_that_is_stored_while_its_invalidation_is_queued_is_not_trusted() {
     let (one, other, data) = two_processes().await;
     one.faults.set(Operation::Invalidation, Fault::Error);
     assert_eq!(one.cache.invalidate("/new").await, Delivery::Queued);
-    // Both store the page, or try to.
+    // Both processes try to store the page. The process with the queued invalidation may refuse.
     for process in [&one, &other] {
         process.read("/new").await;
         settle().await;
@@ -115,7 +115,8 @@ async fn response_of_a_flight_before_a_delivered_invalidation_is_not_stored() {
     assert_eq!((one.read("/slow").await, other.read("/slow").await), (now.clone(), now));
 }
 
-/// The check of a stored page is slow, and the invalidation is delivered after its effect.
+/// In some rounds, the queued invalidation is delivered after the check of the stored page has read
+/// the store, and before the check returns.
 #[tokio::test(start_paused = true)]
 async fn delivery_during_the_check_of_a_page_does_not_make_it_valid() {
     for after in 0..50 {

@@ -73,11 +73,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The oldest data that a read of each process may return, by page. The last one is the value.
+/// For each process and page, the oldest data that a read may return. The last page is the value.
 type Floors = Arc<Mutex<[[usize; 4]; 2]>>;
 const VALUE: usize = 3;
 
-/// Two processes over one store, whose pages have data of their own.
+/// Two processes over one store. Each page has its own data.
 struct World {
     data: [Data; 4],
     caches: [Cache; 2],
@@ -112,7 +112,7 @@ impl World {
                     raise(&floors, process, path, number, is_delivered);
                 }));
             }
-            // One after the other: which of two concurrent writes is the last one, is not defined.
+            // The sets run one after the other. Of two concurrent writes, either may be the last.
             Step::Set { process } => {
                 self.data[VALUE].change();
                 let number = self.data[VALUE].get();
@@ -149,7 +149,7 @@ impl World {
         self.floors.lock().expect("not poisoned")[process][page]
     }
 
-    /// Ends all faults and checks that both processes have all data then.
+    /// Ends all faults. Asserts that both processes then return the newest data.
     async fn end(mut self) {
         self.faults.iter().for_each(Faults::clear);
         for task in self.running.drain(..) {
@@ -188,7 +188,7 @@ fn raise(floors: &Floors, process: usize, page: usize, number: usize, in_all: bo
     }
 }
 
-/// Creates the site of a process. A page reads its data before it waits.
+/// Creates the site of a process. The handler of a page reads the data and then waits.
 fn site_of(cache: &Cache, data: &[Data; 4]) -> Stack {
     let (handle, data) = (cache.clone(), data.clone());
     let handler = service_fn(move |request: http::Request<Body>| {
@@ -212,8 +212,8 @@ fn site_of(cache: &Cache, data: &[Data; 4]) -> Stack {
 proptest! {
     #![proptest_config(crate::support::cases(150))]
 
-    /// No response is older than an invalidation that had returned before its request: one that was
-    /// delivered, in any process, or one that was queued, in its own process.
+    /// No response is older than an invalidation that had returned before its request. A delivered
+    /// invalidation counts for all processes, a queued one for its own process.
     #[test]
     fn no_response_is_older_than_an_invalidation(
         has_generations in any::<bool>(),

@@ -66,8 +66,8 @@ impl Reader {
     }
 }
 
-/// Two processes that have read the value 1, which is a counter or not, and stored a page made from
-/// it.
+/// Returns two processes that have read the value 1 and have stored a page made from it. If
+/// `is_counter`, the value is a counter.
 async fn readers(is_counter: bool) -> [Reader; 2] {
     let shared = memory_store(8 << 20);
     let readers = [(); 2].map(|()| Reader::new(&shared));
@@ -84,8 +84,9 @@ async fn readers(is_counter: bool) -> [Reader; 2] {
     readers
 }
 
-/// Checks that a process does not read the old value after a failed change, that both processes read
-/// a new value or none after the delivery, and neither a page made from the old one.
+/// Asserts that a process never reads the old value after a failed change. Asserts that after the
+/// delivery, both processes read a new value or none, and neither serves a page made from the old
+/// one.
 async fn check(change: Change, operation: Operation, fault: Fault) {
     let [one, other] = readers(false).await;
     let case = format!("{change:?} with {operation:?} {fault:?}");
@@ -155,7 +156,7 @@ async fn queued_clear_of_values_hides_counters() {
     assert_eq!((one.value().await, other.value().await), (None, None));
 }
 
-/// The removal is delivered between the look-up of the counter and its answer.
+/// The removal is delivered after the counter was looked up and before the look-up returns.
 #[tokio::test(start_paused = true)]
 async fn delivery_during_a_read_does_not_return_the_old_counter() {
     for after in 0..50 {
