@@ -1,6 +1,6 @@
 #!/bin/sh
-# Counts the instructions of one operation: the difference between 2N and N operations, divided by N. The
-# start of the program and the warm-up of the cache cancel out. Needs valgrind.
+# Counts the instructions of one operation: the difference between runs of 2N and N operations, divided by N.
+# The start of the program and the warm-up of the cache cancel out, because both runs have them. Needs valgrind.
 #
 #     benches/callgrind.sh [N]
 set -eu

@@ -7,14 +7,14 @@
 //! $ curl -i http://127.0.0.1:8080/    # Cache-Status: tower-response-cache; hit; ttl=…
 //! ```
 //!
-//! Clients speak HTTP/1.1 or HTTP/2 without TLS. The upstream speaks HTTP/1.1 or, with `--upstream-http2`, HTTP/2. A request
-//! goes through three services:
+//! Clients speak HTTP/1.1 or HTTP/2 without TLS. The upstream speaks HTTP/1.1 or, with
+//! `--upstream-http2`, HTTP/2. A request goes through three services:
 //!
 //! 1. [`Front`] refuses requests that a proxy must not forward, determines the host, and removes
 //!    connection-specific fields.
 //! 2. The cache answers requests from stored responses.
-//! 3. [`Upstream`] forwards the other requests over pooled connections, with the client's `Host`, and refuses invalid
-//!    responses.
+//! 3. [`Upstream`] forwards the other requests over pooled connections, with the client's `Host`,
+//!    and refuses invalid responses.
 //!
 //! If the upstream can't be reached or its response is invalid, clients get a 502. If the upstream
 //! is too slow, they get a 504. With `--stale-if-error`, they get a stored stale response instead,
@@ -215,7 +215,8 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints lines in a separate thread, because the reader of the output may be slow. Drops lines while a thousand are waiting.
+/// Prints lines in a separate thread, because the reader of the output may be slow. Drops lines
+/// while a thousand are waiting.
 fn printer() -> SyncSender<String> {
     let (sender, lines) = sync_channel::<String>(1000);
     std::thread::spawn(move || lines.iter().for_each(|line| say(&line)));
@@ -240,7 +241,8 @@ const MAX_STREAMS: u32 = 32;
 /// The maximum number of bytes that are buffered for one HTTP/2 stream.
 const MAX_BUFFERED: usize = 64 << 10;
 
-/// Serves connections until `stopped` is ready, then finishes the requests in progress within the `grace` time.
+/// Serves connections until `stopped` is ready, then finishes the requests in progress within the
+/// `grace` time.
 pub(crate) async fn serve(
     listener: TcpListener,
     front: Front,

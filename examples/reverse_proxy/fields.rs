@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 /// The pseudonym of the proxy in `Via` (RFC 9110 section 7.6.3).
 pub(crate) const PSEUDONYM: &str = "tower-response-cache";
 
-/// Connection-specific fields (RFC 9110 section 7.6.1), in addition to the fields that `Connection` names.
+/// Connection-specific fields (RFC 9110 section 7.6.1), in addition to the fields that `Connection`
+/// names.
 const OF_ONE_CONNECTION: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
@@ -19,7 +20,8 @@ const OF_ONE_CONNECTION: [HeaderName; 6] = [
     UPGRADE,
 ];
 
-/// Fields that are forwarded even if `Connection` names them: they frame, describe or route the message, or control caches.
+/// Fields that are forwarded even if `Connection` names them: they frame, describe or route the
+/// message, or control caches.
 const FOR_ALL: [HeaderName; 14] = [
     HOST,
     CACHE_CONTROL,
@@ -37,7 +39,8 @@ const FOR_ALL: [HeaderName; 14] = [
     LOCATION,
 ];
 
-/// Prepares a received header section for forwarding: removes connection-specific fields and adds `Via`.
+/// Prepares a received header section for forwarding: removes connection-specific fields and adds
+/// `Via`.
 pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
     take_off(headers);
     let protocol = match received {

@@ -1,4 +1,5 @@
-//! The service in front of the cache. It refuses requests that a proxy must not forward, and determines the host.
+//! The service in front of the cache. It refuses requests that a proxy must not forward, and
+//! determines the host.
 
 use super::fields::{join_cookies, pass_on};
 use super::reader::Pieces;
@@ -15,7 +16,8 @@ use std::task::{self, Poll};
 use tower::{Service, ServiceExt};
 use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 
-/// Refuses requests that a proxy must not forward, determines the host, and sends the others to the cache.
+/// Refuses requests that a proxy must not forward, determines the host, and sends the others to the
+/// cache.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
@@ -68,7 +70,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // RFC 9112 section 3.2.4: `*` is for OPTIONS only. Other schemes than HTTP's are not for this server.
+    // RFC 9112 section 3.2.4: `*` is for OPTIONS only. Other schemes than HTTP's are not for this
+    // server.
     let is_asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
     let is_foreign = request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https"));
     if is_asterisk || is_foreign {

@@ -20,8 +20,8 @@ tokio::task_local! {
     static UNREAD: Cell<Option<Instant>>;
 }
 
-/// Runs each HTTP/2 stream in a separate task. If the client reads nothing for `stall_timeout`, the stream is reset and the
-/// upstream request is dropped.
+/// Runs each HTTP/2 stream in a separate task. If the client reads nothing for `stall_timeout`, the
+/// stream is reset and the upstream request is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamExecutor {
     pub(crate) stall_timeout: Duration,

@@ -225,7 +225,8 @@ impl Pool {
     }
 }
 
-/// Opens a connection with a minimal page cache, so that the example shows the effect of the response cache.
+/// Opens a connection with a minimal page cache, so that the example shows the effect of the
+/// response cache.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "cache_size", 8)?;

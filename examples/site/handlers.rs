@@ -206,7 +206,8 @@ pub(crate) async fn login_form(Extension(visitor): Extension<Visitor>) -> impl I
     pages::login(&visitor, None)
 }
 
-/// Starts a session. From now on the visitor's requests have the session cookie and bypass the cache.
+/// Starts a session. From now on the visitor's requests have the session cookie and bypass the
+/// cache.
 pub(crate) async fn login(
     session: Session,
     Extension(visitor): Extension<Visitor>,

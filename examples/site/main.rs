@@ -14,8 +14,8 @@
 //!     http://127.0.0.1:3000/flavours/vanilla/edit
 //! ```
 //!
-//! `README.md` in this directory is a walk-through with curl: hits, writes, preconditions, dependencies, languages,
-//! sessions and stale pages. `--help` lists the options.
+//! `README.md` in this directory is a walk-through with curl: hits, writes, preconditions,
+//! dependencies, languages, sessions and stale pages. `--help` lists the options.
 
 mod args;
 mod db;
@@ -93,8 +93,9 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
     Ok(app.layer(anonymous).layer(ConditionalGetLayer::new()).with_state(site))
 }
 
-/// Returns the options of both cache layers. Each language has its own pages, and campaign parameters do not enter the
-/// key. Stale pages are served during a background refresh and after an error.
+/// Returns the options of both cache layers. Each language has its own pages, and campaign
+/// parameters do not enter the key. Stale pages are served during a background refresh and after an
+/// error.
 fn policy() -> Result<PolicyBuilder, ConfigError> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     Ok(Policy::app()

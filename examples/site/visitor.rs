@@ -53,8 +53,8 @@ impl Language {
     }
 }
 
-/// Loads the session and passes the visitor to the handlers. Marks the responses to identified visitors, so that no
-/// cache layer stores them.
+/// Loads the session and passes the visitor to the handlers. Marks the responses to identified
+/// visitors, so that no cache layer stores them.
 pub(crate) async fn recognise(session: Session, mut request: Request, next: Next) -> Response {
     let name = match session.get::<String>(NAME).await {
         Ok(name) => name,

@@ -253,7 +253,7 @@ async fn a_304_about_another_version_changes_no_field() {
                 || request.headers().contains_key("if-modified-since");
             let line = if call == 1 { own } else { given };
             let lines = [("cache-control", "max-age=60"), line];
-            if is_first_version { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
+            if conditional { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
         });
         let stack = site_over(&cache, inner);
         send(&stack, get("/")).await;

@@ -372,8 +372,8 @@ async fn targeted_fields_permit_storing_with_authorization() {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// No directive of the response permits sharing. Heuristic lifetimes do not: they are optional (RFC
-/// 9111 section 4.2.2).
+/// No directive of the response permits sharing. A heuristic lifetime, which is optional, does not
+/// suffice (RFC 9111 section 4.2.2).
 #[tokio::test]
 async fn identified_responses_need_an_explicit_lifetime() {
     let policies = || {

@@ -347,8 +347,8 @@ async fn unsent_recorded_frames_count_against_the_budget() {
 
 #[tokio::test]
 async fn head_request_stores_no_response() {
-    // The handler answers `HEAD` with the body of a GET, as under axum's `Router::layer`, or with
-    // no body.
+    // The handler answers `HEAD` with a body, as under axum's `Router::layer`, or with only a
+    // length.
     for body in ["body", ""] {
         let (stack, calls) = site(policy(), move |request, _| {
             let body = if request.method() == "HEAD" { body } else { "page" };

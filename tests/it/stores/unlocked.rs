@@ -111,7 +111,7 @@ fn poll_other(other: &Shared) {
     }
 }
 
-/// A waker and a buffer. It polls the other reader when it is woken or dropped.
+/// Serves as a waker and as a buffer. Polls the other reader when it is woken or dropped.
 struct Meddling(Shared);
 
 impl Wake for Meddling {

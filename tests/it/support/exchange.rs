@@ -57,7 +57,8 @@ impl Answer {
         self.header("cache-status").is_some_and(answered)
     }
 
-    /// Returns the `detail` of `Cache-Status`: why a request was forwarded or a response not stored.
+    /// Returns the `detail` of `Cache-Status`: why a request was forwarded or a response not
+    /// stored.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.header("cache-status")?.split("detail=").nth(1)
     }

@@ -141,12 +141,12 @@ async fn answer(mut stream: TcpStream, reply: impl Fn(ReceivedRequest) -> Reply)
             AfterReply::Keep => continue,
             AfterReply::Close => {}
             AfterReply::Reset => stream.set_zero_linger().expect("an option"),
-            AfterReply::ResetOn(notified) => {
-                notified.notified().await;
+            AfterReply::ResetOn(go_on) => {
+                go_on.notified().await;
                 stream.set_zero_linger().expect("an option");
             }
-            AfterReply::WriteOn(notified, rest) => {
-                notified.notified().await;
+            AfterReply::WriteOn(go_on, rest) => {
+                go_on.notified().await;
                 let _ = stream.write_all(&rest).await;
             }
             AfterReply::Stall => std::future::pending().await,

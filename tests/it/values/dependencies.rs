@@ -226,8 +226,8 @@ async fn spawned_task_is_tracked_only_with_propagate_dependencies() {
     }
 }
 
-/// A write of a value without dependents advances no generation. While the generation stays the
-/// same, hits on pages need no check.
+/// A write of a value without dependents, such as a counter or a value for one visitor, advances no
+/// generation. While the generation stays the same, hits on pages need no check.
 #[tokio::test]
 async fn values_without_dependents_advance_no_generation() {
     use tower_response_cache::Store;
