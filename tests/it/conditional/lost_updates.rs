@@ -170,7 +170,7 @@ async fn a_weak_tag_matches_no_if_match() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_app_clients_cannot_force_a_current_page() {
+async fn under_app_a_client_gets_stored_pages_despite_no_cache() {
     let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
     for lines in [[("cache-control", "no-cache")], [("pragma", "no-cache")], [("needs-current", "1")]] {
         send(&stack, get_with("/", &lines)).await;

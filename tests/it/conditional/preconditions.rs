@@ -204,6 +204,8 @@ async fn nesting_the_same_layer_twice_does_not_deadlock() {
     assert_eq!(stack.oneshot(save).await.expect("infallible").status(), 200);
 }
 
+/// These preconditions cannot prevent a lost update: they are malformed, need a date that the layer
+/// does not have, or exclude only another version.
 #[tokio::test]
 async fn a_precondition_without_effect_gets_428() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));

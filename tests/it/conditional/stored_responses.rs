@@ -122,8 +122,8 @@ async fn a_412_carries_the_current_validators() {
     }
 }
 
-/// RFC 9110 section 5.6.7: "more than 50 years in the future" is "the most recent year in the past
-/// that had the same last two digits".
+/// RFC 9110 section 5.6.7: a two-digit year that would be "more than 50 years in the future" means
+/// "the most recent year in the past that had the same last two digits".
 #[tokio::test]
 async fn a_two_digit_year_is_at_most_50_years_in_the_future() {
     let year = 365 * 24 * 3600;
@@ -131,7 +131,7 @@ async fn a_two_digit_year_is_at_most_50_years_in_the_future() {
     for (after, is_fresh) in
         [(1, true), (30, true), (44, true), (49, true), (52, false), (60, false), (90, false)]
     {
-        // "Mon, 30 Nov 2026 09:40:16 GMT"
+        // For example, "Mon, 30 Nov 2026 09:40:16 GMT".
         let text = httpdate::fmt_http_date(now + Duration::from_secs(after * year));
         let expires = format!("Monday, {}-{}-{} {}", &text[5..7], &text[8..11], &text[14..16], &text[17..]);
         let (stack, _) = site(proxy(), move |_, call| numbered(&[("expires", &expires)], call));

@@ -101,8 +101,7 @@ async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
     }
 }
 
-/// A client lifetime begins when the response is sent. The time that the handler takes does not
-/// count.
+/// Clients count a lifetime from `Date`. The time that the handler takes must not count.
 #[tokio::test]
 async fn the_date_of_a_forwarded_response_is_its_arrival_time() {
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";

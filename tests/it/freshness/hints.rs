@@ -79,7 +79,7 @@ async fn hints_never_and_zero_ttl_store_nothing() {
 }
 
 #[tokio::test]
-async fn hinted_vary_fields_select_variants_and_stay_internal() {
+async fn hinted_vary_fields_select_variants_and_are_not_sent() {
     let (stack, calls) = site(policy(), |request, _| {
         let plan = request.headers()["x-plan"].to_str().expect("text").to_owned();
         let mut response = with_lines(&[("vary", "accept")], plan);

@@ -131,6 +131,8 @@ fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
     }
 }
 
+/// The invalidation of one of the first 1,024 subtrees covers no other subtree. Later ones may
+/// cover others, too.
 #[test]
 fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     let table = local();
@@ -152,6 +154,8 @@ fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     (0..5000).for_each(|number| assert_eq!(since(&*table, now, named(number)), Validity::Valid, "{number}"));
 }
 
+/// A soft invalidation of one scope and a hard one of another must not look like a hard
+/// invalidation of the first.
 #[test]
 fn soft_and_hard_marks_of_unrelated_scopes_do_not_add_up() {
     let table = local();
@@ -314,7 +318,7 @@ async fn a_process_keeps_an_invalidation_after_a_record_rollback() {
             }
         }
         assert!(!send(&stack, get("/")).await.is_hit(), "{is_lost}");
-        // Both processes continue.
+        // Both processes can still store pages and share them.
         fill(&stack, "/a").await;
         assert!(send(&process(&store).1, get("/a")).await.is_hit());
     }

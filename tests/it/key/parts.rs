@@ -223,7 +223,7 @@ fn names(policy: PolicyBuilder, vary: &'static str) -> Stack {
 }
 
 #[tokio::test]
-async fn strict_mode_hides_unkeyed_inputs_from_handlers() {
+async fn stripping_hides_unkeyed_inputs_from_handlers() {
     let stack = names(strict(), "");
     let seen = "accept-language cookie host traceparent x-forwarded-host";
     assert_eq!(send(&stack, everything()).await.text(), seen);
@@ -237,7 +237,7 @@ async fn strict_mode_hides_unkeyed_inputs_from_handlers() {
 }
 
 #[tokio::test]
-async fn strict_mode_stores_no_response_that_varies_on_stripped_input() {
+async fn a_response_that_varies_on_stripped_input_is_not_stored() {
     for (vary, stored) in [
         ("Accept-Language", true),
         ("Cookie", true),

@@ -202,7 +202,7 @@ async fn unstored_variant_does_not_affect_the_status_of_others() {
 }
 
 #[tokio::test]
-async fn missing_variants_are_evicted_first() {
+async fn expired_and_invalidated_variants_are_evicted_first() {
     let (cache, manual) = timed();
     let (inner, _) = origin(|request, call| {
         let value = request.headers()["x-a"].to_str().expect("text").to_owned();

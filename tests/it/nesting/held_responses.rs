@@ -130,7 +130,7 @@ async fn fields_unrelated_to_the_visitor_allow_storing() {
 }
 
 #[tokio::test]
-async fn client_fields_of_this_crates_layers_allow_storing() {
+async fn fields_that_layers_write_only_for_clients_allow_storing() {
     let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let stack = anonymous(private.layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&stack).await[1].is_hit(), "SetCacheControlLayer");

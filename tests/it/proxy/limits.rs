@@ -71,8 +71,8 @@ impl RawHttp2 {
         }
     }
 
-    /// Waits for the answer to the PING, so until the proxy has read all requests. Returns how many
-    /// it has reset.
+    /// Waits for the answer to the PING. By then, the proxy has read all requests. Returns how many
+    /// requests it has reset.
     async fn until_ping(&mut self) -> usize {
         let mut resets = 0;
         loop {

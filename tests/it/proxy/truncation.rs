@@ -215,7 +215,7 @@ async fn a_request_after_a_closed_connection_uses_a_new_one() {
                     _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
                     () = close.notified(), if is_first => {
                         let _ = stream.shutdown().await;
-                        // The proxy closes its side once it has noticed.
+                        // The proxy closes its side once it has noticed the end of the connection.
                         let _ = stream.read_to_end(&mut Vec::new()).await;
                         has_closed.notify_one();
                     }

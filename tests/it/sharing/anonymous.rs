@@ -265,7 +265,7 @@ async fn identification_survives_a_layer_that_strips_credentials() {
 }
 
 #[test]
-fn invalid_cookie_and_field_names_are_refused_by_name() {
+fn an_invalid_cookie_or_field_name_is_in_the_error() {
     let error = AnonymousOnlyLayer::session_cookie("").expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
     let wrong = AnonymousOnlyLayer::builder()
@@ -278,7 +278,7 @@ fn invalid_cookie_and_field_names_are_refused_by_name() {
 
 /// A middle layer replaces the undeclared cookie by the identity of its visitor.
 #[tokio::test]
-async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
+async fn a_stripped_undeclared_cookie_still_causes_a_bypass() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let user = request.extensions().get::<String>().cloned();
@@ -310,7 +310,7 @@ async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
 /// The first cache layer bypasses a request that had an undeclared cookie, and passes the reason on
 /// to the second cache layer.
 #[tokio::test]
-async fn a_stripped_cookie_counts_for_a_cache_inside_a_cache() {
+async fn a_stripped_cookie_also_bypasses_the_second_of_two_caches() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let user = request.extensions().get::<String>().cloned();

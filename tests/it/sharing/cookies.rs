@@ -131,7 +131,7 @@ async fn users_stay_separate_if_an_inner_layer_strips_the_cookie() {
 }
 
 #[test]
-fn invalid_cookie_names_are_refused_by_name() {
+fn an_invalid_cookie_name_is_in_the_error() {
     let error = Policy::app().ignore_cookies(["_ga*", ""]).build().expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
     assert_eq!(Policy::app().vary_on_cookies(["la*"]).build().expect_err("refused").value(), "la*");

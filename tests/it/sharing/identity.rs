@@ -106,7 +106,7 @@ fn rfc9111() -> PolicyBuilder {
 }
 
 #[tokio::test]
-async fn keyed_cookies_count_and_the_session_reaches_the_handler() {
+async fn keyed_cookies_separate_entries_and_the_session_is_seen() {
     let policy = keyed().ignore_cookies(["_ga*"]).vary_on_cookies(["lang"]);
     let (stack, _) = account(&memory(), policy, &[]);
     let page = "alice Some(\"lang=de; sid=1\")";
@@ -227,7 +227,7 @@ async fn an_identity_from_an_extension_reaches_inner_caches() {
 }
 
 #[tokio::test]
-async fn empty_identities_count_as_none_and_kinds_are_separate() {
+async fn empty_identities_count_as_none_and_identity_names_are_separate() {
     let cache = memory();
     let by = |name: &str| {
         policy().vary_by_identity(name, |request| {
@@ -249,6 +249,7 @@ async fn empty_identities_count_as_none_and_kinds_are_separate() {
     assert!(!send(&tenant, numbered()).await.is_hit());
 }
 
+/// The handler must not get `=lang=de`, a cookie without a name, as the keyed cookie `lang=de`.
 #[tokio::test]
 async fn a_cookie_without_a_name_becomes_no_other_cookie() {
     let policy = keyed().vary_on_cookies(["lang"]);

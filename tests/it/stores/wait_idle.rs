@@ -89,7 +89,7 @@ async fn dropped_wait_changes_nothing_and_many_waits_end_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_that_other_tasks_wait_for_are_waited_for() {
+async fn writes_that_other_tasks_await_are_waited_for() {
     fn started<F: Future + Send + 'static>(work: F) -> tokio::task::JoinHandle<()>
     where
         F::Output: Send,

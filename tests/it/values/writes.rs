@@ -15,7 +15,7 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Opti
 }
 
 #[test]
-fn an_add_of_a_value_over_the_limit_returns() {
+fn an_add_of_a_value_over_the_limit_does_not_hang() {
     let done = in_time(|| {
         futures::executor::block_on(async {
             let cache = Cache::new(memory_store(64 << 10));
