@@ -4,9 +4,9 @@
 //! for the floor and the cache alike: each is a copy of one request with 12 header lines.
 //!
 //! First, the benchmark prints a table. Its cases take turns, so that other load on the machine
-//! affects them equally. The table has two ratios to the floor. One is for the calls alone, the
-//! other also includes the making of the requests. `instructions.rs` counts instructions including
-//! the making of the requests. Then criterion measures each case alone.
+//! affects them equally. The table has two ratios to the floor. That of `calls` is for the calls
+//! alone. That of `whole` also includes the making of the requests, as `instructions.rs` does. Then
+//! criterion measures each case alone.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute

@@ -102,7 +102,7 @@ impl Upstream {
                     request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
                 let interim = Interim::count(&mut request);
-                // The request goes to the upstream, with the client's `Host`.
+                // The target names the server to connect to. The `Host` field stays the client's.
                 *request.uri_mut() = target(self.address.clone(), request.uri());
                 let response = client.request(request).await?;
                 if interim.is_excessive() { Err(Failure::Protocol.into()) } else { Ok(response) }

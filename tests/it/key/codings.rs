@@ -93,8 +93,8 @@ async fn a_coding_that_the_client_does_not_accept_is_not_stored() {
     assert_eq!(send(&stack, offering("gzip")).await.text(), "3");
 }
 
-/// The restriction to clients that accept the coding does not apply to responses with `Vary:
-/// Accept-Encoding`, or without a coding.
+/// The restriction does not apply to a response that varies on `Accept-Encoding`, or that has no
+/// content coding.
 #[tokio::test]
 async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     let vary = [("content-encoding", "gzip"), ("vary", "accept-encoding")];

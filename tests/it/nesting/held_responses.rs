@@ -513,7 +513,7 @@ async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     for order in orders {
         let at = |name| order.iter().position(|other| *other == name).expect("a layer");
         // A session layer outside all layers of this crate sets its cookies where none of them sees
-        // it.
+        // them.
         if at("session") == 0 {
             continue;
         }

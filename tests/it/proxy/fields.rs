@@ -64,9 +64,9 @@ async fn connection_fields_of_the_upstream_are_not_forwarded() {
 #[tokio::test]
 async fn connection_cannot_remove_framing_or_identifying_fields() {
     let lines = format!("{FRESH}Vary: X-Kind\r\nConnection: cache-control, vary, content-length\r\n");
-    let connection_lines = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
+    let named = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
                 Age: 50\r\nSet-Cookie: a=b\r\nCache-Control: max-age=60\r\n";
-    let origin = Origin::start([page(connection_lines, "body")]).await;
+    let origin = Origin::start([page(named, "body")]).await;
     let proxy = Proxy::over(&origin).await;
     let got = proxy.get("/").await;
     assert_eq!((got.header("age"), got.header("set-cookie")), (Some("50"), Some("a=b")));

@@ -257,7 +257,7 @@ async fn an_endless_body_sends_its_head_and_uses_bounded_memory() {
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..4096 {
         body.frame().await.expect("endless").expect("data");
-        // Each frame also counts some bytes of overhead.
+        // Each recorded frame also counts against the budget with some bytes of overhead.
         assert!(cache.recording_bytes() <= 9 << 20);
     }
     assert_eq!((cache.recording_bytes(), cache.flights()), (0, 0), "the recording is given up");
