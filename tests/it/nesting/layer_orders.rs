@@ -205,8 +205,8 @@ async fn by_default_only_anonymous_pages_are_shared_in_every_order() {
 async fn anonymous_only_layers_protect_users_in_every_order() {
     for order in orders(&[Session, Site, Route, Anonymous]) {
         let tour = tour(|| Shop::new(policy()).in_order(&order)).await;
-        // Inside a cache layer, the anonymous-only layer cannot declare the analytics cookie to it.
-        // Requests with that cookie then bypass the cache.
+        // A cache layer outside the anonymous-only layer does not learn that the analytics cookie
+        // is harmless. Requests with that cookie then bypass the cache.
         let analytics_hits = outside(&order, Anonymous, &CACHES);
         assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
     }

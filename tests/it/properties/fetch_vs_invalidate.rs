@@ -632,7 +632,7 @@ enum State {
 struct Tally {
     /// Reads of variants that are stored according to the model.
     expected: Cell<usize>,
-    /// Those of these reads that found the variant absent, or stale instead of fresh.
+    /// The reads counted in `expected` that found the variant absent, or stale instead of fresh.
     lost: Cell<usize>,
 }
 

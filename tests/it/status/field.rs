@@ -40,7 +40,7 @@ fn member(entry: &ListEntry) -> String {
     if name == OURS { text } else { format!("{name}; {text}") }
 }
 
-/// RFC 9211 sections 2.1 to 2.8.
+/// Formats a parameter. Panics if its name or type is not as in RFC 9211 sections 2.1 to 2.8.
 fn parameter(key: &str, value: &BareItem) -> String {
     match (key, value) {
         ("hit" | "stored" | "collapsed", BareItem::Boolean(true)) => key.to_owned(),
