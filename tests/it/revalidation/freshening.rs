@@ -243,7 +243,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
 
 /// RFC 9111 section 4.2.3.
 #[tokio::test]
-async fn the_age_field_of_a_304_counts() {
+async fn the_age_field_of_a_304_shortens_the_remaining_lifetime() {
     let (stack, calls, manual) = standing(proxy(), |request, call| {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("age", "50")];
         match request.headers().contains_key("if-none-match") {
