@@ -648,7 +648,7 @@ mod tests {
             Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::new())))).encode(&clock)
         };
         let original = |head: &mut Head| {
-            let rewritten = head.rewritten.as_mut().expect("told");
+            let rewritten = head.rewritten.as_mut().expect("a lifetime");
             rewritten.original.push((ETAG, HeaderValue::from_static("\"a\"")));
         };
         let lines = |head: &mut Head| {
