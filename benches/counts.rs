@@ -1,12 +1,10 @@
 //! Counts the allocations of a hit and a miss, and of the floor: a bare service that returns a
-//! clone of the response. The counts include the drop of the response, but not the request.
+//! clone of the response. A count includes the drop of the response, but not the making of the
+//! request.
 //!
 //! ```text
 //! cargo bench --bench counts
 //! ```
-//!
-//! `instructions.rs` counts instructions. The counting allocator of this benchmark would add its
-//! own.
 
 mod support;
 
@@ -48,8 +46,7 @@ fn main() {
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }
 
-/// Prints the mean and the maximum over many operations. A table grows now and then, so a single
-/// operation is not typical.
+/// Prints the mean and the maximum number of allocations per operation.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,

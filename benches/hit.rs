@@ -122,7 +122,7 @@ fn hot()
     support::warm(support::request(), support::response(SMALL))
 }
 
-/// Measures calls. The requests are made in batches between the calls.
+/// Measures calls. The requests of a batch are made before its calls.
 fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Times
 where
     S: Service<Request<Body>, Error = Infallible>,
@@ -180,8 +180,9 @@ fn misses(request: Request<Body>) -> Run {
     })
 }
 
-/// Sends requests to a cache whose circuit is open, which forwards them without the store. Each
-/// batch gets a new cache, because after a while an open circuit tests the store with a request.
+/// Sends requests to a cache whose circuit is open.
+///
+/// Each batch gets a new cache: after a while, an open circuit sends a request to the store.
 fn open_circuit(request: Request<Body>) -> Run {
     Box::new(move |iterations| {
         let (mut total, mut left) = (Times::default(), iterations);
@@ -221,7 +222,7 @@ fn warm_for_many() -> impl Service<Request<Body>, Response: Answer, Error = Infa
 }
 
 /// Calls clones of the service on several threads at the same time. Returns the time of one thread
-/// divided by the number of threads: the time of one operation as seen from outside.
+/// divided by the number of threads.
 fn on_threads<S>(threads: usize, service: &S, iterations: u64) -> Duration
 where
     S: Service<Request<Body>, Error = Infallible> + Clone + Send + 'static,

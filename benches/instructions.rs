@@ -40,13 +40,13 @@ fn main() {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
         }
-        // The same request with `If-None-Match`: dropped by the harness, and answered with a 304.
+        // Requests with `If-None-Match`.
         "none-conditional" => repeat(times, &support::conditional(&request), drop),
         "304" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &support::conditional(&request), |request| run(&mut service, request));
         }
-        // The same request with a session cookie: dropped by the harness, and bypassing the cache.
+        // Requests with a session cookie.
         "none-bypass" => repeat(times, &support::identified(&request), drop),
         "bypass" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));

@@ -28,8 +28,7 @@ const KEYS: usize = 4096;
 const ROUNDS: usize = 41;
 const MANY: usize = 1_000_000;
 const SAMPLE: usize = 1000;
-/// The number of invalidations by the same tag after the first one. Unlike the first one, they find
-/// the table of invalidations in the processor's cache.
+/// The number of invalidations by the same tag after the first.
 const INVALIDATIONS: usize = 101;
 
 fn main() {
@@ -87,8 +86,8 @@ fn print_hits() {
             (tags, cache, service)
         })
         .collect();
-    // The times of each case: without an invalidation, right after an unrelated one, and after
-    // that.
+    // The times of each case: before an unrelated invalidation, in the first round after it, and in
+    // the second.
     let mut times = vec![[const { Vec::new() }; 3]; cases.len()];
     for round in 0..=ROUNDS {
         for ((_, cache, service), times) in cases.iter_mut().zip(&mut times) {
@@ -109,7 +108,7 @@ fn print_hits() {
     }
     for (tags, _, service) in &mut cases {
         let found = requests.iter().filter(|request| call(service, (*request).clone()).is_hit()).count();
-        // Few pages are lost: a tag may share a bucket of the table with an unrelated tag.
+        // An unrelated tag in the same bucket of the table invalidates a few pages.
         assert!(
             found > KEYS * 9 / 10,
             "{tags} tags: unrelated invalidations invalidated {} entries",

@@ -69,8 +69,7 @@ impl SqliteStore {
             alone.execute(CLEAR, params![key, now])?;
             let insert = |(entry, at): Row| alone.execute(INSERT, params![key, &*entry.encode(&clock), at]);
             let written = new.map_or(Ok(0), insert);
-            // The commit follows even a failed insert, because the previous entry must not outlive
-            // a write.
+            // If the insert fails, the transaction still commits the removal of the previous entry.
             alone.commit()?;
             written.map(|_| answer)
         };

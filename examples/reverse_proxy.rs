@@ -226,9 +226,8 @@ fn printer() -> SyncSender<String> {
 /// How long a client may take to send a request head, and the interval of HTTP/2 keep-alive pings.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may read nothing while a part of a response waits for it. A client that reads
-/// nothing holds an upstream permit. Other requests wait for a permit for half of `--timeout`,
-/// which is longer by default.
+/// How long a client may read nothing while a part of a response waits for it. Until then, the
+/// client holds an upstream permit.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of client connections. Others wait to be accepted.
@@ -310,8 +309,8 @@ pub(crate) async fn serve_readers(
             drop(watcher.watch(connection).await);
         });
     }
-    // The listener refuses new connections from now on. `closing` ends connections without a first
-    // byte.
+    // Dropping `listener` refuses new connections. Dropping `closing` ends the connections that
+    // have sent nothing.
     drop((listener, closing));
     // On stderr: stdout may be full of unread lines.
     eprintln!("Finishing the requests in progress …");

@@ -83,9 +83,6 @@ pub(crate) fn uri(number: usize) -> Uri {
 }
 
 /// Returns a copy of a request, for another URI.
-///
-/// All its parts refer to shared buffers, as in the requests of a server: the first clone of an
-/// unshared buffer would allocate.
 pub(crate) fn with_uri(request: &Request<Body>, uri: &Uri) -> Request<Body> {
     let mut request = request.clone();
     *request.uri_mut() = uri.clone();

@@ -21,7 +21,7 @@ use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
-    /// Takes a line for each request to the thread that prints it. `None` prints nothing.
+    /// The queue of lines to print, one for each request. `None` prints nothing.
     pub(crate) log: Option<SyncSender<String>>,
 }
 
@@ -52,8 +52,7 @@ impl Service<Request<Incoming>> for Front {
             if let Some((log, target)) = log {
                 let status = response.headers().get("cache-status").and_then(|status| status.to_str().ok());
                 let status = status.unwrap_or("refused");
-                // `try_send` drops the line if the queue is full, so that no request waits for the
-                // printer.
+                // `try_send` drops the line if the queue is full.
                 let _ = log.try_send(format!("{target}: {} {status}", response.status().as_u16()));
             }
             Ok(response.map(Pieces::new))

@@ -34,14 +34,13 @@ impl Interim {
         let counted = Arc::clone(&count);
         hyper::ext::on_informational(request, move |_| {
             let received = counted.fetch_add(1, Ordering::Relaxed) + 1;
-            // `COUNT` exists only in the task of a connection. There it makes the next read fail.
+            // In the task of a connection, a count above the maximum makes the next read fail.
             let _ = COUNT.try_with(|count| count.set(received));
         });
         Self(count)
     }
 
-    /// Returns `true` if there were too many interim responses. The connection does not fail if the
-    /// final response arrived in the same read as the last of them.
+    /// Returns `true` if there were too many interim responses.
     pub(crate) fn is_excessive(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_INTERIM
     }
@@ -133,7 +132,7 @@ impl Write for UpstreamStream {
 }
 
 /// The maximum number of streams whose header sections are counted. Beyond it, the oldest stream is
-/// no longer counted: its requests have probably ended.
+/// no longer counted.
 const MAX_STREAMS: usize = 10_000;
 
 /// Counts the header sections of each HTTP/2 stream until its content begins. All but the last are

@@ -14,9 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 tokio::task_local! {
-    /// When the response body last gave a piece to hyper, or `None` while hyper waits for the body.
-    /// Present in the task of an HTTP/2 stream. An old time means that the client reads nothing,
-    /// because hyper polls for the next piece once the client makes room for it.
+    /// The time at which hyper took the last piece of the response body, or `None` while hyper
+    /// waits for the body. It is set only in the task of an HTTP/2 stream.
+    ///
+    /// An old time means that the client reads nothing.
     static UNREAD: Cell<Option<Instant>>;
 }
 
@@ -56,8 +57,7 @@ async fn run(stream: impl Future, stall_timeout: Duration) {
 
 pin_project! {
     /// The body of a response to a client, in small pieces. hyper polls for the next piece once its
-    /// buffer has room. Small pieces therefore show whether the client reads, and little is
-    /// buffered for a client that reads nothing.
+    /// buffer has room.
     #[derive(Debug)]
     pub(crate) struct Pieces<B> {
         #[pin]

@@ -13,9 +13,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// A received body, without the connection-specific fields of its trailers. Fails if its HTTP/2
 /// stream was reset.
 ///
-/// Without this type, a cache would store a part of such a body as complete, and a proxy would
-/// forward it as complete: hyper ends a body without an error if its stream is reset with
-/// `NO_ERROR`. RFC 9113 section 8.1 allows that reset for requests that are answered already.
+/// hyper ends a body without an error if its stream is reset with `NO_ERROR` (RFC 9113 section
+/// 8.1). A cache would store the received part as a complete body.
 #[derive(Debug)]
 pub(crate) struct ReceivedBody {
     body: Incoming,

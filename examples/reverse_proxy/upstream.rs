@@ -207,9 +207,10 @@ fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     let is_framed = match &lines[..] {
         [] => true,
         [coding] => {
-            // Refused: `Content-Length` in addition to a transfer coding, and a coding that changes
-            // the content, because the proxy does not forward `Transfer-Encoding`. Content in an
-            // unregistered coding is taken as plain, and ends with the connection (section 6.3).
+            // Refused:
+            // - `Content-Length` in addition to a transfer coding.
+            // - A registered coding other than `chunked`, because the proxy does not forward
+            //   `Transfer-Encoding`.
             let known = ["chunked", "gzip", "deflate", "compress"];
             let is_plain = !known.iter().any(|known| coding.contains(known));
             !response.headers().contains_key(CONTENT_LENGTH) && (coding == "chunked" || is_plain)

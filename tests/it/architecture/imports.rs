@@ -22,8 +22,7 @@ struct Mentions {
 /// The files of the crate, by the paths of their modules.
 struct Modules<'a>(HashMap<ItemPath, (&'a Path, Mentions)>);
 
-/// Returns the import graph. A re-export alone is no use of its item. Using the item through the
-/// re-export is.
+/// Returns the import graph. A re-export alone does not count as a use.
 pub(super) fn graph(sources: &[Source]) -> Graph {
     let names: BTreeSet<_> = sources.iter().map(Source::module).collect();
     let mentions = |source| Reader { names: &names, own: Source::module(source) }.read(&source.tokens());

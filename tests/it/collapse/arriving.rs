@@ -71,8 +71,7 @@ async fn late_requests_do_not_join_a_response_that_went_stale() {
     manual.advance(Duration::from_secs(61));
     let late = tokio::spawn(stack.oneshot(get("/")));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The late request must not join. It may wait for the end of the response or fetch its own at
-    // once.
+    // The late request may wait for the end of the first response, but must not join it.
     let mut sender_of_first = sender(&senders, 0);
     sender_of_first.send(piece("first")).await.expect("a reader is left");
     sender_of_first.close_channel();

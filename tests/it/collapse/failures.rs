@@ -53,8 +53,8 @@ async fn followers_get_the_body_after_the_leaders_client_leaves() {
         sleep(50 * MS).await;
         Ok(page(call))
     });
-    // The frames come later than the head. The body is therefore still being recorded when the
-    // client of the leader drops it.
+    // The frames come later than the head, so the body is still being recorded when the client of
+    // the leader drops it.
     let cache2 = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
         let body = http_body_util::StreamBody::new(futures::stream::unfold(0, |n| async move {
@@ -264,8 +264,7 @@ async fn detached_and_background_fetches_keep_the_request_span() {
     assert_eq!(*seen.lock().expect("not poisoned"), [Some("first"), Some("second")]);
 }
 
-/// The client reads slowly and leaves late. By then, a limit that counted from the request would
-/// have passed.
+/// When the client leaves, more than the limit has passed since its request.
 #[tokio::test(start_paused = true)]
 async fn limit_after_a_disconnect_counts_from_the_disconnect() {
     for (leaves_at, is_stored) in [(250, true), (150, false)] {

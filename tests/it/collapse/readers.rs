@@ -61,8 +61,7 @@ fn reader_of_a_frame_or_the_end_wakes_the_others() {
     assert_eq!(woken.take(), 1, "the end");
 }
 
-/// The second reader polls while the source is polled, after the source has called the waker of
-/// that poll.
+/// The second reader polls during a poll of the source, after the source has called its waker.
 #[test]
 fn wake_up_during_a_poll_also_wakes_late_readers() {
     let woken = Arc::new(WakeCount::default());

@@ -114,8 +114,8 @@ async fn read(reader: &mut Reader, frames: usize) -> usize {
     bytes
 }
 
-/// Starts six readers. Each reads some frames of another page and then stalls, until the budget is
-/// used up.
+/// Starts six readers, each of another page. Each reads some frames and stalls. Asserts that the
+/// budget is used up.
 ///
 /// Returns each reader with the number of bytes that it has read.
 async fn stall(site: &Site, setup: Setup, frames: usize) -> Vec<(Reader, usize)> {

@@ -166,8 +166,7 @@ async fn a_reader_that_leaves_does_not_stop_the_others() {
         let mut others: Vec<_> =
             world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All readers wait, then one leaves. In one of the rounds, that is the reader that polled
-        // last.
+        // All readers wait, then one leaves. In one round, the reader that polled last leaves.
         sleep(Duration::from_millis(1)).await;
         let left = others.remove(leaves);
         left.abort();
@@ -215,7 +214,6 @@ async fn when_all_readers_leave_the_body_is_dropped_and_not_stored() {
     assert_eq!(world.calls.count(), 2);
 }
 
-/// Every reader gets the error, never a clean end of the body.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_fails_midway_fails_for_all_and_is_not_stored() {
     for declared in [&[][..], &[("content-length", "100")]] {
@@ -267,7 +265,7 @@ async fn past_the_size_limit_stalled_readers_are_cut_off() {
     let world = world(policy().max_body_bytes(1 << 20), &[]);
     let mut readers = world.many(3).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
-    // 4 MiB: more than `max_body_bytes`, and then more than the window of the readers.
+    // 4 MiB exceed `max_body_bytes` and the window of the readers.
     let send = tokio::spawn(async move {
         for _ in 0..64 {
             sender.send(piece(frame.clone())).await.expect("a reader is left");
@@ -347,7 +345,6 @@ async fn trailers_reach_every_reader_and_prevent_storing() {
     assert_eq!(world.cache.flights(), 0);
 }
 
-/// A request that arrives after an invalidation joins no stream that began before it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_an_arriving_body_after_an_invalidation() {
     let world = world(policy(), &[]);
@@ -437,8 +434,6 @@ async fn a_body_with_a_wrong_content_length_is_not_stored() {
     }
 }
 
-/// The request arrives after the page went stale. It did not wait for the page, so a stale response
-/// must not answer it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_that_went_stale_while_arriving() {
     let (cache, manual) = timed();
@@ -699,8 +694,7 @@ async fn a_refresh_with_a_hanging_body_blocks_no_request_for_long() {
     let (world, manual) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;
-    // The refresh gets a head, and a body that hangs. The stale window ends before the next
-    // requests arrive.
+    // The refresh gets a head and a body that hangs. The stale window ends.
     manual.advance(70 * S);
     let mut current = world.get().await;
     let before = world.calls.count();

@@ -304,8 +304,7 @@ async fn a_nested_write_is_refused_while_a_third_has_the_turn() {
         let within = within.clone();
         async move { within.oneshot(write("within", 0)).await }
     });
-    // The two layers have separate turns. The third write has the turn of the inner layer when the
-    // handler of the outer write sends its own write there.
+    // While the outer write runs, the third write has the turn of the inner layer.
     let stack = outer.layer(inner).boxed_clone();
     let stacked = async {
         let response = stack.oneshot(write("outer", 0)).await.expect("infallible");

@@ -15,8 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::precondition::EntityTag;
 use tower_response_cache::{Policy, PreconditionLayer, SiteCacheLayer};
 
-/// RFC 9110 section 15.4.5 and RFC 9213: a 304 keeps the field, because it guides the updates of
-/// caches.
+/// RFC 9110 section 15.4.5 and RFC 9213.
 #[tokio::test]
 async fn a_304_from_the_cache_has_cdn_cache_control() {
     let (stack, ..) = standing(proxy(), |_, call| {

@@ -212,7 +212,7 @@ async fn tags_and_304s_of_an_inner_cache_layer_pass_unchanged() {
         .layer(inner);
     let stack = ConditionalGetLayer::new().strong().layer(cached);
     for _ in 0..2 {
-        // This layer tags the miss and the cache tags the hit. Both tags are equal.
+        // `ConditionalGetLayer` tags the miss, and the cache tags the hit.
         assert_eq!(send(&stack, get("/")).await.header("etag"), Some(PAGE));
     }
     let answer = send(&stack, get_with("/", &[("if-none-match", PAGE)])).await;

@@ -119,8 +119,7 @@ async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
     }
 }
 
-/// A 304 may stand for a compressed response. Its tag is therefore strong only if the client sent
-/// the strong tag.
+/// A 304 keeps a strong tag only if `If-None-Match` lists the strong tag.
 #[tokio::test]
 async fn strong_tags_of_compressed_responses_become_weak() {
     let own = |lines: &'static [(&'static str, &'static str)], status: u16| {

@@ -148,7 +148,8 @@ async fn the_strictest_of_repeated_request_directives_applies() {
     }
 }
 
-/// RFC 5861 section 3: the window begins when the lifetime ends, even if that was in another cache.
+/// RFC 5861 section 3: the window begins when the lifetime ends, even if the lifetime ended in
+/// another cache.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_arrives_within_its_stale_window_is_stored() {
     let own = |policy: PolicyBuilder| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
@@ -184,7 +185,6 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
     }
 }
 
-/// A stale error is stored only if the same error would be stored while fresh.
 #[tokio::test]
 async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
     for (policy, code, is_stored) in

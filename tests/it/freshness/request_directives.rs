@@ -9,8 +9,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Invalidation, SiteCacheLayer};
 
-/// In each row, the page is stale: softly invalidated (`soft`), or one second past its lifetime. It
-/// is still within the stale window that its `Cache-Control` states.
+/// In each row, the page is stale: softly invalidated (`soft`), or one second past its lifetime.
+/// The stale window in its `Cache-Control` has not ended.
 #[tokio::test(start_paused = true)]
 async fn request_directives_limit_stale_responses() {
     use tower_response_cache::Invalidation;

@@ -220,15 +220,15 @@ async fn a_background_refresh_is_a_get_without_personal_fields() {
     assert_eq!((seen.len(), &request.method), (2, &http::Method::GET));
     let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    // `if-none-match` is the cache's own condition. That of the visitor's request is dropped.
+    // `if-none-match` is the cache's own condition.
     assert_eq!(names, ["accept", "if-none-match", "x-background", "x-forwarded-host"]);
     assert!(
         request.extensions.get::<Session>().is_none() && request.extensions.get::<PathParameters>().is_some()
     );
 }
 
-/// A stale response would start a refresh. The refresh has no `Cookie` field, but its extensions
-/// may still hold data that an outer layer derived from the visitor's cookie.
+/// A stale response would start a background refresh, whose extensions may hold data from the
+/// visitor's cookie.
 #[tokio::test(start_paused = true)]
 async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
     let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
@@ -556,7 +556,7 @@ async fn a_background_error_does_not_replace_the_stale_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
+async fn stale_windows_of_the_policy_exclude_errors_and_max_age_0() {
     let own = || swr().stale_if_error(30 * S).negative_ttl(StatusCode::NOT_FOUND, 5 * S);
     let errors = world(own(), &[]);
     errors.set_behavior(ServiceBehavior::Status(404));
@@ -573,7 +573,6 @@ async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
     assert_eq!(allowed.get().await.text(), "1", "the response has its own stale window");
 }
 
-/// The 304 makes the page `private`.
 #[tokio::test(start_paused = true)]
 async fn a_304_that_makes_a_page_private_ends_its_stale_windows() {
     for background in [true, false] {
@@ -629,8 +628,7 @@ async fn hinted_stale_windows_survive_a_304() {
     assert_eq!(calls.count(), 4);
 }
 
-/// Under `Policy::rfc9111`, a credential is an unkeyed input. A response that the credential
-/// provokes must not remove the page of the other visitors.
+/// Under `Policy::rfc9111`, a credential is an unkeyed input.
 #[tokio::test(start_paused = true)]
 async fn a_response_to_a_bogus_credential_removes_no_page() {
     let world = world(

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Cache, Invalidation};
 
-/// The first invalidation begins, and then its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_invalidation_does_not_block_others() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
@@ -22,7 +21,7 @@ async fn an_unpolled_invalidation_does_not_block_others() {
     assert!(two.is_delivered(), "{two:?} {first:?} errors={}", cache.store_errors());
 }
 
-/// The second invalidation begins during the first. Then its task does not poll it for a while.
+/// The second invalidation begins during the first.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_second_invalidation_does_not_block_a_third() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));

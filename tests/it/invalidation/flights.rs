@@ -1,5 +1,5 @@
-//! Flights under invalidation: a request gets no response whose fetch began before an invalidation
-//! that the request follows.
+//! Flights under invalidation: a request that arrives after an invalidation gets no response from
+//! an earlier fetch.
 
 use crate::support::stacks::*;
 use crate::support::streamed_pages::Pieces;
@@ -234,7 +234,6 @@ async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
     });
     sleep(Duration::from_millis(10)).await;
     assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
-    // The next request does not join the older flight. The unrelated invalidation changes nothing.
     assert_eq!(cache.invalidate(Invalidation::path("/unrelated")).await, Delivery::Delivered);
     let fresh = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));

@@ -2,8 +2,8 @@
 //! attacker can select. Also: remote stores whose generation counter goes back.
 //!
 //! A store marks each invalidated scope in a bucket. Scopes that share a bucket are invalidated
-//! together. The life of one generation counter is an incarnation: a process that notices a lost or
-//! outdated counter begins a new one, in which all older entries are invalid.
+//! together. An incarnation is the life of one generation counter. A process that notices a lost or
+//! outdated counter begins a new incarnation, in which all older entries are invalid.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -88,8 +88,8 @@ fn advance(table: &dyn Generations, scope: Scope) {
     ready(table.advance(&[scope], Strength::Hard));
 }
 
-/// A client that chooses the paths of writes can compute their digests. It does not know the secret
-/// that selects the buckets.
+/// A client that chooses the paths of writes can compute their digests, but does not know the
+/// secret that selects the buckets.
 #[test]
 fn a_million_paths_invalidate_neither_root_nor_other_pages() {
     let table = local();
@@ -131,8 +131,8 @@ fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
     }
 }
 
-/// The invalidation of one of the first 1,024 subtrees covers no other subtree. Later ones may
-/// cover others, too.
+/// The invalidation of one of the first 1,024 subtrees covers no other subtree. The invalidation of
+/// a later subtree may cover others.
 #[test]
 fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     let table = local();

@@ -301,9 +301,9 @@ proptest! {
     }
 }
 
-/// Process 0 begins a new incarnation. The record returns to the old one, in which process 2
-/// invalidates. Then the record returns to the new incarnation, whose beginning process 2 has not
-/// seen.
+/// 1. Process 0 begins a new incarnation of the record.
+/// 2. The record returns to the old incarnation, and process 2 invalidates.
+/// 3. The record returns to the new incarnation.
 #[tokio::test(start_paused = true)]
 async fn an_invalidation_survives_the_return_of_a_newer_incarnation() {
     let read = |process| Step::Read { process, page: PRICED };

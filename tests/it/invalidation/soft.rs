@@ -155,7 +155,8 @@ async fn a_hard_invalidation_removes_a_page_that_is_served_stale() {
     }
 }
 
-/// The hard invalidation occurs after 0 to 59 milliseconds, so at every step of the look-up.
+/// The hard invalidation occurs after 0 to 59 milliseconds. An operation of a remote store takes 5
+/// milliseconds.
 #[tokio::test(start_paused = true)]
 async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
     for &kept in ALL {
@@ -346,8 +347,7 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     }
 }
 
-/// The fetch begins before a soft invalidation. Neither a request during the fetch nor a later one
-/// gets its response.
+/// The fetch begins before a soft invalidation. No request that arrives later gets its response.
 #[tokio::test(start_paused = true)]
 async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {

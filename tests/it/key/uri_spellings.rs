@@ -132,8 +132,7 @@ async fn an_invalidation_treats_an_empty_query_as_none() {
     }
 }
 
-/// An invalidation by URI covers a page if its path, as given or percent-encoded, is the page's
-/// path, and its query matches in the same way.
+/// The path and the query of an invalidation by URI each match as given or percent-encoded.
 #[tokio::test]
 async fn a_uri_matches_with_path_and_query_encoded_or_decoded() {
     let pages = ["/50%25?q=a+b", "/50%25?q=a%2Bb", "/50%2525?q=a+b", "/50%2525?q=a%2Bb"];

@@ -119,7 +119,7 @@ async fn variant_with_too_long_a_key_bypasses_the_cache() {
     let (stack, store, path) = at_the_limit(policy());
     let (short, long) =
         (|| get_with(&path, &[("x-a", "v")]), || get_with(&path, &[("x-a", &"v".repeat(100))]));
-    // Decided from the response's own `Vary`: there is no index yet.
+    // No index of variants exists yet, so the `Vary` of the response decides.
     assert_eq!(status_of(&stack, long()).await, "fwd=uri-miss; fwd-status=200; detail=key-length");
     assert!(store.is_empty());
     assert!(status_of(&stack, short()).await.contains("; stored;"));
@@ -187,7 +187,6 @@ async fn new_variant_is_not_stored_if_all_others_were_used() {
     assert!(status_of(&stack, get_with_value("x-a", "a")).await.contains("fwd=vary-miss"));
 }
 
-/// The reason applies to one variant only, and is forgotten once that variant is stored.
 #[tokio::test]
 async fn unstored_variant_does_not_affect_the_status_of_others() {
     let (stack, cache, _) = varying(2);
@@ -263,9 +262,8 @@ async fn remote_store_evicts_the_oldest_variant() {
 
 proptest! {
     #![proptest_config(crate::support::default_cases())]
-    /// If all variants are taken, the oldest one that was not used since the last clearing is
-    /// evicted. If all of them were used, the new one is not stored, and they all count as unused
-    /// again.
+    /// If `most` variants are stored, a new one replaces the oldest unused variant. If all were
+    /// used, the new variant is not stored, and all count as unused again.
     #[test]
     fn variants_follow_the_clock_algorithm(
         most in 1..5_usize,

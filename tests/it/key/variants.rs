@@ -81,7 +81,7 @@ async fn cookie_crumbs_of_http_2_are_compared_in_full() {
 
 #[tokio::test]
 async fn a_response_without_vary_keeps_the_nominated_fields() {
-    // The response varies only for a visitor with a name: alice, anonymous, alice.
+    // Only responses to visitors with a name have `Vary`.
     let (stack, _) = site(policy(), |request, call| {
         if request.headers().contains_key("x-name") {
             numbered(&[("vary", "x-name")], call)

@@ -392,7 +392,7 @@ async fn vary_of_an_outermost_layer_is_for_clients_only() {
 }
 
 /// A background request does not pass the outer layer, so it cannot confirm that the response is
-/// refused. The entry is removed once a response to a second visitor is refused, too.
+/// refused.
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_is_not_fetched_again_in_the_background() {
     let (cache, manual) = timed();
