@@ -16,7 +16,7 @@ use support::{Body, LARGE, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-/// Operations per case: far more than make an entry hot, or a table grow.
+/// The number of operations of each case.
 const TIMES: u64 = 4096;
 
 fn main() {

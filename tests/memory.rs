@@ -300,8 +300,8 @@ fn ten_thousand_idle_namespaces_take_little_memory() {
     assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
 }
 
-/// A store drops idle namespaces when it searches for them. All rounds use the same 100 namespaces,
-/// so only their growth can start the search.
+/// The store uses the same 100 namespaces in each round, so only their growth can make it drop idle
+/// namespaces.
 #[test]
 fn large_idle_namespaces_take_bounded_memory() {
     let mut kept = None;

@@ -102,7 +102,7 @@ fn one(name: HeaderName, value: &str) -> HeaderMap {
     HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a value"))])
 }
 
-/// Makes a request from the fields of the previous response. Returns it and the expected status.
+/// Returns a request, made from the fields of the previous response, and its expected status.
 type RequestMaker = fn(&HeaderMap) -> ExpectedRequest;
 type ExpectedRequest = (Method, HeaderMap, StatusCode);
 

@@ -289,7 +289,7 @@ async fn client_max_age_also_limits_unstored_responses() {
 }
 
 #[tokio::test]
-async fn an_inner_layer_writes_no_client_lifetime_for_the_outer() {
+async fn an_inner_layer_writes_no_client_lifetime_for_an_outer_layer() {
     for (hint, own, held) in [(Duration::ZERO, "max-age=3600", true), (YEAR, "max-age=5", false)] {
         let (cache, manual) = timed();
         let lines: &'static [_] = Box::leak(Box::new([("cache-control", own)]));

@@ -268,7 +268,7 @@ async fn nested_layers_emit_the_same_tags_on_misses_and_hits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outer_layer_removes_tag_fields_of_an_inner_one() {
+async fn an_outer_layer_removes_tag_fields_of_an_inner_layer() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-groups", "\"g\"")], call));
     let route =

@@ -25,6 +25,7 @@ fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
     with_lines(&[], format!("{} {lines:?}", request.uri()))
 }
 
+/// CVE-2026-2836: the default key of a cache did not contain the host.
 #[tokio::test]
 async fn tenants_with_different_hosts_never_share_a_page() {
     let (stack, _) = site(policy(), echo);

@@ -1,5 +1,5 @@
-//! The response of an inner layer is held until the outermost layer admits its head. Only then is
-//! it stored and shared with followers.
+//! The response of an inner layer is stored and shared with followers only after the outermost
+//! layer admits its head.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -170,7 +170,7 @@ async fn an_ignored_response_cookie_allows_storing() {
             .boxed_clone();
         let [first, second] = twice(&anonymous(adding(inner, "set-cookie", cookie))).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
-        // The same if the handler sets the cookie.
+        // Here, the handler sets the cookie.
         let (inner, _) = origin(move |_, call| numbered(&[("set-cookie", cookie)], call));
         let stack = SiteCacheLayer::new(&memory())
             .policy(declared().build().expect("a policy"))
@@ -512,8 +512,7 @@ async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     assert_eq!(orders.len(), 24);
     for order in orders {
         let at = |name| order.iter().position(|other| *other == name).expect("a layer");
-        // A session layer outside all layers of this crate sets its cookies where none of them sees
-        // them.
+        // No layer of this crate sees the cookies of an outermost session layer.
         if at("session") == 0 {
             continue;
         }

@@ -116,7 +116,7 @@ pub(crate) fn adding(name: HeaderName, value: &'static str) -> SetResponseHeader
     SetResponseHeaderLayer::appending(name, HeaderValue::from_static(value))
 }
 
-/// Marks the response as identified if the session has a user. An authentication layer would do so.
+/// Marks the response as identified if the session has a user, as an authentication layer does.
 async fn mark(session: Session, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if session_user(&session).await.is_some() {
@@ -148,8 +148,7 @@ pub(crate) fn hit(answer: &Answer) -> bool {
     status_contains(answer, "; hit")
 }
 
-/// What the visitors of a tour got, in all rounds together. `tour` itself asserts the hits of
-/// visitors without a cookie.
+/// What the visitors of a [`tour`] got in any of its rounds.
 #[derive(Debug, Default, PartialEq)]
 struct Tour {
     /// A user got the page of anonymous visitors.
@@ -205,8 +204,8 @@ async fn by_default_only_anonymous_pages_are_shared_in_every_order() {
 async fn anonymous_only_layers_protect_users_in_every_order() {
     for order in orders(&[Session, Site, Route, Anonymous]) {
         let tour = tour(|| Shop::new(policy()).in_order(&order)).await;
-        // A cache layer outside the anonymous-only layer does not learn that the analytics cookie
-        // is harmless. Requests with that cookie then bypass the cache.
+        // A cache layer outside the anonymous-only layer does not know that the analytics cookie is
+        // harmless. Requests with the analytics cookie bypass that cache.
         let analytics_hits = outside(&order, Anonymous, &CACHES);
         assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
     }
@@ -218,8 +217,7 @@ async fn under_rfc9111_anonymous_only_layers_leak_nothing() {
         for order in orders(&[&[Session, Anonymous], caches].concat()) {
             let outermost = outside(&order, Anonymous, caches);
             // A single cache outside the anonymous-only layer serves the anonymous page to all
-            // visitors. With two caches, the outer one treats an unknown cookie as a credential and
-            // reports it to the inner one.
+            // visitors.
             let to_all = caches.len() == 1 && !outermost;
             let expected = Tour {
                 users_shown_anybodys: to_all,
@@ -277,8 +275,7 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
 async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
     for order in orders(&[Vary, Session, Route]) {
         assert_eq!(tour(|| Shop::new(policy()).in_order(&order)).await, Tour::default(), "{order:?}");
-        // Also under RFC 9111, if the cache is outside the layer that adds `Vary: Cookie`: a page
-        // that varies on cookies is shared only with an explicit lifetime.
+        // Under RFC 9111, a page that varies on cookies is shared only with an explicit lifetime.
         if outside(&order, Route, &[Vary]) {
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, Tour::default(), "{order:?}");
             // An outermost anonymous-only layer declares cookies to ignore. Requests with these
@@ -293,13 +290,12 @@ async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
 #[tokio::test]
 async fn an_inner_session_layer_that_sets_cookies_prevents_hits() {
     for order in orders(&[Session, Site, Route]) {
-        // If a cache is outside the session layer, it sees the new cookie and refuses the response.
-        // Then the inner cache does not store the response either.
+        // A cache outside the session layer sees the new cookie, so no cache stores the response.
         let judged = CACHES.iter().any(|&cache| outside(&order, cache, &[Session]));
         let app = Shop::new(policy()).in_order(&order);
         for first in [true, false, false] {
             let answer = visit(&app, "/begin", "").await;
-            // A hit of a cache begins no session.
+            // A hit begins no session.
             assert_eq!(hit(&answer), !first && !judged, "{order:?}");
             assert_eq!(answer.header("set-cookie").is_some(), !hit(&answer), "{order:?}");
             assert_eq!(status_contains(&answer, "detail=set-cookie"), judged, "{order:?}");
@@ -322,8 +318,7 @@ async fn a_renewed_session_cookie_reaches_its_owner_in_every_order() {
             for (cookie, sets) in [(&*alice, "Max-Age=3600"), ("", ""), (&ended, "Max-Age=0"), ("", "")] {
                 let answer = visit(&app, "/", cookie).await;
                 let set = answer.header("set-cookie").unwrap_or_default();
-                // A hit of a cache outside the session layer does not reach the session layer, so
-                // the session is neither renewed nor ended.
+                // A hit of a cache outside the session layer does not reach the session layer.
                 let renews = !sets.is_empty() && !hit(&answer);
                 assert_eq!(
                     set.contains(if renews { sets } else { "Max-Age" }),

@@ -335,7 +335,7 @@ async fn an_outer_layer_leaves_a_route_to_a_disabled_layer() {
     assert_eq!(calls.count(), 2);
 }
 
-/// A layer in between removes the credential and selects the page of its user.
+/// A middle layer removes the credential and selects the page of its user.
 #[tokio::test]
 async fn a_disabled_layer_reports_credentials_to_inner_layers() {
     let cache = memory();

@@ -1,4 +1,4 @@
-//! By marks on responses, inner layers report to outer ones. The marks survive a layer that builds
+//! Inner layers report to outer layers by marks on responses. The marks survive a layer that builds
 //! a new response, and never reach clients.
 
 use crate::support::*;
@@ -70,8 +70,7 @@ async fn a_mark_survives_a_rebuilt_response() {
         });
         assert!(!is_stored(policy.clone(), marked.0).await, "a mark of a handler");
         let never = NeverCacheLayer::new().layer(origin(fresh).0);
-        // `NeverCacheLayer` also writes `Cache-Control`. It is replaced here, so that the mark
-        // alone decides.
+        // The mark alone must decide, so the `Cache-Control` of `NeverCacheLayer` is replaced.
         let never = never.map_response(|mut response: Response<Body>| {
             response.headers_mut().insert("cache-control", "max-age=60".parse().expect("a value"));
             response

@@ -27,7 +27,7 @@ async fn inner_compression_makes_variants_and_outer_one_entry() {
     let by_coding = policy().vary_by_part(KeyPart::encoding(["gzip"]).expect("valid"));
     for order in orders(&[Compression, Site, Route]) {
         let innermost = CACHES.iter().all(|&cache| outside(&order, cache, &[Compression]));
-        // With `by_coding`, the coding is a part of the key. Then every order stores one entry per
+        // With `by_coding`, the coding is a part of the key, so every order stores one entry per
         // coding.
         let table = [(policy(), if innermost { spellings.len() } else { 1 }), (by_coding.clone(), 2)];
         for (policy, copies) in table {

@@ -358,17 +358,18 @@ fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Local), Just(Mode::Remote), Just(Mode::OneRecord)]
 }
 
-/// For each target, the versions whose invalidations had returned last.
+/// For each target, the latest version whose invalidation has returned.
 #[derive(Default)]
 struct AnnouncedVersions {
-    /// No response may be older.
+    /// No response may be older than this version.
     hard: [AtomicU64; Target::COUNT],
-    /// No response may be older, unless `Cache-Status` reports it as stale.
+    /// No response may be older than this version, unless `Cache-Status` reports the response as
+    /// stale.
     soft: [AtomicU64; Target::COUNT],
 }
 
-/// A service that reads the version of a page before it waits, so that a write is likely to happen
-/// in between.
+/// A service that reads the version of a page and then waits, so that a write is likely to happen
+/// during the call.
 #[derive(Clone)]
 struct Origin {
     versions: Arc<[AtomicU64; PAGES]>,
@@ -563,8 +564,8 @@ async fn concurrent_invalidations_all_take_effect_in_time() {
     }
 }
 
-/// One caller writes the invalidations of all concurrent callers. It may be cancelled before it
-/// writes.
+/// One caller writes the invalidations of all concurrent callers. That caller may be cancelled
+/// before the write.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_coalesced_invalidation_loses_no_other() {
     for left_after in 0..25 {

@@ -50,8 +50,8 @@ proptest! {
                 let delay = delays[counted.next() % delays.len()];
                 let source = Arc::clone(&source);
                 async move {
-                    // The data is read before the wait, so that a write is likely to happen in
-                    // between.
+                    // The data is read before the wait, so that a write is likely to happen during
+                    // the call.
                     let version = source[page].load(Ordering::SeqCst);
                     sleep(Duration::from_millis(delay)).await;
                     Ok::<_, Infallible>(with_lines(&[("vary", "accept-language")], version.to_string()))

@@ -66,9 +66,8 @@ fn call_plans() -> impl Strategy<Value = Vec<CallPlan>> {
     )
 }
 
-/// A visitor: when the request is sent, and how many milliseconds the visitor waits for the head
-/// and then for the body. A visitor without a limit waits for a second, and the test fails if there
-/// is no head by then.
+/// The time at which a visitor sends a request, and how long the visitor waits for the head and
+/// then for the body, in milliseconds. A visitor without a limit waits for a second.
 #[derive(Debug, Clone, Copy)]
 struct Visitor {
     arrives: u32,
@@ -245,8 +244,7 @@ proptest! {
             let complete_bodies: Vec<String> = call_plans.iter().map(|plan| "abc".repeat(plan.frames.len())).collect();
             let got = visit(&cache, policy, call_plans, &visitors, &live).await;
             for got in &got {
-                // A complete body is that of one call, except for a 504 that the cache itself
-                // sends.
+                // Every complete body is the body of one call, except for a 504 of the cache.
                 if let VisitResult::Complete(status, text) = got {
                     assert!(*status == StatusCode::GATEWAY_TIMEOUT || complete_bodies.contains(text), "{got:?}");
                 }

@@ -15,8 +15,7 @@ const LARGE: usize = 1 << 19;
 /// More bytes than all buffers of a connection hold.
 const HUGE: usize = 24 << 20;
 
-/// How long a client may read nothing, in tests of that limit. In these tests, all other reads take
-/// much less time.
+/// How long a client may read nothing, in tests of that limit.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The number of concurrent requests that the proxy accepts on one connection.
@@ -71,8 +70,8 @@ impl RawHttp2 {
         }
     }
 
-    /// Waits for the answer to the PING. By then, the proxy has read all requests. Returns how many
-    /// requests it has reset.
+    /// Waits for the answer to the PING, which the client sent after all requests. Returns the
+    /// number of requests that the proxy has reset.
     async fn until_ping(&mut self) -> usize {
         let mut resets = 0;
         loop {

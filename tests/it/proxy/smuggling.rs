@@ -6,14 +6,15 @@ use crate::support::proxy::{Origin, Proxy, ReceivedAnswer};
 /// A request that is hidden in the body of another request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example\r\nX: y\r\n\r\n";
 
-/// The next request on the same connection. Behind another proxy, it could be from another client.
+/// The next request on the same connection. Behind another proxy, this request could be from
+/// another client.
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
 /// Sends bytes over one connection. Returns the statuses of the answers, and the request lines that
 /// the upstream received.
 ///
-/// Asserts that afterwards every client gets the same page for each of `/hidden`, `/next` and `/`.
-/// Asserts that each received request had one `Host` and at most one field for its length.
+/// Asserts that later requests for `/hidden`, `/next` and `/` get the pages of these targets, and
+/// that each received request had one `Host` and at most one field for its length.
 async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;

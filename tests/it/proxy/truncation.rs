@@ -182,8 +182,7 @@ async fn connection_specific_trailers_are_removed() {
         .await;
     let raw = String::from_utf8(raw).expect("text").to_lowercase();
     assert!(raw.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"), "{raw}");
-    // HTTP/2 forbids connection-specific fields. If they had not been removed, a server would have
-    // to abort the response.
+    // HTTP/2 forbids connection-specific fields.
     let stream = TcpStream::connect(proxy.address()).await.expect("connects");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
     tokio::spawn(connection);

@@ -12,8 +12,7 @@ use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::SiteCacheLayer;
 
-/// Asserts that a streamed response answers no requests once it is complete, if a newer response
-/// was stored in the meantime.
+/// Asserts that a late response does not replace a newer stored response.
 async fn overtaken(vary: &'static str, expired: bool) {
     let (sender, receiver) = futures::channel::oneshot::channel::<()>();
     let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
@@ -116,7 +115,8 @@ async fn a_late_304_does_not_restore_an_older_page() {
     );
 }
 
-/// RFC 9111 section 4: a variant that a 304 freshens is no newer than the validation request.
+/// RFC 9111 section 4: a cache uses the most recent response. A freshened variant is only as recent
+/// as the validation request.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     let (cache, manual) = timed();
@@ -139,7 +139,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
                     slow.notified().await;
                     with_status(304, with_lines(&[("etag", "\"1\""), ("vary", "x-a")], ""))
                 }
-                // The other variant has changed since it was stored.
+                // The variant `two` has changed since it was stored.
                 (_, _) => {
                     rewritten.notified().await;
                     with_lines(
@@ -158,7 +158,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     let validation = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "one")])).await });
     tokio::task::yield_now().await;
     manual.advance(5 * SECOND);
-    // Five seconds later, a client requests the other variant.
+    // Five seconds after the validation began, a client requests the variant `two`.
     let s = stack.clone();
     let newer = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "two")])).await });
     tokio::task::yield_now().await;

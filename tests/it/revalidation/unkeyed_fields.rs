@@ -1,8 +1,8 @@
 //! A response that is provoked by the unkeyed fields of one visitor's request does not replace the
 //! page of the other visitors.
 //!
-//! A response that cannot be stored would remove the page. Before that, the cache confirms the
-//! response by a background request without unkeyed fields.
+//! Before such a response removes the page, the cache confirms the response by a background request
+//! without unkeyed fields.
 
 use crate::support::*;
 use http::header::USER_AGENT;
@@ -108,7 +108,7 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
             world.manual.advance(12 * S);
-            // In some of the cases, the background request gets a 503, which confirms nothing.
+            // For `no-store`, the background request gets a 503, which confirms nothing.
             let bare_fails = provoked.len() % 2 == 0;
             world.answer_all_with(if bare_fails { "503" } else { "" });
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");

@@ -110,7 +110,8 @@ async fn a_response_with_set_cookie_is_never_stored() {
     }
 }
 
-/// CVE-2026-6907, CVE-2026-48587: `*` with surrounding whitespace was not recognized in `Vary`.
+/// CVE-2026-6907: a response with `*` in `Vary` was stored. CVE-2026-48587: whitespace around a
+/// value of `Vary` hid the value.
 #[tokio::test]
 async fn a_padded_or_second_star_in_vary_forbids_storing() {
     for lines in [
@@ -132,8 +133,7 @@ async fn directives_forbid_storing_in_any_case() {
     }
 }
 
-/// CVE-2026-35193, CVE-2026-2836: all visitors got the page of one token; `x="republic"` was taken
-/// for `public`.
+/// CVE-2026-35193: an authorized response was stored without `Vary: Authorization`.
 #[tokio::test]
 async fn authorized_pages_need_an_exact_public_directive() {
     for value in ["max-age=60", "max-age=60, x=\"republic\"", "max-age=60, notpublic"] {

@@ -191,8 +191,7 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     }
 }
 
-/// In the wrong order of layers, the outer cache cannot recognize identified requests. It stores
-/// none of their responses nevertheless.
+/// An outer cache cannot recognize identified requests, but stores none of their responses.
 #[tokio::test]
 async fn an_inner_anonymous_only_layer_vetoes_storing() {
     for policy in presets() {

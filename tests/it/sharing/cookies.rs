@@ -202,7 +202,7 @@ async fn set_cookie_is_shared_only_by_option_and_explicit_lifetime() {
 }
 
 #[tokio::test]
-async fn a_stored_set_cookie_needs_the_option_in_each_layer() {
+async fn a_layer_without_share_set_cookie_serves_no_stored_set_cookie() {
     let (cache, _) = timed();
     let (inner, _) =
         origin(|_, call| numbered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")], call));

@@ -88,8 +88,8 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     let cached = || SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let inside = anonymous.layer(layer.layer(answering(&[], false))).boxed_clone();
     let outside = layer.layer(anonymous.layer(answering(&[], false))).boxed_clone();
-    // An undeclared cookie may identify a visitor. `SetCacheControlLayer` learns this only inside
-    // of `AnonymousOnlyLayer`.
+    // An undeclared cookie may identify a visitor. `SetCacheControlLayer` knows such a visitor only
+    // inside `AnonymousOnlyLayer`.
     for (stack, shares_undeclared) in [(inside, false), (outside, true)] {
         for (cookie, shared) in [("sid=1", false), ("other=1", shares_undeclared)] {
             let answer = send(&stack, get_with("/", &[("cookie", cookie)])).await;
@@ -210,7 +210,7 @@ async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
 }
 
 #[tokio::test]
-async fn replacing_keeps_no_store_and_marks_personal_private() {
+async fn replacing_keeps_no_store_and_makes_set_cookie_private() {
     let layer = SetCacheControlLayer::replacing(CacheControl::new().public().max_age(MINUTE)).expect("valid");
     let table: [(Lines, &str); 5] = [
         (&[("cache-control", "private, max-age=0"), ("cache-control", "no-cache")], "public, max-age=60"),

@@ -325,7 +325,6 @@ async fn cache_status_is_not_sent_by_default() {
     assert!(hit.extensions().is_empty());
 }
 
-/// No visitor gets another visitor's page.
 #[tokio::test(start_paused = true)]
 async fn each_visitor_gets_their_own_no_cache_page() {
     let (stack, ..) = standing(proxy(), |request, _| {

@@ -174,8 +174,7 @@ async fn with_a_failing_store() -> Statuses {
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
-        // A range request does not collapse. It may be answered before the cache notices a lost
-        // generation.
+        // A range request may be answered before the cache notices a lost generation.
         let alone = status_of(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");

@@ -18,7 +18,7 @@ const S: Duration = Duration::from_secs(1);
 const OURS: &str = "tower-response-cache";
 
 /// Parses the field as RFC 9211 requires. Returns its members, beginning with the cache that is
-/// nearest to the origin. Only members of other caches than this crate's include their name.
+/// nearest to the origin. Members of this crate's caches are returned without their name.
 pub(crate) fn members(answer: &Answer) -> Vec<String> {
     let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|line| line.as_bytes()).collect();
     let list: List = Parser::new(&lines.join(&b", "[..])).parse().expect("a structured field");

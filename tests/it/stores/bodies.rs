@@ -82,8 +82,7 @@ async fn a_body_shorter_or_longer_than_declared_is_not_stored() {
         let (stack, calls, cache) = streaming(lines, || vec![data("a"), data("b")]);
         for _ in 0..2 {
             let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-            // A server trusts an exact size. It would keep the connection open and wait for the
-            // rest.
+            // With an exact size, a server would keep the connection open for the missing bytes.
             assert!(response.body().size_hint().exact().is_none() && !response.body().is_end_stream());
             assert_eq!(read(response).await.text(), "ab");
         }

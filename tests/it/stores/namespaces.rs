@@ -237,8 +237,8 @@ fn checks_see_returned_invalidations_while_tables_grow() {
                     for number in [at, last].into_iter().filter(|number| (1..=last).contains(number)) {
                         assert_eq!(since(&**table, before, scope(number)), Validity::Invalid);
                     }
-                    // A reader that sees a generation must also see every invalidation that led to
-                    // it.
+                    // A reader that sees a generation must also see every invalidation up to that
+                    // generation.
                     let counter = ready(table.current()).counter();
                     if counter > 0 {
                         let newest = scope(counter as usize);
@@ -254,8 +254,8 @@ fn checks_see_returned_invalidations_while_tables_grow() {
     });
 }
 
-/// A dependent records its dependency before it reads the value. A later write then invalidates the
-/// dependent.
+/// A dependent records its dependency before it reads the value, so that a later write invalidates
+/// the dependent.
 #[test]
 fn no_dependent_is_missed_while_values_are_written() {
     for round in 0..20 {

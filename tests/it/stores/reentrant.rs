@@ -41,8 +41,7 @@ thread_local! {
     static IS_MEDDLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The most runs of foreign code. The limit is needed because its background writes run foreign
-/// code again.
+/// The maximum number of runs of foreign code, whose background writes run foreign code again.
 const MOST_RUNS: usize = 3000;
 
 /// Foreign code that uses the cache, and counts its runs.
@@ -53,8 +52,8 @@ struct Meddler {
 }
 
 impl Meddler {
-    /// Uses the cache, each time in another way, unless this thread is already in this function. If
-    /// the use would have to wait, it is dropped.
+    /// Uses the cache in one of several ways, unless this thread is already in this function. Drops
+    /// a use that would have to wait.
     fn meddle(&self) {
         let Some(shop) = self.shop.get() else { return };
         if self.runs.load(Ordering::Relaxed) == MOST_RUNS || IS_MEDDLING.replace(true) {
@@ -425,8 +424,7 @@ fn wakers_that_use_the_cache_do_not_hang() {
         let shop = open_shop(store.clone(), store, &meddler);
         let work = async {
             let mut work = pin!(shop.use_everything());
-            // Each poll has a new waker. It replaces the waker of the previous poll, which is then
-            // dropped.
+            // Each poll has a new waker, which replaces and drops the waker of the previous poll.
             poll_fn(|cx| {
                 let waker = ForeignWaker(cx.waker().clone(), Guard(Arc::clone(&meddler)));
                 work.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(waker))))

@@ -11,15 +11,15 @@ use tower_response_cache::clock::Clock;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
 
 const KEY: &[u8] = b"hot";
-/// So many look-ups of an entry make a thread keep a copy.
+/// The number of look-ups after which a thread keeps a copy of an entry.
 const LOOKUPS: usize = 40;
 
 fn get_now(store: &MemoryStore) -> Option<Entry> {
     futures::executor::block_on(store.get(KeyRef::new(KEY))).expect("local")
 }
 
-/// A thread that reads the entry on request. If the request is `true`, it first looks the entry up
-/// until it has a copy.
+/// A thread that reads the entry on request. If the request is `true`, the thread first looks the
+/// entry up until it has a copy.
 struct Reader {
     ask: Sender<bool>,
     answers: Receiver<Option<Entry>>,

@@ -112,8 +112,8 @@ async fn writes_that_other_tasks_await_are_waited_for() {
     ];
     for (name, start) in table {
         let task = start(own());
-        // `get_or_set` first looks entries up, for which `wait_idle` does not wait. After 32 ms, it
-        // writes the computed value.
+        // `get_or_set` begins with look-ups, for which `wait_idle` does not wait. After 32 ms,
+        // `get_or_set` writes the computed value.
         tokio::time::sleep(Duration::from_millis(if name == "get_or_set" { 32 } else { 1 })).await;
         assert!(!task.is_finished(), "{name}");
         assert!(waited(&cache).await > Duration::ZERO, "{name}");

@@ -218,7 +218,7 @@ impl Direct {
         keys.into_iter().map(Reply::bytes).collect()
     }
 
-    /// Lets time pass for all keys, as far as expiry goes.
+    /// Reduces the remaining lifetime of all keys.
     pub(crate) fn advance(&mut self, by: Duration) {
         let by = by.as_millis() as i64;
         for key in self.keys() {

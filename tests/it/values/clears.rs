@@ -84,8 +84,7 @@ async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box
     Ok(())
 }
 
-/// A value or a page that is being made when its kind is cleared is not stored, and later callers
-/// do not wait for it.
+/// The cache clears one kind of entry while a value or a page of that kind is being made.
 #[tokio::test(start_paused = true)]
 async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {

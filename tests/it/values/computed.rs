@@ -31,7 +31,7 @@ async fn a_value_computed_from_itself_does_not_wait_for_itself() {
     assert_eq!((v, began.elapsed()), (2, Duration::ZERO));
 }
 
-/// The dependency of the value expires before its TTL ends. The stale window begins when the
+/// The dependency of the value expires before the value. The stale window begins when the
 /// dependency expires.
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_serves_no_longer_than_its_window() {

@@ -48,7 +48,7 @@ async fn a_page_is_invalidated_when_its_value_changes() {
             settled(&stack).await.text() == "2",
             cache.delete("price").await.is_ok(),
             settled(&stack).await.text() == "0",
-            // The page has read that the value is absent. It also depends on that.
+            // The page also depends on the absence of the value.
             cache.add("price", &3, Ttl::Forever).await.is_ok(),
             settled(&stack).await.text() == "3",
             cache.set_many([("price", 4)], Ttl::Forever).await.is_ok(),

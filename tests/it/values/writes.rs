@@ -25,7 +25,7 @@ fn an_add_of_a_value_over_the_limit_does_not_hang() {
     assert_eq!(done, Some(false), "`add` hangs");
 }
 
-/// The caller cancels the set at each point in time.
+/// The set is cancelled after 0 to 29 milliseconds.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_set_leaves_no_outdated_page() {
     let mut torn = Vec::new();
