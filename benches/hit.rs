@@ -1,12 +1,11 @@
 //! Compares a hit and a miss with the floor: a bare service that returns a clone of the response.
 //!
-//! A time covers the call, the poll and the drop of the response. The requests are made beforehand,
-//! for the floor and the cache alike: each is a copy of one request with 12 header lines.
+//! A time covers the call, the poll and the drop of the response. All requests are copies of one
+//! request with 12 header lines, made before the measured calls.
 //!
-//! First, the benchmark prints a table. Its cases take turns, so that other load on the machine
-//! affects them equally. The table has two ratios to the floor. That of `calls` is for the calls
-//! alone. That of `whole` also includes the making of the requests, as `instructions.rs` does. Then
-//! criterion measures each case alone.
+//! First, the benchmark prints a table with two ratios to the floor: `calls` compares the calls
+//! alone, and `whole` also the making of the requests. The cases of the table take turns, so that
+//! other load on the machine affects them equally. Then criterion measures each case alone.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute

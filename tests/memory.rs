@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-/// The frames that the cache reads ahead for clients that do not read their responses.
+/// The cache reads frames ahead for clients that do not read their responses.
 #[test]
 fn frames_read_ahead_hold_no_more_than_their_bytes() {
     const CLIENTS: usize = 5;

@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure that an error, or the first known error among its sources, stands for.
+    /// Returns the failure that an error or one of its sources stands for.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return *failure;

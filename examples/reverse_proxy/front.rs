@@ -16,8 +16,6 @@ use std::task::{self, Poll};
 use tower::{Service, ServiceExt};
 use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 
-/// Refuses requests that a proxy must not forward, determines the host, and sends the others to the
-/// cache.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
@@ -90,8 +88,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
             None => return Err(StatusCode::NO_CONTENT),
         }
     }
-    // RFC 9112 section 3.2.2: the host of an absolute-form target replaces `Host`. The target then
-    // keeps only its path and query.
+    // RFC 9112 section 3.2.2: the host of an absolute-form target replaces `Host`. The target keeps
+    // only its path and query.
     if let Some(authority) = request.uri().authority() {
         if request.uri().scheme().is_none() {
             // RFC 9112 section 3.2.3: the authority form is for CONNECT only.

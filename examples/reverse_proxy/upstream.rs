@@ -73,8 +73,8 @@ impl Upstream {
         Self { connections, connector, address, timeout, places }
     }
 
-    /// Sets the maximum number of concurrent requests. Others wait for a permit, at most as long as
-    /// for a connection.
+    /// Sets the maximum number of concurrent requests. Further requests wait for a permit, within
+    /// the time limit for a connection.
     pub(crate) fn max_requests(mut self, max: usize) -> Self {
         self.places = Arc::new(Semaphore::new(max));
         self

@@ -248,7 +248,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
             }
             again(site, method, &[]).await
         });
-        // The outer layer learns from this response that an inner layer handles the page.
+        // This response tells the outer layer that an inner layer handles the page.
         site.send(get_with("/loop", &[("x-begin", "1")])).await;
         assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
         assert_eq!(calls.count(), 3, "{method}");

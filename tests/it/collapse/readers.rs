@@ -127,13 +127,12 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a remote store, whose readers keep their own copies of the recorded frames. Readers
-/// of a local store share the stored bytes.
+/// A cache over a remote store. Its readers keep their own copies of the recorded frames.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }
 
-/// Sends pieces to two readers. One reads them all. Returns the other, which has read none.
+/// Sends pieces to two readers. One reader reads all pieces. Returns the reader that has read none.
 async fn with_a_slow_reader(
     world: &World,
     pieces: usize,

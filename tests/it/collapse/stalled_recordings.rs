@@ -190,7 +190,8 @@ async fn stalled_recording_of_declared_length_is_stored() {
     }
 }
 
-/// Starts six readers of one page. The first reads it all; the others stall after some frames.
+/// Starts six readers of one page. The first reads the whole page. The others stall after some
+/// frames.
 ///
 /// Returns the stalled readers, each with the number of bytes that it has read.
 async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {

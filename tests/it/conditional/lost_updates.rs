@@ -1,6 +1,6 @@
 //! `PreconditionLayer::by_get` compares the `If-Match` of a write with the `ETag` of the current
-//! representation. To find that tag, it sends a GET to the handler. No stored response may answer
-//! the GET.
+//! representation. To find that tag, the layer sends a GET to the handler. No stored response may
+//! answer the GET.
 
 use crate::support::*;
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! Limits of `PreconditionLayer`: how long a write waits, and how long it holds up others.
+//! Limits of `PreconditionLayer`: how long a write waits, and how long a write delays others.
 //!
 //! Writes to one resource never overlap. A write waits for its turn, and later writes wait until
 //! that turn ends.
@@ -57,7 +57,7 @@ type Service = BoxCloneService<Request<Upload>, Response<ResponseBody<Body>>, In
 #[derive(Clone, Default)]
 struct Document(Arc<Mutex<Vec<String>>>);
 
-/// A write in progress. Its end is logged on drop, so also after a panic or a cancellation.
+/// A write in progress. Its end is logged on drop, also after a panic or a cancellation.
 struct Writing(Document, String);
 
 impl Document {

@@ -266,8 +266,8 @@ async fn malformed_must_revalidate_forbids_stale_responses() {
     assert!(served.is_empty(), "{served:#?}");
 }
 
-/// The malformed directive closes the stale windows of the policy, too, although the lifetime comes
-/// from a hint.
+/// A malformed directive closes the stale windows of the policy, even if the lifetime comes from a
+/// hint.
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
     let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);

@@ -64,8 +64,7 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
     assert_eq!([one.text(), two.text()], ["stale", "fresh"], "{:?}", two.headers);
 }
 
-/// A softly invalidated response is served only within its stale window. This response has no
-/// stale window.
+/// The response has no stale window.
 #[tokio::test]
 async fn max_stale_gets_no_softly_invalidated_response() {
     let (cache, manual) = timed();

@@ -659,8 +659,7 @@ async fn a_follower_with_max_age_gets_no_older_response() {
     assert_eq!(strict.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
 }
 
-/// A background refresh is sent without these fields, so it could not fetch the page that depends
-/// on them.
+/// A background refresh is sent without fields of the visitor, so it could not fetch such a page.
 #[tokio::test(start_paused = true)]
 async fn pages_keyed_by_fields_of_the_visitor_are_not_served_stale() {
     let by_part = || {
@@ -865,8 +864,8 @@ async fn a_panic_in_refresh_request_does_not_fail_the_request() {
     assert_eq!(answer.expect("no panic").text(), "1");
 }
 
-/// RFC 9111 section 5.2.1.2, RFC 5861 sections 3 and 4: the windows limit the time since the
-/// lifetime ended, which may be before the response arrived.
+/// RFC 9111 section 5.2.1.2, RFC 5861 sections 3 and 4: a stale window begins when the lifetime
+/// ends, even before the response arrives.
 #[tokio::test(start_paused = true)]
 async fn staleness_on_arrival_counts_against_stale_windows() {
     let mut failed = Vec::new();

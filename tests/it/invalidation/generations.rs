@@ -154,8 +154,8 @@ fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     (0..5000).for_each(|number| assert_eq!(since(&*table, now, named(number)), Validity::Valid, "{number}"));
 }
 
-/// A soft invalidation of one scope and a hard one of another must not look like a hard
-/// invalidation of the first.
+/// A soft invalidation of one scope and a hard invalidation of another scope must not add up to a
+/// hard invalidation of the first scope.
 #[test]
 fn soft_and_hard_marks_of_unrelated_scopes_do_not_add_up() {
     let table = local();

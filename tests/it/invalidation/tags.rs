@@ -247,7 +247,7 @@ async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
 }
 
-/// Both layers emit the tags of the inner layer, which handled the response.
+/// Both layers emit the tags of the inner layer.
 #[tokio::test(start_paused = true)]
 async fn nested_layers_emit_the_same_tags_on_misses_and_hits() {
     let fields = [TagField::SurrogateKey];

@@ -93,8 +93,6 @@ async fn a_coding_that_the_client_does_not_accept_is_not_stored() {
     assert_eq!(send(&stack, offering("gzip")).await.text(), "3");
 }
 
-/// The restriction does not apply to a response that varies on `Accept-Encoding`, or that has no
-/// content coding.
 #[tokio::test]
 async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     let vary = [("content-encoding", "gzip"), ("vary", "accept-encoding")];
@@ -110,7 +108,7 @@ async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     assert!(shares(&stack, get("/"), get("/")).await, "under RFC 9111 alone");
 }
 
-/// A follower gets the response of its leader only if it accepts the content coding, as for a hit.
+/// A follower gets the response of its leader only if it accepts the content coding.
 #[tokio::test]
 async fn a_follower_gets_no_coding_that_it_does_not_accept() {
     let barrier = Arc::new(Barrier::new(2));

@@ -1,5 +1,5 @@
 //! Rewrites under axum: the handler sees another URI than the client sent. Both URIs are keyed, and
-//! an invalidation of either one removes the page.
+//! an invalidation of either URI removes the page.
 
 use crate::support::stacks::*;
 use crate::support::*;
@@ -20,7 +20,7 @@ use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCac
 const SEEN: &str = "x-seen";
 
 /// Returns a site behind a layer that rewrites the URI after a router has recorded the original
-/// one.
+/// URI.
 ///
 /// The page shows the original URI, the rewritten URI and the number of the call.
 fn rewriting(cache: &Cache, policy: PolicyBuilder) -> (Stack, Calls) {

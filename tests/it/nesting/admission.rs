@@ -129,9 +129,8 @@ fn extending(inner: Any) -> Any {
         .boxed_clone()
 }
 
-/// The response to a background request does not pass through the outer layers, so none of them
-/// could refuse it. The policy must therefore declare each extension that an outer layer adds to
-/// requests.
+/// The policy must declare each extension that an outer layer adds to requests, because no outer
+/// layer can refuse the response to a background request.
 #[tokio::test(start_paused = true)]
 async fn undeclared_extensions_prevent_background_refreshes() {
     let in_background = ("1".to_owned(), 2);
@@ -391,8 +390,8 @@ async fn vary_of_an_outermost_layer_is_for_clients_only() {
     assert_eq!(second.header("vary"), Some("Cookie"));
 }
 
-/// A background request does not pass the outer layer, so it cannot confirm that the response is
-/// refused.
+/// A background request does not pass the outer layer, so the outer layer cannot refuse its
+/// response.
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_is_not_fetched_again_in_the_background() {
     let (cache, manual) = timed();

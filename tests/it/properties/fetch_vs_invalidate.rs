@@ -85,8 +85,8 @@ impl Forgetful {
         }
     }
 
-    /// Runs `work`. A local store answers at once. Any other takes 5 milliseconds, and runs `work`
-    /// after 3 of them.
+    /// Runs `work`. A local store runs `work` at once. Other stores run `work` after 3
+    /// milliseconds, and answer 2 milliseconds after its end.
     fn answer<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> StoreFuture<T> + Send + 'static,
@@ -520,7 +520,7 @@ fn run(
 proptest! {
     #![proptest_config(crate::support::cases(150))]
     /// A request that begins after a hard invalidation has returned never gets older data. After a
-    /// soft one, it gets older data only as a stale response.
+    /// soft invalidation, a request gets older data only as a stale response.
     #[test]
     fn no_response_is_older_than_a_returned_invalidation(
         mode in modes(),
@@ -588,8 +588,8 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
             assert!(request_page(nth).await.is_hit());
         }
         let invalidate = |nth: usize| cache.invalidate(Invalidation::tag(format!("path:/{nth}")));
-        // Caller 0 writes for both. Caller 1 joins while caller 0 reads the record. Both are
-        // cancelled at the same moment.
+        // Caller 0 writes the invalidations of both callers. Caller 1 joins while caller 0 reads
+        // the record. Both are cancelled at the same moment.
         let leave = Duration::from_millis(left_after);
         let leaving = |nth| tokio::time::timeout(leave, invalidate(nth));
         let staying = async {

@@ -110,7 +110,7 @@ struct Running {
     most: AtomicUsize,
 }
 
-/// A running call. It moves into the body, and ends when it is dropped.
+/// A running call, which ends when this value is dropped.
 struct Live(Arc<Running>);
 
 impl Live {

@@ -324,7 +324,8 @@ fn check(
         let seconds = |text: &str, name: &str| {
             text.split(", ").find_map(|d| d.strip_prefix(name)).and_then(|v| v.parse::<i64>().ok())
         };
-        // A follower may get its leader's response even if that is `no-cache` or already stale.
+        // A follower may get its leader's response even if the response is `no-cache` or already
+        // stale.
         if collapsed && (has("no-cache") || life.is_some_and(|life| age >= life)) {
             return Ok(());
         }

@@ -28,8 +28,8 @@ enum End {
     Gone,
 }
 
-/// Starts an HTTP/2 upstream that sends half of a page. Once notified, it ends the page as `end`
-/// describes.
+/// Starts an HTTP/2 upstream that sends half of a page, and ends the page as `end` describes once
+/// it is notified.
 async fn half_page_upstream(end: End) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, go_on) = (listener.local_addr().expect("an address"), Arc::new(Notify::new()));

@@ -11,7 +11,7 @@ use tower_response_cache::Policy;
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
 /// Asserts that a reply without a usable head gives a 502, and that nothing of the reply is stored.
-/// Asserts that the proxy sends a stale entry instead if the policy permits this.
+/// Asserts that the proxy sends a stale entry instead if the policy permits stale responses.
 async fn is_refused(name: &str, reply: Reply) {
     let origin = Origin::start([reply.clone()]).await;
     let proxy = Proxy::over(&origin).await;

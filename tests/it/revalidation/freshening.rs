@@ -185,7 +185,7 @@ async fn a_304_with_other_validators_updates_nothing() {
         send(&stack, get("/")).await;
         manual.advance(61 * SECOND);
         send(&stack, get("/")).await;
-        // A client that got "new" elsewhere sends the validators of that version.
+        // A client that has the page "new" from elsewhere sends the validators of that page.
         let condition = match given[0].0 {
             "etag" => ("if-none-match", "\"b\"".to_owned()),
             _ => ("if-modified-since", date(-2000)),

@@ -77,7 +77,7 @@ async fn a_head_response_updates_or_invalidates_the_entry() {
 }
 
 #[tokio::test]
-async fn a_head_updates_no_app_identified_or_invalidated_entry() {
+async fn a_head_updates_nothing_under_app_or_if_identified_or_invalidated() {
     let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
     let cookie: Lines = &[("cookie", "sid=alice")];
     for (policy, cookies) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
@@ -204,8 +204,8 @@ async fn a_head_updates_the_variant_that_it_selects() {
     assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
 }
 
-/// After a soft invalidation, the page may have changed. Only a HEAD response with the stored
-/// validator shows that it has not.
+/// After a soft invalidation, the page may have changed unless a HEAD response has the stored
+/// validator.
 #[tokio::test]
 async fn only_a_head_with_validators_ends_a_soft_invalidation() {
     for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {

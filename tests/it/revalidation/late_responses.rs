@@ -217,7 +217,7 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
     }
 }
 
-/// The 304 would freshen all variants with its tag. A newer variant may have other fields by now.
+/// The 304 freshens all variants with its tag, but a newer variant may have other fields.
 #[tokio::test]
 async fn a_late_304_of_one_variant_updates_no_newer_variant() {
     let (cache, manual) = timed();

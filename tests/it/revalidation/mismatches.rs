@@ -78,8 +78,8 @@ async fn stale_if_error_answers_a_mismatched_304() {
     }
 }
 
-/// After a mismatch, the next request is forwarded without a condition, whichever visitor sends it
-/// and whatever fields it has.
+/// After a mismatch, the next request is forwarded without a condition, from any visitor and with
+/// any fields.
 #[tokio::test(start_paused = true)]
 async fn the_next_request_of_any_visitor_heals_the_entry() {
     type Lines = &'static [(&'static str, &'static str)];

@@ -20,7 +20,7 @@ const S: Duration = Duration::from_secs(1);
 const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
 
 /// A site whose service gives a bad answer to requests with the field value `evil`. While the
-/// service is down, it gives one to all requests.
+/// service is down, all requests get a bad answer.
 struct World {
     stack: Stack,
     cache: Cache,
@@ -292,8 +292,10 @@ async fn a_panicking_key_function_keeps_the_stale_page() {
     }
 }
 
-/// A site whose page has an `ETag`. A conditional request gets a 304 with another tag if it has the
-/// field value `evil`, or while `down` is 1. While `down` is 2, all requests get a 503.
+/// A site whose page has an `ETag`. Its bad answers are:
+/// - A 304 with another tag, to conditional requests with the field value `evil`.
+/// - A 304 with another tag, to all conditional requests while `down` is 1.
+/// - A 503, to all requests while `down` is 2.
 fn tagged(policy: PolicyBuilder) -> World {
     let (cache, manual) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
@@ -381,7 +383,7 @@ async fn a_refresh_with_all_its_attempts_ends_within_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_refresh_omits_a_field_that_made_one_hang() {
+async fn the_next_refresh_omits_a_field_that_made_a_refresh_hang() {
     let (cache, manual) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {

@@ -1,6 +1,6 @@
 //! The cache confirms by a background request that a page is gone, before it removes the page. If
-//! it cannot create a request body of the service's type, requests of other visitors confirm
-//! instead.
+//! the cache cannot create a request body of the service's type, requests of other visitors confirm
+//! that the page is gone.
 
 use crate::support::*;
 use bytes::Bytes;

@@ -94,7 +94,7 @@ proptest! {
 
     /// No request field causes a panic, or changes the page of another visitor.
     #[test]
-    fn no_request_field_panics_or_poisons(
+    fn no_request_field_panics_or_changes_the_page_of_others(
         requests in prop::collection::vec((prop::sample::select(vec![
             "host", "cookie", "authorization", "cache-control", "range", "if-none-match", "x-forwarded-host",
             "forwarded", "content-length", "accept", "x-original-url", "pragma", "connection", "te",

@@ -211,7 +211,7 @@ async fn an_inner_anonymous_only_layer_vetoes_storing() {
 }
 
 #[tokio::test]
-async fn private_is_added_unless_a_directive_settles_sharing() {
+async fn private_is_added_unless_a_directive_permits_or_forbids_sharing() {
     for (own, expected) in [
         ("public, max-age=60", "public, max-age=60"),
         ("s-maxage=60", "s-maxage=60"),

@@ -102,8 +102,7 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     assert!(is_shared(&send(&stack, get("/")).await));
 }
 
-/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`. The caches that it targets are
-/// shared caches.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, and is for shared caches.
 #[tokio::test]
 async fn targeted_fields_get_no_lifetime_on_private_responses() {
     let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
@@ -337,8 +336,8 @@ async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
     assert_eq!(known.text(), "1", "the inner layer is keyed by other fields");
 }
 
-/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`. It must not permit the sharing
-/// that the handler forbids in `Cache-Control`.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, so it must not permit the
+/// sharing that `Cache-Control` forbids.
 #[tokio::test]
 async fn targeted_fields_do_not_share_a_page_that_forbids_it() {
     let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();

@@ -48,8 +48,8 @@ async fn exchange_fields_reach_only_their_own_client() {
     }
 }
 
-/// RFC 9111 section 4.3.4: a 304 updates the stored response. The fields that describe only the
-/// validation are excluded.
+/// RFC 9111 section 4.3.4: a 304 updates the stored response, but not with fields that describe
+/// only the validation.
 #[tokio::test]
 async fn exchange_fields_of_a_304_are_not_stored() {
     let (cache, manual) = timed();

@@ -107,8 +107,8 @@ fn written(status: &CacheStatus) -> Vec<String> {
     parts.into_iter().flatten().collect()
 }
 
-/// Creates a cached page with an entity tag, which is fresh for a minute. The service answers 304
-/// if the request has this tag.
+/// Creates a cached page that is fresh for a minute and has an entity tag. The service answers 304
+/// if the request has the tag.
 fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
     let (cache, manual) = timed();
     let (inner, _) = origin(|request, _| {

@@ -257,7 +257,7 @@ async fn shutdown_may_be_repeated_and_dropped() {
     tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("the shutdown ends");
 }
 
-/// Returns the result of a future that is ready at once, as those of a memory store are.
+/// Returns the result of a future of a memory store, which is ready at once.
 fn at_once<T: Send + 'static>(future: StoreFuture<T>) -> T {
     future.now_or_never().expect("in memory").expect("no error")
 }

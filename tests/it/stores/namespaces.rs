@@ -27,7 +27,7 @@ fn advance(table: &dyn Generations, scope: Scope) {
 
 // ---- Idle namespaces ----
 
-/// More namespaces than a store keeps while they are idle.
+/// The number of other namespaces, more than a store keeps if they are idle.
 const OTHERS: usize = 20_000;
 
 /// Creates handles to other namespaces, invalidates a path in each, and drops them.

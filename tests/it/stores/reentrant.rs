@@ -149,8 +149,8 @@ fn foreign_entry(size: usize, meddler: &Arc<Meddler>) -> Entry {
     Entry::decode(buffer(frame, meddler), &clock).expect("an entry")
 }
 
-/// Creates a site of three layers over a store. From now on, the meddler uses this site. The bodies
-/// and field values of its handler are in the meddler's buffers.
+/// Creates a site of three layers over a store, which the meddler uses from now on. The bodies and
+/// field values of its handler are in the meddler's buffers.
 fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> Shop {
     let cache = Cache::new(store);
     let owner = Arc::clone(meddler);
@@ -354,8 +354,8 @@ fn put_drops_many_evicted_entries_outside_its_lock() {
 struct RequestingBuffer(Shop, Arc<AtomicUsize>);
 
 impl Shop {
-    /// Returns the status of a page. It polls without an executor, because the executor may have
-    /// ended with its thread.
+    /// Returns the status of a page. Polls without an executor, because the executor may have ended
+    /// with its thread.
     fn status(&self, page: &str) -> StatusCode {
         let mut answer = pin!(send(&self.site, get(page)));
         loop {
@@ -378,8 +378,8 @@ thread_local! {
     static LAST: RefCell<Option<RequestingBuffer>> = const { RefCell::new(None) };
 }
 
-/// At the end of a thread, the thread-local values of the cache are dropped before a value that was
-/// created earlier. That value then uses the cache.
+/// When a thread ends, a value uses the cache after the thread-local values of the cache were
+/// dropped.
 #[test]
 fn a_value_dropped_at_thread_end_may_use_the_cache() {
     let store = memory_store(1 << 20);

@@ -154,7 +154,8 @@ async fn increments_time_out_together_if_the_store_hangs() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// All threads increment the number. Then one of them sets and deletes it instead.
+/// All threads increment the number. In the second part, one thread sets and deletes the number
+/// while the others increment it.
 #[test]
 fn threads_that_count_set_and_delete_lose_no_update() {
     const TIMES: usize = 2_000;
@@ -175,8 +176,8 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     });
     let sum = block_on(cache.get::<usize>("n")).expect("read");
     assert_eq!(sum, Some(8 * TIMES));
-    // Each number that is set is higher than all earlier sums. A lower sum therefore shows that a
-    // set was lost.
+    // Each number that is set is higher than all earlier sums, so a lower sum shows that a set was
+    // lost.
     let (base, lost) = (AtomicI64::new(0), AtomicUsize::new(0));
     let changes = AtomicUsize::new(0);
     let counting = AtomicUsize::new(7);
