@@ -67,8 +67,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // RFC 9112 section 3.2.4: `*` is for OPTIONS only. Other schemes than HTTP's are not for this
-    // server.
+    // RFC 9112 section 3.2.4: `*` is for OPTIONS only. This server accepts no schemes other than
+    // `http` and `https`.
     let is_asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
     let is_foreign = request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https"));
     if is_asterisk || is_foreign {

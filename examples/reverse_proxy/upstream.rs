@@ -114,7 +114,8 @@ impl Upstream {
                 *request.uri_mut() = target(host.unwrap_or(self.address.clone()), request.uri());
                 match self.connection_in_time(open).await?.try_send_request(request).await {
                     Ok(response) => Ok(response),
-                    // The connection ended before the request was sent.
+                    // If the error returns the request, the connection ended before the request was
+                    // sent.
                     Err(mut error) => match error.take_message() {
                         Some(request) => {
                             Ok(self.connection_in_time(open).await?.send_request(request).await?)

@@ -295,7 +295,7 @@ async fn the_hold_limit_covers_validator_functions_that_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_write_is_refused_while_a_third_has_the_turn() {
+async fn a_nested_write_is_refused_while_a_third_write_has_the_turn() {
     let document = Document::default();
     let service = document.with(&layer());
     let within = service.clone();

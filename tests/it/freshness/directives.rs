@@ -323,7 +323,7 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
         (&[("cdn-cache-control", "max-age=60"), ("age", "61")], false),
         // Of repeated dictionary keys, the last counts (RFC 8941 section 4.2.2).
         (&[("cdn-cache-control", "max-age=60"), ("cdn-cache-control", "max-age=0")], false),
-        // A field that is unparsable or empty, or has no usable lifetime, does not lift `no-store`.
+        // Ignored: an unparsable or empty field, and a field without a usable lifetime.
         (&[("cdn-cache-control", "max-age=60, &&&"), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", "max-age=\"60\""), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", ""), ("cache-control", "no-store")], false),

@@ -361,10 +361,10 @@ fn modes() -> impl Strategy<Value = Mode> {
 /// For each target, the latest version whose invalidation has returned.
 #[derive(Default)]
 struct AnnouncedVersions {
-    /// No response may be older than this version.
+    /// For hard invalidations: no response may be older than this version.
     hard: [AtomicU64; Target::COUNT],
-    /// No response may be older than this version, unless `Cache-Status` reports the response as
-    /// stale.
+    /// For soft invalidations: no response may be older than this version, unless `Cache-Status`
+    /// reports the response as stale.
     soft: [AtomicU64; Target::COUNT],
 }
 

@@ -113,8 +113,8 @@ async fn targets_with_bad_authorities_are_refused() {
     assert_pages_unchanged(&proxy, "bad targets").await;
 }
 
-/// RFC 9112 section 3.2.4: only OPTIONS has `*` as its target. The proxy serves no other scheme
-/// than HTTP.
+/// RFC 9112 section 3.2.4: only OPTIONS has `*` as its target. The proxy accepts no schemes other
+/// than `http` and `https`.
 #[tokio::test]
 async fn asterisk_and_foreign_scheme_targets_are_refused() {
     let (proxy, _origin) = filled().await;

@@ -155,7 +155,7 @@ async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
 async fn a_304_with_other_validators_updates_nothing() {
     type Lines = Vec<(&'static str, String)>;
     let table: [(Lines, Lines); 4] = [
-        // The origin has rolled back to an older file, and now sends tags.
+        // The validators of the first response, and of the later responses.
         (
             vec![("last-modified", date(-1000))],
             vec![("etag", "\"b\"".into()), ("last-modified", date(-2000))],

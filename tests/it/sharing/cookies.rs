@@ -44,7 +44,7 @@ async fn keyed_cookies_separate_pages_in_any_order() {
     }
     let hit = send(&stack, with_cookie("theme=x; lang=de; _ga=7")).await;
     assert_eq!((hit.text(), hit.is_hit()), ("[\"lang=de\"]", true));
-    // HTTP/2 may split `Cookie` into several lines. They form one list.
+    // HTTP/2 may split `Cookie` into several lines, which form one list.
     let crumbs = get_with("/", &[("cookie", "_ga=7"), ("cookie", "lang=en")]);
     let hit = send(&stack, crumbs).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("[\"lang=en\"]", true, 3));
