@@ -46,7 +46,8 @@ fn main() {
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }
 
-/// Prints the mean and the maximum number of allocations per operation.
+/// Prints the mean number of allocations and of bytes per operation, and the maximum number of
+/// allocations.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,

@@ -20,7 +20,7 @@ use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::Entry;
 use tower_response_cache::{Cache, Invalidation, Ttl};
 
-/// Returns a remote store, which answers later, and a local one, which answers at once.
+/// Returns a remote store and a local store.
 fn remotes() -> [Remote; 2] {
     [Remote::new(), Remote::local()]
 }

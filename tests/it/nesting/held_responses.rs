@@ -143,7 +143,7 @@ async fn fields_that_layers_write_only_for_clients_allow_storing() {
     assert!(twice(&anonymous(own)).await[1].is_hit(), "vary_by_identity");
     let tagged = anonymous(ConditionalGetLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&tagged).await[1].is_hit(), "ConditionalGetLayer");
-    // These layers restrict the response itself.
+    // The fields of these layers are not only for clients.
     let never = anonymous(NeverCacheLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(!twice(&never).await[1].is_hit(), "NeverCacheLayer");
     let vary = anonymous(AddVaryLayer::on_cookie().layer(route(&memory(), pages())).boxed_clone());

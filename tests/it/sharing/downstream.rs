@@ -240,8 +240,7 @@ fn vary(answer: &Answer) -> Option<String> {
     answer.header("vary").map(str::to_ascii_lowercase)
 }
 
-/// `Vary` has these names in misses and hits, with status 200 and 304, for GET and HEAD, whether
-/// stored or not.
+/// Covers misses and hits, 200 and 304, GET and HEAD, stored and unstored responses.
 #[tokio::test]
 async fn vary_names_the_fields_in_the_key() {
     let lines: Lines = &[("etag", "\"a\""), ("vary", "Origin")];

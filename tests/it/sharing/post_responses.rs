@@ -157,7 +157,6 @@ async fn an_invalidation_keeps_a_post_response_from_being_stored() {
     }
 }
 
-/// The response to an earlier, slow GET does not replace the stored POST response.
 #[tokio::test(start_paused = true)]
 async fn a_late_get_does_not_replace_a_post_response() {
     let (cache, calls) = (memory(), Calls::default());

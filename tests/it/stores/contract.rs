@@ -318,8 +318,8 @@ fn one_of_concurrent_replacements_succeeds() {
     assert!(wins.iter().all(|wins| wins.load(Ordering::SeqCst) == 1));
 }
 
-/// The entry works as a lock. A thread that has added it excludes the others until it removes the
-/// entry.
+/// The entry works as a lock. The thread that has added the entry holds the lock until it removes
+/// the entry.
 #[test]
 fn one_of_concurrent_insertions_succeeds() {
     let (store, inside) = (memory_store(1 << 20), AtomicUsize::new(0));

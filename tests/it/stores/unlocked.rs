@@ -102,7 +102,7 @@ fn a_computing_body_does_not_block_other_readers() {
 
 type Shared = Arc<Mutex<Option<ResponseBody<Stepped>>>>;
 
-/// Polls the other reader. This needs the lock of the body that both readers share.
+/// Polls the other reader, which needs the lock of the body.
 fn poll_other(other: &Shared) {
     if let Ok(mut other) = other.try_lock()
         && let Some(body) = other.as_mut()

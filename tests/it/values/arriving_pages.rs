@@ -1,4 +1,5 @@
-//! Pages that stream while one of their values changes. No later request joins their flights.
+//! Pages that stream while one of their values changes. No request after the change joins their
+//! flights.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -17,7 +18,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer, Ttl};
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// Either the handler or the body reads the value. A request after `set` must not join the stream.
+/// Either the handler or the body reads the value.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     for in_head in [true, false] {

@@ -16,7 +16,6 @@ async fn a_computed_value_moves_to_the_next_version() {
     assert!(matches!(found, Ok(Some(5))), "{found:?}");
 }
 
-/// The computation of a value requests the same value.
 #[tokio::test(start_paused = true)]
 async fn a_value_computed_from_itself_does_not_wait_for_itself() {
     let cache = memory();

@@ -317,7 +317,7 @@ async fn a_page_depends_on_values_read_by_another_parts_reader() {
             let part = called.clone();
             async move {
                 let response = part.oneshot(get("/part")).await?;
-                // Meanwhile, the other reader polls the body and reads the value.
+                // During the sleep, the other reader polls the body and reads the value.
                 sleep(10 * S).await;
                 Ok::<_, Infallible>(Response::new(collected(response).await.into_body()))
             }
