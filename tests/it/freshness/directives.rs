@@ -27,7 +27,6 @@ async fn an_unquoted_field_name_is_accepted_as_an_argument() {
     }
 }
 
-/// If its argument is ambiguous, a directive applies to the whole response.
 #[tokio::test]
 async fn an_ambiguous_argument_restricts_the_whole_response() {
     for policy in [policy(), proxy()] {

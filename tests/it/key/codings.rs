@@ -108,7 +108,6 @@ async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     assert!(shares(&stack, get("/"), get("/")).await, "under RFC 9111 alone");
 }
 
-/// A follower gets the response of its leader only if it accepts the content coding.
 #[tokio::test]
 async fn a_follower_gets_no_coding_that_it_does_not_accept() {
     let barrier = Arc::new(Barrier::new(2));

@@ -130,7 +130,6 @@ async fn variants_of_a_url_are_bounded_and_the_newest_stay() {
     assert!(!send(&stack, get_with("/", &[("x-a", "95")])).await.is_hit());
 }
 
-/// `Vary` on fields that are absent, empty, repeated or normalized.
 #[tokio::test]
 async fn absent_empty_and_repeated_nominated_fields_are_compared() {
     type Lines = &'static [(&'static str, &'static str)];

@@ -92,7 +92,6 @@ proptest! {
         });
     }
 
-    /// No request field causes a panic, or changes the page of another visitor.
     #[test]
     fn no_request_field_panics_or_changes_the_page_of_others(
         requests in prop::collection::vec((prop::sample::select(vec![

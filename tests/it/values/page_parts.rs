@@ -341,7 +341,6 @@ async fn a_page_depends_on_values_read_by_another_parts_reader() {
 
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// A page that contains another cached page.
 #[tokio::test]
 async fn a_page_inherits_the_dependencies_of_a_cached_part() {
     let cache = memory();
