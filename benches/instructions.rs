@@ -5,8 +5,8 @@
 //! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
 //! ```
 //!
-//! The operation `none` only clones the request and drops it, as every operation does. Its cost is
-//! that of the harness. `miss` and `none-miss` also make a URI.
+//! The operation `none` only clones the request and drops it: the cost of the harness. `miss` and
+//! `none-miss` also make a URI.
 
 mod support;
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The ranks of modules. A module uses modules of lower ranks and itself. A module of rank 3 or
-/// lower may also use others of its own rank.
+/// lower may also use other modules of its own rank.
 const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("clock", 0),
@@ -182,8 +182,8 @@ fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     assert!(open > 5, "the test reads the attributes: {open}");
 }
 
-/// Only unindented definitions are compared. An indented one is local to a macro, or an associated
-/// type of a trait.
+/// Only unindented definitions are compared. An indented definition is local to a macro, or an
+/// associated type of a trait.
 #[test]
 fn type_names_are_defined_once() {
     let mut defined = HashMap::new();

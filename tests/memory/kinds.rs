@@ -345,7 +345,8 @@ fn weight_of_a_page_equals_the_allocations_of_its_fields() {
     }
 }
 
-/// A thread keeps copies of hot pages. They take memory even after the store has evicted the pages.
+/// A thread keeps copies of hot pages. The copies take memory even after the store has evicted the
+/// pages.
 #[test]
 fn copies_of_hot_pages_take_at_most_4_mib_per_thread() {
     for fields in [150, 280, 520] {

@@ -71,8 +71,8 @@ impl World {
         self.shop.clone().oneshot(get("/")).await.expect("infallible")
     }
 
-    /// Sends `count` concurrent requests and returns their bodies, the leader's first. One call
-    /// serves them all.
+    /// Sends `count` concurrent requests and returns their bodies, the leader's first. One call of
+    /// the service serves all requests.
     pub(crate) async fn many(&self, count: usize) -> Vec<ResponseBody<Pieces>> {
         let all = join_all((0..count).map(|_| self.get())).await;
         assert_eq!(self.calls.count(), 1);

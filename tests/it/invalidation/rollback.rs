@@ -188,7 +188,7 @@ enum Step {
     },
     /// Saves the record.
     Save,
-    /// Restores the record that was saved last, or the one before it.
+    /// Restores the last saved record, or the record that was saved before the last.
     PutBack {
         is_last: bool,
     },

@@ -405,7 +405,7 @@ impl Origin {
         });
         let frames: Pieces = StreamBody::new(Box::pin(frames));
         let mut response = response.body(frames).expect("a response");
-        // A 304 need not repeat the tags, so this one has none.
+        // A 304 need not repeat the tags, so this 304 has none.
         if !known {
             CacheHints::new().tags(tags(page)).add_to(response.extensions_mut());
         }

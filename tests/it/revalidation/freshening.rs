@@ -310,8 +310,8 @@ async fn a_304_updates_content_type_only_under_rfc9111() {
 
 const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
 
-/// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields
-/// that a 304 updates under RFC 9111 section 3.2.
+/// RFC 9530 sections 2 and 3: the content of a 304 is empty. Under RFC 9111 section 3.2, a 304
+/// updates `Content-MD5`.
 #[tokio::test]
 async fn a_304_changes_no_digest_of_the_stored_content() {
     for (policy, digests) in [(policy(), &DIGESTS[..]), (proxy(), &["content-digest", "repr-digest"])] {

@@ -65,7 +65,7 @@ async fn a_late_older_response_does_not_replace_a_newer_one() {
     }
 }
 
-/// A slow 304 confirms the old page after a newer one was stored.
+/// A slow 304 confirms the old page after a newer page was stored.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_restore_an_older_page() {
     let (cache, manual) = timed();

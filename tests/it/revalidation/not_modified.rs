@@ -271,8 +271,8 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
                 sleep(Duration::from_millis(100)).await;
                 return Ok::<_, Infallible>(with_lines(&[("cache-control", "no-store")], "mine"));
             }
-            // Both versions were modified in the same second, so the origin takes the new one for
-            // the old one.
+            // Both versions were modified in the same second, so the origin mistakes the new
+            // version for the old version.
             let lines = [("cache-control", "max-age=60"), ("last-modified", MODIFIED)];
             let revalidates = request.headers().contains_key("if-modified-since");
             Ok(if revalidates { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
@@ -296,7 +296,7 @@ async fn a_304_of_an_inner_cache_layer_is_not_stored() {
     let within = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (inner, _) = origin(|_, _| with_lines(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], "page"));
     let (route, switch) = (route_over(&cache, MINUTE, inner.clone()), Arc::clone(&within));
-    // The inner cache layer is switched on after the outer one has stored the page.
+    // The inner cache layer is switched on after the outer layer has stored the page.
     let either = service_fn(move |request: Request<Body>| {
         let (route, plain) = (route.clone(), inner.clone());
         let within = switch.load(std::sync::atomic::Ordering::SeqCst);

@@ -192,7 +192,7 @@ async fn a_response_with_a_challenge_or_harmless_fields_is_stored() {
         "x-cache-key",
         "x-true-cache-key",
         "x-ab-group",
-        // These fields describe the exchange. They are not stored, but the response is.
+        // The response is stored without these fields, which describe the exchange.
         "x-ratelimit-remaining-tokens",
         "x-okta-request-id",
         "x-auth0-requestid",

@@ -1,5 +1,5 @@
-//! Exchange fields describe one exchange, such as its request ID. They are neither stored nor sent
-//! with hits.
+//! Exchange fields, such as a request ID, describe one exchange. The cache neither stores exchange
+//! fields nor sends them with hits.
 
 use crate::support::*;
 use http::Response;

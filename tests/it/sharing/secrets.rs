@@ -203,7 +203,7 @@ async fn stored_hashes_of_a_value_differ_between_namespaces() {
         let (stack, _) = stack_over(&cache, policy, "accept");
         send_and_store(&stack, get_with("/", &[("cookie", "lang=de")])).await;
         let keys = store.keys();
-        // The wiretap also records entries. They begin with `trc`.
+        // The wiretap also records entries, which begin with `trc`.
         let is_key = |noted: &Bytes| noted.len() > 64 && !noted.starts_with(b"trc");
         keys.iter()
             .filter(|noted| is_key(noted))

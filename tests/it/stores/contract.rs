@@ -293,8 +293,8 @@ fn concurrent_increments_all_count() {
     assert_eq!(at_once(store.increment(key(), 0, None)), 4 * TIMES);
 }
 
-/// Each thread reads the number and replaces it by the next one. Of the threads that have read the
-/// same number, one succeeds.
+/// Each thread reads the number and replaces it by the next number. Of the threads that have read
+/// the same number, one succeeds.
 #[test]
 fn one_of_concurrent_replacements_succeeds() {
     let store = memory_store(1 << 20);

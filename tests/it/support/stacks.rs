@@ -21,7 +21,7 @@ pub(crate) const B: (&str, &str) = ("host", "b.example");
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum StoreSetup {
     Local,
-    /// A remote store that answers later.
+    /// A remote store, which answers with a delay.
     Remote,
     /// A store without `Generations`: the cache keeps the invalidations in an entry of the store.
     #[cfg(feature = "testing")]
