@@ -27,8 +27,7 @@ pub(super) fn is_same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
-/// A byte that may begin a port, or may make the authority non-canonical (RFC 3986 section 3.2.2).
-/// Most authorities have no such byte.
+/// A byte of an authority that [`split_other`] must examine. Most authorities have no such byte.
 const NOT_PLAIN: u8 = 1;
 /// A byte that is refused: one that is not valid in a host, or the `@` after user information.
 const REFUSED: u8 = 2;
@@ -58,8 +57,7 @@ const CLASSES: [u8; 256] = {
 /// If the scheme is not known, the port stays: `Host: shop:80` at a TLS listener is not `shop`.
 #[inline]
 pub(super) fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // Most authorities are short and plain, so all of their bytes have to be read. Without an early
-    // exit, that is faster.
+    // A loop without an early exit is faster for short authorities.
     let class = authority.iter().fold(0, |class, &byte| class | CLASSES[usize::from(byte)]);
     if class == 0 && authority.last().is_some_and(|&last| last != b'.') {
         return Ok(Authority { name: authority, port: &[], is_canonical: true });
@@ -92,13 +90,12 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
 /// Returns an authority in canonical form: lower case, without a trailing dot and the default port
 /// of its scheme.
 ///
-/// Returns `None` if it can't be read, or has user information.
+/// Returns `None` if the authority is malformed or has user information.
 pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Option<String> {
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;
     let mut canonical = std::str::from_utf8(parts.name).ok()?.to_ascii_lowercase();
-    // One dot may end a name, and is removed. With a second one, the canonical form would itself
-    // have another canonical form.
+    // A second trailing dot is refused: without the first, the name would not be canonical.
     if canonical.ends_with('.') {
         return None;
     }

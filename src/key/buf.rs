@@ -20,7 +20,7 @@ pub(crate) struct KeyBuf {
     /// The number of bytes written so far.
     length: usize,
     inline: [u8; INLINE_BYTES],
-    /// All bytes of the key once `inline` is full; empty before.
+    /// All bytes of the key, if `inline` has no room for them; otherwise empty.
     spilled: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl KeyBuf {
         }
     }
 
-    /// Appends a count, or the length of a part whose bytes are appended in pieces.
+    /// Appends a count, or a part's length. The caller appends the bytes of the part in pieces.
     #[inline]
     pub(crate) fn length(&mut self, length: usize) {
         self.number(length as u32);

@@ -10,9 +10,9 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A borrowed key with its hash, as passed to the methods of [`Store`](crate::store::Store).
 ///
-/// The parts of a key are length-prefixed, so different sets of parts have different bytes.
-/// [`process_hash`](Self::process_hash) differs in each process. So a store outside the process
-/// names a key by a digest of [its bytes](Self::as_bytes).
+/// The parts of a key are length-prefixed, so different sets of parts have different bytes. A store
+/// outside the process must name a key by [its bytes](Self::as_bytes) or their digest:
+/// [`process_hash`](Self::process_hash) differs in each process.
 ///
 /// # Example
 /// ```
@@ -124,7 +124,7 @@ impl Hasher for Prehashed {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Keys write one `u64`. Other input still gets a usable hash.
+        // Keys write one `u64`. Other input needs a usable hash, too.
         self.0 = HASHER.hash_one((self.0, bytes));
     }
 

@@ -1,4 +1,4 @@
-//! Digests of secret values, for keys and entries: others may be able to read the store.
+//! Digests of secret values, for keys and entries. Other programs may be able to read the store.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -28,12 +28,12 @@ impl ValueDigests {
         }
         let mut block = [0; BLOCK];
         block[..32].copy_from_slice(&key.finalize());
-        // A whole block is compressed at once, so that `digest` starts from the finished state.
+        // Hashing the whole block here saves that work in each `digest`.
         Self { keyed: Sha256::new_with_prefix(block) }
     }
 
     /// Returns the digest of a value. `kind` names the field, cookie or key part with the value, so
-    /// that equal values of two of them have different digests.
+    /// equal values of different kinds have different digests.
     ///
     /// The lengths are hashed first, so that no hashed input is the prefix of another one.
     pub(crate) fn digest(&self, kind: &[u8], value: &[u8]) -> ValueDigest {

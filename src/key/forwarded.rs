@@ -150,14 +150,12 @@ impl ForwardedField {
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let uri = Uri::try_from(line.as_bytes()).ok()?;
         let is_absolute = uri.scheme().is_some() && uri.authority().is_some();
-        // The other forms of a target, such as `*`, name no page. `host_of` rejects user
-        // information, which may be secret.
+        // The other forms of a target, such as `*`, name no page.
         let is_read = uri.path().starts_with('/') && (is_absolute || line.as_bytes().starts_with(b"/"));
         (is_read && (!is_absolute || host_of(&uri).is_some())).then_some(uri)
     }
 
-    /// Returns the canonical hosts that the field names, with `None` for each host that can't be
-    /// read. A URL that can't be read names no host.
+    /// Returns the canonical hosts that the field names. A host that can't be read is `None`.
     pub(crate) fn hosts(self, headers: &HeaderMap) -> Vec<Option<String>> {
         match self {
             Self::XForwardedHost | Self::XHost => {

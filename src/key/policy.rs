@@ -19,8 +19,7 @@ pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
     /// Fields that do not enter the key and that the handler does not see, sorted by name.
     pub(crate) ignored: Vec<HeaderName>,
-    /// Fields that enter the key, sorted by name. Their values are not normalized. Long and secret
-    /// values enter as digests.
+    /// Fields that enter the key, sorted by name. Long and secret values enter as digests.
     pub(crate) headers: Vec<HeaderName>,
     /// Parts that functions compute, sorted by [`KeyPart::sort_key`].
     pub(crate) vary_by: Vec<KeyPart>,
@@ -69,8 +68,7 @@ impl KeyPolicy {
         }
     }
 
-    /// Sets each request field that a part of the key replaces to the value of the part, as in
-    /// [`KeyPart::replacing`].
+    /// Writes the value of each part into the request field that the part replaces.
     pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced_field() else { continue };
@@ -82,8 +80,8 @@ impl KeyPolicy {
         }
     }
 
-    /// Writes the canonical values of forwarded fields. Returns an error if one of them names a
-    /// host that the policy does not list.
+    /// Writes the canonical values of forwarded fields. Returns an error if they name a host that
+    /// the policy does not list.
     #[inline(never)]
     fn write_forwarded(
         &self,
@@ -176,8 +174,8 @@ impl KeyPolicy {
 
 /// Writes the key of a request into `buf`, which begins with the ID of the layer.
 ///
-/// `uri` is the public URI: the one that the client requested. A router may have changed the URI of
-/// the `request`.
+/// `uri` is the public URI, which the client requested. The URI of `request` is the one that the
+/// handler sees.
 #[inline]
 pub(crate) fn write_key(
     buf: &mut KeyBuf,
@@ -195,8 +193,7 @@ pub(crate) fn write_key(
         Some(query) => buf.part(query.as_bytes()),
         None => buf.absent(),
     }
-    // A router or another layer may have changed the target. The response may depend on the target
-    // that the handler sees.
+    // The response may depend on the target that the handler sees.
     write_seen(buf, &policy.query, uri, request.uri)?;
     if !forwarded.is_empty() {
         policy.write_forwarded(buf, forwarded, request.headers)?;
@@ -219,8 +216,8 @@ fn write_authority(
     let from_uri =
         uri.authority().map(|authority| split(authority.as_str().as_bytes(), scheme)).transpose()?;
     let authority = match (from_uri, from_host) {
-        // RFC 9112 section 3.2.2: the authority of the URI counts, not `Host`. But a handler may
-        // use either, so the request has no key if they differ.
+        // A handler may use the authority of the URI or `Host`, so they must agree (RFC 9112
+        // section 3.2.2).
         (Some(a), Some(b)) if !is_same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),
@@ -229,8 +226,8 @@ fn write_authority(
             return Ok(());
         }
     };
-    // A handler sees the authorities as the client spelled them. Other spellings of the same
-    // authority could get another page, so only the canonical spelling has a key.
+    // A handler sees the spelling of the client. Another spelling could get another page, so only
+    // the canonical one has a key.
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }

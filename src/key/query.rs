@@ -85,7 +85,7 @@ impl QueryKey {
         buf.named(kind, names);
     }
 
-    /// Returns the query that enters the key, which is also the query that the handler sees.
+    /// Returns the query that enters the key. The handler sees the same query.
     #[inline]
     pub(crate) fn normalized<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         match &self.0 {

@@ -33,8 +33,8 @@ pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     differing_parts(public, seen) == 0
 }
 
-/// Writes a byte that tells which parts of the target a router or a layer has changed, and then
-/// these parts as the handler sees them.
+/// Writes the parts of the target that a router or a layer has changed, as the handler sees them.
+/// The first byte tells which parts these are.
 ///
 /// # Errors
 /// If the changed authority has user information, which may be secret.
@@ -63,7 +63,7 @@ fn write_differing_part(
 ) -> Result<(), KeyError> {
     let query = mode.normalized(seen.query());
     if changed & QUERY != 0 && mode.normalized(public.query()) == query {
-        // The queries differ only in parameters that are not keyed, and that no handler sees.
+        // The queries differ only in unkeyed parameters, which no handler sees.
         changed &= !QUERY;
     }
     let authority = authority(seen);

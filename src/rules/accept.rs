@@ -48,8 +48,8 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (sum <= 1000).then_some(sum)
 }
 
-/// Returns the weight of an alternative, and the index of the range that the weight comes from: the
-/// most specific range that matches. Returns `None` if no range matches.
+/// Returns the weight and the index of the most specific range that matches an alternative. Returns
+/// `None` if no range matches.
 ///
 /// `matches` returns how specific a matching range is.
 fn weight_of(
@@ -72,13 +72,13 @@ fn first_of_highest_rank<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Op
 /// Returns the index of the language that a request prefers (RFC 9110 section 12.5.4, with the
 /// filtering and lookup of RFC 4647 section 3).
 ///
-/// If the request accepts no offered language, returns the first one that it does not exclude, or
-/// else 0.
+/// If the request accepts no offered language, returns the first language that it does not exclude.
+/// If it excludes all, returns 0.
 pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT_LANGUAGE);
     let ranked = offered.iter().enumerate().filter_map(|(at, tag)| {
         let (weight, place) = weight_of(tag, &preferences, language_matches)?;
-        // Of languages with equal weights, the request lists its favorite first.
+        // Of languages with equal weights, the first in the request is preferred.
         (weight > 0).then_some(((weight, std::cmp::Reverse(place)), at))
     });
     first_of_highest_rank(ranked)
@@ -116,8 +116,8 @@ fn is_prefix(short: &[u8], long: &[u8]) -> bool {
 
 /// Returns the index of the media type that a request prefers (RFC 9110 section 12.5.1).
 ///
-/// If the request accepts no offered media type, returns the first one that it does not exclude, or
-/// else 0.
+/// If the request accepts no offered media type, returns the first type that it does not exclude.
+/// If it excludes all, returns 0.
 pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT);
     let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {
@@ -188,7 +188,7 @@ pub(crate) fn is_coded(response: &HeaderMap) -> bool {
 pub(crate) fn offers_codings(request: &HeaderMap, response: &HeaderMap) -> bool {
     let preferences = preferences(request, &ACCEPT_ENCODING);
     codings(response).all(|coding| {
-        // A coding that is not text is not registered; it matches only `*`.
+        // A coding that is not UTF-8 matches only `*`.
         let coding = std::str::from_utf8(coding).unwrap_or_default();
         weight_of(coding, &preferences, coding_matches).is_some_and(|(weight, _)| weight > 0)
     })

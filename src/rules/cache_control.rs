@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
-/// The largest number of seconds; larger ones are cut to it (RFC 9111 section 1.2.2).
+/// The largest number of seconds (RFC 9111 section 1.2.2). A larger number becomes this one.
 pub(super) const MAX_DELTA_SECONDS: u32 = 1 << 31;
 
 /// A directive that may be limited to named fields (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
@@ -46,10 +46,10 @@ pub(super) fn field_name(name: &[u8]) -> Option<HeaderName> {
     HeaderName::from_bytes(name).ok().filter(|name| name != "*")
 }
 
-/// Parses an unquoted field name, which is a list of one (RFC 9111 section 5.2.2.4).
+/// Parses an unquoted argument as one field name (RFC 9111 section 5.2.2.4).
 ///
-/// Rejects words that may mean something else, as in `private=1`: a name must contain a hyphen, or
-/// be a field of the response. The name of a directive is rejected, too.
+/// The word may mean something else, as in `private=1`. A word is a field name only if it contains
+/// a hyphen, or names a field of the response. The name of a directive is never a field name.
 fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
     let name = field_name(word)?;
     let text = name.as_str();
@@ -75,9 +75,9 @@ pub(super) const RESPONSE_DIRECTIVES: [&str; 13] = [
     "stale-while-revalidate",
 ];
 
-/// The permissions of directives that both restrict and permit something.
+/// The directives that permit something. Each of them also restricts.
 ///
-/// If such a directive has an invalid argument, it still restricts, but permits nothing.
+/// A directive with an invalid argument restricts, but permits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Permissions {
     /// Permits sharing a response to a request with `Authorization` (RFC 9111 section 3.5).
@@ -122,8 +122,7 @@ impl ResponseDirectives {
     /// permits no more than the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // Present if the previous directive is `private` or `no-cache` with an unquoted argument;
-        // `true` for `private`.
+        // `Some` after `private` (`true`) or `no-cache` (`false`) with an unquoted argument.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
@@ -164,8 +163,8 @@ impl ResponseDirectives {
                     least(&mut directives.stale_while_revalidate, argument);
                 }
                 b"stale-if-error" => least(&mut directives.stale_if_error, argument),
-                // A name behind `private=x-a` may belong to an unquoted list of fields. So the
-                // directive then applies to the whole response.
+                // A name after `private=x-a` may belong to an unquoted list. `private` then applies
+                // to the whole response.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
                         directives.qualified(is_private).add(None, headers);
@@ -195,7 +194,7 @@ impl ResponseDirectives {
     }
 
     /// Marks the directives as malformed. Applies the restricting directives that the malformed
-    /// element contains as words, since they were probably meant to restrict.
+    /// element contains as words.
     fn restrict(&mut self, element: &[u8], headers: &HeaderMap) {
         self.malformed = true;
         for word in element.split(|byte| !is_tchar(*byte)) {
@@ -262,8 +261,8 @@ impl RequestDirectives {
 /// The length of the longest known name, `stale-while-revalidate`.
 const MAX_NAME_LENGTH: usize = 22;
 
-/// Converts a name to lower case (RFC 9111 section 5.2). A name longer than any known one becomes
-/// empty.
+/// Converts a name to lower case (RFC 9111 section 5.2). A name longer than [`MAX_NAME_LENGTH`]
+/// becomes empty.
 fn lowercase_name<'a>(name: &[u8], buffer: &'a mut [u8; MAX_NAME_LENGTH]) -> &'a [u8] {
     let Some(buffer) = buffer.get_mut(..name.len()) else { return b"" };
     buffer.copy_from_slice(name);
@@ -299,7 +298,7 @@ fn is_tchar(byte: u8) -> bool {
 }
 
 /// Keeps the smaller of the known number and the argument. An argument that is not a number counts
-/// as 0, so it permits nothing (RFC 9111 section 4.2.1).
+/// as 0 (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
 }

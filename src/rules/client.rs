@@ -17,7 +17,7 @@ pub(crate) struct ClientCacheControl {
     pub(crate) private: bool,
 }
 
-/// Directives that set a lifetime, or only matter beside one.
+/// Directives that set a lifetime, or have a meaning only with a lifetime.
 const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
 
 /// Rewrites the header fields for clients.
@@ -27,8 +27,8 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 /// `must-revalidate`.
 pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
-    // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2). So
-    // `private` in `Cache-Control` would not keep these caches from sharing the response.
+    // A cache that obeys a targeted field ignores `Cache-Control` (RFC 9213 section 2.2), and with
+    // it `private`.
     if client_control.private && !own.public {
         remove_targeted(headers, states_who_may_store);
     }
@@ -42,7 +42,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheContro
             control = control.must_revalidate();
         }
         headers.remove(EXPIRES);
-        // The new lifetime begins now, so an older age must not count.
+        // `max-age` counts from the time at which a client receives the response.
         headers.remove(AGE);
     }
     let states_who_may_store = own.public || own.private == Qualified::All || own.permits.s_maxage;
@@ -130,9 +130,8 @@ mod tests {
         }
     }
 
-    /// RFC 9213 section 2.2. The name of the targeted field makes no difference. Neither does a
-    /// `Cache-Control` that forbids storing the page: caches that know the targeted field ignore
-    /// `Cache-Control`.
+    /// RFC 9213 section 2.2: caches that know a targeted field ignore `Cache-Control`, even its
+    /// `no-store`.
     #[test]
     fn every_targeted_field_that_would_share_a_private_page_is_removed() {
         for name in [

@@ -290,7 +290,7 @@ impl CacheControl {
         Parser::new(&self.to_string()).parse::<Dictionary>().is_ok()
     }
 
-    /// Returns those of the directives that permit nothing. Only these are written to errors and to
+    /// Returns the directives that permit nothing. Only these are written to errors and to
     /// `no-store` responses.
     pub(crate) fn restrictions_only(&self) -> Self {
         let lengthens = |directive: &Directive| {
@@ -304,8 +304,8 @@ impl CacheControl {
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
-    /// Returns the directives for personalized responses: without `public`, `s-maxage` and
-    /// extensions, which may permit shared caches something.
+    /// Returns the directives for personalized responses. They include no directive that may permit
+    /// sharing: `public`, `s-maxage` and extensions.
     pub(crate) fn for_one_visitor(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));
@@ -335,8 +335,7 @@ fn unquoted_argument(argument: &Argument) -> Option<Cow<'_, str>> {
 
 impl From<&CacheControl> for HeaderValue {
     fn from(control: &CacheControl) -> Self {
-        // Names and arguments are visible ASCII and spaces, so this never fails. If it did,
-        // `no-store` would be safe.
+        // Names and arguments are visible ASCII and spaces, so the conversion does not fail.
         Self::from_str(&control.to_string()).unwrap_or_else(|_| Self::from_static("no-store"))
     }
 }

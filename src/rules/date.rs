@@ -26,7 +26,7 @@ impl ShortYear {
     /// Parses a date in this format; `None` if it has another format.
     fn read(text: &str) -> Option<Self> {
         let (weekday, rest) = text.split_once(", ")?;
-        // The other formats abbreviate the weekday. Most dates have one of them, and return here.
+        // Dates in the other formats have a shorter weekday, and return here.
         let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
         if !is_weekday || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -58,15 +58,15 @@ impl ShortYear {
             time: text[16..].to_owned(),
         };
         let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
-        // Compares both dates without their years. For this, they are moved to the year 2000, a
-        // leap year, which has every day.
+        // Compares the dates without their years. The year 2000 is a leap year, so it has both
+        // days.
         let is_later = self.in_year(2000)? > today.in_year(2000)?;
         let is_past = year > limit || (year == limit && is_later);
         self.in_year(if is_past { year - 100 } else { year })
     }
 }
 
-/// Parses the text after the weekday of a date. The weekday adds no information.
+/// Parses the text after the weekday of a date.
 fn parse_without_weekday(rest: &str) -> Option<SystemTime> {
     WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
@@ -76,9 +76,8 @@ const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursd
 /// The maximum length of a date in bytes.
 const MAX_LENGTH: usize = 40;
 
-/// Parses a date in any case (RFC 9111 section 4.2), and with a wrong weekday.
-///
-/// The date is unambiguous without its weekday (RFC 9110 section 5.6.7, "encouraged to be robust").
+/// Parses a date. Ignores letter case (RFC 9111 section 4.2) and a wrong weekday (RFC 9110 section
+/// 5.6.7, "encouraged to be robust").
 fn parse_leniently(text: &str) -> Option<SystemTime> {
     if text.len() > MAX_LENGTH || !text.is_ascii() {
         return None;
@@ -142,7 +141,7 @@ pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
         Some((of, date)) if *of == second => Some(date.clone()),
         _ => None,
     };
-    // A thread-local value is unavailable while its thread ends. The date is then formatted anew.
+    // Thread-local values are unavailable while their thread ends.
     if let Ok(Some(date)) = LAST_DATE.try_with(|last| known(&last.borrow())) {
         return Some(date);
     }

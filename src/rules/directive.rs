@@ -18,7 +18,7 @@ pub(super) enum Argument {
     None,
     Seconds(u64),
     Fields(Vec<String>),
-    /// Any other argument, or one that is not parsed yet. The text is as in the field, with quotes.
+    /// Any other argument, as it is written in the field, with quotes.
     Other(String),
 }
 
@@ -27,8 +27,7 @@ pub(super) fn takes_seconds(name: &str) -> bool {
     matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
-/// Returns `true` for a token. Every token is a valid field name, and the reverse (RFC 9110 section
-/// 5.1).
+/// Returns `true` for a token. Field names have the same grammar (RFC 9110 section 5.1).
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     HeaderName::from_bytes(bytes).is_ok()
 }
@@ -72,8 +71,8 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns an argument with the fields of both arguments, possibly with duplicates. If one of the
-/// two means the whole response, so does the result.
+/// Returns an argument with the fields of both arguments, possibly with duplicates. If one argument
+/// means the whole response, the result means it, too.
 pub(super) fn union(a: Argument, b: Argument) -> Argument {
     match (field_names_of(a), field_names_of(b)) {
         (Some(mut fields), Some(more)) => {
@@ -86,8 +85,7 @@ pub(super) fn union(a: Argument, b: Argument) -> Argument {
 
 /// Returns the field names in an argument; `None` if the directive applies to the whole response.
 ///
-/// An unquoted list also means the whole response. Such a list would end at its first comma, so the
-/// names after the comma would be lost.
+/// An unquoted list means the whole response, because the names after its first comma are lost.
 pub(super) fn field_names_of(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,

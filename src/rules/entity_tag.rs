@@ -54,7 +54,8 @@ impl EntityTag {
         Self { weak: false, opaque: hex.collect() }
     }
 
-    /// Creates a tag from a SHA-256 of the body, as strong or weak as `comparison` permits.
+    /// Creates a tag from a SHA-256 of the body. `comparison` decides whether the tag is strong or
+    /// weak.
     pub(crate) fn from_sha256(digest: &[u8; 32], comparison: Comparison) -> Self {
         let tag = Self::from_digest(digest);
         match comparison {
@@ -113,7 +114,7 @@ impl EntityTag {
     /// Removes `ETag` if one of its lines is `*`. A client would repeat this value in
     /// `If-None-Match`, where `*` matches any representation (RFC 9110 section 13.1.2).
     ///
-    /// With `is_replaced`, also removes any other malformed `ETag`, to make room for a valid tag.
+    /// With `is_replaced`, also removes any other malformed `ETag`.
     pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
         let mut lines = headers.get_all(ETAG).iter();
         let is_any = lines.any(|line| line.as_bytes() == b"*");
@@ -153,8 +154,6 @@ fn is_opaque(byte: u8) -> bool {
 
 /// Splits a tag off the start of a value. Returns whether it is weak, the text between its quotes,
 /// and the rest.
-///
-/// A backslash escapes nothing.
 fn read(value: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (weak, quoted) = match value.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),

@@ -4,8 +4,8 @@
 /// Returns `true` if a field describes the exchange that produced the response, so a stored
 /// response must not repeat it.
 ///
-/// The name must be in lower case. A field is known by its exact name, by a prefix that a tracing
-/// system uses, or by the words in its name. The identifier of a request or trace describes the
+/// The name must be in lower case. A field matches by its whole name, by a prefix that a tracing
+/// system uses, or by words in its name. The identifier of a request or trace describes the
 /// exchange. Other identifiers describe the content, such as `x-amz-version-id`.
 pub(crate) fn describes_exchange(name: &str) -> bool {
     if CONTENT.contains(&name) {
@@ -78,8 +78,7 @@ const EXACT_X: [&str; 26] = [
 /// Prefixes, after `x-`, of the fields of tracing systems.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
-// The roles that a word can have in a name. `has_words` tells which roles together describe an
-// exchange.
+// The roles of words in a name.
 
 /// The owner of an identifier, as `request` in `request-id`.
 const TRACED: u16 = 1;
@@ -183,18 +182,18 @@ pub(crate) fn is_rate_limit(name: &str) -> bool {
     all & (RATE | LIMIT) == RATE | LIMIT || words().any(|word| word.starts_with(b"ratelimit"))
 }
 
-/// Returns `true` for a word that joins two or more words without a separator, such as `requestid`,
-/// `parentspanid` and `responsetime`.
+/// Returns `true` for a word that names an exchange without separators, such as `requestid`,
+/// `parentspanid` or `responsetime`.
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
-    // Most words have another last letter, and need no further comparison.
+    // Most words have another last letter, and return here.
     if !matches!(word.last(), Some(b'd' | b'e' | b'n')) {
         return false;
     }
     let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
     owner.is_some_and(|(owner, role)| {
-        // Owners of up to three letters also end unrelated words, as `ray` ends `array`.
+        // A shorter owner also ends unrelated words: `ray` ends `array`.
         let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
         roles(owner) & role != 0 || ends()
     })

@@ -20,8 +20,8 @@ pub(crate) enum ExplicitLifetime {
     For(Duration),
 }
 
-/// The longest lifetime and the highest age. Longer or higher ones are cut to it (RFC 9111 section
-/// 1.2.2).
+/// The longest lifetime and the highest age (RFC 9111 section 1.2.2). Larger values become this
+/// one.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
@@ -68,8 +68,8 @@ pub(crate) fn heuristic_lifetime(
     ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
 }
 
-/// Returns the moment at which a response becomes stale. It is before `response_time`, the moment
-/// of receipt, if the initial age exceeds the lifetime.
+/// Returns the moment at which a response becomes stale. If the initial age exceeds the lifetime,
+/// the moment is before `response_time`.
 pub(crate) fn fresh_until(response_time: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
     match lifetime.checked_sub(initial_age) {
         Some(rest) => response_time.after(rest),
@@ -86,8 +86,8 @@ fn date_or_receipt_time(headers: &HeaderMap, response_time: SystemTime) -> Syste
     }
 }
 
-/// The time at which a response was received. The wall clock may have been set while the cache
-/// waited for the response.
+/// The time at which a response was received. The wall clock may have been set after the request
+/// was sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
     /// The time that the wall clock shows.
@@ -103,8 +103,7 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later one of `wall` and `unset`. It leaves the shorter lifetime until a given
-    /// `Expires`.
+    /// Returns the later of `wall` and `unset`, which leaves less time until `Expires`.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }
@@ -112,9 +111,8 @@ impl ResponseTime {
 
 /// Returns `corrected_initial_age` (RFC 9111 section 4.2.3). It is never negative.
 ///
-/// If the wall clock was set between the request and the response, this does not change the age.
-/// The origin may use the same clock, and may have read it before or after it was set. So the
-/// smaller `apparent_age` counts.
+/// The smaller `apparent_age` counts, so that a change of the wall clock during the exchange does
+/// not change the age.
 pub(crate) fn corrected_initial_age(headers: &HeaderMap, response_time: ResponseTime) -> Duration {
     let apparent = |at: SystemTime| at.duration_since(date_or_receipt_time(headers, at)).unwrap_or_default();
     let apparent_age = apparent(response_time.wall).min(apparent(response_time.unset));
@@ -242,8 +240,8 @@ mod tests {
         }
     }
 
-    /// The wall clock is set by a minute in either direction. The origin may have read the same
-    /// clock before or after that.
+    /// The wall clock is set by a minute in either direction. The origin has read the same clock
+    /// before or after the change.
     #[test]
     fn step_of_the_wall_clock_changes_neither_age_nor_lifetime() {
         for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {

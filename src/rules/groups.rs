@@ -90,8 +90,8 @@ impl TagFields {
 
 /// A tag field that cannot be parsed.
 ///
-/// A malformed `Cache-Group-Invalidation` is ignored. A response with another malformed tag field
-/// must not be stored, because an invalidation of its tags would not reach it.
+/// A response with a malformed tag field must not be stored, because an invalidation of its tags
+/// would not reach it. A malformed `Cache-Group-Invalidation` is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -135,8 +135,8 @@ fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
 
 /// Returns the value of `Cache-Tag`.
 ///
-/// Returns `None` without tags, or if a tag is empty, begins or ends with a space, or contains a
-/// comma or anything but visible ASCII and spaces.
+/// Returns `None` without tags, or if the field cannot contain one of them. A tag must be visible
+/// ASCII and inner spaces, without commas.
 fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))

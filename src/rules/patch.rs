@@ -18,8 +18,8 @@ use std::collections::HashSet;
 impl CacheControl {
     /// Reads all directives of a field, including extensions.
     ///
-    /// A malformed element could hide the directives that are written after it, for example by an
-    /// open quote. So an element with a malformed name is dropped, and so is a malformed argument.
+    /// Drops malformed elements and arguments. An open quote, for example, would hide the
+    /// directives that are written after it.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut directives = Vec::new();
         for element in field_elements(headers, field) {
@@ -76,9 +76,8 @@ impl CacheControl {
 
     /// Returns the names of directives that must not stand beside these.
     ///
-    /// A private response has no lifetime in shared caches, so `public` and `s-maxage` contradict
-    /// `private`. `must-understand` would let caches ignore `no-store` (RFC 9111 section 5.2.2.3),
-    /// so it must not be added to a `no-store` that is without `must-understand`.
+    /// `public` and `s-maxage` contradict `private`. `must-understand` would let caches ignore
+    /// `no-store` (RFC 9111 section 5.2.2.3).
     fn contradicting_names(&self) -> &'static [&'static str] {
         let is_private =
             self.argument("private").is_some_and(|argument| field_names_of(argument.clone()).is_none());
@@ -96,14 +95,13 @@ impl CacheControl {
     ///
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        // A structured field can have members that this function cannot write back (RFC 9213
-        // section 2.1). Such a field stays unchanged.
+        // A structured field whose members cannot be written back stays unchanged (RFC 9213 section
+        // 2.1).
         if self.is_empty() || (*field != CACHE_CONTROL && !parses_as_cache_control(headers, field)) {
             return;
         }
         let there = Self::read(headers, field);
         let forbidden = there.contradicting_names();
-        // A `no-store` response gets neither a lifetime nor another permission.
         let new = match there.argument("no-store") {
             Some(_) => &self.restrictions_only(),
             None => self,
@@ -121,8 +119,8 @@ impl CacheControl {
 
 /// Sets a field, even in a full header section.
 ///
-/// A full section rejects the insertion of any field. So the field is removed first. If it is
-/// absent, another field makes room: one that is not [`DEFINED`].
+/// A full section rejects insertions. If it has the field, the old lines are removed first.
+/// Otherwise, a field that is not [`DEFINED`] is removed.
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;
@@ -168,8 +166,7 @@ fn restricting_directives(element: &[u8]) -> impl Iterator<Item = Directive> {
     found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
 }
 
-/// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`,
-/// so that it can be read, changed and written back.
+/// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`.
 fn parses_as_cache_control(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);

@@ -90,8 +90,8 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
 /// Returns `true` if `If-Modified-Since` is not older than the `Date` of a stored response. The
 /// client's copy is then current (RFC 9111 section 4.3.2).
 ///
-/// Returns `false` if the request has `If-None-Match`, or the stored response has `Last-Modified`.
-/// One of these fields decides then.
+/// Returns `false` if the request has `If-None-Match` or the stored response has `Last-Modified`,
+/// which have precedence.
 pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
     match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {
@@ -103,9 +103,8 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
 /// Returns `true` if `If-Range` permits evaluating `Range` (RFC 9110 section 13.1.5): the part that
 /// the client already has must be from the same bytes.
 ///
-/// With `strong_dates`, an equal date can show that the bytes are the same. `strong_dates` must be
-/// `false` if an outer layer may change the bytes: for example, a compressed copy has the same
-/// date.
+/// With `strong_dates`, a date can be a strong validator. `strong_dates` must be `false` if an
+/// outer layer may change the bytes: a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());
@@ -137,9 +136,8 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 
 /// Returns `true` if a field of the 200 is also in its 304 (RFC 9110 section 15.4.5).
 ///
-/// `Last-Modified` guides the client's update of its copy. Targeted fields like `CDN-Cache-Control`
-/// (RFC 9213) guide the caches that they target. Browsers obey `Set-Cookie` and CORS fields of a
-/// 304.
+/// Besides the required fields, a 304 has those that its recipients obey: `Last-Modified`, targeted
+/// fields (RFC 9213), `Set-Cookie` and CORS fields.
 pub(crate) fn belongs_in_304(name: &HeaderName) -> bool {
     const FIELDS_OF_304: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];

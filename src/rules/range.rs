@@ -18,14 +18,13 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// Limits against attacks (RFC 9110 section 14.2). The answer is the whole representation if more
-/// than `MAX_RANGES` ranges are satisfiable, if these have more than `MAX_LENGTH_RATIO` times the
-/// bytes of the representation, or if the field has more than `MAX_FIELD_BYTES` bytes.
+/// The most satisfiable ranges. A request that exceeds a limit gets the whole representation (RFC
+/// 9110 section 14.2).
 const MAX_RANGES: usize = 32;
+/// The most requested bytes, as a multiple of the bytes of the representation.
 const MAX_LENGTH_RATIO: u64 = 2;
 const MAX_FIELD_BYTES: usize = 4 << 10;
-/// The shortest gap that separates two parts, in bytes. The bytes of a shorter gap are sent,
-/// because the head of another part would be about as long.
+/// The shortest gap between two parts, in bytes. The head of another part would be about as long.
 const MAX_GAP: u64 = 80;
 
 /// Returns the ranges of a request for a representation of `length` bytes.
@@ -33,8 +32,8 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     let Some(mut satisfiable) = parse_within_length(line.as_bytes(), length) else { return Ranges::Whole };
-    // An empty part has no valid `Content-Range`. So a range from the start of an empty
-    // representation gets the whole representation.
+    // An empty part has no valid `Content-Range`, so a range of an empty representation gets all of
+    // it.
     if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
         return Ranges::Whole;
     }
@@ -69,14 +68,13 @@ fn parse_range(element: &[u8], length: u64) -> Option<Range<u64>> {
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
             let count = number(digits(count)?);
-            // A suffix of no bytes can't be satisfied. So its start is set to a position that no
-            // representation reaches.
+            // A suffix of no bytes cannot be satisfied. Its start is beyond every representation.
             Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
         }
         (first, b"") => Some(number(digits(first)?)..length),
         (first, last) => {
             let (first, last) = (digits(first)?, digits(last)?);
-            // Compared as digits, so that numbers that exceed `u64` are in order, too.
+            // Compared as digits, because the numbers may exceed `u64`.
             let ordered = (first.len(), first) <= (last.len(), last);
             ordered.then(|| number(first)..number(last).saturating_add(1).min(length))
         }
@@ -95,13 +93,13 @@ fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0, add)
 }
 
-/// Joins ranges that overlap or have a short gap. The joined range takes the place of the one that
-/// was requested first.
+/// Joins ranges that overlap or have a short gap. A joined range has the place of its first
+/// requested range.
 fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // The range may be near several of the joined ranges, and is joined with each of them.
+        // The range may join several ranges.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);

@@ -26,7 +26,7 @@ pub(crate) enum Selection {
 /// Selects the answer from a successful response. Ranges are evaluated only if the `length` of its
 /// body, in bytes, is known.
 ///
-/// With `strong_dates`, `Last-Modified` can be a strong validator for `If-Range`.
+/// With `strong_dates`, a date in `If-Range` can be a strong validator.
 pub(crate) fn select(
     method: &Method,
     request: &HeaderMap,

@@ -59,8 +59,7 @@ impl Windows {
 /// Returns `true` if the response must not be used stale (RFC 9111 sections 5.2.2.2, 5.2.2.4,
 /// 5.2.2.8 and 5.2.2.10).
 ///
-/// `s-maxage` implies `proxy-revalidate`. A malformed element may have been meant as any of these
-/// directives.
+/// A malformed element may have been meant as one of these directives.
 pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate
         || directives.proxy_revalidate

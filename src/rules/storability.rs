@@ -55,8 +55,8 @@ pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2"
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
     let Storability { authorization, hinted, personal, is_rfc9111, shares_cookies, .. } = *exchange;
-    // RFC 9110 section 14.4: `Content-Range` has a meaning only in a 206 or 416. `Policy::app` also
-    // rejects other responses with it, since they may be partial.
+    // `Content-Range` has a meaning only in a 206 or 416 (RFC 9110 section 14.4). Under
+    // `Policy::app`, another response with this field may be partial, too.
     let partial =
         status == StatusCode::PARTIAL_CONTENT || (!is_rfc9111 && headers.contains_key(CONTENT_RANGE));
     // These statuses describe one request and not the resource.
@@ -70,8 +70,7 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     // permits sharing it.
     let private = directives.private == Qualified::All;
     let shareable = directives.shares_authorized() || (private && personal);
-    // Even with a hinted lifetime, a private response to a request with `Authorization` is stored
-    // only if the visitor's identity is part of the key.
+    // A private response to a request with `Authorization` is stored only for its own visitor.
     let is_private_to_another = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [

@@ -29,8 +29,7 @@ fn describes_connection_or_exchange(name: &str) -> bool {
     ) || describes_exchange(name)
 }
 
-/// Fields for all recipients, which `Connection` must not name (RFC 9110 section 7.6.1). These
-/// fields are stored even if `Connection` names them.
+/// End-to-end fields, which are stored even if `Connection` names them (RFC 9110 section 7.6.1).
 const ALWAYS_STORED: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 

@@ -25,8 +25,8 @@ pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap
 
 /// Returns whether any targeted field contains `no-store`, and whether any contains `private`.
 ///
-/// `X-Accel-Expires: 0` counts as `no-store`. Malformed fields count, too: in doubt, a response is
-/// not shared.
+/// `X-Accel-Expires: 0` counts as `no-store`. Only the first word of each element is read, so that
+/// malformed elements restrict, too.
 pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
     let (mut no_store, mut private) = (false, false);
     for name in headers.keys().filter(|name| is_targeted(name)) {
@@ -41,8 +41,8 @@ pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
 }
 
 impl ResponseDirectives {
-    /// Reads the first of these fields that is valid and not empty, else `Cache-Control` (RFC 9213
-    /// section 2.2).
+    /// Reads the first of these fields that is valid and not empty. Without such a field, reads
+    /// `Cache-Control` (RFC 9213 section 2.2).
     pub(crate) fn for_targets(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
         let targeted = targets.iter().find_map(|target| targeted(headers, target));
         targeted.unwrap_or_else(|| Self::from_headers(headers))
@@ -109,8 +109,8 @@ fn is_true(value: &ListEntry) -> bool {
     matches!(bare_item(value), Some(BareItem::Boolean(true)))
 }
 
-/// Returns the fields that a directive names. Without a valid list of names, the directive applies
-/// to the whole response. With `?0`, the directive is absent.
+/// Returns the fields that a directive names. Without a valid list, the directive applies to the
+/// whole response. `?0` means that it is absent.
 fn qualified(value: &ListEntry) -> Qualified {
     let text = |item: &BareItem| match item {
         BareItem::String(text) => Some(text.as_str().to_owned()),

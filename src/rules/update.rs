@@ -30,16 +30,13 @@ const BODY_FIELDS: [HeaderName; 6] = [
 
 /// Returns the stored fields, updated by the fields of a 304 (RFC 9111 section 3.2).
 ///
-/// Fields that are never stored stay in the result. They are removed before the result is stored,
-/// as for other responses.
+/// The result may contain fields that must not be stored.
 ///
-/// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well, as RFC 9111 section 3.2
-/// requires. It can do harm: to a 304 whose handler does not set these fields, frameworks add a
-/// default type, or the digest of an empty body.
+/// `retyped` also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2 requires.
+/// Frameworks add a default type, or the digest of an empty body, to a 304 that has none.
 pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
-    // `Age` and `Date` describe the previous exchange. A response without `Date` counts as created
-    // now.
+    // `Age` and `Date` describe the previous exchange.
     headers.remove(AGE);
     headers.remove(DATE);
     let has_tag = EntityTag::line_of_response(validated).is_some();
@@ -63,19 +60,20 @@ pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped:
 pub(crate) enum ValidatorMatch {
     /// The validators match: the 304 updates the stored response.
     Same,
-    /// The validators do not contradict each other, but do not permit an update. This happens if a
-    /// compressing layer weakens or removes the strong tag of the 200, but not of the 304.
+    /// The validators are not strong enough for an update. For example, a compressing layer has
+    /// weakened the tag of the 200, but not that of the 304.
     Weak,
     /// The 304 is for another representation.
     Another,
 }
 
 impl ValidatorMatch {
-    /// Compares the entity tags of both by weak comparison, or the dates if one of them has no tag.
-    ///
-    /// If these are equal, the result is [`Same`](Self::Same), with one exception: a strong tag of
-    /// the 304 and a weak tag or a date of the stored response are [`Weak`](Self::Weak). A 304
-    /// without validators is the same, too.
+    /// Compares the validators of both responses:
+    /// - Different tags are [`Another`](Self::Another). If a response has no tag, the dates are
+    ///   compared.
+    /// - A strong tag of the 304 and a weak tag or a date of the stored response are
+    ///   [`Weak`](Self::Weak).
+    /// - All other pairs are [`Same`](Self::Same), as is a 304 without validators.
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
         let is_same_date = own.last_modified == given.last_modified;
@@ -101,8 +99,8 @@ impl ValidatorMatch {
 /// Returns `true` if the response to a HEAD matches a stored response with a body of `length`
 /// bytes.
 ///
-/// Each validator of the response to the HEAD must be equal to the stored one, and its
-/// `Content-Length` to the length of the body (RFC 9111 section 4.3.5). Absent fields do not count.
+/// Each validator of the response to the HEAD must be equal to the stored validator. Its
+/// `Content-Length` must be `length` (RFC 9111 section 4.3.5). Absent fields are ignored.
 pub(crate) fn matches_stored_body(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
     let declared = declared_length(head);

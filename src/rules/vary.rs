@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// The inputs that select a variant of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// `*`: no request matches the variant of another request.
+    /// `*`: a stored response matches no other request.
     Any,
     /// These nominated fields, in alphabetical order.
     Fields(Vec<HeaderName>),
@@ -72,8 +72,7 @@ pub(crate) fn matches(
 ) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
-        // Most received values are equal to their normalized form, so that most matches need no
-        // normalization.
+        // Most values are in normalized form as they are received.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
         (Some(_), None) if !is_normalized(name, vary_match) => false,
         _ => field_value(headers, name, vary_match).as_deref() == original,
@@ -92,7 +91,7 @@ fn is_normalized(name: &HeaderName, vary_match: VaryMatch) -> bool {
 /// meaning (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
 /// servers use it.
 fn normalized(headers: &HeaderMap, name: &HeaderName, vary_match: VaryMatch) -> Option<Vec<u8>> {
-    // None of these fields has quoted strings, so a value with a quote has no known meaning.
+    // These fields have no quoted strings, so a value with a quote has no known meaning.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
     if !is_normalized(name, vary_match) || headers.get_all(name).into_iter().any(has_quote) {
         return None;

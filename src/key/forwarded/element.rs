@@ -13,11 +13,8 @@ pub(super) struct Element {
     pub(super) host: Option<String>,
 }
 
-/// Stands for an element that has neither `proto` nor `host`, if a preceding element has one of
-/// them.
-///
-/// A handler may count the proxies that it trusts from the last element, so elements keep their
-/// distance from the end. RFC 7239 section 6.2 defines `unknown`.
+/// Stands for an element that has neither `proto` nor `host` and follows an element that has one
+/// (RFC 7239 section 6.2). A handler may count the elements from the last one.
 const PLACEHOLDER: &str = "for=unknown";
 
 impl Element {
@@ -90,7 +87,7 @@ fn read_pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
         plain => {
             let end = plain.iter().position(|byte| *byte == b';').unwrap_or(plain.len());
             let value = trim(&plain[..end]);
-            // Accepts more than a token: many senders omit the quotes around ports and IPv6
+            // Accepts more than tokens: many senders omit the quotes around ports and IPv6
             // addresses.
             let is_value =
                 !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
