@@ -154,8 +154,8 @@ pub struct ManualClock(Arc<SimulatedClocks>);
 const MANUAL_START: u64 = 1_767_225_600_000;
 
 /// The monotonic time in milliseconds at the start of the machine on Linux, and at the start of the
-/// process on other systems. It is 139 years and not zero, so that a moment can stand for an
-/// earlier event, which another process has stored.
+/// process on other systems. It is 139 years, so that a moment can represent an earlier event of
+/// another process.
 const MONOTONIC_START: u64 = 1 << 42;
 
 /// Returns the time of the last tick of the kernel, which is at most some milliseconds ago.
@@ -176,7 +176,7 @@ fn system_now() -> Moment {
 /// Returns the milliseconds that the machine was suspended since it started.
 ///
 /// The result is the difference between two clocks. Returns `None` if the thread was interrupted
-/// between their readings, since the difference would include the interruption.
+/// between the two readings.
 #[cfg(target_os = "linux")]
 fn measure_slept() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
@@ -268,8 +268,8 @@ impl WallOffset {
     }
 }
 
-/// Offsets that differ by at most this many milliseconds count as equal. The monotonic time is that
-/// of the kernel's last tick, so measurements differ though no clock was set.
+/// Offsets that differ by at most this many milliseconds count as equal. Without a set clock,
+/// measurements differ by the time since the kernel's last tick.
 const MAX_JITTER_MILLIS: u64 = 250;
 
 /// Returns the offset of an earlier measurement, or `measured` if the wall clock has been set
@@ -281,7 +281,7 @@ fn steady_offset(measured: i64) -> i64 {
     if last.abs_diff(measured) <= MAX_JITTER_MILLIS {
         return last;
     }
-    // If several threads measure a new offset, all use that of the first.
+    // If several threads measure a new offset, the offset of the first is used.
     match LAST_OFFSET.compare_exchange(last, measured, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => measured,
         Err(other) => other,

@@ -27,8 +27,8 @@
 //!    at once. Other processes may serve the old responses until the store confirms it.
 //! 5. A cache layer itself invalidates the path of a request with an unsafe method if the status of
 //!    the response is 2xx or 3xx (RFC 9111 section 4.4). After a 408, 502 or 504, the write may
-//!    have taken place. So the layer invalidates the path then, too; after a 502 or 504, it does so
-//!    softly. With [`InvalidateOnSuccess`], the handler adds further invalidations.
+//!    have taken place, so the layer also invalidates the path: softly after a 502 or 504. With
+//!    [`InvalidateOnSuccess`], the handler adds further invalidations.
 //!
 //! # Caveats
 //! - Invalidate after the transaction is committed. A page that is made between the invalidation

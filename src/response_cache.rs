@@ -38,8 +38,8 @@
 //! - [`RouteCacheLayer`]: on its route.
 //!
 //! # Caveats
-//! If a layer outside the cache personalizes a response, the cache detects the change only if that
-//! layer is inside another layer of this crate.
+//! The cache does not see how an outer layer personalizes a response, unless another layer of this
+//! crate is outside that layer.
 
 pub use crate::body::ResponseBody;
 pub use crate::layer::{RouteCacheLayer, SiteCacheLayer};

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Slept(AtomicU64);
 
-/// The number of low bits for the second. They hold it modulo 2^24, which is 194 days. So a
-/// measurement is skipped if the last one was exactly 194 days ago, and takes place a second later.
+/// The number of low bits for the second, modulo 2^24 (194 days). A measurement exactly 194 days
+/// after the last one is delayed by a second.
 const SECOND_BITS: u32 = 24;
 const MAX_SECONDS: u64 = (1 << SECOND_BITS) - 1;
 

@@ -1,9 +1,8 @@
 //! Stored heads whose header fields are rewritten for clients.
 //!
-//! A layer may tell clients another lifetime than it uses itself, make a response `private` for
-//! them, or add names to `Vary`. The stored head then has the fields for clients, so that a hit
-//! sends them unchanged. The cache still needs the fields that the origin sent, for example to
-//! revalidate the response: [`RewrittenHeaders`] keeps their lines.
+//! A stored head has the fields for clients: another lifetime, `private`, or further names in
+//! `Vary`. A hit sends them unchanged. [`RewrittenHeaders`] keeps the lines that the origin sent,
+//! for example to revalidate the response.
 
 use super::head::Head;
 use super::packing::pack;
@@ -20,8 +19,8 @@ impl Head {
     /// Rewrites the fields for clients: applies `client_control`, and adds the names in `vary` to
     /// `Vary`.
     ///
-    /// A lifetime that `client_control` sets begins when a client receives the response. With such
-    /// a lifetime, a hit therefore sends no `Age`, but a `Date` with the current time.
+    /// A lifetime of `client_control` begins when a client receives the response, so a hit sends
+    /// the current `Date` and no `Age`.
     pub(crate) fn rewrite_for_clients(&mut self, client_control: ClientCacheControl, vary: &[String]) {
         if client_control == ClientCacheControl::default() && vary.is_empty() {
             return;
@@ -62,15 +61,14 @@ impl Head {
             .is_some_and(|rewritten| rewritten.client_control != ClientCacheControl::default())
     }
 
-    /// Returns the origin's `Vary` lines of a rewritten head. Of a head that is not rewritten,
-    /// returns none.
+    /// Returns the `Vary` lines that the origin sent, if the head is rewritten.
     pub(crate) fn original_vary(&self) -> impl Iterator<Item = &HeaderValue> {
         let original = self.rewritten.iter().flat_map(|rewritten| &rewritten.original);
         original.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
     }
 
-    /// Returns the name of the first field of the header section: the field that a hit sets. It
-    /// comes first so that no search is needed.
+    /// Returns the name of the field that a hit sets. The field comes first, so a hit needs no
+    /// search.
     pub(super) fn first_field(&self) -> HeaderName {
         match &self.rewritten {
             Some(rewritten) if rewritten.client_control.max_age.is_some() => DATE,
@@ -78,8 +76,8 @@ impl Head {
         }
     }
 
-    /// Sets `Date` to the time at which the response is sent, if `Date` is the first field. If the
-    /// response is stale, also sets the lifetime for clients to zero.
+    /// Sets `Date` to the current time, if it is the first field. If the response is stale, sets
+    /// the lifetime for clients to zero.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(rewritten) = &self.rewritten else { return };

@@ -287,7 +287,7 @@ impl Wire for Head {
         let (generation, response_time) = (Generation::read(from)?, Moment::read(from)?);
         let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
         (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
-        // Later additions to the age must not overflow. No encoded head has a larger one.
+        // No encoded head has a larger age, to which additions could overflow.
         head.corrected_initial_age = Duration::read(from).filter(|age| *age <= MAX_LIFETIME)?;
         head.fresh_until = Wire::read(from)?;
         head.hinted_ttl = Wire::read(from)?;
@@ -302,7 +302,7 @@ impl Wire for Head {
         if !original.map(|(name, _)| name).all(is_rewritten) {
             return None;
         }
-        // Untrusted lines may be in any order. A hit expects `Age` or `Date` first.
+        // Untrusted lines may be in any order, but a hit expects `Age` or `Date` first.
         head.parts.headers = match from.keeps_slices() {
             true => with_first(&headers, &head.first_field()),
             false => pack(&headers, &[], HeaderName::clone, &head.first_field()),

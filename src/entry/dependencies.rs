@@ -15,9 +15,9 @@ const MAX_DEPENDENCIES: usize = 1024;
 pub(crate) struct Dependencies {
     pub(crate) values: Vec<Dependency>,
     positions: PositionIndex<(Scope, u64)>,
-    /// The moment at which the first dependency expires; `None` if none does.
+    /// The earliest moment at which a dependency expires; `None` if no dependency expires.
     fresh_until: Option<Moment>,
-    /// The number of changes so far. As long as the number stays the same, no dependency is new.
+    /// The number of changes so far. If it is unchanged, no dependency was added.
     changes: u64,
     /// The number of reads that have begun and are not recorded yet.
     pending: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Returns the moment at which the first dependency expires.
+    /// Returns the earliest moment at which a dependency expires.
     pub(crate) fn fresh_until(&self) -> Moment {
         self.fresh_until.unwrap_or(Moment::NEVER)
     }
@@ -112,8 +112,7 @@ impl Dependencies {
 
     /// Returns the recorded dependency on the same value of the same namespace.
     ///
-    /// Two namespaces may have values with the same name. The scopes of these values are equal, but
-    /// the incarnations of the namespaces differ.
+    /// Equal scopes may belong to two namespaces, whose incarnations differ.
     fn find(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
         let at = self.positions.find(&self.values, &key_of(&value), key_of)?;

@@ -6,11 +6,10 @@
 /// the entry was made. An invalidation applies to an entry if the counter of the invalidation is
 /// higher, and one of the entry's scopes is invalidated.
 ///
-/// A store may lose the counter, or go back to an earlier one. Each time a process notices this, a
-/// new incarnation begins, in which older entries are invalid. Before it is noticed, the counter
-/// may have reached the same number for the second time. Therefore a store that can go back gives
-/// each advance a random stamp, by which two advances to the same number differ. Generations are
-/// ordered by incarnation, then by counter, then by stamp.
+/// A store may lose the counter, or go back to an earlier one. A process that notices the loss
+/// begins a new incarnation, in which older entries are invalid. An unnoticed loss lets the counter
+/// reach a number twice. Such a store gives each advance a random stamp, by which two advances to
+/// one number differ. Generations are ordered by incarnation, then by counter, then by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
     pub(super) incarnation: u64,

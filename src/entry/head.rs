@@ -13,8 +13,7 @@ use std::time::Duration;
 
 /// The parts of a stored response that are known before its body.
 ///
-/// The order of the fields matters: a hit reads the first ones, which share few cache lines. If
-/// there are many entries, each of these lines has to be loaded from main memory.
+/// The fields that a hit reads come first, so that they share few cache lines.
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct Head {
@@ -43,8 +42,8 @@ pub(crate) struct Head {
     pub(crate) hinted_windows: StaleOverrides,
     /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// `true` if the response is only for requests that accept its content coding: if it has a
-    /// coding, and neither `Vary` nor the key covers `Accept-Encoding`.
+    /// `true` if only requests that accept the content coding of the response may receive it.
+    /// Neither `Vary` nor the key covers `Accept-Encoding`.
     pub(crate) requires_coding: bool,
     /// The original lines of the header fields that are rewritten for clients; `None` if the head
     /// is not rewritten.
@@ -119,7 +118,7 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response keeps the head of its 304 in memory once it was sent.
+    /// Returns `true` if the stored response keeps the head of its 304 after it was first sent.
     pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }

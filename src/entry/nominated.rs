@@ -51,8 +51,8 @@ impl VariantSelection {
         self.digests.digest(name.as_str().as_bytes(), value)
     }
 
-    /// Writes the key of the variant that a request selects: the key of the URL, then the name and
-    /// the value of each of the `fields`.
+    /// Writes the key of the variant that a request selects: the key of the URL, and the name and
+    /// value of each of the `fields`.
     pub(crate) fn write_key(
         &self,
         buf: &mut KeyBuf,
@@ -71,9 +71,8 @@ impl VariantSelection {
         }
     }
 
-    /// Returns the variant key that a response has by the fields that it nominates itself, or
-    /// `None` if it nominates none. Fields that only other responses of the URL nominate do not
-    /// enter this key.
+    /// Returns the variant key by the fields that the response itself nominates, or `None` if it
+    /// nominates none.
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,

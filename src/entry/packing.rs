@@ -49,8 +49,7 @@ pub(super) fn with_first(headers: &HeaderMap, first: &HeaderName) -> HeaderMap {
     ordered
 }
 
-/// Returns a copy that shares names and values. A clone of a header map has no room for further
-/// lines.
+/// Returns a copy that shares names and values, and has no room for further lines.
 pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {
     headers.clone()
 }
@@ -64,7 +63,7 @@ pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderV
     let mut buffer = buffer.freeze();
     lines().map(move |(name, value)| {
         let bytes = buffer.split_to(value.len());
-        // The bytes were a field value before, so they are one now.
+        // The bytes are those of a valid field value.
         let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
         (name, copy)
@@ -85,13 +84,13 @@ pub(super) fn unshared_name(name: &HeaderName) -> HeaderName {
 
 /// Returns a frame's bytes for storage, and the same bytes for sending.
 ///
-/// The stored bytes keep no larger buffer in memory, which no weight would count. The bytes are not
-/// copied if the frame is the only owner of its buffer and fills nearly all of it.
+/// The stored bytes keep no larger buffer in memory. The bytes are not copied if the frame is the
+/// only owner of its buffer and fills nearly all of it.
 pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     if !frame.is_unique() {
         return (Bytes::copy_from_slice(&frame), frame);
     }
-    // The only owner gets the whole buffer back, with its capacity.
+    // `Vec::from` returns the whole buffer to its only owner.
     let mut buffer = Vec::from(frame);
     if buffer.capacity() - buffer.len() > buffer.len() / SPARE {
         buffer.shrink_to_fit();

@@ -27,8 +27,8 @@ pub(crate) struct StoredResponse {
     /// A hit reads the fields above and the first fields of the head, so these are neighbors in
     /// memory.
     head: Head,
-    /// The weight of all but the body's bytes, computed once. An eviction then need not read the
-    /// header fields.
+    /// The weight of all but the body's bytes, computed once. An eviction does not read the header
+    /// fields.
     head_weight: u64,
     /// The value of `ETag`, if it is a valid entity tag.
     etag: Option<HeaderValue>,
@@ -129,8 +129,7 @@ impl StoredResponse {
     /// Adds dependencies, and limits the freshness to theirs. Returns `false` if the response is
     /// not storable because of its dependencies.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
-        // A response that a 304 has validated already has dependencies. Both are merged, without
-        // duplicates.
+        // A response that a 304 has validated already has dependencies.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));
         self.head.fresh_until = self.head.fresh_until.min(all.fresh_until());

@@ -141,9 +141,8 @@ impl Scope {
     fn decoded_uri(path: &[u8], query: Option<&str>) -> Self {
         let mut hasher = hasher(Kind::Uri as u8);
         hasher.write(path);
-        // Separates path and query: UTF-8 text has no such byte. A path that is not UTF-8 may have
-        // it, so that two URIs could share a scope. An invalidation then covers too much, never too
-        // little.
+        // Separates path and query, because UTF-8 text has no such byte. Two URIs that are not
+        // UTF-8 may share a scope.
         hasher.write(&[0xff]);
         let query = form::canonical(query);
         hasher.write(&query);

@@ -46,8 +46,7 @@ impl VaryIndex {
     }
 
     /// Returns this index with more fields and without its variants, or `None` if it has all of the
-    /// fields already. The key of a variant contains all fields of the index, so a look-up by more
-    /// fields would not find the old variants.
+    /// fields already. A look-up by more fields does not find the old variants.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);

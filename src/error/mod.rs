@@ -1,8 +1,8 @@
 //! Error types of this crate.
 //!
-//! Each error here is an opaque struct. [`StoreError`], [`ConfigError`] and [`DecodeError`] have a
-//! `kind`, an enum that is `#[non_exhaustive]`. The errors of values are enums in
-//! [`values`](crate::values): [`ValueError`] and [`ComputeError`](crate::values::ComputeError).
+//! Each error here is an opaque struct. Most of them have a `kind`, an enum that is
+//! `#[non_exhaustive]`. The errors of values are enums in [`values`](crate::values): [`ValueError`]
+//! and [`ComputeError`](crate::values::ComputeError).
 
 mod cache_control;
 #[cfg(feature = "redis")]
@@ -86,8 +86,7 @@ impl StoreErrorKind {
 
 impl StoreErrorKind {
     /// Returns `true` if the store could not be reached, refused the operation, or did not answer
-    /// in time. Other operations would probably fail as well, so the error counts for the circuit
-    /// breaker.
+    /// in time. Such an error counts for the circuit breaker.
     pub(crate) fn is_outage(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut)
     }

@@ -72,7 +72,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.rules.async_predicates.is_empty() {
             true => self.inner.poll_ready(cx),
-            // Readiness now would reserve the inner service for as long as the predicate runs.
+            // `poll_ready` would reserve capacity of the inner service while the predicate runs.
             false => Poll::Ready(Ok(())),
         }
     }
@@ -112,9 +112,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold. Dropping the call first would refuse them. The module
-        // `patch` explains these words.
+        // Declared before the call, so that it is dropped first and abandons the held admissions.
+        // The drop of the call would refuse them: see the module `patch`.
         position: LayerPosition,
         #[pin]
         state: State<S, ReqBody>,

@@ -192,9 +192,8 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold. Dropping the call first would refuse them. The module
-        // `patch` explains these words.
+        // Declared before the call, so that it is dropped first and abandons the held admissions.
+        // The drop of the call would refuse them: see the module `patch`.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -292,7 +291,7 @@ impl ConditionalRequest {
                     // If the header map is full, the response gets no tag.
                     let _ = parts.headers.try_insert(ETAG, tag.to_value());
                 }
-                // The response to a HEAD may have an empty body, which is not the page's length.
+                // The body of a response to HEAD does not have the length of the page.
                 let length =
                     (self.method == Method::GET).then(|| pieces.iter().map(|p| p.len() as u64).sum());
                 match self.selection(&parts, length) {

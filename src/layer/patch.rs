@@ -17,14 +17,14 @@ use tower::Service;
 
 /// A change to the head of a response.
 pub(super) trait Patch {
-    /// `true` if the change depends on whether the request is identified: it has a credential, or
-    /// an outer layer has identified its visitor or found an undeclared cookie.
+    /// `true` if [`apply`](Self::apply) uses `is_identified`.
     const NEEDS_IDENTITY: bool = false;
     /// `true` if the change may make inner cache layers refuse to store the response. A change by
     /// the outermost layer never does: it is for clients only.
     const IS_SEEN_BY_CACHES: bool = false;
 
-    /// Changes the head.
+    /// Changes the head. `is_identified` is `true` if the request has a credential, or if an outer
+    /// layer has identified its visitor or found an undeclared cookie.
     fn apply<B>(&self, response: &mut Response<B>, is_identified: bool);
 }
 
@@ -32,8 +32,8 @@ pin_project! {
     /// Waits for the response, and applies the change.
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
-        // Declared before the call, so that it is dropped first. Its drop abandons the admissions
-        // that inner cache layers hold. Dropping the call first would refuse them.
+        // Declared before the call, so that it is dropped first and abandons the held admissions.
+        // The drop of the call would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -65,7 +65,8 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         // `receive` refuses the held admission if the head forbids sharing. A change before
-        // `receive` can have this effect (`Vary: Cookie`). A change after it is for clients only.
+        // `receive` can have this effect (`Vary: Cookie`). A change after `receive` is for clients
+        // only.
         if P::IS_SEEN_BY_CACHES && !this.position.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
             receive(&mut response, &[]);

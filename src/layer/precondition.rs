@@ -122,8 +122,8 @@ where
     if reads {
         return exchange(parts).await;
     }
-    // Writes without a precondition wait, too. Otherwise, such a write could run after the
-    // precondition of another write was evaluated, and before that write has changed the resource.
+    // Writes without a precondition wait, too. Otherwise, such a write could change the resource
+    // after the precondition of another write was evaluated.
     let run = WriteLocks::run(&options.locks, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
@@ -149,7 +149,7 @@ where
         None => Some(options.find(&parts).await),
         Some(probe) => options.probe.current(inner.clone(), &parts, probe()).await?,
     };
-    // The GET has not shown the current version, so it can't be compared with the expected one.
+    // The GET has not shown the current version, so the precondition cannot be evaluated.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
     if !reads && options.required && !detects_other_version(&parts.headers, &current) {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
@@ -183,9 +183,8 @@ where
 {
     let entered = LayerPosition::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
-    // Declared after the call, so that it is dropped first. Its drop abandons the admissions that
-    // inner cache layers hold. Dropping the call first would refuse them. The module `patch`
-    // explains these words.
+    // Declared after the call, so that it is dropped first and abandons the held admissions. The
+    // drop of the call would refuse them: see the module `patch`.
     let mut position = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);

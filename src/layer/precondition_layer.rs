@@ -156,9 +156,9 @@ impl PreconditionLayer<ByGet> {
     ///
     /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
     /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
-    /// warns once. The option [`strong_etags`] of an inner cache layer can supply the tag, but only
-    /// if the request does not bypass that layer and the response is storable, with a body that is
-    /// ready together with its head.
+    /// warns once. The option [`strong_etags`] of an inner cache layer can supply the tag of a
+    /// storable response whose body is ready together with its head, unless the request bypasses
+    /// that layer.
     ///
     /// The body type of the request must implement [`Default`], for the body of the GET.
     ///

@@ -92,13 +92,13 @@ impl WriteRefusal {
     }
 }
 
-/// An extension of a request: the locks that its layers hold. A clone of a layer may be nested
-/// inside that layer. The inner one then does not wait for the lock of the outer one.
+/// An extension of a request: the locks that its layers hold. A layer does not wait for a lock that
+/// an outer clone of the layer holds.
 #[derive(Clone, Default)]
 struct HeldLocks(Vec<Weak<HeldLock>>);
 
-/// A held lock. It contains the table of the lock. [`HeldLocks`] refers to it only weakly, because
-/// a detached copy of the request may outlive the lock.
+/// A held lock, with the table of the lock. [`HeldLocks`] refers to held locks only weakly, because
+/// a detached copy of the request may outlive them.
 struct HeldLock(Arc<WriteLocks>);
 
 impl WriteLocks {
@@ -121,8 +121,7 @@ impl WriteLocks {
         marks.0.retain(|held| held.strong_count() > 0);
         marks.0.push(Arc::downgrade(&lock.held));
         parts.extensions.insert(marks);
-        // Both futures are declared after the lock. So they are dropped before the lock, even if
-        // this future is dropped.
+        // Both futures are declared after the lock, so they are dropped before the lock.
         let exchange = pin!(exchange(parts));
         let overdue = pin!(lock.overdue(limits.hold));
         match select(exchange, overdue).await {
@@ -184,8 +183,8 @@ impl Drop for ResourceLock {
         if let Some(resource) = self.resource.take().filter(|_| self.is_acquired) {
             resource.semaphore.add_permits(1);
         }
-        // Removes the resource if the table has the only reference: each holder and each waiter has
-        // one. `remove_if` locks the table, from which new references are taken.
+        // Removes the resource if no holder and no waiter refers to it. `remove_if` locks the
+        // table, so no new reference is taken meanwhile.
         self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
     }
 }

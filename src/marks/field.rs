@@ -122,8 +122,8 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
     keyed
 }
 
-/// Writes the marks of a response into the header field, and with them the names of the request
-/// fields in the keys of inner layers.
+/// Writes the marks of a response into the header field, and the names of the request fields in the
+/// keys of inner layers (`keyed`).
 ///
 /// An outer layer reads the header field with [`receive`].
 pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {

@@ -32,9 +32,8 @@ impl HeldAdmissions {
 
     /// Waits until this request holds an undecided admission.
     ///
-    /// A follower is a request that waits for the response to another one, its leader. If the
-    /// follower holds an undecided admission, it stops waiting, since the leader may itself be
-    /// waiting for that admission.
+    /// A follower with an undecided admission stops waiting for its leader, because the leader may
+    /// itself wait for that admission.
     ///
     /// # Cancel safety
     /// This method is cancel safe.

@@ -21,8 +21,7 @@ pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 pub(crate) struct OuterContext {
     /// The IDs of the outer cache layers, from the outermost inwards.
     pub(crate) layers: Arc<[LayerId]>,
-    /// An outer cache layer identified the visitor. An inner one cannot rely on the request alone:
-    /// a layer in between may have removed the credential.
+    /// An outer cache layer identified the visitor. The request may no longer have the credential.
     pub(crate) identified: bool,
     /// An outer `AnonymousOnlyLayer` identified the visitor, so every inner cache layer is
     /// bypassed.
@@ -33,16 +32,15 @@ pub(crate) struct OuterContext {
     /// The cookies that outer `AnonymousOnlyLayer`s declare; `None` without such a layer.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
     /// The names of cookies that an outer `AnonymousOnlyLayer` found, and that no layer has
-    /// declared so far. A layer in between may have removed these cookies.
+    /// declared so far. The request may no longer have these cookies.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
     /// The scopes of the request's target in outer cache layers. Inner layers store their responses
-    /// with these scopes, too: a router may have changed the target, and an invalidation names the
-    /// public one.
+    /// with these scopes, too, because an invalidation names the public target.
     pub(crate) targets: Option<Arc<[Scope]>>,
     /// The admissions that inner layers hold for the responses to this request.
     pub(crate) holds: Weak<HeldAdmissions>,
-    /// The extensions that the request had when it entered the outermost layer, if it had any. They
-    /// show which extensions a layer in between has added.
+    /// The extensions that the request had when it entered the outermost layer, if it had any. All
+    /// others were added inside the outermost layer.
     pub(crate) initial_extensions: Option<Arc<Extensions>>,
 }
 
@@ -84,12 +82,10 @@ impl OuterContext {
     /// Returns `true` if the response must not be stored because an outer cache layer has
     /// identified the visitor.
     ///
-    /// A layer in between may have removed the credentials that the response depends on. So the
-    /// response may only be stored for this visitor: with the identity in the key (`personal`), and
-    /// with the scopes of the public target.
-    ///
-    /// The outer layer leaves these scopes out if no cache layer of this process had per-identity
-    /// entries when it forwarded the request.
+    /// The response may be stored for this visitor alone. This needs:
+    /// - the identity in the key (`personal`),
+    /// - the scopes of the public target, which an outer layer adds only if a cache layer of this
+    ///   process has per-identity entries.
     pub(crate) fn is_uncacheable(&self, personal: bool) -> bool {
         self.identified && (!personal || self.targets.is_none())
     }
@@ -150,8 +146,8 @@ fn foreign_extensions(request: &Extensions) -> usize {
 fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
     let is_nested = request.get::<NestedPath>().is_some();
-    // A matched route adds two extensions: its path, and the path parameters, whose type is private
-    // and cannot be looked up. So the presence of `MatchedPath` or `NestedPath` counts as two.
+    // A match adds two extensions, its path and its parameters, whose types are not all public.
+    // `MatchedPath` or `NestedPath` stands for both.
     2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
         + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())

@@ -156,11 +156,11 @@ impl PolicyBuilder {
     /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero
     /// counts as one.
     ///
-    /// At the limit, a new variant evicts another one. With a store inside the process, this is a
-    /// variant that has expired or was invalidated, or else the oldest variant that no request has
-    /// used again. If requests have used all variants, the new one is not stored
-    /// (`detail=variants` in `Cache-Status`). The next new variant then evicts one that no request
-    /// has used since. With a store outside the process, a new variant evicts the oldest one.
+    /// At the limit, a new variant evicts another one. With a store outside the process, this is
+    /// the oldest one. With a store inside the process, a variant that has expired or was
+    /// invalidated is evicted first, and next the oldest variant that no request has used again. If
+    /// requests have used all variants, the new one is not stored (`detail=variants` in
+    /// `Cache-Status`), and all variants count as unused from that time on.
     #[doc(alias = "vary")]
     pub fn max_variants(mut self, most: usize) -> Self {
         self.policy.max_variants = most;
@@ -261,7 +261,7 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
         (credentials, &replaced),
         (credentials, allowed),
         (credentials, carried),
-        // A response with a credential is not stored, so its fields can't be stored in part.
+        // A response with a credential field is not stored, not even without the field.
         (credentials, unstored_headers),
     ];
     let secret = key.headers.iter().filter(|name| is_secret(name));

@@ -27,8 +27,8 @@ enum CookieRole {
     Undeclared,
 }
 
-/// The error for cookies by which no response may be shared: a cookie that identifies a visitor, or
-/// two values of a keyed cookie.
+/// The error for a request whose response may not be shared. The request has a cookie that
+/// identifies a visitor, or two values of a keyed cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PersonalCookie;
 
@@ -137,8 +137,7 @@ impl Cookies<'_> {
             matches_any(list(self.own), name)
                 || self.outer.is_some_and(|outer| matches_any(list(outer), name))
         };
-        // Some frameworks decode percent-encoded names. So such a name may stand for a credential,
-        // unless the same name is declared as ignored.
+        // Some frameworks decode percent-encoded names, so such a name may name a credential.
         let disguised = name.contains(&b'%')
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));
@@ -191,8 +190,7 @@ impl Cookies<'_> {
             if !line.is_empty() {
                 line.extend_from_slice(b"; ");
             }
-            // A cookie without a name is written as its value alone. If the value contains a `=`, a
-            // `=` comes first, since the text before the first `=` is the name.
+            // A cookie without a name needs a leading `=` only if its value contains a `=`.
             if !name.is_empty() || value.contains(&b'=') {
                 line.extend_from_slice(name);
                 line.push(b'=');

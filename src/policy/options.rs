@@ -92,9 +92,7 @@ pub struct Policy {
     /// Request fields that background refreshes carry in addition to the fields that every refresh
     /// carries.
     pub(crate) refresh_headers: Vec<HeaderName>,
-    /// The types of request extensions that do not depend on the visitor. If a layer between the
-    /// outermost one and this one adds an extension of another type, no background refresh runs,
-    /// unless the policy changes background requests.
+    /// The types of request extensions that do not depend on the visitor (`refresh_with`).
     pub(crate) known_extensions: Vec<KnownExtension>,
     /// Whether a write that is answered with a redirect invalidates the page that its `Location`
     /// names.

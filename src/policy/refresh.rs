@@ -45,10 +45,10 @@ impl PolicyBuilder {
     ///
     /// A refresh never carries fields that identify a visitor.
     ///
-    /// If a refresh fails or its response is not stored, one of the other fields may be the cause.
-    /// So the refresh is repeated with keyed fields alone, at once or as the next refresh. The
-    /// second response decides: if it is not stored either, such as a 404, the stale response is
-    /// removed. After a failure, the stale response stays.
+    /// If a refresh fails or its response is not stored, an unkeyed field may be the cause. So the
+    /// refresh is repeated with keyed fields alone, at once or as the next refresh. The second
+    /// response decides: if it is not stored either, such as a 404, the stale response is removed.
+    /// After a failure, the stale response stays.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or

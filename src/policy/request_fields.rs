@@ -148,8 +148,7 @@ pub(crate) fn role_of_other(name: &str) -> HeaderRole {
 
 fn find_known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
-    // The bit of a name of 32 bytes or more is that of a shorter length. The comparison below then
-    // finds no equal name.
+    // A name of 32 bytes or more has the bit of a shorter length, and equals no known name.
     let may_be_known = LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0;
     if may_be_known { NAMES.iter().find(|(known, _)| *known == name) } else { None }
 }

@@ -55,8 +55,8 @@ pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2"
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
     let Storability { authorization, hinted, personal, is_rfc9111, shares_cookies, .. } = *exchange;
-    // `Content-Range` has a meaning only in a 206 or 416 (RFC 9110 section 14.4). Under
-    // `Policy::app`, another response with this field may be partial, too.
+    // `Content-Range` has a meaning only in a 206 or 416 (RFC 9110 section 14.4). `Policy::app`
+    // rejects other responses with this field, because they may be partial.
     let partial =
         status == StatusCode::PARTIAL_CONTENT || (!is_rfc9111 && headers.contains_key(CONTENT_RANGE));
     // These statuses describe one request and not the resource.

@@ -33,7 +33,7 @@ const BODY_FIELDS: [HeaderName; 6] = [
 /// The result may contain fields that must not be stored.
 ///
 /// `retyped` also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2 requires.
-/// Frameworks add a default type, or the digest of an empty body, to a 304 that has none.
+/// It can do harm: frameworks add a default type, or the digest of an empty body, to a 304.
 pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // `Age` and `Date` describe the previous exchange.
@@ -69,8 +69,8 @@ pub(crate) enum ValidatorMatch {
 
 impl ValidatorMatch {
     /// Compares the validators of both responses:
-    /// - Different tags are [`Another`](Self::Another). If a response has no tag, the dates are
-    ///   compared.
+    /// - Different tags are [`Another`](Self::Another), as are different dates if a response has no
+    ///   tag.
     /// - A strong tag of the 304 and a weak tag or a date of the stored response are
     ///   [`Weak`](Self::Weak).
     /// - All other pairs are [`Same`](Self::Same), as is a 304 without validators.
