@@ -35,8 +35,8 @@
 //! Outside the cache layers and outside the session layers.
 //!
 //! # Caveats
-//! - A cache layer with [`vary_by_identity`] must not be inside this layer: the identified requests
-//!   for which it has entries would bypass it.
+//! - A cache layer with [`vary_by_identity`] must not be inside this layer: identified requests
+//!   bypass the cache layer, so its per-identity entries would never be used.
 //! - The cache layers decide whether a response with `Set-Cookie` is stored
 //!   ([`ignore_response_cookies`]).
 //!

@@ -27,8 +27,8 @@
 //! 3. Tags are weak by default, because outer layers may change the bytes.
 //!
 //! # Where the layer belongs
-//! Outside all layers that change bodies, and outside the cache layers. Cache layers need no such
-//! layer for stored responses: they answer conditional requests for these themselves.
+//! Outside all layers that change bodies, and outside the cache layers. Cache layers themselves
+//! answer conditional requests from stored responses.
 //!
 //! # Caveats
 //! Generating a tag hashes the body for every response. A tag from the handler saves that work.

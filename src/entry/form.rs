@@ -1,9 +1,10 @@
-//! The canonical form of a query: equal for all spellings that a form parser reads alike.
+//! The canonical form of a query. Queries with the same parameters have the same form.
 
 /// Returns the canonical form of a query.
 ///
-/// Two queries have the same form exactly if a form parser (`application/x-www-form-urlencoded`)
-/// reads the same pairs from both, in any order. An absent query equals an empty one.
+/// Two queries have the same form if and only if a form parser
+/// (`application/x-www-form-urlencoded`) reads the same pairs from both, in any order. An absent
+/// query equals an empty one.
 pub(super) fn canonical(query: Option<&str>) -> Vec<u8> {
     let query = query.unwrap_or_default();
     let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();

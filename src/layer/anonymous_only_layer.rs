@@ -43,8 +43,8 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 /// Place it outside the cache layers, and place session layers inside them.
 ///
 /// - **A session layer outside a cache** personalizes pages by extensions of the request, which no
-///   cache reads. So declare no cookie harmless that such a session layer reads. If it is also
-///   outside the `AnonymousOnlyLayer`, a predicate can read the extensions that it has added.
+///   cache reads. So declare no cookie harmless that such a session layer reads. If the session
+///   layer is also outside the `AnonymousOnlyLayer`, a predicate can read its extensions.
 /// - **A session layer outside all layers of this crate** sets a cookie that this crate does not
 ///   see. A page that *begins* such a session (for example a form with a token) would be stored for
 ///   all visitors. Mark it as [`Identified`] or [`never`], or exclude it with [`store_if`].

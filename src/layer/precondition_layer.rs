@@ -35,9 +35,9 @@ use std::time::{Duration, SystemTime};
 /// - Clones of a layer wait for each other's writes. Layers that were created separately do not.
 ///
 /// This order holds within one process, and for handlers that finish their write before they
-/// respond. Several processes may write to one database, or a write may outlive its request. Then
-/// the write to the database must compare the version, too. Dates have a resolution of one second,
-/// so a date cannot distinguish two writes in one second: use a tag.
+/// respond. If several processes write to one database, or a write outlives its request, the write
+/// to the database must compare the version, too. Dates have a resolution of one second, so a date
+/// cannot distinguish two writes in one second: use a tag.
 ///
 /// # Response fields
 /// With functions, successful responses to GET and HEAD receive the validators that they lack. A
@@ -46,8 +46,8 @@ use std::time::{Duration, SystemTime};
 /// A 304 has the validators only, because the handler does not run for it. A 304 must also have
 /// `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` if the 200 would have them
 /// (RFC 9110 section 15.4.5). Write these fields in an outer layer, such as
-/// [`SetCacheControlLayer`] and [`AddVaryLayer`], which adds them to both responses. Servers add
-/// `Date`.
+/// [`SetCacheControlLayer`] and [`AddVaryLayer`], which add them to the 200 and the 304. Servers
+/// add `Date`.
 ///
 /// # Where the layer belongs
 /// Place it on the route, or around the routes whose validators its functions know, and inside

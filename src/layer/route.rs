@@ -30,7 +30,7 @@ use tower::Layer;
 ///
 /// A session layer outside this layer may personalize a response after this layer has seen it. If
 /// another layer of this crate is outside the session layer, the response is stored only after the
-/// outermost of these layers has examined its head. It is not stored if the head then sets a
+/// outermost layer of this crate has examined its head. It is not stored if the head then sets a
 /// cookie, issues a credential, or is `private` or `no-store`. Without such an outer layer, the
 /// changes of the session layer are not examined.
 ///
@@ -38,8 +38,8 @@ use tower::Layer;
 /// - A layer in between that builds a new request must keep the extensions: they tell this layer
 ///   which layers are outside it.
 /// - If a handler requests a part of a page, that request must not have the extensions of the
-///   page's request. With them, the layers of the part would count as nested in those of the page,
-///   and might not store it.
+///   page's request. With these extensions, the cache layers of the part count as nested in the
+///   layers of the page, and may not store the part.
 /// - Two nested layers of this type with the same TTL need different [names]. With equal names, the
 ///   inner layer forwards every request (`detail=same-name`).
 ///

@@ -24,20 +24,20 @@ use tower::Layer;
 ///   every client would receive the stored pages that it protects. There is one exception: a layer
 ///   that admits only requests with a credential or an undeclared cookie may be inside, next to its
 ///   session layer, because such requests bypass the cache. The exception does not apply with
-///   [`vary_by_identity`] or [`Policy::rfc9111`]: then these requests may be hits.
+///   [`vary_by_identity`] or [`Policy::rfc9111`], because such requests may then be hits.
 /// - **A layer that removes credentials** from requests hides from this layer that pages differ by
-///   user. If such a layer is outside this one, set [`vary_by_identity`], or place an
-///   [`AnonymousOnlyLayer`] outside the layer that removes them.
+///   user. If it is outside this layer, set [`vary_by_identity`], or place an
+///   [`AnonymousOnlyLayer`] outside the layer that removes credentials.
 /// - **Compression** belongs outside. If it is inside, the cache stores one variant for each
 ///   encoding, because compressed responses have `Vary: Accept-Encoding`.
 ///
 /// # Nested cache layers
-/// Two nested cache layers of this type need different [names]. With equal names, one layer could
-/// answer with a response that the other has stored, and skip the layers between them. So the inner
-/// layer then forwards every request (`detail=same-name`). Equal names are permitted if the layers
-/// differ in another option that enters the key: the preset ([`Policy::app`] or
-/// [`Policy::rfc9111`]), credentials, cookies or query, among others. The same holds for layers of
-/// two caches with the same namespace.
+/// Two nested cache layers of this type need different [names]. With equal names, the inner layer
+/// forwards every request (`detail=same-name`). Otherwise, the outer layer could answer with a
+/// response that the inner one has stored, and skip the layers between them. Equal names are
+/// permitted if the layers differ in another option that enters the key: the preset
+/// ([`Policy::app`] or [`Policy::rfc9111`]), credentials, cookies or query, among others. The same
+/// holds for layers of two caches with the same namespace.
 ///
 /// # Rewritten URIs
 /// With feature `axum`, the key contains the URI that the client sent (`OriginalUri`). If the
@@ -58,9 +58,9 @@ use tower::Layer;
 ///
 /// In a forwarded request whose response may be stored, the handler sees these fields in their
 /// canonical form. Each field has one line, hosts and schemes are in lower case, and the default
-/// port of a known scheme is removed. `for` and `by` are removed, too. An element of `Forwarded`
-/// without `proto` and `host` becomes `for=unknown` if an earlier element has one of them, since
-/// handlers may count the elements from the end.
+/// port of a known scheme is removed. `for` and `by` are removed, too. Handlers may count the
+/// elements of `Forwarded` from the end. So an element without `proto` and `host` becomes
+/// `for=unknown` if an element with one of them precedes it.
 ///
 /// A request with a malformed field bypasses the cache. If none of your proxies sets a field,
 /// remove it with [`ignore_headers`].
@@ -68,8 +68,8 @@ use tower::Layer;
 /// # HTTP/1.1 and HTTP/2
 /// In hyper and axum, the target of an HTTP/2 request contains scheme and authority, and the target
 /// of most HTTP/1.1 requests does not (RFC 9112 section 3.2.1). Handlers can see the difference, so
-/// the cache stores a separate response for each form. If all requests use one scheme, convert them
-/// to one form in a layer outside this one. Then they share stored responses:
+/// the cache stores a separate response for each form. If all requests use one scheme, a layer
+/// outside this one can convert them to one form, so that they share stored responses:
 /// ```
 /// use http::{HeaderValue, Request, Uri, header::HOST};
 /// use tower::util::MapRequestLayer;

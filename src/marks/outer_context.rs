@@ -21,7 +21,8 @@ pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 pub(crate) struct OuterContext {
     /// The IDs of the outer cache layers, from the outermost inwards.
     pub(crate) layers: Arc<[LayerId]>,
-    /// An outer cache layer identified the visitor. The request may no longer have the credential.
+    /// An outer cache layer identified the visitor. Inner layers rely on this field, because the
+    /// request may no longer have the credential.
     pub(crate) identified: bool,
     /// An outer `AnonymousOnlyLayer` identified the visitor, so every inner cache layer is
     /// bypassed.
@@ -66,8 +67,8 @@ impl OuterContext {
         request.insert(Self { needs_current: true, ..mark });
     }
 
-    /// Returns `true` if a layer between the outermost one and this one has added an extension to
-    /// the request, other than the `known` ones that the policy declares.
+    /// Returns `true` if the request has an extension that it did not have at the outermost layer,
+    /// except the `known` ones.
     pub(crate) fn has_foreign_extension(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
         let start = self.initial_extensions.as_deref();
         // Typical requests only have the extensions that they entered with, and this mark.

@@ -75,12 +75,12 @@ impl Policy {
     ///   you [declare](PolicyBuilder::credential_headers) the field as a credential.
     /// - Cookies do not make a request bypass the cache, unless you [declare
     ///   cookies](PolicyBuilder::vary_on_cookies) or there is an outer
-    ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer). Undeclared cookies then
-    ///   do, as under `app`.
+    ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer). In these cases,
+    ///   undeclared cookies make a request bypass the cache, as under `app`.
     /// - As under `app`, a request with a field that overrides the method, such as
     ///   `X-HTTP-Method-Override`, bypasses the cache.
-    /// - As under `app`, [forwarded
-    ///   fields](crate::response_cache::SiteCacheLayer#forwarded-fields) are part of the key.
+    /// - As under `app`, [forwarded fields](crate::response_cache::SiteCacheLayer#forwarded-fields)
+    ///   are part of the key.
     /// - Concurrent requests collapse into one fetch and share its response if it is fresh on
     ///   arrival. A response that must be validated before each use is revalidated by each request
     ///   (RFC 9111 section 5.2.2.4).

@@ -175,12 +175,12 @@ impl PolicyBuilder {
     /// `private`. Clients receive `Cache-Control: private` unless the response states otherwise. An
     /// empty ID, or `None`, leaves the request anonymous.
     ///
-    /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
-    /// requests that it identifies bypass this layer, and per-identity entries do not answer them.
+    /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence:
+    /// the requests that it identifies bypass this layer, and per-identity entries do not answer
+    /// them.
     ///
-    /// A response to a request with `Authorization` is stored only if it has `public`, `s-maxage`
-    /// or `must-revalidate` (RFC 9111 section 3.5), or has `private`, since its entry is for one
-    /// visitor.
+    /// A response to a request with `Authorization` is stored only if it has `private`, `public`,
+    /// `s-maxage` or `must-revalidate` (RFC 9111 section 3.5).
     ///
     /// All responses for one visitor must depend on nothing but the key and this ID. Only a digest
     /// of the ID enters the key. `name` identifies the kind of ID, and must be the same in every

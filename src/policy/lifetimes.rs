@@ -52,9 +52,11 @@ impl PolicyBuilder {
     /// of zero adds `must-revalidate`. A `Cache-Control` with `no-store` stays unchanged.
     ///
     /// `public` and `private` stay. A response that the service sent without `public`, `private`
-    /// and `s-maxage` becomes `private` if it may be for one visitor: if its request is identified,
-    /// if it sets a cookie or has `Vary: *`, or if it has a field that looks like a credential and
-    /// is not [declared harmless](Self::ignore_headers).
+    /// and `s-maxage` becomes `private` if it may be for one visitor:
+    /// - its request is identified,
+    /// - it sets a cookie or has `Vary: *`, or
+    /// - it has a field that looks like a credential and is not [declared
+    ///   harmless](Self::ignore_headers).
     ///
     /// The lifetime begins when a client receives the response. So responses have no `Age`, and
     /// their `Date` is the present time (RFC 9110 section 6.6.1). A response that is not stored

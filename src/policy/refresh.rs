@@ -91,11 +91,10 @@ impl PolicyBuilder {
     /// Declares that extensions of type `T` do not depend on the visitor, such as a database pool
     /// or the time of the request.
     ///
-    /// If this layer is inside of another layer of this crate, a layer in between may add an
-    /// extension to requests. A response to a background request does not pass through the layer in
-    /// between, and no outer layer decides whether it may be stored. So if the type of the
-    /// extension is not declared here, requests wait instead of receiving stale responses, and no
-    /// refresh runs in the background.
+    /// An extension may be added by a layer between this one and an outer layer of this crate. The
+    /// response to a background request passes through neither of these layers. So unless the type
+    /// of the extension is declared here, requests wait for a new response, and no background
+    /// refresh runs.
     ///
     /// Extensions of axum's router need no declaration. If the policy uses
     /// [`refresh_without`](Self::refresh_without) or [`refresh_request`](Self::refresh_request), no

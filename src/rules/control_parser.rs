@@ -34,7 +34,7 @@ fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, C
         let read = directive(element).ok_or_else(|| CacheControlError::new(element))?;
         if !is_defined(&read.name) {
             match positions.find(&extensions, read.name.as_str(), |known| known.name.as_str()) {
-                // Which of two arguments of an extension is stricter is unknown.
+                // Either argument of a repeated extension may be the stricter one.
                 Some(at) if extensions[at].argument != read.argument => {
                     return Err(CacheControlError::new(element));
                 }

@@ -79,8 +79,7 @@ pub(crate) fn matches(
     }
 }
 
-/// Returns `true` if the values of a field are compared by meaning, because its definition is known
-/// (RFC 9111 section 4.1).
+/// Returns `true` if the values of a field are compared in normalized form (RFC 9111 section 4.1).
 fn is_normalized(name: &HeaderName, vary_match: VaryMatch) -> bool {
     vary_match == VaryMatch::Normalized && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
