@@ -268,7 +268,7 @@ impl WallOffset {
     }
 }
 
-/// Offsets that differ by at most this many milliseconds count as equal. Without a set clock,
+/// Offsets that differ by at most this many milliseconds count as equal. Even if no clock was set,
 /// measurements differ by the time since the kernel's last tick.
 const MAX_JITTER_MILLIS: u64 = 250;
 

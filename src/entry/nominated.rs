@@ -71,8 +71,8 @@ impl VariantSelection {
         }
     }
 
-    /// Returns the variant key by the fields that the response itself nominates, or `None` if it
-    /// nominates none.
+    /// Returns the key of the variant, computed from the fields that the response itself nominates,
+    /// or `None` if it nominates none.
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,

@@ -130,9 +130,8 @@ impl Scope {
 
     /// Returns the scope of a path with one query.
     ///
-    /// The order of the parameters does not matter, nor does their spelling, if a form parser
-    /// (`application/x-www-form-urlencoded`) reads the same pairs. An empty query equals an absent
-    /// one.
+    /// Two queries are one scope if a form parser (`application/x-www-form-urlencoded`) reads the
+    /// same pairs from both, in any order. An empty query equals an absent one.
     #[must_use]
     pub fn uri(path: &str, query: Option<&str>) -> Self {
         Self::decoded_uri(&percent_decoded(path), query)

@@ -95,7 +95,7 @@ pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Opt
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;
     let mut canonical = std::str::from_utf8(parts.name).ok()?.to_ascii_lowercase();
-    // A second trailing dot is refused: without the first, the name would not be canonical.
+    // A name with two trailing dots has no canonical form.
     if canonical.ends_with('.') {
         return None;
     }

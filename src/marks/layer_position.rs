@@ -16,9 +16,9 @@ use std::sync::Arc;
 pub(crate) struct LayerPosition(Option<Arc<HeldAdmissions>>);
 
 impl LayerPosition {
-    /// Returns the role of a layer for a request that enters it, and marks the request as
-    /// [`of`](Self::of) does. Also removes the header field for marks, which only responses may
-    /// have.
+    /// Returns the role of a layer for a request that enters it, as [`of`](Self::of) does.
+    ///
+    /// Also removes the header field for marks, which only responses may have.
     pub(crate) fn enter<B>(request: &mut Request<B>) -> Self {
         remove_from_request(request.headers_mut());
         Self::of(request.extensions_mut())

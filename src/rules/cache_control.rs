@@ -22,7 +22,7 @@ pub(crate) enum Qualified {
 }
 
 impl Qualified {
-    /// Adds an occurrence of the directive in a response with these header fields.
+    /// Adds an occurrence of the directive. `headers` are the header fields of the response.
     ///
     /// Without a field name, or with an invalid one, the directive applies to the whole response.
     fn add(&mut self, argument: Option<&[u8]>, headers: &HeaderMap) {

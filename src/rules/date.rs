@@ -58,8 +58,7 @@ impl ShortYear {
             time: text[16..].to_owned(),
         };
         let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
-        // Compares the dates without their years. The year 2000 is a leap year, so it has both
-        // days.
+        // Compares the dates without their years. Both exist in 2000, a leap year.
         let is_later = self.in_year(2000)? > today.in_year(2000)?;
         let is_past = year > limit || (year == limit && is_later);
         self.in_year(if is_past { year - 100 } else { year })

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// An entity tag: the identifier of one representation of a resource (RFC 9110 section 8.8.3).
 ///
 /// A strong tag changes with every byte of the representation. A weak tag may stay the same if the
-/// meaning does. Range requests and `If-Match` need strong tags.
+/// meaning does. `If-Range` and `If-Match` need strong tags.
 ///
 /// # Example
 /// ```
@@ -54,8 +54,7 @@ impl EntityTag {
         Self { weak: false, opaque: hex.collect() }
     }
 
-    /// Creates a tag from a SHA-256 of the body. `comparison` decides whether the tag is strong or
-    /// weak.
+    /// Creates a tag from a SHA-256 of the body.
     pub(crate) fn from_sha256(digest: &[u8; 32], comparison: Comparison) -> Self {
         let tag = Self::from_digest(digest);
         match comparison {
@@ -99,7 +98,7 @@ impl EntityTag {
         HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 
-    /// Returns the tag of a response; `None` if `ETag` is malformed or has several lines.
+    /// Returns the tag of a response, if it has exactly one `ETag` line and the tag is valid.
     pub(crate) fn of_response(headers: &HeaderMap) -> Option<Self> {
         single(Self::line_of_response(headers)?.as_bytes())
     }

@@ -182,8 +182,8 @@ pub(crate) fn is_rate_limit(name: &str) -> bool {
     all & (RATE | LIMIT) == RATE | LIMIT || words().any(|word| word.starts_with(b"ratelimit"))
 }
 
-/// Returns `true` for a word that names an exchange without separators, such as `requestid`,
-/// `parentspanid` or `responsetime`.
+/// Returns `true` for words that describe an exchange and are run together, such as `requestid`,
+/// `parentspanid` and `responsetime`.
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];

@@ -52,7 +52,8 @@ pub(crate) fn explicit_lifetime(
 /// Returns the heuristic lifetime of a response that states none (RFC 9111 section 4.2.2): a tenth
 /// of the time since its `Last-Modified`.
 ///
-/// Returns `None` unless the status is heuristically cacheable, or the response is `public`.
+/// Returns `None` if no heuristic applies: the response must have `Last-Modified`, and a
+/// heuristically cacheable status or `public`.
 pub(crate) fn heuristic_lifetime(
     status: StatusCode,
     directives: &ResponseDirectives,

@@ -67,8 +67,8 @@ impl TagFields {
         self.write_missing(tags, headers, false);
     }
 
-    /// Writes the tags as [`write`](Self::write) does. If an inner layer has already `written`
-    /// them, fields of this set that are present stay unchanged.
+    /// Writes the tags as [`write`](Self::write) does. If an inner layer has `written` them
+    /// already, present fields of this set stay unchanged.
     pub(crate) fn write_missing(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
@@ -135,8 +135,8 @@ fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
 
 /// Returns the value of `Cache-Tag`.
 ///
-/// Returns `None` without tags, or if the field cannot contain one of them. A tag must be visible
-/// ASCII and inner spaces, without commas.
+/// Returns `None` without tags, or if the field cannot contain one of them. A tag may contain
+/// visible ASCII except commas, and spaces except at its ends.
 fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))

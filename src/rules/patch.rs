@@ -74,7 +74,7 @@ impl CacheControl {
         }
     }
 
-    /// Returns the names of directives that must not stand beside these.
+    /// Returns the names of directives that contradict these directives.
     ///
     /// `public` and `s-maxage` contradict `private`. `must-understand` would let caches ignore
     /// `no-store` (RFC 9111 section 5.2.2.3).

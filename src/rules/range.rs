@@ -32,8 +32,8 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     let Some(mut satisfiable) = parse_within_length(line.as_bytes(), length) else { return Ranges::Whole };
-    // An empty part has no valid `Content-Range`, so a range of an empty representation gets all of
-    // it.
+    // An empty part has no valid `Content-Range`. A range from the first byte of an empty
+    // representation gets the whole representation.
     if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
         return Ranges::Whole;
     }
