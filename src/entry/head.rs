@@ -118,7 +118,7 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response keeps the head of its 304 after it was first sent.
+    /// Returns `true` if the stored response keeps the head of its 304 once the head was created.
     pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }

@@ -93,8 +93,7 @@ impl StoreErrorKind {
 
     /// Returns `true` if the cache counts the error as a failure of the store.
     ///
-    /// With the other kinds, the store works: the entry does not fit the operation, the store does
-    /// not support it, or the operation was not sent.
+    /// An error of another kind does not show that the store fails.
     pub(crate) fn is_failure(self) -> bool {
         self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion)
     }

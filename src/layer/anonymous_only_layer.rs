@@ -200,7 +200,7 @@ impl AnonymousOnlyBuilder {
 
     /// Adds request fields that identify a visitor, as `Authorization` does.
     ///
-    /// A response with such a field is not stored, either.
+    /// Responses with such a field are not stored.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name.
     pub fn credential_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {

@@ -90,8 +90,8 @@ const WRITE_FIELDS: [&str; 12] = [
     "trailer",
 ];
 
-/// Parts of words. A field belongs to a write if a word of its name contains one of them: the field
-/// has a digest of the content, overrides the method or makes repetitions harmless.
+/// Stems of words. A field whose name contains such a word belongs to a write: it has a digest of
+/// the content, overrides the method or makes repetitions harmless.
 const WRITE_FIELD_STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
 
 /// Returns `true` if a field belongs to a write: to its content, its conditions or its connection.

@@ -24,8 +24,8 @@ impl Policy {
 
     /// Returns `true` if a date in `If-Range` may be a strong validator (RFC 9110 section 13.1.5).
     ///
-    /// In front of an application, an outer layer may have compressed the client's copy, unless
-    /// `strong_etags` promises that no outer layer changes bodies.
+    /// In front of an application, an outer layer may compress bodies, which changes their bytes
+    /// but not their dates. `strong_etags` promises that no outer layer changes bodies.
     pub(crate) fn resumes_by_date(&self) -> bool {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }

@@ -281,8 +281,8 @@ impl Policy {
     /// `Cache-Status`. Returns `None` if the response issues no credential.
     ///
     /// Fields that the policy declares as harmless or unstored do not count. Under [`Policy::app`],
-    /// a response may exclude fields from storage itself (`private="x-user"`). Such a field counts
-    /// only if it is a known or declared credential.
+    /// a field that the response itself excludes from storage (`private="x-user"`) counts only if
+    /// it is a known or declared credential.
     pub(crate) fn issued_credential(
         &self,
         response: &HeaderMap,

@@ -14,7 +14,8 @@ pub(super) struct Element {
 }
 
 /// Stands for an element that has neither `proto` nor `host` and follows an element that has one
-/// (RFC 7239 section 6.2). A handler may count the elements from the last one.
+/// (RFC 7239 section 6.2). It preserves the number of elements, because a handler may count them
+/// from the last one.
 const PLACEHOLDER: &str = "for=unknown";
 
 impl Element {
