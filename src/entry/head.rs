@@ -42,8 +42,8 @@ pub(crate) struct Head {
     pub(crate) hinted_windows: StaleOverrides,
     /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// `true` if only requests that accept the content coding of the response may receive it.
-    /// Neither `Vary` nor the key covers `Accept-Encoding`.
+    /// `true` if only requests that accept the content coding of the response may receive it,
+    /// because neither `Vary` nor the key covers `Accept-Encoding`.
     pub(crate) requires_coding: bool,
     /// The original lines of the header fields that are rewritten for clients; `None` if the head
     /// is not rewritten.

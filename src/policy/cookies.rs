@@ -137,7 +137,7 @@ impl Cookies<'_> {
             matches_any(list(self.own), name)
                 || self.outer.is_some_and(|outer| matches_any(list(outer), name))
         };
-        // Some frameworks decode percent-encoded names, so such a name may name a credential.
+        // Frameworks that decode percent-encoded names may take such a cookie for a credential.
         let disguised = name.contains(&b'%')
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));

@@ -165,8 +165,7 @@ const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl Policy {
-    /// Returns `true` if the status of a response with an explicit lifetime does not prevent
-    /// storing it.
+    /// Returns `true` if a response with this status and an explicit lifetime may be stored.
     ///
     /// Statuses that concern one request, such as 206, are refused by
     /// [`storable`](crate::rules::storability::storable).

@@ -183,7 +183,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.1, and section 5.3 on `Expires`.
     #[test]
-    fn first_source_states_the_lifetime() {
+    fn first_source_that_states_a_lifetime_counts() {
         let minute = ExplicitLifetime::For(seconds(60));
         let cases: [(&Lines, ExplicitLifetime); 16] = [
             (&[], ExplicitLifetime::Silent),

@@ -119,8 +119,8 @@ pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_da
     let (Some(date), Some(modified)) = (parse(condition.as_bytes()), current.last_modified) else {
         return false;
     };
-    // RFC 9110 section 8.8.2.2: `Last-Modified` is strong only if it was at least a second ago when
-    // the response was sent.
+    // `Last-Modified` is strong only if it is at least a second before `Date` (RFC 9110 section
+    // 8.8.2.2).
     let settled = match field_date(response, &DATE) {
         FieldDate::At(sent) => modified + Duration::from_secs(1) <= sent,
         FieldDate::Absent | FieldDate::Invalid => false,

@@ -218,7 +218,7 @@ mod tests {
 
     /// RFC 9111 sections 3, 5.2.2 and 5.4.
     #[test]
-    fn restricting_response_is_not_stored() {
+    fn response_with_a_restricting_directive_is_not_stored() {
         let cases: [(&Lines, Result<(), NotStorable>); 20] = [
             (&[("cache-control", "max-age=60")], Ok(())),
             (&[("cache-control", "max-age=60, no-store")], Err(NotStorable::NoStore)),
