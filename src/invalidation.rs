@@ -19,8 +19,8 @@
 //!    and [`Invalidation::host`] restricts an invalidation to one host. The cost does not depend on
 //!    the number of entries.
 //! 2. After [`Cache::invalidate`](crate::Cache::invalidate) has returned, no request that begins
-//!    later gets a response that was made before. This includes the response of a fetch that is
-//!    still running.
+//!    afterwards gets a response that was made before the invalidation. This includes the response
+//!    of a fetch that is still running.
 //! 3. A hard invalidation, the default, makes entries unusable. A [soft](Invalidation::soft) one
 //!    makes them stale. They may then be served until their stale windows end.
 //! 4. If the store fails, the invalidation is [queued](Delivery::Queued). It counts in this process

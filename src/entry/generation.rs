@@ -7,9 +7,10 @@
 /// higher, and one of the entry's scopes is invalidated.
 ///
 /// A store may lose the counter, or go back to an earlier one. A process that notices the loss
-/// begins a new incarnation, in which older entries are invalid. An unnoticed loss lets the counter
-/// reach a number twice. Such a store gives each advance a random stamp, by which two advances to
-/// one number differ. Generations are ordered by incarnation, then by counter, then by stamp.
+/// begins a new incarnation, in which older entries are invalid. If no process notices the loss at
+/// once, the counter may reach a number twice. So a store that can go back gives each advance a
+/// random stamp, by which two advances to one number differ. Generations are ordered by
+/// incarnation, then by counter, then by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
     pub(super) incarnation: u64,

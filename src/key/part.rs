@@ -71,8 +71,8 @@ impl KeyPart {
     /// Makes the part replace a request field.
     ///
     /// On a fetch, the handler sees the value of the part in this field, or no field for `None`. A
-    /// response that names the field in `Vary` has no variants for it. So all requests for which
-    /// the part has the same value share a stored response, however they spell the field.
+    /// response that names the field in `Vary` has no variants by this field. So all requests for
+    /// which the part has the same value share a stored response, however they spell the field.
     ///
     /// # Example
     /// ```
@@ -95,9 +95,9 @@ impl KeyPart {
     /// `Accept-Language` (RFC 9110 section 12.5.4).
     ///
     /// `offered` are language tags such as `en` or `pt-BR`. Of languages with equal weight, the
-    /// part is the language that the request names first. If the request names no offered language,
-    /// the part is the first offered one that the request does not exclude with `q=0`. If it
-    /// excludes all of them, the part is the first offered one.
+    /// part is the language that the request names first. If the request accepts no offered
+    /// language, the part is the first offered one that the request does not exclude with `q=0`. If
+    /// it excludes all of them, the part is the first offered one.
     ///
     /// # Example
     /// ```

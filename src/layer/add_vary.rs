@@ -26,8 +26,8 @@ use tower::{Layer, Service};
 /// Place it inside a cache layer, around the layers and handlers whose response depends on the
 /// fields.
 ///
-/// Outside a cache layer, the names are for clients only, with one exception. The cache layer does
-/// not store the response if both of these conditions hold:
+/// Outside a cache layer, the names are for clients only, with one exception. The inner cache layer
+/// does not store the response if both of these conditions hold:
 /// - the names include `Cookie`, a credential field or `*`,
 /// - another layer of this crate is outside this one.
 ///

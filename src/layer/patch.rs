@@ -3,8 +3,8 @@
 //! Under an outer layer of this crate, a cache layer *holds* its admission of a response: it stores
 //! the response only after the outermost layer has the response. Each layer on the way examines the
 //! head, and *refuses* the admission if the head forbids sharing. If the request is dropped
-//! instead, the admission is *abandoned*. That says nothing about the response, so a waiting
-//! request fetches it again.
+//! instead, the admission is *abandoned*. An abandoned admission says nothing about the response,
+//! so a follower fetches it again.
 
 use crate::marks::LayerPosition;
 use crate::serve::{is_identified, receive, send_and_refuse_rest};

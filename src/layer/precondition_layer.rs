@@ -196,13 +196,13 @@ impl PreconditionLayer<ByGet> {
 impl<V> PreconditionLayer<V> {
     /// Answers an unsafe request with 428 if it has no precondition (RFC 6585 section 3).
     ///
-    /// The safe methods need none: GET, HEAD, OPTIONS, TRACE, `PROPFIND`, `REPORT`, `SEARCH` and
-    /// `QUERY`. Neither does CONNECT.
+    /// CONNECT needs no precondition, and neither do the safe methods: GET, HEAD, OPTIONS, TRACE,
+    /// `PROPFIND`, `REPORT`, `SEARCH` and `QUERY`.
     ///
     /// A precondition that cannot detect a lost update does not count: `If-None-Match` with tags,
-    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. The value
-    /// `*` of `If-Match` counts, although it only requires that the resource exists. So it does not
-    /// prevent lost updates.
+    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. `If-Match:
+    /// *` counts, although it does not prevent lost updates: it only requires that the resource
+    /// exists.
     pub fn require_precondition(mut self) -> Self {
         self.options.required = true;
         self

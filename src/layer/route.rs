@@ -19,8 +19,8 @@ use tower::Layer;
 ///
 /// # Where the layer belongs
 /// Place it on the route, inside all other layers. A request with a cookie or a credential bypasses
-/// the cache, unless the policy declares it harmless. A request bypasses it, too, if an outer cache
-/// layer saw a credential that a layer in between has removed.
+/// the cache, unless the policy declares the cookie or credential harmless. A request also bypasses
+/// the cache if an outer cache layer saw a credential that a layer in between has removed.
 ///
 /// A layer outside this one may remove the credential *and* personalize pages by an extension of
 /// the request. Then this layer sees no sign of the user. Choose one of these:

@@ -22,7 +22,7 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// # Freshness lifetime
 /// The first source that sets a lifetime decides how long a response is fresh here.
 /// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) lists the sources in their order of
-/// precedence, from the handler's hints to a heuristic. A response for which none sets a lifetime
+/// precedence, from the handler's hints to a heuristic. If no source sets a lifetime, the response
 /// is not stored.
 ///
 /// A response may forbid its reuse by `no-cache`, `private`, `max-age=0`, or an `Expires` that has
