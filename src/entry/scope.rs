@@ -141,7 +141,7 @@ impl Scope {
         let mut hasher = hasher(Kind::Uri as u8);
         hasher.write(path);
         // Separates path and query, because UTF-8 text has no such byte. Two URIs that are not
-        // UTF-8 may share a scope.
+        // UTF-8 may share a scope, and are invalidated together.
         hasher.write(&[0xff]);
         let query = form::canonical(query);
         hasher.write(&query);

@@ -200,9 +200,9 @@ impl<V> PreconditionLayer<V> {
     /// `PROPFIND`, `REPORT`, `SEARCH` and `QUERY`.
     ///
     /// A precondition that cannot detect a lost update does not count: `If-None-Match` with tags,
-    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. `If-Match:
-    /// *` counts, although it does not prevent lost updates: it only requires that the resource
-    /// exists.
+    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. An
+    /// `If-Match` of `*` counts, although it does not prevent lost updates: it only requires that
+    /// the resource exists.
     pub fn require_precondition(mut self) -> Self {
         self.options.required = true;
         self

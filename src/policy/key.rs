@@ -179,8 +179,8 @@ impl PolicyBuilder {
     /// the requests that it identifies bypass this layer, and per-identity entries do not answer
     /// them.
     ///
-    /// A response to a request with `Authorization` is stored only if it has `private`, `public`,
-    /// `s-maxage` or `must-revalidate` (RFC 9111 section 3.5).
+    /// A response to a request with `Authorization` is stored only if it has `public`, `s-maxage`
+    /// or `must-revalidate` (RFC 9111 section 3.5), or `private`: its entry is for one visitor.
     ///
     /// All responses for one visitor must depend on nothing but the key and this ID. Only a digest
     /// of the ID enters the key. `name` identifies the kind of ID, and must be the same in every
