@@ -100,8 +100,8 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
     }
 }
 
-/// Returns `true` if `If-Range` permits evaluating `Range`, because the bytes of the representation
-/// are unchanged (RFC 9110 section 13.1.5).
+/// Returns `true` if `Range` may be evaluated: `If-Range` is absent, or shows that the bytes of the
+/// representation are unchanged (RFC 9110 section 13.1.5).
 ///
 /// With `strong_dates`, a date can be a strong validator. `strong_dates` must be `false` if an
 /// outer layer may change the bytes: a compressed copy has the same date.
