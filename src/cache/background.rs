@@ -1,5 +1,5 @@
-//! Background work, which continues after the response to the request that started it. Its amount
-//! is bounded, and [`Cache::shutdown`](crate::cache::Cache::shutdown) awaits it.
+//! Background work: work that may continue after the response is sent.
+//! [`Cache::shutdown`](crate::cache::Cache::shutdown) awaits it.
 //!
 //! - A drain reads a body to its end for the store alone, because no client reads it.
 //! - A detached fetch runs in its own task, so that it survives a disconnect of its client.
@@ -29,12 +29,10 @@ const MAX_DRAINS: u32 = 64;
 /// The most detached fetches at a time. Further fetches run in the task of their request.
 const MAX_DETACHED: u32 = 1024;
 
-/// The most background writes that a shutdown waits for. Further writes take place, but the
-/// shutdown does not wait for them.
+/// The most background writes that a shutdown waits for.
 const MAX_WRITES: u32 = 1 << 20;
 
-/// How long the cache remembers that an unkeyed field may have caused the failure of a refresh. At
-/// the end of the next refresh of the key, the cache forgets it.
+/// How long a key stays in [`Background::keyed_only`].
 const KEYED_ONLY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The number of background refreshes by outcome, over all namespaces.
@@ -143,8 +141,7 @@ impl Background {
         self.permit_of(&self.detached)
     }
 
-    /// Counts a background write until the result is dropped. A shutdown waits for the write,
-    /// unless [`MAX_WRITES`] other writes were in progress.
+    /// Counts a background write until the returned permit is dropped.
     pub(super) fn begin_write(&self) -> WorkPermit {
         WorkPermit::new(Arc::clone(&self.writes).try_acquire_owned().ok(), &self.work)
     }
@@ -160,8 +157,7 @@ impl Background {
         Some(WorkPermit::new(Some(permit), &self.work))
     }
 
-    /// Returns a permit for a refresh. Returns `None` if a refresh of this key failed within the
-    /// last ten seconds, or if all permits are in use.
+    /// Returns a permit for a refresh, or `None` if no refresh of the key may start now.
     pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.recent_failures.get(key, now).is_some() {
             return None;
@@ -169,7 +165,6 @@ impl Background {
         self.permit_of(&self.refreshes)
     }
 
-    /// Counts the start of a refresh.
     pub(super) fn begin_refresh(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
     }
@@ -192,8 +187,8 @@ impl Background {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns a permit for a confirmation. Returns `None` if a confirmation for this key began
-    /// within the last ten seconds, or if all permits are in use. Refreshes use the same permits.
+    /// Returns a permit for a confirmation, or `None` if no confirmation for the key may start now.
+    /// Refreshes use the same permits.
     pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.confirmed.get(key, now).is_some() {
             return None;
@@ -203,8 +198,7 @@ impl Background {
         Some(permit)
     }
 
-    /// Returns `true` if the next refresh of a key sends only keyed fields, because an unkeyed
-    /// field may have caused the failure of the last one.
+    /// Returns `true` if the next refresh of a key sends only keyed fields.
     pub(super) fn is_keyed_only_next(&self, key: KeyRef<'_>, now: Moment) -> bool {
         self.keyed_only.get(key, now).is_some()
     }
@@ -217,12 +211,11 @@ impl Background {
         }
     }
 
-    /// Returns `true` if background refreshes are enabled.
     pub(super) fn allows_refreshes(&self) -> bool {
         self.max_refreshes > 0
     }
 
-    /// Records an answer that contradicts a stored response. See [`Contradictions::add`].
+    /// See [`Contradictions::add`].
     pub(super) fn add_contradiction(
         &self,
         key: KeyRef<'_>,
@@ -233,17 +226,14 @@ impl Background {
         self.contradictions.add(key, stored, fields, now)
     }
 
-    /// Records that a 304 did not match a stored response (RFC 9111 section 4.3.4).
     pub(super) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
         self.mismatches.add(key, stored);
     }
 
-    /// Returns `true` if a 304 did not match this stored response.
     pub(super) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.mismatches.contains(key, stored)
     }
 
-    /// Waits until no work is in progress.
     pub(super) async fn wait_idle(&self) {
         self.work.wait_idle().await;
     }
@@ -261,8 +251,7 @@ impl Background {
             // for all permits.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
-        // Writes are last, since the other work may have started some. A write that begins after
-        // this point is not awaited.
+        // Writes are last, since the other work may start writes.
         drop(relay_waker(self.writes.acquire_many(MAX_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }

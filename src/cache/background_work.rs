@@ -40,7 +40,6 @@ impl Cache {
         (!self.is_local()).then(|| self.begin_work())
     }
 
-    /// Counts work that its caller awaits.
     pub(super) fn begin_work(&self) -> WorkGuard {
         self.0.background.begin_work()
     }
@@ -51,8 +50,7 @@ impl Cache {
         self.0.background.drain_permit()
     }
 
-    /// Returns a permit for a background refresh. Returns `None` if a refresh of this key failed
-    /// within the last ten seconds, or if too many refreshes are running.
+    /// Returns a permit for a background refresh, or `None` if no refresh of the key may start now.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())
     }
@@ -64,25 +62,20 @@ impl Cache {
         self.0.background.detach_permit()
     }
 
-    /// Counts the start of a refresh.
     pub(crate) fn begin_refresh(&self) {
         self.0.background.begin_refresh();
     }
 
-    /// Returns a permit for a confirmation: a refresh that sends only keyed fields, after the
-    /// answer to a visitor's request was not stored. Returns `None` if a confirmation for this key
-    /// began within the last ten seconds, or if too many refreshes are running.
+    /// Returns a permit for a confirmation, or `None` if no confirmation for the key may start now.
     pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.confirmation_permit(key, self.clock().now())
     }
 
-    /// Returns `true` if the next refresh of a key sends only keyed fields, because an unkeyed
-    /// field may have caused the failure of the last one.
+    /// Returns `true` if the next refresh of a key sends only keyed fields.
     pub(crate) fn is_keyed_only_next(&self, key: KeyRef<'_>) -> bool {
         self.0.background.is_keyed_only_next(key, self.clock().now())
     }
 
-    /// Counts the end of a refresh.
     pub(crate) fn end_refresh(&self, key: KeyRef<'_>, end: RefreshEnd) {
         self.0.background.end_refresh(key, end, self.clock().now());
     }
@@ -115,8 +108,8 @@ impl Cache {
     ///    works while the time of tokio is paused.
     ///
     /// # Caveats
-    /// Do not await it in a handler, or in the task that polls a `warm` call. A background refresh
-    /// whose handler awaits it would wait for itself, and so would the `warm` call.
+    /// Do not await it in a handler: a background refresh may call the handler, and would wait for
+    /// itself. For the same reason, do not await it in the task that polls a `warm` call.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -152,14 +145,12 @@ impl Cache {
         self.0.background.shut_down().await;
     }
 
-    /// Returns `true` if background refreshes are enabled.
     pub(crate) fn allows_refreshes(&self) -> bool {
         self.0.background.allows_refreshes()
     }
 
-    /// Records an answer that is not stored. It contradicts the stored response that was received
-    /// at `stored`. Returns `true` if a second visitor got such an answer, so that the stored
-    /// response is outdated.
+    /// Records an answer that contradicts the stored response received at `stored`. Returns `true`
+    /// if a second visitor got such an answer.
     pub(crate) fn add_contradiction(
         &self,
         key: KeyRef<'_>,

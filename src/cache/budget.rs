@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The most bytes of a small recording. In a small budget, the limit is a quarter of the budget. A
-/// quarter of every budget is reserved for small recordings.
+/// The most bytes of a small recording, unless a quarter of the budget is less. A quarter of the
+/// budget is reserved for small recordings.
 const SMALL_BYTES: u64 = 256 << 10;
 
 /// The limit on the bytes of all recordings together, and the recordings that may be ended to make
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
 /// The recordings that may hold bytes of the budget.
 struct Recordings {
     all: Vec<Weak<dyn BudgetedRecording>>,
-    /// The length of `all` at which the dropped recordings in it are removed.
+    /// The length of `all` at which dropped recordings are removed from it.
     sweep_at: usize,
     /// The earliest time at which a recording may be stalled, or `None` if it is unknown.
     earliest: Option<Instant>,
@@ -64,7 +64,7 @@ impl Budget {
     }
 
     /// Ends all stalled recordings, to make room for others. The caller must not hold a lock, since
-    /// this calls stores and wakers.
+    /// stores and wakers are called.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
@@ -74,17 +74,16 @@ impl Budget {
             }
             recordings.all.iter().filter_map(Weak::upgrade).collect()
         };
-        // A recording that ends passes its dependencies to the page that is being made on this
-        // thread. The page of the caller does not contain the body, so another tracker gets them.
+        // The end of a recording passes dependencies to the tracker that is entered on this thread.
+        // The caller's page does not depend on these recordings, so another tracker is entered.
         let next = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
             next
         });
-        // Set only after the bytes are released. Until then, concurrent callers see the old value,
-        // so they search, too, and find the freed room. `all` lacks recordings that begin after
-        // `now`. The first of them may be stalled at `begun`, so the new value is not later.
+        // The earliest time at which a recording that begins after the search may be stalled.
         let begun = now + STALL_TIMEOUT;
+        // Set after the bytes are released: until then, concurrent callers must not return early.
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 
@@ -130,16 +129,14 @@ impl Reservation {
         self.sum_within_limit(self.budget.used(), bytes).is_some()
     }
 
-    /// Returns `true` if the budget is large enough for this many more bytes, without the bytes of
-    /// other recordings.
+    /// Returns `true` if this many more bytes would fit if there were no other recordings.
     pub(crate) fn fits_empty_budget(&self, bytes: u64) -> bool {
         self.sum_within_limit(self.bytes, bytes).is_some()
     }
 
     /// Returns `used` plus `bytes`, or `None` if the sum exceeds the limit.
     ///
-    /// Large recordings leave a quarter of the budget to small ones. So clients that read large
-    /// bodies slowly do not prevent the storage of pages.
+    /// Large recordings leave a quarter of the budget to small ones.
     fn sum_within_limit(&self, used: u64, bytes: u64) -> Option<u64> {
         let limit = self.budget.limit;
         let large = self.bytes.saturating_add(bytes) > SMALL_BYTES.min(limit / 4);

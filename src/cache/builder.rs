@@ -170,7 +170,7 @@ impl CacheBuilder {
     /// open, no request waits for the store.
     ///
     /// No time limit applies to a store inside the process, because its operations complete at
-    /// once. Nor does one apply outside a tokio runtime, because there is no timer.
+    /// once. Outside a tokio runtime, there is no timer and no time limit.
     pub fn lookup_timeout(mut self, limit: Duration) -> Self {
         self.limits.lookup = limit;
         self
@@ -243,7 +243,8 @@ impl CacheBuilder {
     /// Sets a function that transforms the keys of values, for example to fold their case or to add
     /// a prefix per tenant. By default, keys are used unchanged.
     ///
-    /// Keys with the same result name the same value. The function does not apply to fragments.
+    /// Keys for which the function returns the same bytes name the same value. The function does
+    /// not apply to fragments.
     ///
     /// # Example
     /// ```

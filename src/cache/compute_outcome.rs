@@ -9,10 +9,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) enum ComputeOutcome {
     Value(Arc<StoredValue>),
-    /// The value is neither stored nor shared with followers, because its dependencies are unknown
-    /// or in another namespace.
+    /// The value is neither stored nor shared with followers.
     NotStored,
-    /// The error of the computation, and the dependencies that it had read before the error.
+    /// The error of the computation, and its dependencies up to the error.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// The leader, which computed the value, was dropped or panicked.
     Abandoned,

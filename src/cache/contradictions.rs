@@ -1,10 +1,9 @@
 //! Answers of the service that contradict a stored response.
 //!
-//! - [`Contradictions`] has answers that should replace a stored response, but are not storable. An
-//!   unkeyed field of the request may be the cause: a field that is neither part of the key nor
-//!   nominated by `Vary`. So the stored response counts as outdated only if a second visitor gets
-//!   such an answer, too. `Contradictions` is used if the cache cannot repeat the request without
-//!   unkeyed fields, or if an outer layer has refused the answer.
+//! - [`Contradictions`] has answers that should replace a stored response, but are not storable.
+//!   The cause may be an unkeyed field of the request: a field that is neither in the key nor
+//!   nominated by `Vary`. Therefore the stored response counts as outdated only if two visitors got
+//!   such answers.
 //! - [`Mismatches`] has the stored responses for which the service sent a 304 about another
 //!   representation.
 
@@ -40,11 +39,10 @@ impl UnkeyedFieldsDigest {
     }
 }
 
-/// The most keys in each of the two tables.
+/// The capacity of each of the two tables, in keys.
 const CAPACITY: usize = 8192;
 
-/// The time after which a request with the same unkeyed fields counts as another visitor's. Other
-/// fields are not needed then, since all visitors may send the same ones.
+/// The time after which a request with the same unkeyed fields counts as another visitor's.
 const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
 /// The first answer that contradicts a stored response.
@@ -56,7 +54,7 @@ struct Contradiction {
     at: Moment,
 }
 
-/// The first contradiction of each key, by the key's hash, which differs in each process.
+/// The first contradiction of each key, by the hash of the key.
 pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPrehashed>);
 
 impl Default for Contradictions {
@@ -67,11 +65,11 @@ impl Default for Contradictions {
 }
 
 impl Contradictions {
-    /// Records an answer that is not stored, and contradicts the stored response that was received
-    /// at `stored`. Returns `true` if a second visitor got such an answer.
+    /// Records an answer that contradicts the stored response received at `stored`. Returns `true`
+    /// if a second visitor got such an answer.
     ///
-    /// Requests count as those of two visitors if their unkeyed fields differ, or if they are
-    /// [`SAME_FIELDS_WAIT`] apart.
+    /// Two requests count as requests of two visitors if their unkeyed fields differ, or if they
+    /// are [`SAME_FIELDS_WAIT`] apart.
     pub(super) fn add(
         &self,
         key: KeyRef<'_>,
@@ -88,11 +86,9 @@ impl Contradictions {
     }
 }
 
-/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the key's hash, which
-/// differs in each process.
+/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the hash of the key.
 ///
-/// A response is identified by a hash of its validators and its `Date`. A remote store decodes an
-/// entry again for each look-up, but these fields stay the same.
+/// A response is identified by a hash of its validators and its `Date`.
 pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
 
 impl Default for Mismatches {
@@ -107,8 +103,7 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` if this stored response is the last one that was added under the key. A
-    /// response that has replaced it has other validators or another `Date`.
+    /// Returns `true` if this stored response is the last one that was added under the key.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }

@@ -1,14 +1,13 @@
-//! Dependencies that a page gets late: from reads in progress, and from a cached part whose body
-//! the page reads frame by frame.
+//! Reads in progress, and the dependencies of a cached body that a page reads frame by frame.
 
 use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A read in progress: the page or value that reads does not have the dependency yet.
+/// A read in progress, whose dependency is not recorded yet.
 ///
-/// No follower joins a body with a pending read: the read may return a value that was changed
-/// before the follower's request began.
+/// No follower joins a body with a pending read, because the dependencies of the body are
+/// incomplete.
 #[derive(Debug)]
 pub(crate) struct PendingRead(Arc<Mutex<Dependencies>>);
 
@@ -30,8 +29,8 @@ impl Drop for PendingRead {
 /// Passes the dependencies of a body to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
-    /// The page that last got the dependencies of the body, and two change counts from right after
-    /// that: the count of the body's dependencies and the count of the page's.
+    /// The page to which dependencies were last passed, and the change counts at that time: the
+    /// count of the body's dependencies and the count of the page's.
     last_passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// Present while the page waits for a frame.
     waiting: Option<PendingRead>,
@@ -47,10 +46,10 @@ impl DependencyRelay {
         }
     }
 
-    /// Passes the dependencies of `body` to the page that is being made on this thread.
+    /// Passes the dependencies of `body` to the tracker that is entered on this thread, if any.
     ///
-    /// If neither the dependencies of the body nor those of the page have changed since the last
-    /// call, the page has all of them, and nothing is done. So most frames need no merge.
+    /// Does nothing if neither the dependencies of the body nor those of the page have changed
+    /// since the last call.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

@@ -2,9 +2,10 @@
 
 /// A type that lists the paths and tags that depend on it, typically a model of the application.
 ///
-/// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to such a type. Call
-/// it after the change is committed. If the change deletes the model, build the invalidation before
-/// the change, while the model still exists. List the pages of related models, too.
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to such a type.
+/// Invalidate after the change is committed. If the change deletes the model, build the
+/// invalidation before the change, while the model still exists. List the pages of related models,
+/// too.
 ///
 /// # Example
 /// ```

@@ -60,7 +60,7 @@ impl EntryWrite<'_> {
         if is_plain && self.put_if_absent(key, response).await? {
             return Ok(WriteOutcome::Stored);
         }
-        // Whether the index had the variant before the first try to add it.
+        // Whether the index had the variant before the first try.
         let mut is_known = None;
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.cache.await_counted(self.cache.store().get(key)).await?;
@@ -104,7 +104,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Set in the first try only: a later try may find the variant that an earlier one added.
+        // Set in the first try only, because that try may add the variant.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.variants_to_evict(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -115,7 +115,7 @@ impl EntryWrite<'_> {
         }
         evicted.extend_from_slice(outdated);
         self.remove(&evicted).await?;
-        // A variant that the index had before counts as used, so that it is not evicted next.
+        // A variant that the index already had counts as used.
         match response.is_variant() {
             false => Arc::make_mut(response).set_variant(is_known),
             true if is_known => response.note_use(),
@@ -128,17 +128,13 @@ impl EntryWrite<'_> {
         self.replace_older(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants to evict to make room for a new one.
+    /// Returns the variants to evict to make room for a new one, or `None` if the new one must not
+    /// be stored.
     ///
-    /// With a local store, variants that are not stored any more are evicted first, then unused
-    /// ones, the oldest first. A variant is used if a request got it since its use flag was
-    /// cleared. So variants for made-up field values evict each other, and not the ones in use.
-    ///
-    /// If all variants of a local store are used, returns `None`: the new one is then not stored.
-    /// The use flags are also cleared, so that the next new variant can evict one that no request
-    /// has used in the meantime.
-    ///
-    /// With other stores, which keep no use flags, the oldest variants are evicted.
+    /// - With a store outside the process, the oldest variants are evicted.
+    /// - With a local store, variants that are absent or invalidated are evicted first, and unused
+    ///   variants next. A variant is used if a request got it since its use flag was cleared.
+    /// - If all variants of a local store are used, none is evicted, and all use flags are cleared.
     async fn variants_to_evict(
         &self,
         index: &VaryIndex,
@@ -165,8 +161,7 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // Used variants are evicted only if there are not enough others. That happens if the limit
-        // was lowered, so that more than one variant is in excess.
+        // Used variants are evicted only if the others are too few, after the limit was lowered.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }

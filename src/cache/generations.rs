@@ -20,16 +20,15 @@ impl Cache {
     ///
     /// A string is always a path. For a tag, use [`Invalidation::tag`].
     ///
-    /// After this has returned, no request that begins later gets a response that was made before,
-    /// even if it comes from a fetch that is still running. A [soft](Invalidation::soft)
-    /// invalidation permits stale windows.
+    /// Once the future has completed, no new request gets a response whose fetch began before the
+    /// invalidation. A [soft](Invalidation::soft) invalidation permits stale windows.
     ///
     /// Invalidate after the transaction is committed: a page that is made before the commit
     /// contains the old data.
     ///
-    /// A store may fail, time out, or have an open [circuit](crate::cache::CircuitState). The
-    /// invalidation is [queued](Delivery::Queued) then, and counts in this process alone until the
-    /// store confirms it.
+    /// If the store fails, times out or has an open [circuit](crate::cache::CircuitState), the
+    /// invalidation is [queued](Delivery::Queued): it counts in this process alone until the store
+    /// confirms it.
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll and before it completes, the invalidation is
@@ -59,7 +58,7 @@ impl Cache {
         }
     }
 
-    /// Invalidates scopes. If the store does not confirm that, the invalidation is queued.
+    /// Invalidates scopes. An invalidation that the store does not confirm is queued.
     pub(super) async fn advance(&self, scopes: Vec<Scope>, strength: Strength) -> Delivery {
         self.unconfirmed(scopes, strength).advance().await
     }
@@ -90,15 +89,15 @@ impl Cache {
     /// invalidation is known to have failed.
     ///
     /// Over a store inside the process, the invalidation takes effect at once. Otherwise a new task
-    /// runs it. A failure is counted, and the invalidation is queued then.
+    /// runs it, and a failure queues the invalidation.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
             return pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
         }
         event!(scopes = what.scopes().len(), strength = ?what.strength(), "invalidate");
-        // Dropped with the task, if no runtime runs it to its end.
+        // If the task is dropped, this guard is dropped with it and queues the invalidation.
         let unconfirmed = self.unconfirmed(what.scopes(), what.strength());
-        // An event reports a failure; no response can. The guard delivers the invalidation later.
+        // The result is ignored, since a failure is logged and queues the invalidation.
         self.spawn_or_run_invalidation(async move {
             let _ = unconfirmed.advance().await;
         })
@@ -128,8 +127,8 @@ impl Cache {
         response.was_valid_at(current) || self.check_now(response, current)
     }
 
-    /// Checks the scopes and dependencies of a response. If it is valid, remembers this for the
-    /// current generation.
+    /// Checks the scopes and dependencies of a response. If the response is valid, records that for
+    /// the current generation.
     fn check_now(&self, response: &StoredResponse, current: Generation) -> bool {
         let valid = matches!(self.check(response).now(), Ok(Ok(Validity::Valid)));
         if valid {
@@ -146,8 +145,8 @@ impl Cache {
     /// Returns the entry under a key, and the generation that was read in the same round trip, if
     /// the store reads both together.
     ///
-    /// Returns no generation if an invalidation was undelivered before: if it is delivered between
-    /// the read and the check, neither the generation nor the queue shows it.
+    /// Returns no generation if an invalidation was undelivered before the read. The generation may
+    /// lack that invalidation, and so may the queue at the time of the check.
     pub(crate) async fn find(
         &self,
         key: KeyRef<'_>,
@@ -157,7 +156,8 @@ impl Cache {
         Ok((entry, read.filter(|_| !had_undelivered)))
     }
 
-    /// Returns the validity of a response. `read` is the generation that was read with it.
+    /// Returns the validity of a response. `read` is the generation that was read together with the
+    /// response.
     pub(crate) async fn response_validity_at(
         &self,
         read: Option<Generation>,
@@ -181,7 +181,7 @@ impl Cache {
     ) -> Result<Validity, StoreError> {
         let check = self.0.generations.check_at(read, since, scopes, dependencies);
         let stored = self.await_counted(check).await?;
-        // After the store's answer: an invalidation may have become undelivered meanwhile.
+        // Evaluated after the store's answer, to include invalidations that were queued meanwhile.
         let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
         Ok(Validity::worst([stored, undelivered].into_iter()))
     }
@@ -203,8 +203,8 @@ impl Cache {
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
         let undelivered = || self.0.guard.validity(&self.0.namespace, scopes, dependencies);
-        // Before the store answers: an undelivered invalidation may be delivered after the check of
-        // the store. And after it: an invalidation may have become undelivered meanwhile.
+        // Evaluated before and after the store's answer, since an invalidation may leave or enter
+        // the queue during the check.
         let before = undelivered();
         let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
         Ok(Validity::worst([before, stored, undelivered()].into_iter()))

@@ -42,9 +42,8 @@ pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
-    /// The generations without the guard of the store, which sets time limits and has the circuit
-    /// breaker. The code that delivers queued invalidations uses these, because it applies the time
-    /// limit and the circuit breaker itself.
+    /// The generations without time limits and without the circuit breaker. The delivery of queued
+    /// invalidations uses them, because it applies both itself.
     pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,
@@ -192,7 +191,6 @@ impl Cache {
         &self.0.flights
     }
 
-    /// Returns the outcomes of the last recordings, by key.
     pub(crate) fn last_recordings(&self) -> &RecentKeys<LastRecording> {
         &self.0.last_recordings
     }
@@ -208,8 +206,7 @@ impl Cache {
     /// Awaits an operation of the store. A failure is counted.
     ///
     /// A store outside the process has a guard, which sets the time limit and counts the failures
-    /// itself. A store inside the process has no guard, so its failures are counted here. It needs
-    /// no time limit, since its futures are ready at once.
+    /// itself. A store inside the process has no guard, so its failures are counted here.
     pub(crate) async fn await_counted<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {

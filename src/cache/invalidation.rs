@@ -42,8 +42,8 @@ struct InvalidationTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TargetKind {
     Path(String),
-    /// The path of a request, or of a reference in a response. It is percent-encoded, so it has one
-    /// reading.
+    /// The path of a request, or of a reference in a response. It is percent-encoded, and never
+    /// read as decoded text.
     RequestPath(String),
     Uri(String),
     Subtree(String),
@@ -67,8 +67,8 @@ impl Invalidation {
         Self::of([TargetKind::Path(path.into())])
     }
 
-    /// Names the paths of requests, and ignores duplicates. The paths are percent-encoded, and have
-    /// no other reading.
+    /// Names the paths of requests, and ignores duplicates. The paths are percent-encoded, and
+    /// never read as decoded text.
     pub(crate) fn request_paths(paths: Vec<String>) -> Self {
         let mut once: Vec<String> = Vec::with_capacity(paths.len());
         for path in paths {
@@ -173,7 +173,6 @@ impl Invalidation {
         if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
-    /// Returns `true` if there are no scopes.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

@@ -1,5 +1,5 @@
-//! The outcome of the last recording of a key. It predicts the outcome of the next recording, which
-//! the `Cache-Status` of a miss reports before the body is complete.
+//! The outcome of the last recording of a key. The `Cache-Status` of the next miss, which is sent
+//! before the body is complete, reports this outcome as a prediction.
 
 use crate::clock::Moment;
 use crate::status::Detail;
@@ -15,8 +15,7 @@ pub(crate) enum LastRecording {
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest lifetime in the unbroken series of recordings with a shortened lifetime, of
-        /// which this is the last.
+        /// The longest shortened lifetime since the last recording with another outcome.
         longest: Duration,
     },
 }

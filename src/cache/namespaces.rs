@@ -6,8 +6,7 @@ use quick_cache::sync::Cache as Quick;
 use std::fmt;
 use std::sync::Arc;
 
-/// The most namespaces for which the handles of a cache share the newest generation that any of
-/// them has seen.
+/// The most namespaces whose [`RecordGenerations`] the handles of a cache share.
 const MAX_NAMESPACES: usize = 1024;
 
 /// The generations of the namespaces of one store.

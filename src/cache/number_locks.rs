@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 /// Locks that serialize the increments of one number within a process.
 ///
-/// Only numbers that were set as values need a lock, since the store increments counters itself.
-/// An increment of a value is a compare-and-set, which is atomic, but fails if another task changes
-/// the value at the same time. The locks make this rare. A task that waits too long for a lock
-/// continues without it.
+/// Only numbers that were set as values need a lock, since the store increments counters itself. An
+/// increment of a value is a compare-and-set, which is atomic, but fails if another task changes
+/// the value at the same time. The locks make such failures rare. A task that waits too long for a
+/// lock continues without it.
 #[derive(Debug)]
 pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 

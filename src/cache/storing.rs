@@ -30,8 +30,8 @@ use std::time::Duration;
 ///
 /// The outdated response is the stored one that this response should replace. Its
 /// [`UnstoredAction`](super::UnstoredAction) decides how it is handled. Unless an outer layer has
-/// refused the response, the cache remembers why it is not stored, to explain the next miss of the
-/// key.
+/// refused the response, the cache remembers why the response is not stored, to explain the next
+/// miss of the key.
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
@@ -44,14 +44,13 @@ pub(crate) struct PendingStore {
     pub(crate) selection: Arc<VariantSelection>,
     /// How long the store keeps the response after it becomes stale.
     pub(crate) retention: Duration,
-    /// The response that this one replaces, and its handling if this one is not stored.
+    /// The stored response that this one should replace.
     pub(crate) outdated: Option<OutdatedResponse>,
     /// The flag of the background refresh that fetched the response.
     pub(crate) refresh_outcome: Option<RefreshOutcome>,
     /// The earliest expiry of the dependencies that the service had read when it returned the head.
     pub(crate) head_fresh_until: Moment,
-    /// The end of the freshness lifetime, if dependencies that the service read later, while it
-    /// produced the body, reduced the lifetime.
+    /// The end of the freshness lifetime, if dependencies of the body reduced the lifetime.
     shortened_lifetime: Option<Moment>,
 }
 
@@ -129,7 +128,7 @@ impl PendingStore {
     }
 
     /// Adds the dependencies of the body. Returns `false` if they prevent the response from being
-    /// stored: they are unknown, too many, or in another namespace.
+    /// stored.
     pub(crate) fn add_dependencies(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
@@ -186,8 +185,8 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let outcome = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => write.run(&mut response).await,
-            // The response was invalidated during the fetch, so no look-up would return it. If it
-            // were stored, it could also replace a newer response.
+            // The response was invalidated during the fetch. If it were stored, it could replace a
+            // newer response.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };

@@ -42,8 +42,8 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Returns a tracker that shares the record of the page or value that is being made on this
-    /// thread, if there is one.
+    /// Returns a tracker with the record of the tracker that is entered on this thread, or `None`
+    /// if no tracker is entered.
     pub(crate) fn of_current() -> Option<Self> {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }
@@ -53,7 +53,6 @@ impl Tracker {
         Self { reads: None, chain: Some(Arc::clone(chain)) }
     }
 
-    /// Returns the request or the computation whose reads are tracked.
     pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
         self.chain.clone()
     }
@@ -104,13 +103,13 @@ impl Tracker {
         self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
-    /// Returns `true` if all dependencies recorded up to now are known and in one namespace: the
-    /// one that the generation `own` belongs to.
+    /// Returns `true` if all dependencies recorded up to now are known, and are in the namespace of
+    /// the generation `own`.
     pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         self.reads.as_ref().is_none_or(|reads| lock(reads).is_trackable_in(own))
     }
 
-    /// Passes the recorded dependencies to the page or value that is being made on this thread.
+    /// Passes the recorded dependencies to the tracker that is entered on this thread, if any.
     pub(crate) fn pass_on(&self) {
         if let Some(reads) = self.peek() {
             merge(&reads);
@@ -123,8 +122,8 @@ impl Tracker {
     }
 }
 
-/// A tracker that, when dropped, passes its dependencies to the page or value that is being made on
-/// this thread.
+/// A guard that passes the dependencies of its tracker on ([`Tracker::pass_on`]) when it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct DependencyGuard(pub(crate) Tracker);
 
@@ -145,7 +144,8 @@ fn replace_slot(new: TrackingSlot) -> Option<TrackingSlot> {
     TRACKING_SLOT.try_with(|slot| slot.replace(new)).ok()
 }
 
-/// Returns the record of the page or value that is being made on this thread.
+/// Returns the record of the tracker that is entered on this thread, or `None` if no tracker is
+/// entered.
 pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     let current = TRACKING_SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
         TrackingSlot::Untracked => None,
@@ -215,7 +215,7 @@ pub(crate) enum AnswerDependencies {
 }
 
 impl AnswerDependencies {
-    /// Returns no dependencies. What the service read while it ran is recorded already.
+    /// Returns no dependencies. The reads of the service are recorded already.
     pub(crate) fn none_added() -> Self {
         Self::Known(None)
     }
@@ -231,7 +231,7 @@ impl AnswerDependencies {
         self
     }
 
-    /// Passes the dependencies to the page or value that is being made on this thread.
+    /// Passes the dependencies to the tracker that is entered on this thread, if any.
     pub(crate) fn pass_on(&self) {
         match self {
             Self::Known(None) => {}

@@ -24,8 +24,7 @@ const MAX_IDENTICAL: usize = 1;
 /// a field each time.
 const MAX_SAME_KEY: usize = 16;
 
-/// The most ancestors that compute the same value. If a loop also contains identical requests, it
-/// ends earlier, at [`MAX_IDENTICAL`].
+/// The most ancestors that compute the same value.
 const MAX_COMPUTATIONS: usize = 3;
 
 /// A request or a computation of a value, linked to its parent: the request or computation that
@@ -109,8 +108,8 @@ impl Chain {
     /// an ancestor of this chain, or waits for an ancestor, directly or through other leaders.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
-        // Registered before the search. So if two waits begin at the same time, at least one of
-        // their searches finds the other wait.
+        // Registered before the search, so that of two simultaneous waits, at least one finds the
+        // other.
         self.ancestors().for_each(|each| each.lock().push(Weak::clone(leader)));
         (!self.is_awaited_by(leader)).then_some(wait)
     }

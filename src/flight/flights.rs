@@ -84,7 +84,6 @@ impl<O: AbandonedOutcome> Flights<O> {
         }
     }
 
-    /// Returns how many flights are under way.
     pub(crate) fn len(&self) -> usize {
         self.table.flights.len()
     }

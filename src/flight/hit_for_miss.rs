@@ -20,12 +20,11 @@ pub(crate) enum HitForMissReason {
 
 /// How long a key is hit-for-miss.
 const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
-/// The most keys in one memory.
+/// The capacity of one memory, in keys.
 const CAPACITY: usize = 8192;
 
-// A key is represented by its hash alone, so that long keys take no memory. If two keys have the
-// same hash, they share one item. So requests for one key may stay uncollapsed because of the other
-// key, or a status may have the reason of the other key. No response body depends on that.
+// A key is represented by its hash alone, so that long keys take no memory. Keys with the same hash
+// share an item, which affects only collapsing and the reported status.
 type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse. Background work also uses this type, as a set of keys

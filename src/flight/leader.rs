@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 /// The guard of a flight's leader, the request that calls the service for all followers.
 ///
-/// If the guard is dropped before an outcome was set, the leader has panicked or was canceled. The
-/// followers then get [`AbandonedOutcome::abandoned`].
+/// If the guard is dropped before the final outcome is set, the leader has panicked or was
+/// canceled. The followers then get [`AbandonedOutcome::abandoned`].
 #[derive(Debug)]
 pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,
@@ -41,7 +41,6 @@ impl<O: AbandonedOutcome> Leader<O> {
         }
     }
 
-    /// Ends the flight with an outcome.
     pub(crate) fn end(mut self, outcome: O) {
         self.set_outcome(outcome);
     }
@@ -66,7 +65,7 @@ impl Leader {
     /// the function does not end the flight.
     pub(crate) fn ender(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        // This second guard exists only inside the call, and must not report an abandoned flight.
+        // `has_ended` is `true`, so that this second guard never reports an abandoned flight.
         move |outcome| Self { flights, key, flight, has_ended: true }.end(outcome)
     }
 

@@ -2,9 +2,8 @@
 //! service.
 //!
 //! A request that misses joins the flight of its key. The first request is the leader: it calls the
-//! service in its own task, as if there were no cache. Later requests are followers: they wait for
-//! the outcome of the flight. If the leader is dropped for any reason, its guard releases the
-//! followers.
+//! service. Later requests are followers: they wait for the outcome of the flight. If the leader is
+//! dropped for any reason, its guard releases the followers.
 //!
 //! | module | content |
 //! |---|---|

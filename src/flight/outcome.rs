@@ -39,7 +39,6 @@ impl AbandonedOutcome for Outcome {
 /// The most followers of a failed flight that call the service at a time.
 const MAX_FETCHES_AFTER_FAILURE: usize = 8;
 
-/// Creates the semaphore of a failed flight.
 pub(super) fn failed_flight_semaphore() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MAX_FETCHES_AFTER_FAILURE))
 }

@@ -68,8 +68,8 @@ impl<O: Clone> Flight<O> {
         (self.followers.fetch_add(1, Ordering::Relaxed) < max_followers).then_some(waiting)
     }
 
-    /// Sets the next outcome. The first one is `Begun` or the final one. After `Begun`, the second
-    /// one is the final one. Further calls have no effect on followers.
+    /// Sets the first outcome, or the final outcome of a flight that had begun. Further calls have
+    /// no effect on followers.
     pub(super) fn set_outcome(&self, outcome: O) {
         if let Err(end) = self.outcome.set(outcome) {
             let _ = self.final_outcome.set(end);

@@ -35,8 +35,7 @@ impl WorkCounter {
         WorkGuard(Arc::clone(self))
     }
 
-    /// Waits until no work is under way, if only for a moment. If no work is under way now, returns
-    /// at once.
+    /// Returns at the first moment without work under way.
     pub(crate) async fn wait_idle(&self) {
         // Created before the count is read, so that no notification after that is missed.
         let idle = pin!(self.idle.notified());

@@ -99,15 +99,14 @@ impl Value<'_> {
     ///    stored.
     /// 5. If the store fails, the value is computed without it.
     ///    [`Cache::store_errors`](crate::Cache::store_errors) counts the failure.
-    /// 6. A computation may read its own value, directly or through other values. A computation
-    ///    that waited for itself would never end, so a nested computation makes the value again.
-    ///    Inside four computations of a value, a fifth one fails. Computations and requests in
-    ///    other tasks are recognized as nested only if their futures are wrapped in
-    ///    [`propagate_dependencies`](crate::values::propagate_dependencies).
+    /// 6. If a computation reads its own value, directly or through other values, a nested
+    ///    computation makes the value again. At most four computations of a value may be nested: a
+    ///    fifth one fails. Computations and requests in other tasks count as nested only if their
+    ///    futures are wrapped in [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
-    /// - [`ValueError::Loop`] if the value depends on itself.
+    /// - [`ValueError::Loop`] if a fifth nested computation of the value would begin (rule 6).
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, a follower computes the value.
@@ -137,7 +136,7 @@ impl Value<'_> {
     /// # Errors
     /// - [`ComputeError::Failed`] if the computation fails.
     /// - [`ComputeError::Unwritable`] if the value can't be written as MessagePack.
-    /// - [`ComputeError::Loop`] if the value depends on itself.
+    /// - [`ComputeError::Loop`] if a fifth nested computation of the value would begin.
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, a follower computes the value.
@@ -292,9 +291,8 @@ impl Value<'_> {
         ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. A chain is recognized as a loop by equal keys. The key
-    /// of a value contains the generation of the last invalidation of all values. Here this
-    /// generation is fixed, since it could change within a loop.
+    /// Creates the chain of a computation. Its key has a fixed generation, so that an invalidation
+    /// of all values within a loop does not hide the loop.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
@@ -342,8 +340,6 @@ impl Value<'_> {
             tracking::inherit(&stored);
             self.store(&stored, unreadable.as_ref()).await;
         } else {
-            // The generation before the computation is unknown, or a dependency is unknown or
-            // belongs to another namespace.
             tracking::mark_untrackable();
         }
         if let Some(leader) = leader {

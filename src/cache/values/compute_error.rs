@@ -12,8 +12,7 @@ pub enum ComputeError<E> {
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
-    /// The value depends on itself: inside four nested computations of the value, a fifth was about
-    /// to begin.
+    /// A fifth nested computation of the value would have begun.
     Loop,
 }
 

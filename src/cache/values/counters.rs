@@ -139,8 +139,7 @@ impl Cache {
 /// The result of one try to change a number that the store could not increment itself.
 enum IncrementAttempt {
     Counted(i64),
-    /// The entry is no longer the one that was seen: another task changed it, or it was unusable
-    /// and was removed to make room for a counter.
+    /// Another task changed the entry, or an unusable entry was removed.
     Retry,
 }
 
@@ -150,8 +149,8 @@ impl Value<'_> {
         let _write = cache.begin_write();
         let mut lock = None;
         for _ in 0..MAX_ATTEMPTS {
-            // A removal of the number is queued. Until it is delivered, the store may have the old
-            // number. Its delivery would remove the new number.
+            // The store may still have the old number, and the delivery of the queued removal would
+            // remove a new one.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
@@ -199,8 +198,7 @@ impl Value<'_> {
         let (bytes, encoding) = encode(&sum).map_err(|error| not_a_number().with_source(error))?;
         let own = self.scope();
         // A computed value has its own scope among its scopes. The write below invalidates that
-        // scope, so the new entry must not have it. No earlier invalidation of the scope is lost by
-        // this: the old entry was valid.
+        // scope, so the new entry must not have it.
         let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;

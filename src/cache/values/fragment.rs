@@ -95,7 +95,7 @@ impl<'a> Fragment<'a> {
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the fragment can't be written as MessagePack.
-    /// - [`ValueError::Loop`] if the fragment depends on itself.
+    /// - [`ValueError::Loop`] if a fifth nested rendering of the fragment would begin.
     ///
     /// # Cancel safety
     /// If the call that renders is dropped, a follower renders the fragment.
@@ -113,7 +113,7 @@ impl<'a> Fragment<'a> {
     /// # Errors
     /// - [`ComputeError::Failed`] if rendering fails.
     /// - [`ComputeError::Unwritable`] if the fragment can't be written as MessagePack.
-    /// - [`ComputeError::Loop`] if the fragment depends on itself.
+    /// - [`ComputeError::Loop`] if a fifth nested rendering of the fragment would begin.
     ///
     /// # Cancel safety
     /// If the call that renders is dropped, a follower renders the fragment.

@@ -25,7 +25,7 @@ impl Cache {
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
-    /// - [`ValueError::Loop`] if the value depends on itself.
+    /// - [`ValueError::Loop`] if a fifth nested computation of the value would begin.
     ///
     /// A failure of the store is not an error. The value is then computed without the store, and
     /// [`store_errors`](Self::store_errors) counts the failure.
@@ -71,7 +71,7 @@ impl Cache {
     /// # Errors
     /// - [`ComputeError::Failed`] if the computation fails.
     /// - [`ComputeError::Unwritable`] if the value can't be written as MessagePack.
-    /// - [`ComputeError::Loop`] if the value depends on itself.
+    /// - [`ComputeError::Loop`] if a fifth nested computation of the value would begin.
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, a call that waits for it computes the value.

@@ -74,8 +74,8 @@ impl Value<'_> {
     pub async fn contains(&self) -> Result<bool, StoreError> {
         let seen = match self.cache.read(&self.name).await {
             Ok(seen) => seen,
-            // `read` also fails if only the dependency can't be registered. It has then ensured
-            // that the page is not stored, so a look-up without a dependency suffices.
+            // The failed `read` has made the page untrackable, so a look-up without a dependency
+            // suffices.
             Err(_) => self.cache.load(&self.name).await?,
         };
         Ok(seen.state == ValueState::Live)

@@ -47,9 +47,6 @@ impl ValueSnapshot {
 
 impl Cache {
     /// Returns the key of a value in the store.
-    ///
-    /// The key contains the generation of the last invalidation of everything or of all values.
-    /// Counters have no generation, so only a change of their keys invalidates them.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
         let cleared = self.await_counted(self.0.generations.cleared()).await?;
         Ok(self.value_key_since(name, cleared))
@@ -61,7 +58,8 @@ impl Cache {
 
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
-        // Before and after the look-up: the removal may be delivered or become undelivered meanwhile.
+        // Checked before and after the look-up, since a removal may leave or enter the queue
+        // meanwhile.
         let was_removed = self.has_undelivered_removal(name);
         let key = self.value_key(name).await?;
         let (entry, read) = self.find(key.as_ref()).await?;
@@ -72,7 +70,7 @@ impl Cache {
 
     /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
     pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
-        // A counter has no scopes that a check of the entry could include.
+        // The scopes follow from the name, since the entry of a counter has none.
         let scopes = || [Scope::value(name.as_bytes()), Scope::VALUES];
         let CacheInner { guard, namespace, .. } = &*self.0;
         guard.has_undelivered() && guard.validity(namespace, &scopes(), &[]) == Validity::Invalid
@@ -82,7 +80,8 @@ impl Cache {
         self.state_at(None, entry).await
     }
 
-    /// Returns the state of an entry. `read` is the generation that was read with it.
+    /// Returns the state of an entry. `read` is the generation that was read together with the
+    /// entry.
     async fn state_at(
         &self,
         read: Option<Generation>,

@@ -99,8 +99,7 @@ impl Value<'_> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.retention());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
-            // Callers have checked that the new value may replace this entry: it is stale or
-            // invalidated. For `get_or_set`, it may also have another type than the requested one.
+            // Callers have checked that the new value may replace this entry.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
         self.cache.await_counted(put).await

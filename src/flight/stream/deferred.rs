@@ -22,7 +22,7 @@ pub(super) struct DeferredWork {
 
 /// How a recording ends.
 pub(super) enum SinkEnd {
-    /// This is the whole body, to be stored.
+    /// The whole body was recorded, and is stored.
     Complete(Bytes),
     Failed,
     GivenUp,

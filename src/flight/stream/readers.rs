@@ -93,7 +93,6 @@ impl Readers {
         }
     }
 
-    /// Adds a frame at the end.
     pub(super) fn add_frame(&mut self) {
         self.readers_before.push_back(0);
     }

@@ -44,9 +44,8 @@ impl Stream {
         lock(&self.state).readers.present() <= 1
     }
 
-    /// Returns the head with the dependencies of the response so far. Returns `None` if they
-    /// prevent sharing: a read is still pending, or the dependencies are unknown, too many, or in
-    /// another namespace.
+    /// Returns the head with the dependencies of the response so far. Returns `None` if the
+    /// response can't be shared now, for example because a read is pending.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
         let Some(reads) = lock(&self.state).sink.as_ref().and_then(|sink| sink.dependencies()) else {
             return Some(Arc::clone(&self.head));
@@ -109,8 +108,8 @@ impl BudgetedRecording for Stream {
     fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
         let stalls_at = self.change(|state| state.end_stalled(now));
         if stalls_at.is_none() {
-            // This is a separate change, because the deferred work of the first one sets the
-            // `reservation` that this one releases.
+            // A second change, because the deferred work of the first change sets the `reservation`
+            // that is released here.
             self.change(|state| state.release_room(now));
         }
         stalls_at

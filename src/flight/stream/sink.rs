@@ -27,7 +27,8 @@ pub(crate) trait BodySink: Send {
     fn drain_permit(&self) -> Option<WorkPermit>;
     /// Stores the whole body. Returns the reservation in the memory budget, which the caller holds
     /// while readers need the recorded frames. Returns `None` if the store is inside the process:
-    /// the frames then share the memory of the stored body, which counts toward its capacity.
+    /// the frames then share the memory of the stored body, which counts toward the capacity of the
+    /// store.
     fn store(self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>>;
     /// Ends the recording of a body that has failed.
     fn fail(self: Box<Self>);

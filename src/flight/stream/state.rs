@@ -20,7 +20,7 @@ pub(super) struct StreamState {
     pub(super) source: Option<BodySource>,
     /// `true` while a reader polls the source.
     pub(super) is_polled: bool,
-    /// `true` if another reader waits for the result of that poll.
+    /// `true` if another reader waits for the result of the poll in progress.
     pub(super) has_poll_waiter: bool,
     /// The frames that the recording or a reader still needs.
     pub(super) frames: VecDeque<BodyItem>,
@@ -106,7 +106,7 @@ impl StreamState {
     }
 
     /// Takes the source back with the result of a poll. If `at_end`, the source has reported its
-    /// end, and the body ends at once: a server then does not poll for the end.
+    /// end, so the body ends without another poll.
     pub(super) fn receive(&mut self, source: BodySource, arrived: PolledFrame, at_end: bool) {
         (self.source, self.is_polled, self.has_poll_waiter) = (Some(source), false, false);
         self.last_progress = Instant::now();
@@ -176,8 +176,8 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the recording is stalled, unless a frame arrives or a reader gets
-    /// one until then. Returns `None` if no recording holds a reservation in the memory budget.
+    /// Returns the time at which the body is stalled if it makes no further progress. Returns
+    /// `None` if it holds no memory of the budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.sink.is_some() || self.reservation.is_some();
         holds.then(|| self.last_progress.max(self.last_read) + STALL_TIMEOUT)
@@ -217,9 +217,8 @@ impl StreamState {
         self.deferred.wakes = true;
     }
 
-    /// Holds the reservation of an ended recording until its frames are read. If they are read
-    /// already, returns this reservation. Otherwise returns the one that was held before, if any.
-    /// The caller drops the returned reservation without the lock.
+    /// Holds the reservation of an ended recording until its frames are read. Returns the
+    /// reservation that is not needed, if any. The caller drops that reservation without the lock.
     pub(super) fn hold_reservation(&mut self, reservation: Box<dyn Send>) -> Option<Box<dyn Send>> {
         if self.readers.first_frame() >= self.recording_end {
             return Some(reservation);
