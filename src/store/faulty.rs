@@ -60,7 +60,8 @@ pub enum Operation {
     /// A change of entries: `put`, `remove`, `increment`, `compare_and_set`, `touch`, `put_many` and
     /// `remove_many`.
     Write,
-    /// A read of the [generations](Generations): `current`, `cleared`, `check` and `depend`.
+    /// An operation of the [generations](Generations) that invalidates nothing: `current`,
+    /// `cleared`, `check` and `depend`.
     Generation,
     /// An invalidation: `advance` and `written` of the [generations](Generations).
     Invalidation,
@@ -84,13 +85,14 @@ pub enum Fault {
     /// The operation takes effect and never completes.
     HangAfter,
     /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
-    /// returns the sum of the initial value and the delta. A check of generations finds every entry
-    /// valid; the other reads of generations return [`Generation::new(0, 0)`](Generation::new).
+    /// returns the sum of the initial value and the delta. A `check` finds every entry valid;
+    /// `current`, `cleared` and `depend` return [`Generation::new(0, 0)`](Generation::new).
     ///
     /// The cache cannot notice this fault for an invalidation, and serves the old entries.
     Lost,
-    /// A look-up returns an outdated entry: the one before the last write under its key. If none is
-    /// known, it returns the current entry. Operations other than look-ups have no fault.
+    /// A look-up returns an outdated entry: the one before the last write under the key. If no such
+    /// entry is known, the look-up returns the current entry. Operations other than look-ups have
+    /// no fault.
     ///
     /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
     /// wrapper remembers the entries of 256 keys. For each further key, it forgets the one that it

@@ -171,8 +171,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the same as [`check`](Self::check), for an entry that
     /// [`Store::get_at`](super::Store::get_at) returned together with the generation `read`.
     ///
-    /// An implementation that keeps a copy of the invalidations answers from the copy if it has
-    /// passed `read`. The default calls [`check`](Self::check).
+    /// An implementation that keeps a copy of the invalidations answers from the copy if the copy
+    /// has reached `read`. The default calls [`check`](Self::check).
     fn check_at(
         &self,
         _read: Generation,

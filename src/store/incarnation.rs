@@ -1,7 +1,7 @@
 //! Incarnations: numbers that identify the histories of a namespace's invalidations.
 //!
-//! The invalidations of a namespace begin with an incarnation. If a store loses them, it begins a
-//! new incarnation, in which all older entries are invalid.
+//! While a store keeps the invalidations of a namespace, their incarnation stays the same. If the
+//! store loses invalidations, it begins a new incarnation, in which all older entries are invalid.
 //!
 //! The upper 32 bits of an incarnation are its start in seconds since 1970. The lower 32 bits are
 //! random.
@@ -32,9 +32,8 @@ fn seconds_now() -> u64 {
 /// Returns `true` if a store may have begun an incarnation: its start is at most ten years in the
 /// future.
 ///
-/// If an entry has a later incarnation than the current one of the store, the store begins one that
-/// is later still. After the highest incarnations there is none. So without this check, one damaged
-/// entry could disable the cache for good.
+/// A store that finds an entry of a later incarnation begins an even later one. Without this limit,
+/// one damaged entry could leave no later incarnation, and disable the cache for good.
 pub(super) fn is_believable(incarnation: u64) -> bool {
     incarnation >> 32 <= seconds_now() + MAX_SECONDS_AHEAD
 }

@@ -1,8 +1,8 @@
 //! Storage backends: the [`Store`] trait, and the stores of this crate.
 //!
-//! [`MemoryStore`] keeps entries in the memory of this process. `RedisStore` (feature `redis`) keeps
-//! them in Redis or Valkey. [`NullStore`] keeps nothing. Implement [`Store`] for another backend that several
-//! processes share.
+//! [`MemoryStore`] keeps entries in the memory of this process. `RedisStore` (feature `redis`)
+//! keeps them in Redis or Valkey. [`NullStore`] keeps nothing. Implement [`Store`] for another
+//! backend that several processes share.
 //!
 //! # Example
 //! ```
@@ -33,9 +33,9 @@
 //! # A store of your own
 //! Implement the five required methods of [`Store`]. A store outside the process keeps the bytes of
 //! [`Entry::encode`], and treats bytes that [`Entry::decode`] rejects as absent. Verify the store
-//! with the test kit `contract` (feature `testing`). The module `faulty` (feature `testing`) breaks a
-//! store on purpose, to test what depends on it. The example `custom_store` of the repository
-//! is a complete store over SQLite.
+//! with the test kit `contract` (feature `testing`). The module `faulty` (feature `testing`) breaks
+//! a store on purpose, to test what depends on it. The example `custom_store` of the repository is
+//! a complete store over SQLite.
 //!
 //! # Caveats
 //! - A [`MemoryStore`] is empty after a restart, and other processes do not see its entries and

@@ -112,9 +112,9 @@ impl<S: Store> Contract<S> {
         if now.incarnation() <= before.incarnation() {
             rule::OVERTAKEN.broken(&not_later_message(&after, before, now));
         }
-        // The check of the first process has begun a new incarnation, which lacks the advances of
-        // the other process. When the other process reads the counter, it may have to invalidate
-        // everything. So `current` may be later than `now`.
+        // The check of the first process has begun a new incarnation. The other process may
+        // invalidate everything when it first reads that incarnation, so `current` may be later
+        // than `now`.
         let current = other.current().await;
         rule::SHARED.returned("current, after another process's,", generations.current().await, current);
         let entry = ("an entry of the current generation", current, &scopes[..]);

@@ -40,8 +40,7 @@ pub(super) struct LocalNamespaces {
 
 struct NamespaceSlot {
     table: Arc<NamespaceTable>,
-    /// The number of the last request for the namespace. If a later search found a handle, the
-    /// number of the request that searched.
+    /// The number of the last request at which the namespace is known to have had a handle.
     last_use: AtomicU64,
 }
 

@@ -40,7 +40,6 @@ impl NamespaceTable {
         }
     }
 
-    /// Returns how many bytes the table takes.
     pub(super) fn bytes(&self) -> usize {
         self.usage.bytes()
     }
@@ -63,11 +62,10 @@ impl NamespaceTable {
     ///
     /// The order matters:
     ///
-    /// - A fetch reads the counter before it begins. If it reads the new counter, it began after the
-    ///   change of data for which the application invalidates.
-    /// - If a fetch reads the old counter, its entry is older than the marks, and is invalid.
-    /// - A check that reads the new counter also sees the marks. This holds even while the table
-    ///   grows, since marks never move.
+    /// - A fetch that reads the new counter began after the application changed its data.
+    /// - A fetch that reads the old counter makes an entry that is older than the marks, and so
+    ///   invalid.
+    /// - A check that reads the new counter also sees the marks.
     fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.current_counter() + 1;
         for &scope in scopes {

@@ -86,9 +86,8 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        // Locals are dropped before parameters. So the lock is released before a rejected `entry`
-        // is dropped, which may run foreign code that uses the store: the `Drop` of the owner of
-        // its body (`Bytes::from_owner`).
+        // Locals are dropped before parameters, so the lock is released before `entry` is dropped.
+        // The drop may run foreign code that uses the store (`Bytes::from_owner`).
         let mut lock = KeyWriteLock::acquire(&self.0, key);
         if mode == PutMode::IfAbsent && lock.get_unexpired().is_some() {
             return StoreFuture::ready(Ok(false));

@@ -49,9 +49,8 @@ struct ReplicaSlot {
 struct Replica {
     key: CacheKey,
     slot: StoredSlot,
-    /// The entry in the table that was copied. The version may be raised by a write of another key
-    /// with the same version slot. The table then still has this entry, and the replica gets the
-    /// new version.
+    /// The entry in the table that was copied. As long as the table has this entry, the replica can
+    /// be made current again.
     source: Entry,
     version: u64,
 }
@@ -90,8 +89,7 @@ impl Replicas {
         clock: &Clock,
         load: impl FnOnce() -> Option<StoredSlot>,
     ) -> Option<Entry> {
-        // The version is read before `load`. After a write between the two, the version no longer
-        // matches, and the replica counts as outdated.
+        // The version is read before `load`. Otherwise a write between the two could go unnoticed.
         let version = self.version(key).load(Ordering::SeqCst);
         let found = REPLICA_SLOTS.try_with(|slots| {
             let mut slots = slots.try_borrow_mut().ok()?;

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The waiting changes of one record.
 ///
-/// Each task that writes the record writes all waiting changes, so that tasks of one process do not
-/// obstruct each other: if the write of a task fails, another task has usually written its change.
-/// No task waits for another one. Each tries until its own change is written, by any task.
+/// Each task that writes the record writes all waiting changes. A task tries until its own change
+/// is written, by itself or by another task.
 ///
 /// ```text
 /// join ─> waiting ─> attempt ──written──> made (the result is set)
@@ -21,7 +20,7 @@ pub(super) struct Changes {
     pending: Mutex<Vec<Arc<Change>>>,
 }
 
-/// Changes a copy of the record. It runs again if another process interfered. Returns a function
+/// Changes a copy of the record. It runs again if the copy could not be written. Returns a function
 /// that sets the result once the copy is written.
 type ApplyChange = Box<dyn Fn(&mut Record) -> SetResult + Send + Sync>;
 type SetResult = Box<dyn FnOnce() + Send>;
@@ -59,7 +58,6 @@ impl Changes {
 }
 
 impl Attempt {
-    /// Makes changes to a copy of the record.
     pub(super) fn new(pending: Vec<Arc<Change>>, record: &mut Record) -> Self {
         let applied = pending.into_iter().map(|change| {
             let set_result = (change.apply)(record);

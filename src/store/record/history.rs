@@ -21,7 +21,6 @@ pub(in crate::store) struct History {
 }
 
 impl History {
-    /// Begins a history at a generation.
     pub(super) fn new(first: Generation) -> Self {
         Self { incarnation: first.incarnation(), counter: first.counter(), stamps: [first.stamp()].into() }
     }
@@ -46,14 +45,14 @@ impl History {
         self.counter
     }
 
-    /// Returns `true` if this history is of an older incarnation than a generation, or has not
-    /// reached its counter.
+    /// Returns `true` if this history ends before a generation.
     pub(in crate::store) fn is_behind(&self, generation: Generation) -> bool {
         let own = (self.incarnation, self.counter);
         own.cmp(&(generation.incarnation(), generation.counter())) == Ordering::Less
     }
 
-    /// Returns `true` if the kept stamp for the generation's counter differs from its stamp.
+    /// Returns `true` if a generation is of this incarnation, and this history has another stamp
+    /// for its counter.
     pub(in crate::store) fn contradicts(&self, generation: Generation) -> bool {
         let age = self.counter.checked_sub(generation.counter()).and_then(|age| usize::try_from(age).ok());
         let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));

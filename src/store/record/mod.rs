@@ -63,7 +63,6 @@ impl RecordGenerations {
         Self { store, key: buf.as_bytes().into(), newest: Arc::default(), changes: Arc::default() }
     }
 
-    /// Returns the key of the record.
     #[cfg(feature = "testing")]
     pub(super) fn key(&self) -> KeyRef<'_> {
         KeyRef::new(&self.key)
@@ -140,8 +139,8 @@ impl RecordGenerations {
         Ok((stored, reading))
     }
 
-    /// Writes a record in place of `read`, the entry that was read, and returns `true` if it did.
-    /// Returns `false` if another entry is stored, or if the record went back meanwhile.
+    /// Replaces the entry `read` by a record. Returns `false` if another entry is stored, or if the
+    /// record went back meanwhile.
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
@@ -179,7 +178,7 @@ impl RecordGenerations {
         &self,
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        // Set after the change is written, and only once, though several tasks may write it.
+        // Set once the change is written, by any task.
         let result = Arc::new(OnceLock::new());
         let _ticket = self.changes.add({
             let result = Arc::clone(&result);
@@ -189,8 +188,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read. If a change leaves the record as it is, nothing is
-            // written, and the change takes effect at that read.
+            // Taken before the record is read: a change that leaves the record as it is takes
+            // effect at that read.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {

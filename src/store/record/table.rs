@@ -75,7 +75,6 @@ impl Record {
         Self { previous, ..Self::starting_at(Generation::new(new_incarnation(after), 0)) }
     }
 
-    /// Begins a record at a generation.
     pub(in crate::store) fn starting_at(first: Generation) -> Self {
         Self::empty(History::new(first), 0, Secret(random(), random()))
     }
@@ -89,11 +88,9 @@ impl Record {
         self.history.generation()
     }
 
-    /// Returns `true` if all advances up to a known generation came before this incarnation, or are
-    /// in it.
+    /// Returns `true` if this record has all advances up to a known generation.
     ///
-    /// The record may have gone back to the previous incarnation and then begun this one. It then
-    /// lacks the advances in between.
+    /// A record lacks advances if it went back before this incarnation began.
     pub(in crate::store) fn succeeds(&self, known: Generation) -> bool {
         known.incarnation() >= self.generation().incarnation()
             || self.previous.as_ref().is_some_and(|previous| previous.contains(known))
@@ -276,7 +273,7 @@ impl Record {
         }
         let history = History::read(&mut from)?;
         let counter = history.generation().counter();
-        // Rejects an exhausted counter, and an incarnation without a successor.
+        // Rejects an exhausted counter, and an incarnation of the far future.
         if counter >= 1 << 63 || !history.is_believable() {
             return None;
         }
