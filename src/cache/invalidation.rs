@@ -342,8 +342,7 @@ fn split_authority(url: &str) -> Option<(&str, &str)> {
     is_scheme.then(|| rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())))
 }
 
-/// Returns the host and port of a full URL. If the text is not a full URL or its authority is
-/// invalid, returns `None`: the invalidation then covers all hosts.
+/// Returns the host and port of a full URL, or `None` if the text has no valid authority.
 fn host_of(url: &str) -> Option<&str> {
     let (authority, _) = split_authority(url)?;
     let host = authority.rsplit('@').next()?;

@@ -203,9 +203,8 @@ pub(crate) fn mark_untrackable() {
     }
 }
 
-/// The dependencies that a page inherits from a response that it is made from. Each exit of the
-/// state machine in `serve` returns them with its response. The response future passes them to the
-/// tracker of the page.
+/// The dependencies that a page inherits from a response that it is made from. The response future
+/// in `serve` passes them to the tracker of the page.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {

@@ -173,7 +173,8 @@ impl Cache {
     {
         let _work = self.begin_work();
         let (mut requests, mut warmed) = (requests.into_iter(), WarmSummary::default());
-        // The closure owns the service, which may not be `Sync`.
+        // The closure owns the service, so that the future is `Send` even if the service is not
+        // `Sync`.
         let fetch = move |request| fetch(service.clone(), request);
         let mut under_way: FuturesUnordered<_> =
             requests.by_ref().take(at_a_time.max(1)).map(&fetch).collect();

@@ -104,8 +104,7 @@ impl Chain {
         }
     }
 
-    /// Registers a wait for a leader. Returns `None` if the wait could be a deadlock: the leader is
-    /// an ancestor of this chain, or waits for an ancestor, directly or through other leaders.
+    /// Registers a wait for a leader. Returns `None` if the wait could be a deadlock.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
         // Registered before the search, so that of two simultaneous waits, at least one finds the
@@ -114,7 +113,8 @@ impl Chain {
         (!self.is_awaited_by(leader)).then_some(wait)
     }
 
-    /// Returns `true` if a leader is an ancestor of this chain, or waits for an ancestor.
+    /// Returns `true` if a leader is an ancestor of this chain, or waits for an ancestor, directly
+    /// or through other leaders.
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;

@@ -25,8 +25,8 @@ pub(crate) enum Outcome {
 
 /// An outcome type that has a value for flights whose leader was dropped.
 pub(crate) trait AbandonedOutcome: Clone {
-    /// Returns the outcome of a flight whose leader was dropped before it set an outcome.
-    /// `panicking` is `true` if a panic dropped it, and `false` if its request was canceled.
+    /// Returns the outcome of a flight whose leader was dropped before the final outcome was set.
+    /// `panicking` is `true` if a panic dropped the leader.
     fn abandoned(panicking: bool) -> Self;
 }
 

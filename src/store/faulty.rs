@@ -239,7 +239,8 @@ impl FaultyStore {
         }
     }
 
-    /// Declares that the store is inside the process. Has no effect if the inner store is not.
+    /// Declares that the store is inside the process. Has no effect if the inner store is outside
+    /// the process.
     ///
     /// The operations of such a store must complete at once, so use only [`Fault::Error`],
     /// [`Fault::ErrorAfter`], [`Fault::Lost`] and [`Fault::Outdated`].

@@ -19,8 +19,8 @@ pub enum Validity {
 }
 
 impl Validity {
-    /// Returns the state for two flags: whether a hard invalidation, and whether a soft one, is
-    /// newer than the entry.
+    /// Returns the state of an entry. A flag is `true` if an invalidation of its strength is newer
+    /// than the entry.
     pub(super) fn of((hard, soft): (bool, bool)) -> Self {
         match (hard, soft) {
             (true, _) => Self::Invalid,
@@ -152,8 +152,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the generation of the last hard invalidation of [`Scope::EVERYTHING`] or
     /// [`Scope::VALUES`], or the first generation of the incarnation if there was none.
     ///
-    /// Counters carry no generation. The cache puts this one into their keys, so that an
-    /// invalidation of everything hides them.
+    /// Counters carry no generation. The cache puts the result into the keys of counters, so that
+    /// an invalidation of everything hides all counters.
     fn cleared(&self) -> StoreFuture<Generation>;
 
     /// Returns the state of an entry with a generation, scopes, and the values that it was made

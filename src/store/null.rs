@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A store that keeps nothing: every look-up is a miss.
 ///
 /// Use it in development, and in tests of an application. It behaves like a store that evicts each
-/// entry at once: a put with a nonzero TTL returns `true`.
+/// entry at once: a put returns `true` unless its TTL is zero.
 ///
 /// # Example
 /// ```

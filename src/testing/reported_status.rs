@@ -28,8 +28,7 @@ pub(super) enum NotReported {
     Unreadable(String),
 }
 
-/// The values of `fwd` that count as a miss. With another value, the layer did not look for a
-/// stored response.
+/// The values of `fwd` that count as a miss.
 const MISSES: [&str; 4] = ["uri-miss", "vary-miss", "stale", "request"];
 
 /// The `detail` of a layer that left the request to an inner layer. The assertions then read the

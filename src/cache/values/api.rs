@@ -20,9 +20,9 @@ impl Cache {
     /// is invalidated if this value is set, deleted or invalidated, and expires no later than this
     /// value.
     ///
-    /// If this value is absent, the dependent is invalidated once a value is set. It is not
-    /// invalidated if [`get_or_set`](Self::get_or_set) computes the value elsewhere: in that case,
-    /// call `get_or_set` here, too.
+    /// If this value is absent, the dependent is invalidated once a value is set. A value that
+    /// [`get_or_set`](Self::get_or_set) computes does not invalidate the dependent. If other code
+    /// computes the value with `get_or_set`, call `get_or_set` here, too.
     ///
     /// # Errors
     /// If the store fails.

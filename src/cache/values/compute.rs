@@ -130,7 +130,7 @@ impl Value<'_> {
     /// Returns the value. If it is absent, computes and stores it unless the computation fails.
     ///
     /// An error is not stored. Followers of the computation return the same error; a follower with
-    /// another error type computes the value itself. In all else, this is
+    /// another error type computes the value itself. Otherwise, this works like
     /// [`get_or_set`](Self::get_or_set).
     ///
     /// # Errors

@@ -17,7 +17,7 @@ impl Value<'_> {
     ///
     /// The value is not accepted if its TTL is zero or if it is too large for the store. The
     /// previous value is removed even then. A store may evict an accepted value at any time;
-    /// [`NullStore`](crate::store::NullStore) accepts every value and keeps none.
+    /// [`NullStore`](crate::store::NullStore) accepts values, but keeps none.
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack. Nothing has

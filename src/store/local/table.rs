@@ -115,9 +115,8 @@ impl NamespaceTable {
     }
 
     fn has_dependents(&self, value: Scope) -> bool {
-        // The value was written before this fence. If `depend` has not yet added the value to the
-        // table, its own fence comes after this one. The dependent then reads the new value, and
-        // need not be invalidated.
+        // The value was written before this fence. If this check misses a concurrent `depend`, the
+        // fence of `depend` comes later, so the dependent reads the new value.
         fence(Ordering::SeqCst);
         !self.values_with_dependents.is_empty()
             && self.values_with_dependents.contains(value, self.secret.hash(value))

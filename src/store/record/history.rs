@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn unlisted_generation_counts_as_passed() {
+    fn generation_without_a_kept_stamp_counts_as_passed() {
         let first = advanced(&History::new(Generation::new(1, 0)), 1);
         let other = Generation::new(1, 1).with_stamp(first.generation().stamp() ^ 1);
         assert!(!advanced(&first, MAX_STAMPS - 1).contains(other));

@@ -155,8 +155,8 @@ impl RecordGenerations {
             .is_some_and(|newest| newest.generation().incarnation() == record.generation().incarnation())
     }
 
-    /// Records a history as the newest one seen. Returns `false` if it contradicts one that another
-    /// task recorded meanwhile.
+    /// Records a history as the newest one seen. Returns `false` if it contradicts the newest
+    /// history.
     fn note_history(&self, history: &History) -> bool {
         let mut newest = self.newest();
         match newest.as_ref() {
