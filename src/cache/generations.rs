@@ -145,8 +145,8 @@ impl Cache {
     /// Returns the entry under a key, and the generation that was read in the same round trip, if
     /// the store reads both together.
     ///
-    /// Returns no generation if an invalidation was undelivered before the read. The generation may
-    /// lack that invalidation, and so may the queue at the time of the check.
+    /// Returns no generation if an invalidation was undelivered before the read. If that
+    /// invalidation is delivered after the read, neither the generation nor the queue has it.
     pub(crate) async fn find(
         &self,
         key: KeyRef<'_>,

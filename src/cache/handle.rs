@@ -205,8 +205,8 @@ impl Cache {
 
     /// Awaits an operation of the store. A failure is counted.
     ///
-    /// A store outside the process has a guard, which sets the time limit and counts the failures
-    /// itself. A store inside the process has no guard, so its failures are counted here.
+    /// For a store outside the process, the guard sets a time limit and counts failures. The guard
+    /// does not wrap a store inside the process, so the failures of such a store are counted here.
     pub(crate) async fn await_counted<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {

@@ -112,8 +112,8 @@ impl PendingStore {
         }
     }
 
-    /// Remembers why the response is not stored, for the `Cache-Status` of the next response under
-    /// its key.
+    /// Remembers why the response is not stored, for the `Cache-Status` of the next miss of the
+    /// key.
     pub(crate) fn record_not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
         let (own, now) = (self.outcome_key(), cache.clock().now());

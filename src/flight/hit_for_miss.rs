@@ -24,7 +24,7 @@ const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 8192;
 
 // A key is represented by its hash alone, so that long keys take no memory. Keys with the same hash
-// share an item, which affects only collapsing and the reported status.
+// share an item; no response body depends on that.
 type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse. Background work also uses this type, as a set of keys

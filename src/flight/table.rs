@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 ///
 /// - The flight ends.
 /// - The leader closes the flight, because the response is not fresh enough for new requests.
-/// - Another flight replaces this one, because its body makes no progress, or because it began
-///   before an invalidation.
+/// - Another flight replaces this one, because the body of this one makes no progress, or because
+///   this one began before an invalidation.
 ///
 /// A flight that is closed or replaced keeps its present followers.
 #[derive(Debug)]

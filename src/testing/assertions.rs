@@ -51,8 +51,8 @@ pub fn assert_stored<B>(response: &Response<B>) {
 /// Asserts that a response is not stored, and that the reason is `reason`.
 ///
 /// `reason` is a value from the tables of [`CacheStatus`](crate::status::CacheStatus). For a field
-/// that is named like a credential, such as `x-shop-token`, it is the name of the field. See the
-/// [rules](crate::testing#rules). The assertion fails for a hit, since the response is in the
+/// that is named like a credential, such as `x-shop-token`, `reason` is the name of the field. See
+/// the [rules](crate::testing#rules). The assertion fails for a hit, since the response is in the
 /// cache.
 ///
 /// # Panics

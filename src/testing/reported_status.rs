@@ -118,8 +118,7 @@ fn word(value: &BareItem) -> Option<String> {
     token.or_else(|| Some(value.as_string()?.as_str())).map(str::to_owned)
 }
 
-/// Writes how the request was handled, the parameters, and a line with the meaning of `fwd` and of
-/// `detail`.
+/// Writes how the request was handled, the parameters, and the meanings of `fwd` and `detail`.
 impl fmt::Display for ReportedStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

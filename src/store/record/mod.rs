@@ -125,8 +125,8 @@ impl RecordGenerations {
         let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
         let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
         let reading = match record.filter(is_newer) {
-            // Another task of this process may already have invalidated everything in this
-            // incarnation.
+            // Another task of this process may already have invalidated everything in the
+            // incarnation of the record.
             Some(record)
                 if newest.is_some_and(|newest| !record.succeeds(newest))
                     && !self.has_seen_incarnation(&record) =>
@@ -188,8 +188,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read: a change that leaves the record as it is takes
-            // effect at that read.
+            // Taken before the record is read, since the read alone completes a change that leaves
+            // the record as it is.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {
