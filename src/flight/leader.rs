@@ -17,7 +17,7 @@ pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,
     key: CacheKey,
     flight: Arc<Flight<O>>,
-    /// `true` once the flight has its final outcome.
+    /// `true` once this guard has set the final outcome.
     has_ended: bool,
 }
 
@@ -65,7 +65,8 @@ impl Leader {
     /// the function does not end the flight.
     pub(crate) fn ender(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        // `has_ended` is `true`, so that this second guard never reports an abandoned flight.
+        // `has_ended` is `true`, so that the drop of this second guard does not report an abandoned
+        // flight.
         move |outcome| Self { flights, key, flight, has_ended: true }.end(outcome)
     }
 

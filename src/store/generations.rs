@@ -153,7 +153,7 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// [`Scope::VALUES`], or the first generation of the incarnation if there was none.
     ///
     /// Counters carry no generation. The cache puts the result into the keys of counters, so that
-    /// an invalidation of everything hides all counters.
+    /// such an invalidation hides all counters.
     fn cleared(&self) -> StoreFuture<Generation>;
 
     /// Returns the state of an entry with a generation, scopes, and the values that it was made

@@ -41,8 +41,8 @@ use std::time::Duration;
 pub struct Fragment<'a> {
     name: Vec<u8>,
     vary_on: Vec<Vec<u8>>,
-    /// A handle with the options of the fragment. It has no name until [`value`](Self::value())
-    /// sets the name of a copy.
+    /// A handle with the options of the fragment, but without a name. [`value`](Self::value())
+    /// returns this handle with the name of a copy.
     value: Value<'a>,
 }
 

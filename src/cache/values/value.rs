@@ -129,8 +129,8 @@ impl Value<'_> {
         std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
     }
 
-    /// Returns how long the store keeps the value: the sum of its TTL and its stale window. Returns
-    /// `None` if the value does not expire.
+    /// Returns how long the store keeps the value, including its stale window, or `None` if the
+    /// value does not expire.
     pub(super) fn retention(&self) -> Option<Duration> {
         self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }

@@ -290,7 +290,7 @@ impl StreamState {
 }
 
 impl Drop for StreamState {
-    /// Stores a recorded body that has its declared length: servers drop such a body without
+    /// Stores a recorded body that has its declared length: a server may drop the body without
     /// polling for its end.
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take_if(|sink| sink.is_whole())
