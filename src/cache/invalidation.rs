@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn invalidations_of_several_handlers_add_up() {
+    fn add_to_combines_the_invalidations_of_several_handlers() {
         let mut extensions = http::Extensions::new();
         Invalidation::path("/a").on_success().add_to(&mut extensions);
         Invalidation::tag("t").on_success().add_to(&mut extensions);

@@ -38,8 +38,8 @@ pub(crate) enum UnstoredAction {
     /// The function starts the background request. The mutex makes this variant `Sync`, so that
     /// response bodies, which contain the variant, are `Sync`, too.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFieldsDigest),
-    /// Keep the stored response until the answer to another visitor is not stored either. This is
-    /// for requests that the cache cannot repeat without unkeyed fields.
+    /// Keep the stored response until the answer to another visitor is not stored either. This
+    /// variant is for requests that the cache cannot repeat without unkeyed fields.
     AwaitAnother(UnkeyedFieldsDigest),
 }
 

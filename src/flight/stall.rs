@@ -9,9 +9,10 @@ pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A recording that the memory budget may end.
 pub(crate) trait BudgetedRecording: Send + Sync {
-    /// If the recording is stalled, releases its bytes and returns `None`. If it holds no bytes,
-    /// returns `None`. Otherwise returns the time at which it will be stalled.
+    /// Ends the recording if it is stalled. Returns the time at which the recording will be
+    /// stalled, or `None` if it holds no bytes any more.
     ///
-    /// This runs in the task of another recording, without a lock. It may call stores and wakers.
+    /// The call runs in the task of another recording, without a lock. It may call stores and
+    /// wakers.
     fn end_if_stalled(&self, now: Instant) -> Option<Instant>;
 }

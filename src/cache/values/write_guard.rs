@@ -68,8 +68,7 @@ impl Drop for WriteGuard {
         if self.scopes.is_empty() {
             return;
         }
-        // If no runtime runs the task to its end, `unconfirmed` is dropped with the task. That
-        // queues the invalidation.
+        // If the task is dropped, `unconfirmed` is dropped with it and queues the invalidation.
         let unconfirmed = self.cache.unconfirmed(std::mem::take(&mut self.scopes), Strength::Hard);
         let since = self.since;
         self.cache.spawn_or_run_invalidation(async move { unconfirmed.written(since).await });

@@ -134,7 +134,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn counts_agree_with_the_positions(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
+        fn reader_counts_agree_with_the_cursors(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
             let mut readers = Readers::with_one_reader(1);
             for (step, number) in steps {
                 let number = number % readers.cursors.len();

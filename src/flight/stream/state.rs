@@ -201,8 +201,8 @@ impl StreamState {
         None
     }
 
-    /// If the body is stalled, releases the reservation for unread frames. These frames then must
-    /// fit the window, so the slowest readers are cut off until they do.
+    /// If the body is stalled, releases the reservation for unread frames, and cuts off the slowest
+    /// readers until the other frames fit the window.
     pub(super) fn release_room(&mut self, now: Instant) {
         if self.stalls_at().is_none_or(|still| now < still) {
             return;
@@ -276,7 +276,7 @@ impl StreamState {
         }
     }
 
-    /// Returns `true` if the window is full. The fastest reader then waits for the slowest.
+    /// Returns `true` if the window is full.
     pub(super) fn is_full(&self) -> bool {
         self.sink.is_none() && self.bytes >= WINDOW_BYTES
     }

@@ -52,8 +52,8 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         })
     }
 
-    /// Returns the data of a scope. Adds the scope if the table does not have it; returns `None` if
-    /// the table is full. The caller holds the `write_lock` of the
+    /// Returns the data of a scope. Adds the scope if the table does not have it. Returns `None` if
+    /// there is no room for a new scope. The caller holds the `write_lock` of the
     /// [`NamespaceTable`](super::table::NamespaceTable).
     pub(super) fn get_or_add(&self, scope: Scope, hash: u64, usage: &Usage) -> Option<&M> {
         let known = self.get(scope, hash);

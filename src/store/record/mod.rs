@@ -107,8 +107,7 @@ impl RecordGenerations {
     }
 
     async fn read_once(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
-        // The newest history is taken before the read. During the read, another task may see a
-        // newer record than the one that this read returns.
+        // Taken before the read, since another task may see a newer record during the read.
         let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
@@ -263,7 +262,7 @@ impl Generations for RecordGenerations {
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.run(move |this| async move {
-            // The record that is changed here has the writes by other processes after `since`.
+            // The record includes the writes of other processes after `since`.
             this.change(move |record| {
                 if !record.has_dependents(value) {
                     return Some(since);

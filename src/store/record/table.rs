@@ -108,7 +108,7 @@ impl Record {
         self.mark(scopes, strength, to);
     }
 
-    /// Repeats an advance of another process, which has this stamp.
+    /// Repeats an advance of another process, with the stamp of that advance.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn repeat_bump(&mut self, stamp: u32, scopes: &[Scope], strength: Strength) {
         let to = self.history.advance_with(stamp);
@@ -172,7 +172,8 @@ impl Record {
         }
     }
 
-    /// Repeats the advance by which another process recorded a dependent. It has this stamp.
+    /// Repeats the advance by which another process recorded a dependent, with the stamp of that
+    /// advance.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn repeat_depend(&mut self, stamp: u32, value: Scope) {
         self.mark_dependent(value);
