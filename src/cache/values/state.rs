@@ -113,7 +113,7 @@ impl Cache {
         })
     }
 
-    /// Looks up a value, and makes it a dependency of the page or value that is being made.
+    /// Looks up a value. If reads are tracked on this thread, records a dependency on the value.
     pub(super) async fn read(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let scope = Scope::value(name.as_bytes());
         let _pending = PendingRead::begin();
