@@ -63,8 +63,8 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// The result stays `true` while the shard of the map is locked exclusively: there is no handle
-    /// to clone, and only the holder of the lock can clone the table.
+    /// The result stays `true` while the shard of the map is locked exclusively, since only the
+    /// holder of the lock can create a handle.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }

@@ -89,8 +89,6 @@ impl Record {
     }
 
     /// Returns `true` if this record has all advances up to a known generation.
-    ///
-    /// A record lacks advances if it went back before this incarnation began.
     pub(in crate::store) fn succeeds(&self, known: Generation) -> bool {
         known.incarnation() >= self.generation().incarnation()
             || self.previous.as_ref().is_some_and(|previous| previous.contains(known))
