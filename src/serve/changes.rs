@@ -3,8 +3,8 @@
 use crate::cache::{Cache, Delivery, InvalidateOnSuccess, Invalidation};
 use http::Response;
 
-/// Returns the invalidation that a handler attached to its response as [`InvalidateOnSuccess`].
-/// Returns `None` if the status is not 2xx or 3xx.
+/// Returns the invalidation that a handler attached to its response as [`InvalidateOnSuccess`], if
+/// the status is 2xx or 3xx.
 pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Option<Invalidation> {
     let InvalidateOnSuccess(what) = response.extensions().get()?;
     let status = response.status();
@@ -13,8 +13,8 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 
 /// The pending invalidations of a write.
 ///
-/// Dropping this value starts the pending invalidations. The client may have disconnected, or the
-/// service may have failed or panicked, but the write may have been committed even so.
+/// Dropping this value starts the pending invalidations: a canceled or failed write may still have
+/// been committed.
 pub(in crate::serve) struct WriteInvalidations<'a> {
     cache: &'a Cache,
     pending: Vec<Invalidation>,
@@ -33,8 +33,7 @@ impl<'a> WriteInvalidations<'a> {
     /// Invalidates everything pending. Returns the number of non-empty invalidations, and whether
     /// the store has confirmed all.
     ///
-    /// The write has taken place already. So an invalidation that the store does not confirm is
-    /// queued, and the cache delivers it later.
+    /// If the store does not confirm an invalidation, the cache queues it and delivers it later.
     ///
     /// # Cancel safety
     /// If the future is dropped, the invalidations that have not completed stay pending. `Drop`

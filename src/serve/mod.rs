@@ -24,13 +24,13 @@
 //! Terms in the comments of these modules:
 //!
 //! - An input is a part of a request that can influence the response. A keyed input is part of the
-//!   key. An unkeyed input is stripped if the policy ignores it, or if the policy strips all
-//!   unkeyed inputs: the handler does not see it on a fetch.
+//!   key.
+//! - Stripping removes unkeyed inputs from a request before a fetch. The policy decides which.
 //! - An identified request has a credential, or other data that identifies its visitor.
 //! - A flight is one fetch for several requests: a leader fetches, and followers wait for its
 //!   response.
-//! - A key is hit-for-miss for a while after its response could not be shared. Requests for such a
-//!   key neither lead nor join a flight.
+//! - A key can be hit-for-miss for a while, e.g. after its response could not be shared. Requests
+//!   for such a key neither lead nor join a flight.
 //! - Layers inform each other by marks in the extensions of requests (see
 //!   [`OuterContext`](crate::marks::OuterContext)) and of responses.
 //! - An admission is the decision to store a response. An inner layer holds its admission until the

@@ -1,4 +1,4 @@
-//! A request that follows the flights of others: one function for each outcome of a flight.
+//! A request that missed: it looks up, joins flights and acts on their outcomes.
 
 use super::action::Action;
 use super::leader::{join, lead, serve_stale};
@@ -18,8 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
-/// The number of consecutive failed flights after which followers call the service themselves, a
-/// few at a time.
+/// The number of consecutive failed flights after which followers fetch without a flight.
 const MAX_FAILED_FLIGHTS: u32 = 2;
 
 /// A request that looks for a stored response, and joins flights.
@@ -31,21 +30,20 @@ pub(super) struct Collapse<'a> {
     failures: u32,
     /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
-    /// Present once the request has waited for a flight: the reason why it would have been
-    /// forwarded otherwise.
+    /// The reason why the request would have been forwarded, if it has waited for a flight.
     pub(super) waited_reason: Option<Reason>,
 }
 
-/// The result of a round: of a look-up, and of the flight that a miss joins.
+/// The result of [`Collapse::round`].
 pub(super) enum Progress {
     Done(Action),
     LookAgain,
-    /// Go on with this result in place of another look-up.
+    /// The next round begins with this look-up result.
     LookedUp(Lookup),
 }
 
 impl Progress {
-    /// Returns the action to fetch without a flight: no other request can follow the fetch.
+    /// Returns the action to fetch without a flight.
     async fn fetch_without_flight(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
         Self::Done(Action::Fetch(FetchPlan::without_flight(state, reason, stored).await))
     }
@@ -54,7 +52,7 @@ impl Progress {
 /// A miss that may join a flight.
 struct FlightMiss {
     reason: Reason,
-    /// The key of the flight: that of the variant if it is known, otherwise that of the URL.
+    /// The key of the flight: the key of the variant if it is known, otherwise the key of the URL.
     key: CacheKey,
     stale: Option<StoredEntry>,
 }
@@ -107,8 +105,7 @@ impl<'a> Collapse<'a> {
             Some(Outcome::Failed(semaphore)) => self.after_failed(semaphore, &flight, reason).await,
             Some(Outcome::Unshared) => Progress::fetch_without_flight(state, reason, stale).await,
             None => {
-                // The key becomes hit-for-miss: for a while, requests for the key do not collapse,
-                // and so do not wait for the whole timeout. Storing a response ends this state.
+                // The key becomes hit-for-miss, which spares later requests the same wait.
                 let cache = &state.config.cache;
                 let (hit_for_miss, now) = (cache.hit_for_miss(), cache.clock().now());
                 hit_for_miss.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
@@ -172,32 +169,30 @@ impl<'a> Collapse<'a> {
         let state = self.state;
         let stream = stream.upgrade();
         if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
-            // The body may never end. So neither this request nor a later request waits for the
-            // body.
+            // The body may never end, so the next round replaces its flight.
             self.outdated = Some(Arc::clone(flight));
             return Progress::LookAgain;
         }
         let Some(reader) = stream.and_then(|stream| stream.join()) else {
-            // The body or its recording has ended. The response is about to be stored, or never
-            // will be.
+            // The body or its recording has ended. The flight ends once the response is stored or
+            // dropped.
             self.deadline.run(unless_admission_held(state, flight.wait_for_end())).await;
             return Progress::LookAgain;
         };
-        // A value that the response was made from has changed, or is still being read: the response
-        // can't be shared.
+        // The response can't be shared: a value that it was made from has changed, or is still
+        // being read.
         let Some(head) = reader.stream().head_so_far() else {
             return Progress::fetch_without_flight(state, reason, stale).await;
         };
         match answers_request(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.with_wait(wait), reason)),
-            // The arriving response is not the variant for this request. It shows which fields
-            // select variants. These fields give this request a variant key, whose flight it joins
-            // in the next round.
+            // The arriving response is another variant. Its nominated fields give this request the
+            // key of a variant for the next round.
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::LookedUp(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
-            // The response was invalidated after its flight began, e.g. by a tag. A new flight
-            // replaces that flight.
+            // The response was invalidated after its flight began: the next round replaces the
+            // flight.
             Ok(false) if state.is_outdated(&head).await => {
                 self.outdated = Some(Arc::clone(flight));
                 Progress::LookAgain
@@ -207,8 +202,8 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Looks up again, to lead or join the next flight. After [`MAX_FAILED_FLIGHTS`] failures,
-    /// fetches without a flight. The semaphore lets a few followers do so at a time.
+    /// Joins the next flight. After [`MAX_FAILED_FLIGHTS`] failures, fetches without a flight. The
+    /// semaphore limits how many followers fetch at a time.
     async fn after_failed(&mut self, semaphore: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;
@@ -237,12 +232,8 @@ async fn await_outcome(state: &RequestState, flight: &Flight) -> Outcome {
     unless_admission_held(state, flight.outcome()).await.unwrap_or(Outcome::Unshared)
 }
 
-/// Awaits a future, but returns `None` as soon as an inner layer holds an admission for the
-/// outermost layer around this request.
-///
-/// The awaited leader may itself wait for that admission. The outermost layer decides on that
-/// admission once its own response is ready. If that response needs the response to this request,
-/// waiting on would be a deadlock.
+/// Awaits a future. Returns `None` as soon as an inner layer holds an admission for the outermost
+/// layer around this request: to wait for that admission could be a deadlock.
 async fn unless_admission_held<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.wait_for_pending())).await {
@@ -258,8 +249,7 @@ fn is_handled_by_inner(state: &RequestState) -> bool {
         == Some(HitForMissReason::HandledByInner)
 }
 
-/// Returns `true` if the response to this request fits other requests with its key, and the
-/// responses to those requests fit this one.
+/// Returns `true` if the request may lead or join a flight.
 fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
     let now = state.config.cache.clock().now();
     state.config.policy.collapse
@@ -278,12 +268,10 @@ async fn answers_request(
     let now = state.config.cache.clock().now();
     let reuse = Reuse { config: &state.config, request, facts: state.facts, now, read: None };
     let refusal = reuse.refusal(stored).await?;
-    // Under `app`, a response that was made while this request waited counts as validated for it:
-    // the collapsed requests are interchangeable. Under `rfc9111`, each of them validates the
-    // response first (RFC 9111 section 5.2.2.4). A flight ends with a stored response from before
-    // the wait only if the service has failed. That response is used within its `stale-if-error`
-    // window.
+    // Under `app`, a response that was made while this request waited counts as validated for it.
+    // Under `rfc9111`, each request validates a stale response itself (RFC 9111 section 5.2.2.4).
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
+    // A flight ends with a stale response from before the wait only if the service has failed.
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));
     Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))

@@ -46,8 +46,8 @@ pub(super) async fn lead(
 ) -> Action {
     let (reason, stale, variant) = match look_up(state, request).await {
         Lookup::Hit(stored) => {
-            // A stale response answers only this request, which accepts it by `max-stale`. Dropping
-            // the leader lets a follower lead.
+            // A stale response answers only this request, by its `max-stale`. Dropping the leader
+            // lets a follower lead.
             if stored.is_fresh(state.config.cache.clock().now()) {
                 leader.end_stored(Arc::clone(&stored));
             }
@@ -62,8 +62,8 @@ pub(super) async fn lead(
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
 
-/// Answers with a stored response that is due for a refresh. Also plans the background refresh,
-/// unless the key is being refreshed already or too many refreshes run.
+/// Answers with a stored response that is due for a refresh. Only a request that leads the flight
+/// of the key also plans the background refresh.
 pub(super) async fn serve_stale(
     state: &RequestState,
     request: &HeaderMap,
@@ -88,7 +88,7 @@ pub(super) async fn serve_stale(
         }
         Lookup::Hit(known) => Some(StoredEntry { response: known, key: key.clone() }),
         Lookup::Stale { stored: known, variant } => StoredEntry::found(Some(known), variant, state),
-        // A response that was invalidated meanwhile is not revalidated.
+        // An invalidated response is not revalidated.
         Lookup::Miss { .. } | Lookup::Bypass(_) => None,
     };
     let plan = FetchPlan::new(Some(leader.generation()), ForwardReason::Stale.into(), known);

@@ -31,13 +31,11 @@ pub(super) use action::Action;
 use follower::{Collapse, Progress};
 use http::HeaderMap;
 
-/// The most rounds of joining and looking up again. Then a request fetches without a flight.
+/// The number of rounds after which a miss joins no further flight.
 const MAX_ROUNDS: usize = 6;
 
 /// Decides the action of a request. `first` is the result of its first look-up; without it, the
 /// request is looked up here.
-///
-/// Over a local store, the function waits only for the flights of other requests.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time. If the request leads a flight, its followers are

@@ -39,7 +39,7 @@ type Lines = &'static [(&'static str, &'static str)];
 /// A change to a stored response.
 type HeadChange = fn(&mut Head);
 
-/// A request that missed. Its store is empty, and its clock stands still.
+/// A request that missed, with a cache on a manual clock.
 struct Follower {
     state: RequestState,
     request: HeaderMap,
@@ -136,7 +136,7 @@ fn missed() -> Lookup {
     Lookup::miss(ForwardReason::UriMiss, None)
 }
 
-/// Makes a response stale from now on.
+/// Makes a response stale.
 fn stale(head: &mut Head) {
     head.fresh_until = head.response_time;
 }
@@ -183,7 +183,7 @@ async fn stored_response_answers_a_follower_that_it_fits() {
         (app(), &[], |_| {}, "answer after a wait"),
         (rfc(), &[], |_| {}, "answer after a wait"),
         (app(), &[], stale, "answer after a wait"),
-        // Section 5.2.2.4: each follower validates it.
+        // Section 5.2.2.4: each follower validates the response.
         (rfc(), &[], stale, "look again"),
         (app(), &[], old, "look again"),
         (app(), &[], on_errors, "answer after a wait"),
@@ -224,14 +224,13 @@ async fn outcomes_without_a_response_release_the_follower() {
     }
 }
 
-/// After two flights that failed, a follower fetches with a permit: eight do so at a time.
 #[tokio::test(start_paused = true)]
 async fn second_failure_lets_eight_followers_fetch_at_a_time() {
     let follower = Follower::new(app());
     let leader = follower.lead(1).await;
     let rounds = (0..9).map(|_| async {
         let progress = Collapse::new(&follower.state, &follower.request).round(missed()).await;
-        // The progress holds the permit, so it is returned, too.
+        // The progress holds the permit, which must stay held until all rounds have ended.
         (name(&progress), tokio::time::Instant::now(), progress)
     });
     let began = tokio::time::Instant::now();
@@ -294,7 +293,7 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
     let mut leader = follower.lead(0).await;
     let endless = async {
         for flight in 1.. {
-            // The request is polled in between, and follows the new flight.
+            // Lets the request follow the new flight.
             tokio::task::yield_now().await;
             leader.ender()(Outcome::Abandoned);
             drop(std::mem::replace(&mut leader, follower.lead(0).await));

@@ -39,12 +39,11 @@ pub(in crate::serve) fn selects(
     is_offered && response.selected_by(request, config.selection())
 }
 
-/// Returns the flight key of a request that may not use this stored response: `variant`, the
-/// variant key from the look-up, or `None` for the key of the URL.
+/// Returns the flight key of a request that may not use this stored response, or `None` for the key
+/// of the URL.
 ///
-/// A request may be refused because it does not offer the coding of the response. Its flight key
-/// then includes `Accept-Encoding`, so that it collapses only with requests that offer the same
-/// codings.
+/// If the request does not offer the coding of the response, the flight key includes
+/// `Accept-Encoding`.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.

@@ -54,9 +54,8 @@ pub(super) async fn look_up(state: &RequestState, request: &HeaderMap) -> Lookup
     lookup(Reuse { config, request, facts: state.facts, now, read: None }, state.key.as_ref()).await
 }
 
-/// Returns the response of a plain hit. The store has it under the key of the URL, and returns it
-/// without a wait. The response is fresh, valid and fits the request. In all other cases, returns
-/// `None`, and [`lookup`] decides.
+/// Returns the response of a hit that needs neither a wait nor an index of variants. If there is
+/// none, [`lookup`] decides.
 #[inline]
 pub(super) fn plain_hit(reuse: Reuse<'_>, key: KeyRef<'_>) -> Option<Arc<StoredResponse>> {
     let Ok(Ok(Some(Entry(EntryKind::Response(response))))) = reuse.config.cache.store().get(key).now() else {

@@ -10,13 +10,12 @@ use std::sync::Arc;
 pub(in crate::serve) enum Lookup {
     /// A response that answers the request.
     Hit(Arc<StoredResponse>),
-    /// A response that answers the request while it is refreshed in the background: a stale one, or
-    /// a fresh one to refresh early.
+    /// A stale response that answers during its refresh, or a fresh response that is due for an
+    /// early refresh.
     Stale { stored: Arc<StoredResponse>, variant: Option<CacheKey> },
     Miss {
         reason: Reason,
-        /// The key of the variant that the request selects, if the nominated fields are known. It
-        /// is then also the key of the flight.
+        /// The key of the variant that the request selects, if the nominated fields are known.
         variant: Option<CacheKey>,
         /// A stored response to revalidate (RFC 9111 section 4.3), or to use if the service fails.
         stale: Option<Arc<StoredResponse>>,

@@ -30,7 +30,7 @@ pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) request: &'a HeaderMap,
     pub(in crate::serve) facts: RequestFacts,
     pub(in crate::serve) now: Moment,
-    /// The generation that was read together with the stored response, if the store does so.
+    /// The generation that the store read together with the stored response, if it did.
     pub(in crate::serve) read: Option<Generation>,
 }
 
@@ -73,7 +73,7 @@ impl Reuse<'_> {
             return Lookup::Hit(response);
         }
         // Only a stale response, or one excluded by the request's directives, can be revalidated or
-        // served on errors. Another variant or an invalidated response cannot.
+        // served on errors.
         let is_usable = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(self.now)
@@ -84,8 +84,7 @@ impl Reuse<'_> {
     /// Returns why a response may not answer this request now, or `None` if it may.
     ///
     /// # Errors
-    /// Fails if the invalidations can't be read: a response that may have been invalidated is not
-    /// served.
+    /// Fails if the invalidations can't be read.
     pub(in crate::serve) async fn refusal(
         self,
         response: &StoredResponse,
@@ -110,8 +109,8 @@ impl Reuse<'_> {
         response: &Arc<StoredResponse>,
     ) -> Result<Option<Arc<StoredResponse>>, StoreUnavailable> {
         let cache = &self.config.cache;
-        // The generation is read before the validity: a later invalidation is then newer than the
-        // copy.
+        // The generation is read first: an invalidation after the read of the validity is newer
+        // than the copy.
         let generation = cache.generation().await.map_err(|_| StoreUnavailable)?;
         if cache.validity_of(response).await.map_err(|_| StoreUnavailable)? == Validity::Invalid {
             return Ok(None);
@@ -165,9 +164,12 @@ impl Reuse<'_> {
             && self.accepts_stale(response)
     }
 
-    /// Returns `true` if the request accepts a stale response by `max-stale` (RFC 9111 section
-    /// 5.2.1.2), and nothing prohibits the use of a stale response (section 4.2.4). A response that
-    /// is stale early (see [`is_stale_early`]) is not used: it may have been invalidated.
+    /// Returns `true` if all of these conditions hold:
+    ///
+    /// - The request accepts a stale response by `max-stale` (RFC 9111 section 5.2.1.2).
+    /// - No directive prohibits the use of a stale response (section 4.2.4).
+    /// - The response is not [stale early](is_stale_early), since such a response may have been
+    ///   invalidated.
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
             return false;

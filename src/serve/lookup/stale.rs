@@ -30,16 +30,14 @@ pub(in crate::serve) fn may_refresh(
     request: &HeaderMap,
     stored: &StoredResponse,
 ) -> bool {
-    // The response must neither vary on a personal field nor have one in its key. An identified
-    // request never starts a refresh. The refresh would carry no credential, but still the
-    // extensions that outer layers have derived from the credential.
+    // A refresh carries no personal field, so the response must not vary on one.
     let nominated = stored.head().nominated.iter().map(|field| field.name());
     let varies = nominated.chain(&policy.key.headers).any(|name| is_personal(policy, name));
     let depends_on_visitor = facts.personal
             || facts.authorization
             || facts.identified
-            // An extension from a layer in between may personalize the response to a refresh. No
-            // outer layer would receive that response and refuse the admission.
+            // The extension may personalize the response to a refresh, and no outer layer sees that
+            // response.
             || facts.has_foreign_extension
             || varies
             || policy.identifies_by_field(request);

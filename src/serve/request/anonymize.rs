@@ -15,9 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The fields that a background request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum CarriedFields {
-    /// The keyed fields, and those that describe the client: `User-Agent`, `Accept`, `Accept-*`,
-    /// the policy's `refresh_headers` and, if it strips unkeyed inputs, the unkeyed fields that it
-    /// allows.
+    /// The keyed fields, and fields that describe the client, e.g. `User-Agent`, `Accept` and the
+    /// policy's `refresh_headers`.
     Harmless,
     /// The keyed fields only.
     KeyedOnly,
@@ -55,8 +54,7 @@ fn is_carried(
 
 /// Returns the field lines that a background request with [`CarriedFields::KeyedOnly`] lacks.
 ///
-/// Decides by the names of the fields, and calls no function of the user. So the result includes
-/// the fields that such functions need for key parts, though [`anonymize`] restores these fields.
+/// The result includes the fields that [`anonymize`] restores for functions of the user.
 pub(in crate::serve) fn unkeyed_fields<'a>(
     policy: &'a Policy,
     request: &'a HeaderMap,
@@ -71,7 +69,7 @@ pub(in crate::serve) fn unkeyed_fields<'a>(
 /// carry. Then restores the removed fields from which functions of the user compute key parts,
 /// except personal ones.
 ///
-/// Returns `false` if the request does not get its `key_parts` back in this way.
+/// Returns `false` if it finds no set of fields that yields `key_parts`.
 pub(in crate::serve) fn anonymize(
     policy: &Policy,
     request: &mut request::Parts,
@@ -109,9 +107,8 @@ pub(in crate::serve) fn anonymize(
 /// The most times that the search for the needed fields computes the key parts.
 const MAX_KEY_COMPUTATIONS: usize = 64;
 
-/// Finds the removed fields that the request needs to have its key. `has_key` sets these fields on
-/// the request, and returns `true` if the request then has its key. After success, the request has
-/// exactly the needed fields: the last call of `has_key` has set them.
+/// Restores the removed fields that the request needs to have its key. `has_key` sets a list of
+/// fields on the request, and returns `true` if the request has its key with these fields.
 ///
 /// Returns `false` if the search takes too many calls, or if the removed fields do not suffice.
 fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderName]) -> bool) -> bool {

@@ -1,5 +1,4 @@
-//! The [`Chain`] of a request: its link to the requests and computations that led to it. Loops are
-//! detected by it.
+//! The [`Chain`] of a request, by which loops are detected.
 
 use crate::flight::Chain;
 use crate::key::{CacheKey, Prehashed};
@@ -11,8 +10,7 @@ use std::sync::Arc;
 /// Creates the chain of a request to this layer, as a child of the chain that is current on this
 /// thread.
 ///
-/// Two requests count as the same if their keys and all their fields are equal. Comparing only the
-/// fields that select a variant is not possible: they are not known yet.
+/// Two requests count as the same if their keys and all their fields are equal.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
     let fields = headers.iter().map(|(name, value)| {
         let mut line = Prehashed::default();
@@ -20,8 +18,8 @@ pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &Hea
         line.write(value.as_bytes());
         line.finish()
     });
-    // The sum does not depend on the order of lines. It includes the address of the layer's
-    // configuration, since another service of the process may have the same keys.
+    // The sum does not depend on the order of the lines. The address of the configuration tells
+    // layers with the same keys apart.
     let layer = std::ptr::from_ref(config).addr() as u64;
     Chain::request(key, fields.fold(layer, u64::wrapping_add))
 }

@@ -14,8 +14,8 @@ pub(in crate::serve) struct RequestFacts {
     /// The request has `If-Match`, `If-Unmodified-Since` or `If-Range`, which the service evaluates
     /// on a fetch (RFC 9110 sections 13.1.1, 13.1.4 and 13.1.5).
     pub(in crate::serve) conditional: bool,
-    /// The request has `If-None-Match` or `If-Modified-Since`: the client has a copy of its own. A
-    /// 200 is a correct answer as well as a 304 (RFC 9110 sections 13.1.2 and 13.1.3).
+    /// The request has `If-None-Match` or `If-Modified-Since`: the client has a copy of its own
+    /// (RFC 9110 sections 13.1.2 and 13.1.3).
     pub(in crate::serve) has_copy: bool,
     /// The `If-None-Match` of the request is the entity tag of the stored response.
     pub(in crate::serve) matches_etag: bool,
@@ -23,16 +23,14 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) range: bool,
     /// The request has directives (`Cache-Control` or `Pragma`).
     pub(in crate::serve) directives: bool,
-    /// The request identifies the visitor. Inner layers may be unable to see that: a layer in
-    /// between may remove the credential.
+    /// The request identifies the visitor.
     pub(in crate::serve) identified: bool,
     /// The visitor's identity is part of the key.
     pub(in crate::serve) personal: bool,
-    /// An outer layer requires a new response of the service. Neither a stored response nor that of
-    /// a flight is an answer.
+    /// An outer layer requires a new response from the service.
     pub(in crate::serve) needs_current: bool,
-    /// A layer between the outermost one and this one has added an extension, which may personalize
-    /// the response.
+    /// A layer below the outermost cache layer has added an unknown extension, which may
+    /// personalize the response.
     pub(in crate::serve) has_foreign_extension: bool,
 }
 

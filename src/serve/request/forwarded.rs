@@ -15,9 +15,8 @@ fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -
 
 /// Adds the hosts that the forwarded fields of a request name. Ignored fields do not count.
 ///
-/// Of each field, both the first host and the last host are added. The client used the first host,
-/// and the nearest proxy used the last host. If `X-Forwarded-Port` names a port other than 80 and
-/// 443, every host in `hosts` without a port is added a second time, with this port.
+/// Adds the first and the last host of each field. If the request has `X-Forwarded-Port`, also adds
+/// each host without a port with that port.
 pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
     for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
         // A value that can't be parsed names no host.

@@ -75,8 +75,6 @@ impl<'a> InspectedRequest<'a> {
     ) -> Result<(), Reason> {
         let personal = self.identity.is_some();
         self.facts.personal = personal;
-        // Inner layers may be unable to see the identity, so they have to learn of it from this
-        // layer.
         self.facts.identified = personal;
         // If the identity is part of the key, credentials are no reason to bypass the cache.
         let app = policy.sharing == Sharing::App && !personal;

@@ -70,9 +70,8 @@ impl<'a> KeyedInputs<'a> {
         Self { policy, facts, parts }
     }
 
-    /// Strips a request: removes the inputs that the policy ignores or strips, and gives the
-    /// remaining ones a uniform form. Requests with the same key then differ at most in unkeyed
-    /// inputs that the policy lets through.
+    /// Removes the inputs that the policy ignores or strips, and gives the remaining inputs a
+    /// uniform form.
     pub(in crate::serve) fn strip<B>(self, request: &mut Request<B>) {
         self.strip_unkeyed(request);
         normalize(request);
@@ -100,9 +99,8 @@ impl<'a> KeyedInputs<'a> {
         }
     }
 
-    /// Returns `true` if [`strip`](Self::strip) would remove or change an input of the request. The
-    /// response to the unchanged request may depend on that input, which the key does not cover.
-    /// Always returns `true` if the policy strips unkeyed inputs.
+    /// Returns `true` if the response to the unstripped request may depend on an input that the key
+    /// does not cover. Always returns `true` if the policy strips unkeyed inputs.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.strips_unkeyed {
             return true;
@@ -148,8 +146,7 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
 /// Removes the differences that remain between stripped requests with the same key.
 ///
 /// Adds a missing `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes
-/// `Content-Length` from a GET or HEAD, which has no content: requests with content bypass the
-/// cache.
+/// `Content-Length` from a GET or HEAD, where it is 0: requests with content bypass the cache.
 pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.headers_mut().remove(CONTENT_LENGTH);
@@ -176,8 +173,7 @@ fn replace_query(uri: &mut Uri, query: &QueryKey) {
         None => uri.path().to_owned(),
     };
     let mut parts = std::mem::take(uri).into_parts();
-    // The conversion can't fail: pieces of a valid query form a valid query. After a failure, the
-    // URI would have no path and query.
+    // The conversion can't fail: pieces of a valid query form a valid query.
     parts.path_and_query = path_and_query.try_into().ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

@@ -30,8 +30,8 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) hosts: Vec<String>,
     /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
-    /// The admissions that inner layers hold until the outermost layer around this request decides
-    /// on them. Refers to nothing if no outer layer has marked the request.
+    /// The admissions that inner layers hold for the outermost layer around this request. Refers to
+    /// nothing if no outer layer has marked the request.
     pub(in crate::serve) holds: Weak<HeldAdmissions>,
     /// The request and the requests and computations that led to it.
     pub(in crate::serve) chain: Arc<Chain>,
@@ -53,8 +53,8 @@ impl RequestState {
         Self { config: Arc::clone(config), key, shown_key, facts, parts, scopes, hosts, began, holds, chain }
     }
 
-    /// Returns `true` if no hard invalidation covers a stored response. A soft one makes the
-    /// response stale, but leaves it valid. Returns `false` if the store does not answer.
+    /// Returns `true` if no hard invalidation covers a stored response. Returns `false` if the
+    /// store does not answer.
     pub(in crate::serve) async fn is_valid(&self, stored: &StoredResponse) -> bool {
         matches!(self.config.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
     }

@@ -53,8 +53,8 @@ fn target_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) ->
     scopes
 }
 
-/// Returns the scopes that name the target of a request on these hosts. The scopes that this layer
-/// finds come first, beginning with the public path. Those from the marks of outer layers follow.
+/// Returns the scopes that name the target of a request on these hosts: first those that this layer
+/// finds, and last those that outer layers found. The scope of the public path is the first.
 pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let mut scopes = target_scopes(request, key, hosts);
     if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {

@@ -102,8 +102,7 @@ async fn arriving_response_of_another_variant_is_a_miss_of_that_variant() {
     assert!(variant.as_ref().as_bytes().starts_with(key().as_ref().as_bytes()) && variant != key());
 }
 
-/// In the next round, the follower leads a new flight. It replaces a flight that has stalled, or
-/// that began before an invalidation.
+/// The next round replaces a flight that has stalled, or that began before an invalidation.
 #[tokio::test(start_paused = true)]
 async fn stalled_or_outdated_flight_is_replaced() {
     for is_stalled in [true, false] {

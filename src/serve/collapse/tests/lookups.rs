@@ -42,10 +42,8 @@ async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
     assert_eq!(by_rfc.round(failed()).await, "store-failed");
 }
 
-/// A request does not collapse if its response fits no other request, or if the responses to other
-/// requests do not fit it.
 #[tokio::test(start_paused = true)]
-async fn misses_that_are_of_no_use_to_others_fetch_alone() {
+async fn misses_that_do_not_collapse_fetch_alone() {
     type Set = fn(&mut RequestFacts);
     let table: [(PolicyBuilder, Set, Reason); 8] = [
         (app(), |facts| facts.conditional = true, ForwardReason::UriMiss.into()),

@@ -173,7 +173,7 @@ fn mismatch_of_a_request_and_a_response() {
             (rfc().directive("no-cache").stale_for(1), Some(NotFresh)),
             (rfc().directive("no-store, max-stale=1"), None),
             (app().directive("no-cache, max-age=1, min-fresh=61"), None),
-            // Of the preconditions, only a failed one matters.
+            // The preconditions of the request.
             (matching(rfc(), "\"a\""), None),
             (matching(rfc(), "\"b\""), Some(Precondition)),
             (matching(app(), "\"b\""), None),
@@ -274,8 +274,7 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
             (max_stale_after(", no-cache"), false),
             (max_stale_after(", no-cache=\"x-b\""), true),
             (max_stale_after(", stale-if-error=5"), true),
-            // The response is stale sooner than it states, or states no lifetime: it may have been
-            // invalidated.
+            // The response is stale sooner than its fields state, or they state no lifetime.
             (wants("max-stale").stale_for(11), false),
             (rfc().stale_for(10).directive("max-stale"), false),
             (

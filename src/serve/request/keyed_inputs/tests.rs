@@ -1,4 +1,5 @@
-//! For random policies and pairs of requests: an input is keyed if and only if the handler sees it.
+//! Checks with random policies and pairs of requests that the key covers the inputs that the
+//! handler sees.
 
 mod single_inputs;
 
@@ -64,9 +65,9 @@ const TARGETS: [&str; 12] = [
     "http://h.example?b=2",
 ];
 
-/// A request as a list of indices. For each of [`FIELDS`], 0 stands for no such field, and other
-/// indices for its values. Then come the index of the target, and the index of the original URI of
-/// a nested router; 0 stands for no such URI.
+/// A request as a list of indices: for each of [`FIELDS`] the index of its value, the index of the
+/// target, and the index of the original URI of a nested router. Except for the target, 0 stands
+/// for none and the indices start at 1.
 type Choices = Vec<usize>;
 
 const TARGET: usize = FIELDS.len();
@@ -272,9 +273,8 @@ fn check(
     if has_one_key {
         prop_assert_eq!(&a, &b, "the keys are equal, but the handler sees different requests");
     }
-    // A field that the policy keys enters the key as it was sent. If the handler sees such a field
-    // in another form, two requests with different keys can look the same to the handler. So the
-    // check below excludes policies with such fields.
+    // If a policy keys a field as it was sent, but the handler sees the field in another form,
+    // requests with different keys can be equal to the handler.
     let is_twice = |name: &HeaderName| role_of(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));
