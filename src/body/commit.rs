@@ -32,9 +32,8 @@ impl Commit {
     }
 
     pub(super) fn store(self, body: Bytes) {
-        // The write may run in a task, and finish after an invalidation. The invalidation still
-        // applies: the response carries the generation that was current before the fetch, and each
-        // invalidation begins a new generation.
+        // The write may finish after an invalidation, which still applies: the response carries the
+        // generation from before the fetch.
         self.cache.clone().spawn_or_run(self.write(body));
     }
 

@@ -121,7 +121,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// Adds a forwarded body to the chain of the request that it answers. Requests that the body
-    /// makes then belong to the chain.
+    /// makes belong to that chain.
     pub(crate) fn in_chain(self, chain: &Arc<Chain>) -> Self
     where
         B: Body,
@@ -326,8 +326,7 @@ where
                 let frame = Pin::new(reader).poll_frame(cx);
                 if is_tracked() {
                     relay.set_waiting(frame.is_pending());
-                    // Another reader may have polled the body up to this frame. The tracker then
-                    // has the dependencies, which this task has not seen.
+                    // If another reader has polled the body, only the tracker has the dependencies.
                     match tracker {
                         Some(tracker) => relay.pass_on(tracker),
                         None if frame.is_ready() => mark_untrackable(),

@@ -1,5 +1,5 @@
-//! The recorder of a body. It copies the body while it streams, within limits, and commits it only
-//! on a clean end. The [parent module](super) explains the words.
+//! The recorder of a body, which copies the body while it streams, within limits. The [parent
+//! module](super) explains the words.
 
 mod sink;
 
@@ -38,9 +38,8 @@ pub(crate) struct Recorder {
     recorded: RecordedBytes,
     /// The number of recorded bytes. If a shared stream keeps the bytes, they are only counted.
     length: u64,
-    /// How a shared recording ends if the stream gives it up. If [`BodySink::count`] returns
-    /// `false`, it sets the reason here. The initial reason is trailers: the stream detects these
-    /// itself, without a call of `count`.
+    /// How a shared recording ends if the stream gives it up. The initial value is for trailers,
+    /// which the stream detects without a call of [`BodySink::count`].
     end_reason: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
@@ -76,7 +75,7 @@ pub(super) struct EndedRecording {
     pub(super) reservation: Arc<Reservation>,
     /// The complete body, if it is stored or will be.
     pub(super) body: Option<Bytes>,
-    /// `true` if the store is local: its capacity then counts the body.
+    /// Whether the store is local, and so counts the body toward its capacity.
     pub(super) is_local: bool,
 }
 
@@ -136,8 +135,7 @@ impl Recorder {
     ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
         let head = Arc::new(StoredResponse::clone(&commit.pending_store.response));
-        // The stream has the frames. Bytes that were reserved beyond them are returned. From now
-        // on, each frame reserves its own bytes.
+        // The stream has the frames, so the reservation shrinks to their bytes.
         self.recorded = RecordedBytes::Nothing;
         self.reservation.shrink_to(self.length);
         let (declared, budget) = (self.declared, Arc::clone(self.budget()));
@@ -166,8 +164,8 @@ impl Recorder {
         self.tag.clone()
     }
 
-    /// Returns `true` if the budget, without other recordings, could hold this many more bytes, or
-    /// the rest of the declared length if that is more.
+    /// Returns `true` if the budget could hold this many more bytes without other recordings. If the
+    /// rest of the declared length is more, that rest counts.
     fn fits_empty_budget(&self, bytes: u64) -> bool {
         let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
         self.reservation.fits_empty_budget(bytes.max(rest))
@@ -258,7 +256,7 @@ impl Recorder {
         drop(self.end(how));
     }
 
-    /// Ends the recording. Returns the reservation, since some recorded frames may not be sent yet.
+    /// Ends the recording.
     pub(super) fn end(mut self, how: RecordingEnd) -> EndedRecording {
         if how == RecordingEnd::Clean {
             let body = self.body();

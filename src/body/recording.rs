@@ -51,13 +51,13 @@ pin_project! {
         // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
         // The chain of the request that the body answers. After the recording, the body is polled
-        // in this chain. Before, the tracker of the recorder has it.
+        // in this chain.
         chain: Option<Arc<Chain>>,
     }
 }
 
-/// The most bytes that are read ahead while a body is ready. Because of the reading ahead, a body
-/// that is ready at once is stored at once, even if its client reads slowly.
+/// The most bytes that are read ahead. Reading ahead stores a body that is ready at once, even if
+/// its client reads slowly.
 const MAX_AHEAD_BYTES: u64 = 256 << 10;
 const MAX_AHEAD_FRAMES: usize = 64;
 /// The most frames that `peek` reads, including empty ones.
@@ -227,10 +227,10 @@ where
         }
     }
 
-    /// Replaces the frames read ahead by the stored bytes, if they are the complete body.
+    /// Replaces the frames read ahead by the stored bytes, if the frames are the complete body.
     ///
-    /// The bytes count against the budget until they are sent, even if a store counts them, too: it
-    /// may evict the entry earlier.
+    /// The bytes count against the budget until they are sent, since the store may evict the entry
+    /// before.
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
@@ -242,7 +242,8 @@ where
         }
     }
 
-    /// Registers the recorders that still hold bytes of the budget, so that it can reclaim them.
+    /// Registers the recorders that still hold bytes of the budget, so that the budget can reclaim
+    /// them.
     pub(super) fn register(self: Pin<&mut Self>) {
         let this = self.project();
         for recorder in [this.recorder, this.ended_recorder].into_iter().flatten() {

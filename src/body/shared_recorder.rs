@@ -132,8 +132,7 @@ impl SharedRecorder {
 
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
-        // This runs in the task of a page that may contain the body. The page depends on the same
-        // values.
+        // A page that contains the body depends on the same values.
         drop(self.take());
         self.tracker.pass_on();
     }

@@ -42,10 +42,8 @@ pub(in crate::serve) struct Forward {
     pub(in crate::serve) marks_request: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) marks_response: bool,
-    /// Present if the forwarded request must be stripped (see
-    /// [`KeyedInputs::strip`](super::request::KeyedInputs::strip)), since an inner layer may store
-    /// the response. The facts and the key parts tell which inputs are keyed. The buffer of
-    /// [`classify`] then holds the key.
+    /// Present if the forwarded request must be stripped, since an inner layer may store the
+    /// response. If present, the buffer of [`classify`] holds the key.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 
@@ -84,8 +82,8 @@ pub(super) fn classify<B: Body>(
     }
     let outer = request.extensions.get::<OuterContext>();
     if let Some(outer) = outer {
-        // Two layers with the same ID share their keys. Each would serve responses that the other
-        // one stored, so the layers between them would be skipped. Only the outer one caches.
+        // Two layers with the same ID share their keys, so a hit could skip the layers between
+        // them. Only the outer layer caches.
         if is_inside_same_layer(config, outer) {
             return Decision::unmarked(Reason::bypass(Detail::SameName));
         }
@@ -93,7 +91,7 @@ pub(super) fn classify<B: Body>(
             return Decision::forward(Reason::bypass(Detail::Identified));
         }
         // An outer layer saw a cookie that no layer declares. The cookie may identify the visitor,
-        // even if a layer in between has removed it from the request.
+        // even if the request has lost it since.
         if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Cookie));
         }

@@ -33,8 +33,7 @@ impl Level {
 /// Whether this process has created a cache layer with per-identity entries.
 static STORES_PER_IDENTITY: AtomicBool = AtomicBool::new(false);
 
-/// Returns `true` if a layer of this process stores per-identity entries. Otherwise no inner layer
-/// stores responses to identified requests, so outer layers need not announce scopes for them.
+/// Returns `true` if a layer of this process stores per-identity entries.
 pub(in crate::serve) fn may_store_per_identity() -> bool {
     STORES_PER_IDENTITY.load(Ordering::Relaxed)
 }
@@ -69,11 +68,9 @@ impl LayerConfig {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        // Layers with different options need different keys. Otherwise a layer could serve a
-        // response that another layer stored, although its own options do not let these visitors
-        // share it. So the options that decide who shares a response enter the ID. The TTL of a
-        // per-route cache enters, too. Functions of the user do not enter, since they can't be
-        // compared.
+        // The options that decide who shares a response enter the ID, so that no layer serves a
+        // response that its own options would not share. Functions of the user do not enter, since
+        // they can't be compared.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -172,7 +169,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn layers_with_different_admission_have_different_ids() {
+    fn layers_with_different_key_or_sharing_options_have_different_ids() {
         let (app, rfc) = (Policy::app, Policy::rfc9111);
         let identity = |builder: PolicyBuilder, name| builder.vary_by_identity(name, |_| None);
         let policies: [PolicyBuilder; 24] = [

@@ -102,9 +102,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.caller {
-            // A page or value was being made when this layer was called, but the future is polled
-            // elsewhere, e.g. in a spawned task. Entering the tracker lets the page inherit the
-            // dependencies.
+            // The future is polled outside the task that makes the page or value, e.g. in a spawned
+            // task. Entering the tracker lets the page inherit the dependencies.
             Some(caller) if !is_tracked() => caller.0.enter(|| poll_answer(this.state, cx)),
             _ => poll_answer(this.state, cx),
         }
@@ -112,7 +111,7 @@ where
 }
 
 /// The tracker of the page or value that includes the answer, and a [`PendingRead`]: the
-/// dependencies of that page are incomplete until the answer is there.
+/// dependencies of that page are incomplete until the answer arrives.
 struct CallerTracking(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
 
 impl CallerTracking {
@@ -163,9 +162,8 @@ where
     B: Body,
 {
     let mut call = pin!(call);
-    // Declared after the call, so that it is dropped first if the request is dropped. Its drop
-    // abandons the admissions that inner layers hold. Dropping the call first would refuse them, as
-    // if the outermost layer had decided against storing.
+    // Declared after the call, and so dropped before the call: dropping the call first would refuse
+    // the admissions that inner layers hold.
     let mut position = position;
     let mut tracker = DependencyGuard(Tracker::for_chain(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
@@ -182,11 +180,9 @@ fn poll_answer<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    // A page that includes the answer inherits dependencies from it. Each state passes them on
-    // before it returns the answer.
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
-            // Polled again after completion. A future may then stay pending forever.
+            // A future that is polled after its completion may stay pending.
             let Some(hit) = hit.take() else { return Poll::Pending };
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));

@@ -1,9 +1,8 @@
 //! `Vary` for clients and downstream caches: the names of the request fields that enter the key.
 //!
-//! The layers of this crate do not need these names to select variants; other caches do. A
-//! forwarded response gets the names when it leaves the layer. The head of a stored response has
-//! them in its `Vary` already, and keeps the service's `Vary` separately. Between layers of this
-//! crate, the names travel in an extension; the outermost cache layer writes the field.
+//! Between layers of this crate, the names travel in an extension of the response. The outermost
+//! cache layer writes them into `Vary`. A stored response has them in its `Vary` already, and keeps
+//! the `Vary` of the service separately.
 
 use crate::policy::Policy;
 use crate::rules::patch::{patch_vary, without_duplicates};
@@ -35,9 +34,8 @@ impl KeyedFields {
         response.extensions().get::<Self>().cloned()
     }
 
-    /// Adds names that inner cache layers emit. They come from the header field that carries the
-    /// marks of a response past middle layers that drop extensions. If the extensions have
-    /// survived, they have the same names.
+    /// Adds the names that inner cache layers emit, read from a header field that survives layers
+    /// that drop extensions.
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {

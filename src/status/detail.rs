@@ -1,4 +1,4 @@
-//! The values of `detail` in `Cache-Status`: one for each reason.
+//! The values of `detail` in `Cache-Status`.
 
 use std::fmt;
 

@@ -203,8 +203,8 @@ impl CacheStatus {
     /// Returns the reason why the request was forwarded.
     ///
     /// Returns `None` for a hit, and for an answer that the cache itself makes, such as a 504 to
-    /// `only-if-cached`. For a follower that was answered with the leader's response, it is the reason why its own
-    /// request would have been forwarded.
+    /// `only-if-cached`. For a follower that was answered with the leader's response, the reason is
+    /// why its own request would have been forwarded.
     #[must_use]
     pub fn forward_reason(&self) -> Option<ForwardReason> {
         match self.outcome {

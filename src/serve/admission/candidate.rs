@@ -180,7 +180,7 @@ impl<'a> Candidate<'a> {
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
         let requires_coding = requires_coding(&config.policy, headers, &fields);
         // This client does not offer the coding of the response, so it could never reuse the
-        // response. Storing it could also replace a response that more clients can use.
+        // response.
         if requires_coding && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
         }
@@ -274,8 +274,7 @@ impl<'a> Candidate<'a> {
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let stale_since = stale_since(self.lifetime, initial_age, now);
         match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
-            // The response is stored to be revalidated. It may have become stale in another cache,
-            // so its end of freshness may be in the past.
+            // The response is stored to be revalidated.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(stale_since),
             // RFC 5861 section 3: the response may be served within its stale window.
             Err(Detail::NotFresh)

@@ -14,8 +14,7 @@ pub(in crate::serve) struct Exchange<'a> {
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
-    /// Whether this layer or an outer one declares cookies. If one does, requests with undeclared
-    /// cookies bypass the cache.
+    /// Whether this layer or an outer one declares cookies.
     pub(in crate::serve) cookies_declared: bool,
     /// The key of the URL, without a variant.
     pub(in crate::serve) key: KeyRef<'a>,

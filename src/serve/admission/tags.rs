@@ -45,10 +45,9 @@ mod tests {
     use super::*;
     use crate::rules::groups::TagField;
 
-    /// RFC 9875 section 2: `Cache-Groups` is a list of strings. If any tag of a response can't be
-    /// used, the response is not stored.
+    /// RFC 9875 section 2: `Cache-Groups` is a list of strings.
     #[test]
-    fn duplicate_tags_of_fields_and_hints_count_once() {
+    fn tags_are_merged_and_unusable_tags_are_refused() {
         let many = |count: usize| (0..count).map(|at| format!("t{at:03}")).collect::<Vec<_>>();
         let long = |length: usize| vec!["a".repeat(length)];
         type Found = Result<Vec<String>, Detail>;

@@ -121,15 +121,14 @@ impl Refresh {
             self.attempt(state, plan, inner, first, body, UnstoredAction::Remove).await;
             return;
         }
-        // If the time limit ends this attempt, the next refresh starts with `bare`, the request
-        // that has only keyed fields.
+        // If the time limit ends this attempt, the next refresh sends keyed fields only.
         self.retries_keyed_only = true;
         self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
         if self.outcome.is_settled() {
             return;
         }
-        // The first attempt has used the body. If the body type has no empty value, the second
-        // attempt is left to the next refresh, which has a body of its own.
+        // The first attempt has used the body. If no empty body can be made, the next refresh makes
+        // the second attempt.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored).await;
         self.attempt(state, plan, inner, bare, body, UnstoredAction::Remove).await;
@@ -154,8 +153,7 @@ impl Refresh {
             // The hooks run in this future: if one panics, only the refresh fails.
             let policy = &state.config.policy;
             policy.predicates.apply_refresh_hooks(&mut parts);
-            // If a hook has changed the key parts, the response would be stored under a key that it
-            // does not fit.
+            // If a hook has changed the key parts, the response would not fit the key.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }
@@ -169,8 +167,7 @@ impl Refresh {
     }
 }
 
-/// Returns the action on the stored response, for the case that the response to a visitor's request
-/// is not stored.
+/// Returns the action on the stored response if the response to a visitor's request is not stored.
 ///
 /// - If the request has only keyed fields, the stored response is removed.
 /// - Otherwise, a background request with only keyed fields is sent. If its response is not stored

@@ -123,11 +123,11 @@ impl Fetch {
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
-    /// Returns the stored response that an answer with this status makes outdated, with the
-    /// [`UnstoredAction`] for the case that the answer is not stored. Returns `None` if the answer
-    /// says nothing about other requests.
+    /// Returns the stored response that an answer with this status makes outdated, and the
+    /// [`UnstoredAction`] on that response. Returns `None` if the answer makes no stored response
+    /// outdated.
     ///
-    /// Only the first call returns this action. A second call returns `Keep`.
+    /// Only the first call returns the fetch's own action. Later calls return `Keep`.
     pub(in crate::serve) fn take_outdated(&mut self, status: StatusCode) -> Option<OutdatedResponse> {
         let facts = self.state.facts;
         // Credentials may have provoked the response, so it predicts nothing for other requests.

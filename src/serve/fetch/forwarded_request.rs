@@ -16,8 +16,7 @@ pub(in crate::serve) struct ForwardedRequest {
     pub(in crate::serve) headers: HeaderMap,
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<request::Parts>,
-    /// Whether this layer or an outer one declares cookies. If one does, requests with undeclared
-    /// cookies bypass the cache.
+    /// Whether this layer or an outer one declares cookies.
     pub(in crate::serve) cookies_declared: bool,
     pub(in crate::serve) version: Version,
     /// When the request was forwarded.

@@ -22,8 +22,8 @@ pub(in crate::serve) struct HeadTarget {
     generation: Generation,
 }
 
-/// The replacement of a stored response. It is written only if the stored response has not been
-/// replaced or removed meanwhile.
+/// The replacement of a stored response. It is written only if the stored response is still in the
+/// store.
 pub(in crate::serve) struct HeadUpdate {
     url: CacheKey,
     key: CacheKey,
@@ -46,7 +46,7 @@ impl HeadUpdate {
 
     pub(in crate::serve) async fn store(self, cache: &Cache) {
         let Self { url, key, before, after, expires } = self;
-        // The cache counts the failure. The stored response stays as it is.
+        // If this fails, the cache counts the failure, and the stored response stays as it is.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }
@@ -61,8 +61,8 @@ impl HeadUpdate {
 impl Fetch {
     /// Returns the stored response that a HEAD may update, if there is one.
     ///
-    /// Under `Policy::app`, a HEAD updates nothing. Neither does a HEAD with credentials,
-    /// preconditions or a range, whose response may not fit other requests.
+    /// Returns `None` under `Policy::app`, and for a HEAD whose response may not fit other
+    /// requests.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let is_updatable =
@@ -72,8 +72,8 @@ impl Fetch {
         // response.
         let generation = config.cache.generation().await.ok()?;
         let is_valid = matches!(config.cache.validity_of(&stored.response).await, Ok(Validity::Valid));
-        // A stored response with hints or dependencies is not updated: the response to a HEAD may
-        // lack them.
+        // A stored response that has hints, dependencies or a rewritten `Cache-Control` is not
+        // updated.
         let head = stored.response.head();
         let hinted = head.hinted_ttl.is_some()
             || head.hinted_windows != StaleOverrides::default()
@@ -84,15 +84,15 @@ impl Fetch {
     }
 
     /// Compares the response to a HEAD with the stored response. Returns the update to write, if
-    /// there is one.
+    /// there is one. The first case that applies decides:
     ///
-    /// - The same representation: the stored response gets the new fields.
+    /// - A status other than 200, an answer of an inner cache layer, or a response that was made
+    ///   from cached values: nothing changes.
     /// - Another representation: the stored response becomes stale.
+    /// - No validator, and the stored response is [stale early](is_stale_early): nothing changes.
     /// - A response that is not storable: the stored response is removed at once.
-    /// - Another status than 200, a response of an inner cache layer, or one that was made from
-    ///   cached values: nothing changes.
-    /// - A response without a validator, if the stored response is stale sooner than it states:
-    ///   nothing changes either, unless the representation differs.
+    /// - Other nominated fields: the stored response becomes stale.
+    /// - Otherwise, the stored response gets the new fields.
     pub(in crate::serve) fn head_update<B>(
         &self,
         target: HeadTarget,

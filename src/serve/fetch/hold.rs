@@ -13,9 +13,8 @@ impl Fetch {
     /// Holds the admission of a response and returns the pending verdict, or `None` if no outer
     /// layer has to decide.
     ///
-    /// A refusal releases the followers. It also marks the key as hit-for-miss if the next response
-    /// of the key will probably be refused, too. If the admission is abandoned, one follower starts
-    /// over.
+    /// A refusal releases the followers, and may mark the key as hit-for-miss. If the admission is
+    /// abandoned, one follower leads a new flight.
     pub(in crate::serve) fn hold<B>(
         &self,
         forwarded: &ForwardedRequest,

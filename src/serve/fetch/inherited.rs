@@ -9,8 +9,7 @@ use http::response;
 impl Fetch {
     /// Returns the dependencies that a page inherits from a response that is not stored.
     ///
-    /// They are the scopes that the response would have had. An invalidation of the response then
-    /// also invalidates the page.
+    /// They are the scopes that the response would have if it were stored.
     pub(in crate::serve) fn unstored_dependencies(
         &self,
         head: &response::Parts,

@@ -13,8 +13,7 @@ impl Fetch {
     /// Answers as if the service had failed: with the stored response within its `stale-if-error`
     /// window, else with a 502.
     ///
-    /// Then acts on the stored response as after any other response that is not stored. If the
-    /// stored response is kept, later requests of clients do not validate it again.
+    /// Later requests of clients do not validate the stored response again.
     pub(in crate::serve) async fn answer_mismatch<B>(
         mut self,
         validated: &Extensions,
@@ -45,11 +44,10 @@ impl Fetch {
         (response, AnswerDependencies::none_added().with(reads))
     }
 
-    /// Returns `true` if an earlier 304 did not match the stored response, so that this request has
-    /// to be unconditional.
+    /// Returns `true` if this request must be unconditional, because an earlier 304 did not match
+    /// the stored response.
     pub(in crate::serve) fn is_mismatched(&self) -> bool {
-        // A background refresh stays conditional. The outcome of the refresh decides whether the
-        // stored response is removed.
+        // A background refresh stays conditional.
         let stored =
             self.plan.stored.as_ref().filter(|_| self.plan.stale.is_some() && self.background.is_none());
         let cache = &self.state.config.cache;

@@ -68,9 +68,8 @@ impl Fetch {
             // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
-            // The position is declared after the call, so that it is dropped before the call. A
-            // canceled or timed-out fetch then abandons the admissions that inner layers hold.
-            // Dropping the call first would refuse them.
+            // The position is declared after the call, and so is dropped before the call: dropping
+            // the call first would refuse the admissions that inner layers hold.
             let position = std::mem::replace(&mut forwarded.position, LayerPosition::inner());
             let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {

@@ -39,11 +39,10 @@ pub(in crate::serve) struct FetchPlan {
     pub(in crate::serve) has_waited: bool,
     /// The stored response that the conditional request validates (RFC 9111 section 4.3.1).
     pub(in crate::serve) stale: Option<Arc<StoredResponse>>,
-    /// The stored entry. It answers the request if the service fails. If the service answers, the
-    /// answer may show that the entry is outdated.
+    /// The stored entry, which may answer the request if the service fails.
     pub(in crate::serve) stored: Option<StoredEntry>,
-    /// The permit of a follower after repeated failures, held for the duration of the fetch. It
-    /// limits how many followers call the service at a time.
+    /// The permit of a follower after repeated failures. It limits how many followers fetch at a
+    /// time.
     pub(in crate::serve) _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -66,8 +65,8 @@ impl FetchPlan {
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // The generation is read first. After an earlier invalidation, the check drops the stored
-        // response. A later invalidation makes the fetched response outdated.
+        // The generation is read first: every invalidation after the check makes the fetched
+        // response outdated.
         let generation = state.generation().await;
         let stored = match stored {
             Some(stored) if state.is_valid(&stored.response).await => Some(stored),
@@ -82,11 +81,11 @@ pub(in crate::serve) struct Fetch {
     pub(in crate::serve) state: RequestState,
     pub(in crate::serve) plan: FetchPlan,
     pub(in crate::serve) status: CacheStatus,
-    /// Present in a background refresh: no client waits for its response, so a stale response is no
-    /// substitute. Records whether the refresh stored a new response or removed the stored one.
+    /// Present in a background refresh, in which no client waits for the response. Records whether
+    /// the refresh stored a new response or removed the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// Whether the fetch runs in its own task. The tracker of a page that includes the response is
-    /// then in another task, so `is_tracked` does not see the tracker.
+    /// Whether the fetch runs in its own task, where `is_tracked` does not see the tracker of a
+    /// page that includes the response.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) unstored_action: UnstoredAction,

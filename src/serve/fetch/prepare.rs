@@ -29,8 +29,8 @@ impl Fetch {
             request.extensions().get::<OuterContext>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !config.policy.cookies.is_default();
         KeyedInputs::new(&config.policy, facts, &self.state.parts).strip(request);
-        // The cache adds no conditions to a range request, or to a request with preconditions for
-        // the service. After a 304 that did not match the stored response, it adds none either.
+        // The cache adds no conditions to a request with a range or preconditions, or after a 304
+        // that did not match the stored response.
         if facts.conditional || facts.range || self.is_mismatched() {
             self.plan.stale = None;
         }

@@ -28,8 +28,8 @@ pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
-    /// Present if the response is recorded: the forecast of its `Cache-Status`, and the status that
-    /// this forecast gave before any of the body was read.
+    /// The forecast of the `Cache-Status`, and the status that was written from the forecast, if
+    /// the response is recorded.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
 }
 
@@ -119,8 +119,8 @@ impl Fetch {
     {
         let config = Arc::clone(&self.state.config);
         let response = Arc::new(stored);
-        // If reads are not tracked on this thread, no page that includes the response is known.
-        // `Unknown` keeps any such page from being stored.
+        // Without a tracker on this thread, `Unknown` keeps any page that includes the response
+        // from being stored.
         let inherited = match self.is_detached || is_tracked() {
             true => AnswerDependencies::from(&*response).with(tracker.peek()),
             false => AnswerDependencies::Unknown,
@@ -212,7 +212,6 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
 /// Returns `true` if a response with this status predicts the next response under its key.
 ///
 /// Most client errors, a 304 and a 206 concern one request, whose fields may have provoked them.
-/// After such a response, other requests still collapse.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED

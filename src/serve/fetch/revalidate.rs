@@ -180,9 +180,8 @@ impl Fetch {
 
     /// Handles a 304 whose updated response is not stored.
     ///
-    /// Releases the followers, and acts on the stored response. Marks the key as hit-for-miss if
-    /// the 304 predicts the next response. Rewrites the head for the client as for any other
-    /// response that is not stored.
+    /// Releases the followers, may mark the key as hit-for-miss, and rewrites the head for the
+    /// client.
     fn handle_not_stored(
         self,
         (handled_by_inner, updates): (bool, bool),
@@ -200,8 +199,6 @@ impl Fetch {
         if of_the_page && self.plan.generation.is_some() && updates {
             config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
         }
-        // The updated response may not be stored, so the stored one should no longer answer other
-        // requests.
         if outdated.is_some_and(|outdated| outdated.handle_not_stored(&config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }

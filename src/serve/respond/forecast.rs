@@ -26,8 +26,8 @@ pub(in crate::serve) struct Forecast {
     shown_key: Option<Arc<str>>,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
-    /// Whether the recording has ended. If so, its outcome is known as soon as the response is
-    /// admitted. Always `false` over a remote store, where the outcome comes later.
+    /// Whether the recording has ended. Always `false` over a remote store, where the outcome comes
+    /// later.
     has_ended: bool,
 }
 
@@ -53,8 +53,7 @@ impl Forecast {
         }
     }
 
-    /// Returns the forecast for a recording that has ended. Over a remote store, the outcome of the
-    /// recording may still be unknown.
+    /// Returns the forecast for a recording that has ended.
     pub(in crate::serve) fn with_ended_recording(self) -> Self {
         Self { has_ended: self.cache.is_local(), ..self }
     }
@@ -69,8 +68,7 @@ impl Forecast {
     }
 
     /// Returns the expected status: `stored` with the TTL, or the reason why the last recording of
-    /// the key was not stored. A transient reason counts only once this recording has ended: the
-    /// last recording is then this one, unless its admission is still held.
+    /// the key was not stored.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until =
@@ -79,9 +77,8 @@ impl Forecast {
             // A transient reason does not predict the outcome of this recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
-            // The lifetime of the last recorded response was shortened by the cached values from
-            // which it was made. This response may be made from the same values, or from new ones
-            // with the same lifetime.
+            // Cached values have shortened the lifetime of the last recorded response. This
+            // response may be made from the same values.
             Some(LastRecording::ShortenedLifetime { until: end, .. }) if now < end => until = until.min(end),
             Some(LastRecording::ShortenedLifetime { longest, .. }) => {
                 until = until.min(self.response_time.after(longest));

@@ -139,8 +139,8 @@ impl HeldAdmission {
 /// Reads the marks that inner layers have put on a response. Refuses its held admission if the head
 /// forbids sharing, or has a field that the layer declares in `credentials`.
 ///
-/// The head counts as it is at this call. So a layer calls this function between two kinds of
-/// changes: after those that count for inner caches, and before those that are only for clients.
+/// A layer calls this function before it changes the head for clients only, since such changes
+/// forbid no sharing.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);
     if !keyed.is_empty() {
@@ -158,8 +158,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
 }
 
 /// Sends a response from a layer. The outermost layer admits the held response. An inner layer
-/// writes the marks for outer layers, and accepts the present head: what the head has now is no
-/// reason for a later refusal.
+/// writes the marks for outer layers, and accepts the present head (see [`AcceptedHead`]).
 #[inline]
 pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     // Marks and held admissions are extensions.
@@ -204,7 +203,7 @@ pub(in crate::serve) fn correct_status<B>(
     }
 }
 
-/// Sends a response from a layer. The outermost layer then refuses the admissions whose responses
+/// Sends a response from a layer. The outermost layer also refuses the admissions whose responses
 /// did not reach it.
 pub(crate) fn send_and_refuse_rest<B>(response: &mut Response<B>, position: &mut LayerPosition) {
     send(response, position.is_outermost());

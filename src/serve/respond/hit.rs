@@ -136,8 +136,8 @@ impl Hit {
         Self { keyed_fields, ..self }
     }
 
-    /// Notes the dependencies of the stored response for the page or value that is made on this
-    /// thread.
+    /// Passes the dependencies of the stored response to the tracker of this thread, if there is
+    /// one.
     #[inline]
     pub(in crate::serve) fn pass_on(&self) {
         if is_tracked() {

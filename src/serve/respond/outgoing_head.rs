@@ -56,10 +56,10 @@ pub(in crate::serve) struct OutgoingHead {
     tag_fields_emitted: Option<TagFields>,
     /// Whether an inner cache layer has handled the request.
     handled_by_inner: bool,
-    /// Whether an invalidation that the request or the response led to is queued, since the store
-    /// has not confirmed it.
+    /// Whether an invalidation by the request or the response is queued: the store has not
+    /// confirmed it.
     is_invalidation_queued: bool,
-    /// The clock, read when the response has arrived.
+    /// The clock, which is read when the response has arrived.
     clock: Clock,
 }
 
@@ -123,8 +123,7 @@ impl OutgoingHead {
         }
     }
 
-    /// Makes the status report that an invalidation is queued, so that old responses may still be
-    /// served.
+    /// Makes the status report that an invalidation is queued: old responses may still be served.
     pub(in crate::serve) fn mark_invalidation_queued(&mut self) {
         self.is_invalidation_queued = true;
     }
@@ -162,8 +161,7 @@ impl OutgoingHead {
         self.keyed_fields.clone().filter(|_| self.marks_handled)
     }
 
-    /// Makes this layer the outermost one of the response. This also applies to a background
-    /// refresh, whose response no outer layer receives.
+    /// Makes this layer the outermost one of the response, e.g. in a background refresh.
     pub(in crate::serve) fn for_outermost(self) -> Self {
         Self { is_outermost: true, ..self }
     }
@@ -244,8 +242,7 @@ pub(in crate::serve) fn rewrite_cache_control(
         return;
     }
     client::rewrite(headers, client_control);
-    // The lifetime begins now. Downstream caches count it from `Date`, so `Date` has to be the
-    // present time, too.
+    // Downstream caches count the lifetime from `Date`.
     if client_control.max_age.is_some()
         && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(clock.wall()))
     {

@@ -1,5 +1,5 @@
-//! Stores the responses to POST requests that represent the target of the POST, for later GET
-//! requests (RFC 9110 section 9.3.3).
+//! Stores a response to a POST that represents the target of the POST, for later GET requests (RFC
+//! 9110 section 9.3.3).
 
 use super::reference::Base;
 use super::written::WriteTargets;
@@ -32,19 +32,20 @@ use std::sync::Arc;
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// The generation before the request is forwarded. After the response, `if_still_valid`
-    /// replaces it by the generation before the invalidations that the response itself causes.
+    /// The generation read before the request is forwarded, and read again before the response's
+    /// own invalidations.
     before: Generation,
     /// Notes the dependencies of the response.
     tracker: Tracker,
 }
 
 impl CacheablePost {
-    /// Returns the state of a POST, or `None` if its response is not storable.
+    /// Returns the state of a POST, or `None` if its response is not storable. The response is
+    /// storable only if all of these conditions hold:
     ///
-    /// Only the outermost layer under `Policy::rfc9111` stores such a response. Later GET requests
-    /// get the response. So a GET with the same fields must be anonymous, must not bypass the
-    /// cache, and must have nothing that [`KeyedInputs::strip`] would remove or change.
+    /// - This layer is the outermost one, and its policy is `Policy::rfc9111`.
+    /// - A GET with the same fields is anonymous, and does not bypass the cache.
+    /// - The key covers all inputs of that GET.
     pub(in crate::serve) async fn new(
         config: &Arc<LayerConfig>,
         request: &Parts,
@@ -77,15 +78,14 @@ impl CacheablePost {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
-        // The chain has all fields of the POST. Loop detection distinguishes POSTs with the same
-        // target by their `Content-Length`, for example, which `headers` lacks.
+        // Loop detection compares all fields of the POST, including those that `headers` lacks.
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();
         outgoing.set_key(state.shown_key.clone());
         let request_head = config.policy.predicates.need_request_head().then(|| request.clone());
-        // Has all fields of the POST. If the response nominates one that a GET lacks, e.g.
-        // `Content-Type`, the response must not match a GET.
+        // Has all fields of the POST: a response that nominates `Content-Type` must not match a GET
+        // that lacks the field.
         let forwarded = ForwardedRequest {
             request_head,
             ..ForwardedRequest::new(config, request.headers.clone(), request.version, outgoing)
@@ -104,7 +104,7 @@ impl CacheablePost {
         Some(Self { fetch, forwarded, before, tracker })
     }
 
-    /// Returns the [`Chain`] of the request: its link to the requests that led to it.
+    /// Returns the [`Chain`] of the request.
     pub(in crate::serve) fn chain(&self) -> &Arc<Chain> {
         &self.fetch.state.chain
     }
@@ -154,8 +154,7 @@ impl CacheablePost {
     /// invalidations that the response causes.
     pub(super) async fn if_still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
-        // The generation is read before the validity. A later invalidation then advances the
-        // generation, and `admit` notices that.
+        // The generation is read first, so that `admit` notices every invalidation after the check.
         let now = config.cache.generation().await.ok()?;
         let validity = config.cache.validity(self.before, &scopes, &[]).await;
         self.before = now;

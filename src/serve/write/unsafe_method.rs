@@ -52,12 +52,13 @@ where
     // The handler may send requests of its own through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
     mark_request(&config, &mut parts.extensions, identified, &[]);
-    // Both targets are invalidated, the public one and the one that the handler sees: a stored
-    // response can have the scope of either of them.
+    // Covers the public target and the target that the handler sees: a stored response can have the
+    // scope of either target.
     let written = WriteTargets::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {
-        // A GET with the same key is forwarded in this form, too, and may get the response.
+        // The response may answer a later GET, so the POST gets the form in which a GET is
+        // forwarded.
         normalize(&mut request);
     }
     // The service changes nothing before it is called, so nothing is invalidated here.
@@ -143,8 +144,8 @@ fn invalidations_of<B>(
 
 /// Returns `true` if the `Location` of a response names a page that the write may have changed.
 ///
-/// That is a created resource, or the page that the client is sent to after a write. The new
-/// location of a moved target has not changed.
+/// A success names a created resource. If `redirects` is `true`, a 302 or 303 names a page that may
+/// show the change.
 fn location_changed(status: StatusCode, redirects: bool) -> bool {
     match status {
         _ if status.is_success() => true,
@@ -157,10 +158,10 @@ fn location_changed(status: StatusCode, redirects: bool) -> bool {
 /// write took place.
 fn invalidation_if_unknown(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
-        // A timeout layer answers 408 and drops the handler. The handler may have written before,
-        // and tasks that it has spawned may still write.
+        // A timeout layer answers 408 and drops the handler, which may have written before.
         StatusCode::REQUEST_TIMEOUT => Some(target),
-        // If the origin is down, it has written nothing, and stale responses must remain usable.
+        // The origin may have written before it failed. While it is down, stale responses must
+        // remain usable.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),
         _ => None,
     }

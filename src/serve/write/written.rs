@@ -64,8 +64,8 @@ impl WriteTargets {
 
     /// Returns the paths of the targets.
     pub(in crate::serve) fn paths(&self) -> Vec<String> {
-        // The prefix is left out, since any client could send one. It is not needed: an entry that
-        // was requested through a proxy also has the scope of the path without the prefix.
+        // The prefix is left out: any client could send one, and every entry has the scope of its
+        // path without a prefix.
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 
