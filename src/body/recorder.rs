@@ -256,7 +256,6 @@ impl Recorder {
         drop(self.end(how));
     }
 
-    /// Ends the recording.
     pub(super) fn end(mut self, how: RecordingEnd) -> EndedRecording {
         if how == RecordingEnd::Clean {
             let body = self.body();
@@ -345,7 +344,7 @@ impl Drop for Recorder {
     /// Stores a body that has its declared length: HTTP/1 servers drop such a body without polling
     /// for its end. Any other body was cut short.
     fn drop(&mut self) {
-        // Also after a failure: a page that contains this body depends on the values that the body
+        // Even after a failure, a page that contains this body depends on the values that the body
         // has read.
         self.tracker.pass_on();
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {

@@ -81,7 +81,7 @@ impl<S> ResponseCache<S> {
     /// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer).
     ///
     /// `ttl` is the freshness lifetime of stored 200 responses. It replaces the lifetime that a
-    /// response states, but makes no response fresh that states that it is stale (`max-age=0`).
+    /// response states. A response that states that it is stale (`max-age=0`) remains stale.
     pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }

@@ -246,8 +246,8 @@ impl CacheStatus {
     }
 
     /// Returns the `detail` parameter, which says more about the outcome. For example, it is the
-    /// reason why the request bypassed the cache, or why the response is not stored. The tables
-    /// above list all values.
+    /// reason why the request bypassed the cache, or why the response is not stored. The tables of
+    /// [`CacheStatus`] list all values.
     ///
     /// A field can count as a credential only because its name contains a typical word, such as
     /// `X-Acme-Session`. For such a field, this method returns `credentials`. `Cache-Status`

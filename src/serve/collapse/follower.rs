@@ -169,7 +169,7 @@ impl<'a> Collapse<'a> {
         let state = self.state;
         let stream = stream.upgrade();
         if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
-            // The body may never end, so the next round replaces its flight.
+            // The body may never end, so the next round replaces the flight.
             self.outdated = Some(Arc::clone(flight));
             return Progress::LookAgain;
         }
@@ -233,7 +233,7 @@ async fn await_outcome(state: &RequestState, flight: &Flight) -> Outcome {
 }
 
 /// Awaits a future. Returns `None` as soon as an inner layer holds an admission for the outermost
-/// layer around this request: to wait for that admission could be a deadlock.
+/// layer around this request, since further waiting could be a deadlock.
 async fn unless_admission_held<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.wait_for_pending())).await {

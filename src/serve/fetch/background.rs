@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::Service;
 
-/// A permit to refresh one stored response. The outcome is settled once a new response is stored or
-/// the stored one is removed. If this value is dropped before that, the refresh counts as failed.
+/// A permit to refresh one stored response, and the outcome of the refresh. Dropping this value
+/// ends the refresh.
 pub(in crate::serve) struct Refresh {
     cache: Cache,
     key: CacheKey,

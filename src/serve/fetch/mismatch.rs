@@ -10,8 +10,8 @@ use crate::status::Detail;
 use http::{Extensions, Response, StatusCode};
 
 impl Fetch {
-    /// Answers as if the service had failed: with the stored response within its `stale-if-error`
-    /// window, else with a 502.
+    /// Answers as if the service had failed: with the stored response if
+    /// [`stale_on_failure`](Self::stale_on_failure) returns it, otherwise with a 502.
     ///
     /// Later requests of clients do not validate the stored response again.
     pub(in crate::serve) async fn answer_mismatch<B>(

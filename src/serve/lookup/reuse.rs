@@ -166,7 +166,8 @@ impl Reuse<'_> {
 
     /// Returns `true` if all of these conditions hold:
     ///
-    /// - The request accepts a stale response by `max-stale` (RFC 9111 section 5.2.1.2).
+    /// - The request accepts a response of this staleness by `max-stale` (RFC 9111 section
+    ///   5.2.1.2), and [`accepts_stale`](Self::accepts_stale) returns `true`.
     /// - No directive prohibits the use of a stale response (section 4.2.4).
     /// - The response is not [stale early](is_stale_early), since such a response may have been
     ///   invalidated.

@@ -169,7 +169,7 @@ fn a_304_updates_origin_fields_but_no_rewritten_fields() {
 /// RFC 9111 section 4.3.4, for validators that only one of the two responses has. `rules::update`
 /// tests pairs of validators.
 #[test]
-fn validators_without_a_counterpart_are_compared() {
+fn a_304_with_a_validator_that_is_not_stored_does_not_match() {
     use ValidatorMatch::{Another, Same};
     type Lines = &'static [(&'static str, &'static str)];
     const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");

@@ -133,7 +133,7 @@ fn check<T: PartialEq + std::fmt::Debug>(
 /// unless" the nominated fields match and the response is fresh. Section 5.2.1: the directives of
 /// the request also count. RFC 9110 section 13.1.1: so do the preconditions of the request.
 #[test]
-fn mismatch_of_a_request_and_a_response() {
+fn response_that_does_not_fit_the_request_is_refused() {
     let gzip = |sample: SampleReuse| {
         sample.response_field(&[("content-encoding", "gzip")]).change(|head| head.requires_coding = true)
     };
@@ -217,7 +217,7 @@ fn invalidation_outranks_all_refusals_but_the_fields() {
 /// RFC 9111 section 5.2.1: directives and preconditions of a request may exclude stale responses.
 /// Under `app`, the cache alone decides.
 #[test]
-fn requests_that_exclude_stale_responses() {
+fn directives_and_preconditions_exclude_stale_responses() {
     let now_stale = |policy| SampleReuse::new(policy).stale_for(0);
     let conditional = |sample: SampleReuse| sample.facts(|facts| facts.conditional = true);
     check(
@@ -289,7 +289,7 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
 /// RFC 9111 section 4: a look-up ends in a hit, a stale hit or a miss. A miss may return the stored
 /// response, to validate it (section 4.3) or to use it on errors.
 #[tokio::test]
-async fn evaluation_of_a_stored_response() {
+async fn stored_response_leads_to_a_hit_a_stale_hit_or_a_miss() {
     let tag: &[(&'static str, &str)] = &[("etag", "\"a\"")];
     let window =
         |sample: SampleReuse| sample.stale_for(10).change(|head| head.windows.while_revalidate = seconds(11));

@@ -24,8 +24,7 @@ fn storable() -> SampleExchange {
     app().policy(|policy| policy.default_ttl(seconds(60)))
 }
 
-/// The rules of RFC 9111 section 3 come before those of sections 4.1 and 4.2. The marks of the
-/// handler come before all.
+/// RFC 9111 sections 3, 4.1 and 4.2.
 #[test]
 fn first_failing_step_gives_the_reason() {
     check_order(
@@ -81,7 +80,7 @@ fn first_failing_step_gives_the_reason() {
 /// `must-understand` (RFC 9111 section 5.2.2.3) comes before `no-store`. A nominated field that was
 /// stripped from the request (section 4.1) comes before the content coding.
 #[test]
-fn must_understand_and_stripped_fields_have_their_order() {
+fn must_understand_precedes_no_store_and_removed_fields_precede_the_coding() {
     check_order(
         storable,
         &[

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName};
 /// RFC 9110 section 6.6.1: "A recipient with a clock that receives a response message without a
 /// Date header field MUST record the time it was received".
 #[test]
-fn fields_of_one_exchange_are_not_stored() {
+fn fields_of_one_exchange_or_named_by_the_policy_are_not_stored() {
     let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]));
     let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true));
     let emitting = |fields: &[TagField]| app().policy(|policy| policy.emit_tags_in(fields.iter().copied()));
