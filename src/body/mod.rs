@@ -105,8 +105,8 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Pieces { pieces } }
     }
 
-    /// Returns the body of a 304. Its size hint is unknown, so that servers add no `Content-Length`
-    /// of zero, which would describe the page (RFC 9110 section 8.6).
+    /// Returns the body of a 304. Its size hint is unknown, so that servers add no `Content-Length:
+    /// 0` (RFC 9110 section 8.6).
     pub(crate) fn absent() -> Self {
         Self { inner: Inner::Absent }
     }
@@ -140,7 +140,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Reads the ready frames of a body, up to a limit in bytes. It never waits.
+    /// Reads the ready frames of a body, up to a limit in bytes, without waiting.
     ///
     /// The result is complete only if the body has the `declared` length and no trailers.
     pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> PeekedBody<B> {

@@ -107,8 +107,7 @@ impl Recorder {
         Self { commit, recorded, length: 0, end_reason, declared, limit, reservation, digest, tag, tracker }
     }
 
-    /// Returns a permit to read the rest of the body only for the store. Returns `None` if the
-    /// cache has given out as many permits as it allows at a time.
+    /// Returns a permit to read the rest of the body only for the store, if the cache has one left.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.commit.as_ref()?.cache.drain_permit()
     }
@@ -164,16 +163,16 @@ impl Recorder {
         self.tag.clone()
     }
 
-    /// Returns `true` if the budget could hold this many more bytes without other recordings. If the
-    /// rest of the declared length is more, that rest counts.
+    /// Returns `true` if the budget, without other recordings, could hold this many more bytes and
+    /// the whole declared body.
     fn fits_empty_budget(&self, bytes: u64) -> bool {
         let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
         self.reservation.fits_empty_budget(bytes.max(rest))
     }
 
-    /// Returns a function that ends stalled recordings, to make room for more bytes. Returns `None`
-    /// if the bytes would not fit even without other recordings. The caller must not hold a lock
-    /// when it calls the function.
+    /// Returns a function that makes room for more bytes by ending stalled recordings. Returns
+    /// `None` if the bytes would not fit even without other recordings. The caller must not hold a
+    /// lock when it calls the function.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
         self.fits_empty_budget(bytes).then_some(move || budget.make_room())

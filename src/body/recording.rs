@@ -148,8 +148,8 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // If the length contradicts the declared one, `is_end_stream` and `size_hint` do not state
-        // the end, so that the server detects and reports the error.
+        // A server detects a wrong length only if `is_end_stream` and `size_hint` do not state the
+        // end.
         let length = self.ahead_bytes();
         let has_declared_length = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().has_declared_length = has_declared_length;

@@ -77,8 +77,7 @@ impl SharedRecorder {
         self.with_recorder(Recorder::has_leader).unwrap_or(false)
     }
 
-    /// Returns a permit to read the rest of the body only for the store. Returns `None` if the
-    /// cache has given out as many permits as it allows at a time.
+    /// Returns a permit to read the rest of the body only for the store, if the cache has one left.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.with_recorder(Recorder::drain_permit).flatten()
     }

@@ -42,8 +42,8 @@ pub(in crate::serve) struct Forward {
     pub(in crate::serve) marks_request: bool,
     /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) marks_response: bool,
-    /// Present if the forwarded request must be stripped, since an inner layer may store the
-    /// response. If present, the buffer of [`classify`] holds the key.
+    /// Present if the forwarded request must be stripped. If present, the buffer of [`classify`]
+    /// holds the key.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 

@@ -20,8 +20,8 @@ pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> boo
 }
 
 /// Marks a request that this layer forwards. The mark gets the ID of this layer, and whether the
-/// request is identified. If `scopes` is not empty, they replace the scopes of the request's target
-/// in the mark.
+/// request is identified. Scopes in `scopes` replace the scopes of the request's target in the
+/// mark.
 pub(super) fn mark_request(
     config: &LayerConfig,
     request: &mut Extensions,

@@ -289,8 +289,8 @@ impl<S> ResponseCache<S> {
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let position = LayerPosition::of(request.extensions_mut());
         mark_request(config, request.extensions_mut(), identified, &scopes);
-        // An inner layer that handles the request notes the dependencies of its response. No layer
-        // notes those of the response to a HEAD that missed, so they are unknown.
+        // An inner layer notes the dependencies of the response that it handles. No layer notes the
+        // dependencies of a response to a HEAD that missed.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::slow(pass_on(position, call, outgoing, config, chain, is_noted))

@@ -27,8 +27,7 @@ pub(super) fn admit(
     Candidate::new(config, exchange, response).admit()
 }
 
-/// Checks the size hint of a body against the size limit and the declared length. A body without an
-/// exact size hint may still turn out too long, or of another length.
+/// Checks the size hint of a body against the size limit and the declared length.
 ///
 /// # Errors
 /// Returns `TooLarge` or `ContentLength`.

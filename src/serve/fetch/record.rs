@@ -199,8 +199,8 @@ fn share_stale(leader: Leader, state: &RequestState) -> Option<Leader> {
     None
 }
 
-/// Releases the followers of a response that each of them has to validate. Unless the request is
-/// identified, marks the key as hit-for-miss, so that later requests do not collapse.
+/// Releases the followers of a response that each of them has to validate. Marks the key as
+/// hit-for-miss unless the request is identified.
 pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     let cache = &state.config.cache;
     if !state.facts.identified {

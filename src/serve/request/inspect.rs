@@ -44,7 +44,7 @@ pub(in crate::serve) fn inspect<'a>(
         return Err(ForwardReason::Method.into());
     }
     // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics. A handler may
-    // read it, or trailers, but no key covers them.
+    // read the content or trailers, but no key covers them.
     if !is_empty {
         return Err(Reason::bypass(Detail::Body));
     }

@@ -45,8 +45,8 @@ pub(in crate::serve) struct Hit {
 impl Hit {
     /// Answers a request with a stored response.
     ///
-    /// `collapsed` is the reason why the request would have been forwarded, had it not waited for
-    /// another request's fetch (RFC 9211 section 2.6).
+    /// `collapsed` is present if the request waited for another request's fetch: the reason why it
+    /// would have been forwarded otherwise (RFC 9211 section 2.6).
     #[inline]
     pub(in crate::serve) fn new(
         config: &LayerConfig,

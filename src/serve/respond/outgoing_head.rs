@@ -110,8 +110,8 @@ impl OutgoingHead {
         Self { client_control, is_stored: true, ..self }
     }
 
-    /// Returns the `max-age` for clients. A response that is not stored gets a `max-age` only if it
-    /// states a lifetime. The `max-age` is then at most that lifetime.
+    /// Returns the `max-age` for clients. A response that is not stored gets at most the lifetime
+    /// that it states, or no `max-age` if it states none.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.client_control.max_age?;
         if self.is_stored {
