@@ -202,8 +202,8 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Joins the next flight. After [`MAX_FAILED_FLIGHTS`] failures, fetches without a flight. The
-    /// semaphore limits how many followers fetch at a time.
+    /// Looks up again in the next round. After [`MAX_FAILED_FLIGHTS`] failures, fetches without a
+    /// flight. The semaphore limits how many followers fetch at a time.
     async fn after_failed(&mut self, semaphore: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;

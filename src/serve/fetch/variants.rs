@@ -56,7 +56,6 @@ impl Variants<'_> {
             let headers =
                 updated_fields(&head.original_headers(), &fields_of_all_variants(validated, targets), false);
             let directives = ResponseDirectives::for_targets(&headers, targets);
-            // A variant is fresh for no longer than its own fields allow.
             let Some(until) = fresh_again_until(self.config, &variant, &headers, &directives, like) else {
                 continue;
             };

@@ -42,8 +42,8 @@ pub(in crate::serve) fn selects(
 /// Returns the flight key of a request that may not use this stored response, or `None` for the key
 /// of the URL.
 ///
-/// If the request does not offer the coding of the response, the flight key includes
-/// `Accept-Encoding`.
+/// If the response [requires its coding](requires_coding), the flight key for another variant or
+/// coding includes `Accept-Encoding`.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.

@@ -139,8 +139,7 @@ impl HeldAdmission {
 /// Reads the marks that inner layers have put on a response. Refuses its held admission if the head
 /// forbids sharing, or has a field that the layer declares in `credentials`.
 ///
-/// A layer calls this function before it changes the head for clients only, since such changes
-/// forbid no sharing.
+/// A layer calls this function before it rewrites the head for clients.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);
     if !keyed.is_empty() {

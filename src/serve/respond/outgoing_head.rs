@@ -59,7 +59,6 @@ pub(in crate::serve) struct OutgoingHead {
     /// Whether an invalidation by the request or the response is queued: the store has not
     /// confirmed it.
     is_invalidation_queued: bool,
-    /// The clock, which is read when the response has arrived.
     clock: Clock,
 }
 

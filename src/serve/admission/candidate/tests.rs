@@ -194,7 +194,7 @@ fn facts_of_the_exchange_decide_on_storability() {
             ),
             (rfc().facts(|facts| facts.range = true), Ok(())),
             (app().response_field("content-range", "bytes 0-1/2"), Err(Detail::Partial)),
-            // Section 5.2.2.4: `no-cache` needs a 200 with a validator.
+            // Section 5.2.2.4: `no-cache` needs a 200 with a validator, or a TTL of the handler.
             (app().response_field("cache-control", "no-cache"), Err(Detail::NoCache)),
             (app().response_field("cache-control", "no-cache").response_field("etag", "\"a\""), Ok(())),
             (
