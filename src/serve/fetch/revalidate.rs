@@ -194,7 +194,7 @@ impl Fetch {
             true => HitForMissReason::HandledByInner,
             false => HitForMissReason::Uncacheable,
         };
-        // Credentials may have provoked the 304, so it predicts nothing for other requests.
+        // The answer to credentials, a precondition or a range predicts nothing for other requests.
         let of_the_page = facts.is_collapsible() && !facts.identified;
         if of_the_page && self.plan.generation.is_some() && updates {
             config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);

@@ -17,7 +17,8 @@ pub(in crate::serve) enum Lookup {
         reason: Reason,
         /// The key of the variant that the request selects, if the nominated fields are known.
         variant: Option<CacheKey>,
-        /// A stored response to revalidate (RFC 9111 section 4.3), or to use if the service fails.
+        /// A stored response to revalidate (RFC 9111 section 4.3), to use if the service fails, or
+        /// to update from a HEAD.
         stale: Option<Arc<StoredResponse>>,
     },
     /// The store failed or timed out, or the key is too long: the request bypasses the cache.

@@ -72,8 +72,8 @@ impl Reuse<'_> {
         if reason == NotReusable::NotFresh && self.max_stale_permits(&response) {
             return Lookup::Hit(response);
         }
-        // Only a stale response, or one excluded by the request's directives, can be revalidated or
-        // served on errors.
+        // Only a stale response, or a response that the request's directives exclude, is of use to
+        // a fetch.
         let is_usable = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(self.now)

@@ -35,7 +35,8 @@ pub(in crate::serve) struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Returns `true` if the response may be 304, 206 or 412 instead of the whole stored response.
+    /// Returns `true` if the request may get something else than the whole stored response, e.g. a
+    /// 304 or a 206.
     pub(in crate::serve) fn selects(self) -> bool {
         self.conditional || self.has_copy || self.range
     }

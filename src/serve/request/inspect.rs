@@ -15,7 +15,7 @@ pub(in crate::serve) struct InspectedRequest<'a> {
     /// The `Host` line.
     pub(in crate::serve) host: Option<&'a HeaderValue>,
     has_cookie: bool,
-    /// The values of the cookies that enter the key. Empty if the request has no cookies.
+    /// The values of the cookies that enter the key.
     pub(in crate::serve) cookies: Vec<Option<&'a [u8]>>,
     /// The identity of the visitor, if the policy makes it part of the key.
     pub(in crate::serve) identity: Option<String>,
