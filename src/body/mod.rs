@@ -105,8 +105,8 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Pieces { pieces } }
     }
 
-    /// Returns the body of a 304. Its size hint is unknown, so that servers add no `Content-Length:
-    /// 0` (RFC 9110 section 8.6).
+    /// Returns the body of a 304. Its size hint is unknown, so that servers add no `Content-Length`
+    /// of zero (RFC 9110 section 8.6).
     pub(crate) fn absent() -> Self {
         Self { inner: Inner::Absent }
     }

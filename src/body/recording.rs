@@ -230,7 +230,7 @@ where
     /// Replaces the frames read ahead by the stored bytes, if the frames are the complete body.
     ///
     /// The bytes count against the budget until they are sent, since the store may evict the entry
-    /// before.
+    /// while the client reads.
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();

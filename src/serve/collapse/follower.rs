@@ -30,7 +30,8 @@ pub(super) struct Collapse<'a> {
     failures: u32,
     /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
-    /// The reason why the request would have been forwarded, if it has waited for a flight.
+    /// Present if the request has waited for a flight: the reason why the request would have been
+    /// forwarded otherwise.
     pub(super) waited_reason: Option<Reason>,
 }
 

@@ -46,7 +46,7 @@ impl HeadUpdate {
 
     pub(in crate::serve) async fn store(self, cache: &Cache) {
         let Self { url, key, before, after, expires } = self;
-        // If this fails, the cache counts the failure, and the stored response stays as it is.
+        // If a write fails, the cache counts the failure, and the stored response stays as it is.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }

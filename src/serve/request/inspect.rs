@@ -27,7 +27,7 @@ pub(in crate::serve) struct InspectedRequest<'a> {
 }
 
 /// Inspects a request, and notes the fields and facts that matter in `inspected`. The caller
-/// provides it, since it is too large to move.
+/// provides `inspected`, since the struct is too large to move.
 ///
 /// # Errors
 /// Returns the reason why the cache must not answer the request.
