@@ -36,6 +36,11 @@
 //! - An admission is the decision to store a response. An inner layer holds its admission until the
 //!   outermost layer has seen the head of the response.
 //! - An answer is what the service returns for a request: a response or an error.
+//! - The dependencies of a response are the cached responses and values from which it was made. A
+//!   tracker notes them while the response is made. A page that includes a response inherits its
+//!   dependencies.
+//! - A scope is a name by which invalidations find entries, e.g. a path or a tag. Each invalidation
+//!   begins a new generation.
 //! - A soft invalidation makes stored responses stale. A hard one makes them unusable.
 //!
 //! A module imports only modules in its own row and in the rows above:

@@ -61,8 +61,7 @@ impl HeadUpdate {
 impl Fetch {
     /// Returns the stored response that a HEAD may update, if there is one.
     ///
-    /// Returns `None` under `Policy::app`, and for a HEAD whose response may not fit other
-    /// requests.
+    /// Under `Policy::app`, a HEAD updates nothing.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let is_updatable =

@@ -274,7 +274,8 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
             (max_stale_after(", no-cache"), false),
             (max_stale_after(", no-cache=\"x-b\""), true),
             (max_stale_after(", stale-if-error=5"), true),
-            // The response is stale sooner than its fields state, or they state no positive lifetime.
+            // The response is stale sooner than its fields state, or its fields state no positive
+            // lifetime.
             (wants("max-stale").stale_for(11), false),
             (rfc().stale_for(10).directive("max-stale"), false),
             (
