@@ -20,8 +20,8 @@ pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> boo
 }
 
 /// Marks a request that this layer forwards. The mark gets the ID of this layer, and whether the
-/// request is identified. Scopes in `scopes` replace the scopes of the request's target in the
-/// mark.
+/// request is identified. `scopes` replace the target's scopes in the mark, unless `scopes` is
+/// empty.
 pub(super) fn mark_request(
     config: &LayerConfig,
     request: &mut Extensions,
