@@ -7,7 +7,8 @@ use axum::response::Html;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The texts of the public pages. The forms are in English.
+/// The translated texts: the navigation, and the words of the list of flavours. All other texts are
+/// in English.
 struct Words {
     flavours: &'static str,
     report: &'static str,

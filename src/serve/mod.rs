@@ -16,9 +16,10 @@
 //!             ├─ failure: stale-if-error, timeout
 //!             ├─ 304: revalidate, variants, mismatch
 //!             ├─ HEAD: head_update
-//!             └─ record: admission decides, the body is recorded while it streams
+//!             └─ record: admission decides ─────────────────► respond
 //!                  │ hold: an outer layer may have to admit the response first
-//!                  └─ the complete body is stored; followers get it ──► respond
+//!                  └─ the body is recorded while the client and the followers read it
+//!                       └─ at its end, the response is stored
 //! ```
 //!
 //! Terms in the comments of these modules:

@@ -60,8 +60,9 @@ impl Cache {
     /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
     /// - [`StoreErrorKind::Overflow`] if the sum is out of the range of `i64`. The number does not
     ///   change.
-    /// - [`StoreErrorKind::Contended`] if the number is not a counter, and other tasks changed it
-    ///   in each of 64 tries.
+    /// - [`StoreErrorKind::Contended`] if other tasks changed the number in each of many tries. This
+    ///   concerns numbers that were stored as values, and counters in a store that cannot add to
+    ///   them itself.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety

@@ -32,7 +32,8 @@ pub(super) struct ValueSnapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueState {
     Live,
-    /// The entry may be used only by followers, within the stale window.
+    /// Within its stale window, the entry may be used by a call that would otherwise wait for the
+    /// computation of another call.
     Stale,
     Invalidated,
     Missing,

@@ -185,7 +185,7 @@ async fn a_request_without_a_free_slot_gets_503_after_the_timeout() {
 }
 
 #[tokio::test]
-async fn slow_clients_get_the_complete_body_in_order() {
+async fn body_beyond_the_http2_window_arrives_complete() {
     let body: String = (0..40_000).map(|n| format!("{n},")).collect();
     let origin = Origin::start([page("Cache-Control: max-age=60\r\n", &body)]).await;
     let proxy = Proxy::over(&origin).await;

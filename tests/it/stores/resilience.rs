@@ -26,8 +26,8 @@ use tower_response_cache::{Cache, MemoryStore, Policy};
 
 const LOOKUP_LIMIT: Duration = Duration::from_millis(50);
 
-/// The data that pages are made from: the number of its last change. A page shows the number at
-/// which its handler began.
+/// The data that pages are made from: the number of its last change. A page shows the number that
+/// was current when its handler began.
 #[derive(Debug, Clone, Default)]
 struct Data(Arc<AtomicUsize>);
 

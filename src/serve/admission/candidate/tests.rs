@@ -217,8 +217,8 @@ fn facts_of_the_exchange_decide_on_storability() {
                 rfc().facts(|facts| facts.authorization = true).response_field("cache-control", "public"),
                 Ok(()),
             ),
-            // Section 7.3: a cookie is shared only with an explicit lifetime, and never after an
-            // identified request.
+            // Section 7.3 lets a cache store cookies. This crate is stricter: the response must state
+            // a lifetime, and its request must not be identified.
             (shares().response_field("cache-control", "max-age=60"), Ok(())),
             (shares(), Err(Detail::SetCookie)),
             (shares().response_field("cache-control", "max-age=0"), Err(Detail::SetCookie)),
