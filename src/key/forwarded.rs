@@ -145,7 +145,7 @@ impl ForwardedField {
     }
 
     /// Returns the URL, if the field has exactly one line that can be read.
-    fn url(self, headers: &HeaderMap) -> Option<Uri> {
+    pub(crate) fn url(self, headers: &HeaderMap) -> Option<Uri> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let uri = Uri::try_from(line.as_bytes()).ok()?;

@@ -2,11 +2,14 @@
 
 use crate::key::{ForwardedField, prefix_of};
 use crate::rules::list::field_elements;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 
-/// The forwarded fields that name hosts.
-const HOSTS: [ForwardedField; 3] =
-    [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded];
+/// The forwarded fields that contain a URL.
+const URLS: [ForwardedField; 2] = [ForwardedField::XOriginalUrl, ForwardedField::XRewriteUrl];
+
+/// The forwarded fields that name hosts. A URL names one if it is absolute.
+const HOSTS: [ForwardedField; 5] =
+    [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded, URLS[0], URLS[1]];
 
 /// Returns `true` if a request has a forwarded field, and the policy does not ignore it.
 fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -> bool {
@@ -42,6 +45,14 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     let with_port: Vec<_> =
         hosts.iter().filter(|host| !has_port(host)).map(|host| format!("{host}:{port}")).collect();
     hosts.extend(with_port);
+}
+
+/// Returns the URLs in the forwarded fields of a request. Ignored fields do not count.
+pub(in crate::serve) fn forwarded_urls<'a>(
+    request: &'a HeaderMap,
+    ignored: &'a [HeaderName],
+) -> impl Iterator<Item = Uri> + 'a {
+    URLS.into_iter().filter(|field| is_read(*field, request, ignored)).filter_map(|field| field.url(request))
 }
 
 /// Returns the path prefix that proxies have removed from the request's path, as stated in

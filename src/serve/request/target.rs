@@ -1,6 +1,6 @@
 //! The targets of a request: the URI that the client sent, and the URI that the handler sees.
 
-use super::forwarded::{add_hosts, forwarded_prefix};
+use super::forwarded::{add_hosts, forwarded_prefix, forwarded_urls};
 use crate::entry::{ExtendOnHost, Scope};
 use crate::key::{KeyPolicy, RequestHead, is_same_target};
 use crate::marks::OuterContext;
@@ -45,7 +45,8 @@ fn target_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) ->
     let prefix = forwarded_prefix(request.headers, &key.ignored);
     let prefixed = prefix.map(|prefix| of(&format!("{prefix}{}", public.path()), public));
     let seen = rewritten_uri(request).map(|seen| of(seen.path(), seen));
-    for others in [seen, prefixed].into_iter().flatten() {
+    let forwarded = forwarded_urls(request.headers, &key.ignored).map(|url| of(url.path(), &url));
+    for others in seen.into_iter().chain(prefixed).chain(forwarded) {
         let others: Vec<_> = others.into_iter().filter(|scope| !scopes.contains(scope)).collect();
         scopes.extend(others);
     }

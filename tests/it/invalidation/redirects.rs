@@ -166,8 +166,8 @@ async fn under_rfc9111_scheme_and_forwarded_host_separate_origins() {
 }
 
 #[tokio::test]
-async fn invalidations_match_forwarded_hosts_and_prefixes() {
-    let table: [(&[(&str, &str)], _, _); 9] = [
+async fn invalidations_match_forwarded_hosts_urls_and_prefixes() {
+    let table: [(&[(&str, &str)], _, _); 14] = [
         (&[HOST, PUBLIC], Invalidation::path("/a").host("shop.example"), true),
         (&[HOST, PUBLIC], Invalidation::uri("https://shop.example/a"), true),
         (&[HOST, PUBLIC], Invalidation::path("/a").host("backend"), true),
@@ -178,6 +178,15 @@ async fn invalidations_match_forwarded_hosts_and_prefixes() {
             true,
         ),
         (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/shop/a"), true),
+        (&[HOST, ("x-original-url", "/shop/a?q=1")], Invalidation::path("/shop/a"), true),
+        (&[HOST, ("x-rewrite-url", "/shop/a")], Invalidation::subtree("/shop"), true),
+        (&[HOST, ("x-rewrite-url", "/shop/a")], Invalidation::path("/a"), true),
+        (&[HOST, ("x-rewrite-url", "https://b.example/b")], Invalidation::path("/b").host("b.example"), true),
+        (
+            &[HOST, ("x-rewrite-url", "https://b.example/b")],
+            Invalidation::path("/b").host("c.example"),
+            false,
+        ),
         (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/a"), true),
         (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::subtree("/shop"), true),
         (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/b/a"), false),
