@@ -178,7 +178,7 @@ pub enum ConfigErrorKind {
     /// The name or value of an extension directive (RFC 9111 section 5.2.3) is not valid, or a
     /// targeted field cannot contain the directives, since it is a structured field (RFC 9213).
     InvalidDirective,
-    /// The value is not a valid cookie name, or a pattern where only a name is allowed.
+    /// The value is not a valid cookie name, or it is a pattern and only a name is allowed.
     InvalidCookieName,
     /// A language, content coding or other alternative of a [`KeyPart`](crate::key::KeyPart) cannot
     /// be negotiated or is listed twice, or the list of alternatives is empty.

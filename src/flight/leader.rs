@@ -31,8 +31,8 @@ impl<O: AbandonedOutcome> Leader<O> {
         self.flight.generation
     }
 
-    /// Stops new requests from joining the flight, because the response is not fresh enough for
-    /// them. The present followers stay.
+    /// Removes the flight from the table, so that no new request joins it. The present followers
+    /// stay.
     pub(crate) fn close(&self) {
         let removed =
             self.flights.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
@@ -65,8 +65,6 @@ impl Leader {
     /// the function does not end the flight.
     pub(crate) fn ender(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        // `has_ended` is `true`, so that the drop of this second guard does not report an abandoned
-        // flight.
         move |outcome| Self { flights, key, flight, has_ended: true }.end(outcome)
     }
 

@@ -263,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn requested_bytes_are_sent_in_order_with_only_short_gaps(
+        fn parts_keep_the_requested_order_and_include_short_gaps(
             requested in vec((0..6_u8, 0..250_u64, 0..40_u64), 1..6), length in 0..=200_u64,
         ) {
             let set: Vec<_> = requested.iter().map(|&(kind, from, more)| match kind {

@@ -69,10 +69,12 @@ pub(crate) enum ValidatorMatch {
 
 impl ValidatorMatch {
     /// Compares the validators of both responses:
-    /// - Different tags are [`Another`](Self::Another), as are different dates if a response has no
-    ///   tag.
-    /// - A strong tag of the 304 and a weak tag or a date of the stored response are
-    ///   [`Weak`](Self::Weak).
+    /// - If both have a tag, different tags are [`Another`](Self::Another), and a strong tag of the
+    ///   304 with a weak stored tag is [`Weak`](Self::Weak).
+    /// - If only the 304 has a tag, both must have the same date. Otherwise they are `Another`. With
+    ///   the same date, a strong tag is `Weak`.
+    /// - If the 304 has only a date, the stored response must have the same date. Otherwise they are
+    ///   `Another`.
     /// - All other pairs are [`Same`](Self::Same), as is a 304 without validators.
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));

@@ -37,7 +37,7 @@ pub(crate) enum Detail {
     RequestMinFresh,
     RequestNoCache,
     RequestNoStore,
-    // The outcome of the forwarded request.
+    // The outcome of the forwarded request, or a stale hit.
     InvalidationQueued,
     OriginTimeout,
     Revalidated,

@@ -48,7 +48,7 @@ impl Variants<'_> {
             let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
-            // A variant requested after the validated response is more recent than the 304.
+            // A variant that was requested after the conditional request is more recent than the 304.
             let is_newer = head.requested_at() > like.requested_at();
             if !same || is_newer || variant.status() != fresh.status() {
                 continue;

@@ -145,7 +145,7 @@ impl Hit {
         }
     }
 
-    /// Builds the response. Copies no body, and computes only the age.
+    /// Builds the response without a copy of the body.
     #[inline]
     pub(in crate::serve) fn response<B>(&self) -> Response<ResponseBody<B>> {
         let (stored, now, clock) = (&*self.stored, self.now, &self.clock);

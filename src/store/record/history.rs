@@ -51,8 +51,8 @@ impl History {
         own.cmp(&(generation.incarnation(), generation.counter())) == Ordering::Less
     }
 
-    /// Returns `true` if a generation is of this incarnation, and this history has another stamp
-    /// for its counter.
+    /// Returns `true` if a generation is of this incarnation, but this history has another stamp for
+    /// the generation's counter.
     pub(in crate::store) fn contradicts(&self, generation: Generation) -> bool {
         let age = self.counter.checked_sub(generation.counter()).and_then(|age| usize::try_from(age).ok());
         let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));

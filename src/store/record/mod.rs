@@ -33,7 +33,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
     key: Arc<[u8]>,
-    /// The newest history that this process has seen. It reveals a record that went back.
+    /// The newest history that this process has seen. If a stored record is behind it, the store has
+    /// gone back to an earlier record.
     newest: Arc<Mutex<Option<History>>>,
     /// The changes of this process that are not written yet.
     changes: Arc<Changes>,

@@ -41,7 +41,8 @@ thread_local! {
     static IS_MEDDLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The maximum number of runs of foreign code, whose background writes run foreign code again.
+/// The maximum number of runs of foreign code. Without it they would never end: a run causes
+/// background writes, and these run foreign code again.
 const MOST_RUNS: usize = 3000;
 
 /// Foreign code that uses the cache, and counts its runs.

@@ -130,7 +130,8 @@ async fn until(holds: impl Fn() -> bool) {
     panic!("the condition does not hold after a minute");
 }
 
-/// Two processes over one store, each with a stored page of the first data.
+/// Returns two processes over one store, and their data. The store has the page `/`, made from the
+/// first data, and both processes hit it.
 async fn two_processes() -> (Process, Process, Data) {
     let (shared, data) = (memory_store(8 << 20), Data::default());
     data.change();
