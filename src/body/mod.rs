@@ -195,8 +195,8 @@ where
 {
     /// Shares the rest of a recording with followers while it arrives.
     ///
-    /// Returns the body unchanged if the recording has no flight, or if its last frame has already
-    /// arrived.
+    /// Returns the body unchanged if the recording has ended or has no flight, or if no more frames
+    /// may follow.
     pub(crate) fn share(self) -> Self {
         let Inner::Recording { mut recording } = self.inner else { return self };
         if !recording.may_have_more_frames()

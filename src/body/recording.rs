@@ -148,8 +148,8 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // A server detects a wrong length only if `is_end_stream` and `size_hint` do not state the
-        // end.
+        // `is_end_stream` and `size_hint` state the end only of a body with the declared length.
+        // Otherwise a server would not notice that the length is wrong.
         let length = self.ahead_bytes();
         let has_declared_length = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().has_declared_length = has_declared_length;

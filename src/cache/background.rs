@@ -131,12 +131,14 @@ impl Background {
         }
     }
 
-    /// Returns a permit for a drain, or `None` if [`MAX_DRAINS`] are in use.
+    /// Returns a permit for a drain, or `None` if [`MAX_DRAINS`] are in use. A shutdown takes all
+    /// permits.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.drains)
     }
 
-    /// Returns a permit for a detached fetch, or `None` if [`MAX_DETACHED`] are in use.
+    /// Returns a permit for a detached fetch, or `None` if [`MAX_DETACHED`] are in use. A shutdown
+    /// takes all permits.
     pub(super) fn detach_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.detached)
     }

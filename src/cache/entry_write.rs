@@ -131,7 +131,8 @@ impl EntryWrite<'_> {
     /// Returns the variants to evict to make room for a new one, or `None` if the new one must not
     /// be stored.
     ///
-    /// - With a store outside the process, the oldest variants are evicted.
+    /// - With a store outside the process, the oldest variants are evicted. The same applies if the
+    ///   index already has the variant.
     /// - With a local store, variants that are absent or invalidated are evicted first, and unused
     ///   variants next. A variant is used if a request got it since its use flag was cleared.
     /// - If all variants of a local store are used, none is evicted, and all use flags are cleared.

@@ -211,7 +211,8 @@ impl Cache {
     }
 }
 
-/// Scopes whose invalidation the store has not confirmed. Dropping it queues their invalidation.
+/// Scopes whose invalidation the store has not confirmed. The drop of this value queues the
+/// invalidation.
 #[derive(Debug)]
 pub(super) struct Unconfirmed {
     cache: Cache,

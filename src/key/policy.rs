@@ -80,8 +80,10 @@ impl KeyPolicy {
         }
     }
 
-    /// Writes the canonical values of forwarded fields. Returns an error if they name a host that
-    /// the policy does not list.
+    /// Writes the canonical values of forwarded fields.
+    ///
+    /// # Errors
+    /// If a field can't be read, or names a host that the policy does not list.
     #[inline(never)]
     fn write_forwarded(
         &self,

@@ -324,7 +324,8 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
     Some(text.iter().fold(0, add).min(MAX_DELTA_SECONDS))
 }
 
-/// Returns the text of a token or a quoted string; `None` if a quoted string is not terminated.
+/// Returns the text of a token or a quoted string. Returns `None` if a quoted string is not
+/// terminated, or ends before the argument does.
 pub(super) fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
     let Some(inside) = argument.strip_prefix(b"\"") else { return Some(Cow::Borrowed(argument)) };
     let mut text = Vec::with_capacity(inside.len());

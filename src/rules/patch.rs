@@ -119,8 +119,9 @@ impl CacheControl {
 
 /// Sets a field, even in a full header section.
 ///
-/// A full section rejects insertions. If it has the field, the old lines are removed first.
-/// Otherwise, a field that is not [`DEFINED`] is removed.
+/// A full section rejects insertions. If the section has the field, the old lines are removed
+/// first. Otherwise, a field that is not [`DEFINED`] is removed. If there is no such field, nothing
+/// is set.
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;

@@ -136,8 +136,8 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 
 /// Returns `true` if a field of the 200 is also in its 304 (RFC 9110 section 15.4.5).
 ///
-/// Besides the required fields, a 304 has those that its recipients obey: `Last-Modified`, targeted
-/// fields (RFC 9213), `Set-Cookie` and CORS fields.
+/// Besides the required fields, a 304 has the fields that its recipients obey: `Last-Modified`,
+/// targeted fields (RFC 9213), `Set-Cookie` and CORS fields. It also has `Age` and `Cache-Status`.
 pub(crate) fn belongs_in_304(name: &HeaderName) -> bool {
     const FIELDS_OF_304: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];

@@ -202,8 +202,8 @@ impl<S> ResponseCache<S> {
         })
     }
 
-    /// Forwards a request that has no key. Answers `only-if-cached` with 504 if no inner layer may
-    /// answer either.
+    /// Forwards a request without a look-up. Answers `only-if-cached` with 504 if no inner layer
+    /// may answer either.
     #[inline(never)]
     fn forward<ReqBody, B>(
         &self,
@@ -289,8 +289,8 @@ impl<S> ResponseCache<S> {
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let position = LayerPosition::of(request.extensions_mut());
         mark_request(config, request.extensions_mut(), identified, &scopes);
-        // An inner layer notes the dependencies of the response that it handles. No layer notes the
-        // dependencies of a response to a HEAD that missed.
+        // An inner layer notes the dependencies of the response that it handles. The dependencies
+        // of the response to a HEAD that missed count as unknown: no layer notes them.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::slow(pass_on(position, call, outgoing, config, chain, is_noted))

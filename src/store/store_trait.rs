@@ -187,9 +187,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// round trip.
     ///
     /// The generation is the one that was current after the entry was read, for
-    /// [`Generations::check_at`]. Return `None` if it is behind one that this process has seen. The
-    /// default calls [`get`](Self::get) and returns no generation; the cache then calls
-    /// [`Generations::check`]. Implement both `get_at` and `check_at`, or neither.
+    /// [`Generations::check_at`]. Return no generation if this process has already seen a later
+    /// generation. The default calls [`get`](Self::get) and returns no generation; the cache then
+    /// calls [`Generations::check`]. Implement both `get_at` and `check_at`, or neither.
     fn get_at(&self, _namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
         match self.get(key).now() {
             Ok(found) => StoreFuture::ready(found.map(|entry| (entry, None))),

@@ -42,8 +42,8 @@ use std::time::Duration;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl PendingComputation {
-    /// Creates a computation without followers. Its value is not stored, because the generation
-    /// before the computation is unknown.
+    /// Creates a computation without followers. Its value is not stored while `since`, the
+    /// generation before the computation, is unknown.
     fn without_followers(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }

@@ -91,7 +91,8 @@ impl Cache {
         match entry {
             Some(Entry(EntryKind::Value(value))) => self.state_of_value(read, value).await,
             Some(Entry(EntryKind::Counter(_))) => Ok(ValueState::Live),
-            // Only this cache writes under these keys, and it writes only values and counters.
+            // A cache stores only values and counters under these keys. Other entries count as
+            // absent.
             Some(_) | None => Ok(ValueState::Missing),
         }
     }

@@ -170,10 +170,10 @@ impl Refresh {
 /// Returns the action on the stored response if the response to a visitor's request is not stored.
 ///
 /// - If the request has only keyed fields, the stored response is removed.
-/// - Otherwise, a background request with only keyed fields is sent. If its response is not stored
-///   either, the stored response is removed.
-/// - If no background request can be made, the stored response is removed once a response to a
-///   second visitor is not stored either.
+/// - Otherwise, a background request with only keyed fields is sent if a permit is available. If
+///   the response to that request is not stored either, the stored response is removed.
+/// - If the cache cannot repeat the request in the background, the stored response is removed once
+///   a response to a second visitor is not stored either.
 ///
 /// Calls no function of the user.
 pub(in crate::serve) fn unstored_action<S, ReqBody, B>(

@@ -119,8 +119,8 @@ impl Fetch {
     {
         let config = Arc::clone(&self.state.config);
         let response = Arc::new(stored);
-        // Without a tracker on this thread, `Unknown` keeps any page that includes the response
-        // from being stored.
+        // Without a tracker on this thread, the dependencies are not collected. `Unknown` keeps a
+        // page that includes the response from being stored.
         let inherited = match self.is_detached || is_tracked() {
             true => AnswerDependencies::from(&*response).with(tracker.peek()),
             false => AnswerDependencies::Unknown,

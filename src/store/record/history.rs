@@ -35,7 +35,7 @@ impl History {
         self.advance_with(random() as u32)
     }
 
-    /// Advances the counter with a stamp, and returns it.
+    /// Advances the counter with a stamp, and returns the new counter.
     pub(super) fn advance_with(&mut self, stamp: u32) -> u64 {
         if self.stamps.len() >= MAX_STAMPS {
             self.stamps.pop_front();

@@ -84,7 +84,7 @@ impl RecordGenerations {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Returns the record that replaces an overtaken or lost record.
+    /// Returns a current record unchanged, and the replacement of an overtaken or lost record.
     fn replacement(&self, reading: Reading) -> Record {
         match reading {
             Reading::Current(record) => record,
@@ -140,7 +140,7 @@ impl RecordGenerations {
     }
 
     /// Replaces the entry `read` by a record. Returns `false` if another entry is stored, or if the
-    /// record went back meanwhile.
+    /// record contradicts the newest history that this process has seen.
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;

@@ -242,8 +242,8 @@ async fn a_304_to_an_authorized_request_does_not_stop_collapsing() {
         .layer(inner);
     send(&stack, get("/")).await;
     manual.advance(MINUTE);
-    // The 304 has no directive that shares it (RFC 9111 section 3.5), so it does not update the
-    // stored page.
+    // The 304 has no directive that permits sharing (RFC 9111 section 3.5), so the stored page is
+    // not updated.
     send(&stack, get_with("/", &[("authorization", "Basic bogus")])).await;
     futures::future::join_all((0..20).map(|_| send(&stack, get("/")))).await;
     assert_eq!(calls.count(), 3);

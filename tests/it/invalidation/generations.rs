@@ -1,8 +1,8 @@
 //! The entries that an invalidation makes invalid: all in its scopes, few others, and none that an
 //! attacker can select. Also: remote stores whose generation counter goes back.
 //!
-//! A store marks each invalidated scope in a bucket. Scopes that share a bucket are invalidated
-//! together. An incarnation is the life of one generation counter. A process that notices a lost or
+//! A store has exact marks for the first scopes that are invalidated. It marks later scopes in
+//! buckets. Scopes that share their buckets are invalidated together. An incarnation is the life of one generation counter. A process that notices a lost or
 //! outdated counter begins a new incarnation, in which all older entries are invalid.
 
 use crate::support::faulty::{Fault, Faulty};

@@ -350,7 +350,8 @@ async fn a_hostile_field_name_keeps_cache_status_parsable() {
     }
 }
 
-/// A field that is both keyed and in `ignore_headers` counts as keyed, in every order of the calls.
+/// A field that a key part replaces counts as keyed even if it is also in `ignore_headers`, in
+/// either order of the calls.
 #[tokio::test]
 async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
     const NAME: &str = "x-plan";
