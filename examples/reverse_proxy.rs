@@ -320,7 +320,8 @@ pub(crate) async fn serve_readers(
     }
 }
 
-/// Registers for Ctrl-C and SIGTERM at once, and returns a future that is ready after either.
+/// Registers for Ctrl-C and SIGTERM in this call, not at the first poll. Returns a future that is
+/// ready after either signal.
 #[cfg(unix)]
 fn stopped() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};

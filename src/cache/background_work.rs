@@ -44,8 +44,8 @@ impl Cache {
         self.0.background.begin_work()
     }
 
-    /// Returns a permit to read a body for the store alone, or `None` if too many bodies are read
-    /// that way.
+    /// Returns a permit to read a body for the store alone. Returns `None` after a shutdown, or if
+    /// too many bodies are read that way.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         self.0.background.drain_permit()
     }
@@ -56,7 +56,8 @@ impl Cache {
     }
 
     /// Returns a permit for a fetch in its own task, which survives a disconnect of its client.
-    /// Returns `None` outside a tokio runtime, or if too many fetches run that way.
+    /// Returns `None` outside a tokio runtime, after a shutdown, or if too many fetches run that
+    /// way.
     pub(crate) fn detach_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         self.0.background.detach_permit()

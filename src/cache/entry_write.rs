@@ -167,7 +167,7 @@ impl EntryWrite<'_> {
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
 
-    /// Returns a variant of the URL if it is stored and was not invalidated.
+    /// Returns a variant of the URL if it is stored and no hard invalidation covers it.
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
         let found = self.cache.await_counted(self.cache.store().get(key.as_ref())).await?;

@@ -47,8 +47,8 @@ impl Cache {
     #[doc(alias = "purge")]
     #[doc(alias = "ban")]
     pub fn invalidate(&self, what: impl Into<Invalidation>) -> impl Future<Output = Delivery> + Send {
-        // Converted now, so that the future does not borrow from the model, which may not be
-        // `Sync`.
+        // Converted before the future is made: `what` may be a reference to a type that is not
+        // `Sync`, and the future must be `Send`.
         let what = what.into();
         let scopes = what.scopes();
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");

@@ -127,8 +127,8 @@ impl PendingStore {
         self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }
 
-    /// Adds the dependencies of the body. Returns `false` if they prevent the response from being
-    /// stored.
+    /// Adds the dependencies of the body. Call this before the response is shared. Returns `false`
+    /// if the response must not be stored.
     pub(crate) fn add_dependencies(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };

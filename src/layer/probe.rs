@@ -55,7 +55,7 @@ impl Probe {
 }
 
 /// Returns the head of the GET: the request without its preconditions, and without the fields of
-/// its content and its connection.
+/// its content and its connection. The head also asks each cache for a current response.
 fn probe_head(parts: &Parts) -> Parts {
     let mut parts = parts.clone();
     parts.method = Method::GET;

@@ -163,8 +163,8 @@ impl ResponseDirectives {
                     least(&mut directives.stale_while_revalidate, argument);
                 }
                 b"stale-if-error" => least(&mut directives.stale_if_error, argument),
-                // A name after `private=x-a` may belong to an unquoted list. `private` then applies
-                // to the whole response.
+                // A name after `private=x-a` or `no-cache=x-a` may belong to an unquoted list. The
+                // directive then applies to the whole response.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
                         directives.qualified(is_private).add(None, headers);

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-/// The registered safe methods (RFC 9110 section 16.1.1) without a constant in `http`: PROPFIND
-/// (RFC 4918), REPORT (RFC 3253), SEARCH (RFC 5323) and QUERY. Method names are case-sensitive.
+/// Registered safe methods (RFC 9110 section 16.1.1) without a constant in `http`: PROPFIND (RFC
+/// 4918), REPORT (RFC 3253), SEARCH (RFC 5323) and QUERY. Method names are case-sensitive.
 const SAFE: [&str; 4] = ["PROPFIND", "QUERY", "REPORT", "SEARCH"];
 
 /// Returns `true` if the method is safe: it requests no change.

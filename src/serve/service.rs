@@ -163,8 +163,9 @@ impl<S> ResponseCache<S> {
         ResponseFuture::slow(write::forward(config, inner, parts, body))
     }
 
-    /// Collapses a request that missed, and carries out the resulting action. If nothing has to be
-    /// awaited, the action is decided in this call, otherwise in the returned future.
+    /// Collapses a request that missed, and carries out the resulting action. Over a local store,
+    /// the action is decided in this call if nothing has to be awaited. In all other cases, the
+    /// returned future decides the action.
     #[inline(never)]
     fn miss<ReqBody, B>(
         &self,

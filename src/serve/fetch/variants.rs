@@ -24,8 +24,8 @@ pub(super) struct Variants<'a> {
 }
 
 impl Variants<'_> {
-    /// Freshens all variants with the strong entity tag of the validated response (RFC 9111 section
-    /// 4.3.4).
+    /// Freshens variants with the strong entity tag of the validated response (RFC 9111 section
+    /// 4.3.4). Skips a variant that is newer, was invalidated, or has another status.
     pub(super) async fn freshen(
         &self,
         fresh: &StoredResponse,

@@ -146,7 +146,7 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
 /// Removes the differences that remain between stripped requests with the same key.
 ///
 /// Adds a missing `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes
-/// `Content-Length: 0` from a GET or HEAD.
+/// `Content-Length` from a GET or HEAD. The value is 0: a GET with content bypasses the cache.
 pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.headers_mut().remove(CONTENT_LENGTH);

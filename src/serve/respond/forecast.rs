@@ -53,7 +53,8 @@ impl Forecast {
         }
     }
 
-    /// Returns the forecast for a recording that has ended.
+    /// Returns the forecast for a recording that has ended. Over a remote store, the forecast does
+    /// not change: the write to the store has not ended yet.
     pub(in crate::serve) fn with_ended_recording(self) -> Self {
         Self { has_ended: self.cache.is_local(), ..self }
     }

@@ -230,8 +230,8 @@ impl OutgoingHead {
     }
 }
 
-/// Rewrites `Cache-Control` for clients, as in a stored response. If clients get a `max-age`, also
-/// sets `Date`.
+/// Rewrites `Cache-Control` for clients, as in a stored response. If clients get a `max-age`, the
+/// current time replaces the `Date` of the response.
 pub(in crate::serve) fn rewrite_cache_control(
     headers: &mut HeaderMap,
     client_control: ClientCacheControl,

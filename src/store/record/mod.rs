@@ -96,8 +96,8 @@ impl RecordGenerations {
         }
     }
 
-    /// Reads the record. If it seems to have gone back, reads it once more, since a replica may be
-    /// late.
+    /// Reads the record. Reads a lost record once more, since a replica may be late. If no
+    /// generation is known, one read suffices, because nothing indicates an earlier record.
     async fn read_confirmed(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         let first = self.read_once(passed).await?;
         match first {
@@ -125,8 +125,8 @@ impl RecordGenerations {
         let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
         let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
         let reading = match record.filter(is_newer) {
-            // Another task of this process may already have invalidated everything in the
-            // incarnation of the record.
+            // A record whose incarnation this process has seen meanwhile is not overtaken: another
+            // task has already invalidated everything in the incarnation.
             Some(record)
                 if newest.is_some_and(|newest| !record.succeeds(newest))
                     && !self.has_seen_incarnation(&record) =>
@@ -155,8 +155,8 @@ impl RecordGenerations {
             .is_some_and(|newest| newest.generation().incarnation() == record.generation().incarnation())
     }
 
-    /// Records a history as the newest one seen. Returns `false` if it contradicts the newest
-    /// history.
+    /// Records a history if it is newer than the newest history, or if the newest history is not
+    /// believable. Returns `false` if the two histories contradict each other.
     fn note_history(&self, history: &History) -> bool {
         let mut newest = self.newest();
         match newest.as_ref() {

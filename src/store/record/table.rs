@@ -88,7 +88,8 @@ impl Record {
         self.history.generation()
     }
 
-    /// Returns `true` if this record has all advances up to a known generation.
+    /// Returns `true` if this record has all advances up to a known generation. The history of this
+    /// record must [follow](History::follows) the generation.
     pub(in crate::store) fn succeeds(&self, known: Generation) -> bool {
         known.incarnation() >= self.generation().incarnation()
             || self.previous.as_ref().is_some_and(|previous| previous.contains(known))

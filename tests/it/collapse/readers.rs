@@ -127,7 +127,7 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a remote store. Its readers keep their own copies of the recorded frames.
+/// A cache over a remote store. The budget counts the recorded frames while a reader needs them.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }

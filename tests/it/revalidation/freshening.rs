@@ -369,7 +369,7 @@ async fn hints_persist_through_a_304_without_hints() {
         let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
         if request.headers().contains_key("if-none-match") {
-            // The index of the variants would have expired by now if nothing had renewed it.
+            // The validation takes four seconds.
             clock.advance(Duration::from_secs(4));
             return not_modified(&lines);
         }

@@ -216,8 +216,8 @@ async fn redirects_have_their_own_lifetime_and_key_inputs() {
     assert!(send(&stack, get("/")).await.is_hit());
 }
 
-/// No TTL, a TTL of zero and an endless TTL differ. Django's `cache_page(None)` could not express
-/// the difference.
+/// An endless TTL differs from no TTL. Django's `cache_page(None)` could not express the
+/// difference.
 #[tokio::test]
 async fn an_endless_ttl_stores_but_zero_and_no_ttl_do_not() {
     for (ttl, stored) in [

@@ -410,7 +410,7 @@ async fn identified_responses_need_an_explicit_lifetime() {
 
 /// RFC 9110 section 15.1, RFC 9111 section 3.
 #[tokio::test]
-async fn any_final_status_with_an_explicit_lifetime_is_stored() {
+async fn statuses_are_stored_unless_they_concern_one_request() {
     for code in (200..600_u16).filter(|code| *code != 206) {
         let (stack, ..) = standing(proxy(), move |_, call| {
             with_status(code, numbered(&[("cache-control", "max-age=60")], call))

@@ -60,7 +60,6 @@ async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     }
 }
 
-/// A tag of the value is invalidated, in place of a `set`.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_tag_was_invalidated() {
     let cache = memory();
