@@ -34,7 +34,8 @@ impl Interim {
         let counted = Arc::clone(&count);
         hyper::ext::on_informational(request, move |_| {
             let received = counted.fetch_add(1, Ordering::Relaxed) + 1;
-            // In the task of a connection, a count above the maximum makes the next read fail.
+            // The task of the connection runs this function. If the count exceeds the maximum, the
+            // next read of the connection fails.
             let _ = COUNT.try_with(|count| count.set(received));
         });
         Self(count)

@@ -73,7 +73,7 @@ pub(super) struct EndedRecording {
     /// The reservation of the bytes in the budget. If the response waits for an outer layer's
     /// verdict, the waiting response shares the reservation.
     pub(super) reservation: Arc<Reservation>,
-    /// The complete body, if it is stored or will be.
+    /// The complete body, if it is being stored or waits for an outer layer's verdict.
     pub(super) body: Option<Bytes>,
     /// Whether the store is local, and so counts the body toward its capacity.
     pub(super) is_local: bool,

@@ -237,7 +237,8 @@ impl Unconfirmed {
         }
     }
 
-    /// Invalidates the dependents of values that were written after a generation.
+    /// Invalidates the dependents of values that were just written or removed. `since` is a
+    /// generation from before the write.
     pub(super) async fn written(mut self, since: Generation) {
         while let Some(scope) = self.scopes.last().copied() {
             let written = self.cache.0.generations.written(scope, since);

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 use std::sync::LazyLock;
 
-/// The field values of smaller ages, in seconds, are created only once. A hit allocates nothing for
-/// them.
+/// The field values of ages below this number of seconds are created only once. A hit allocates
+/// nothing for these ages.
 const SMALL_AGES: u64 = 4096;
 
 static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {

@@ -287,7 +287,7 @@ impl Wire for Head {
         let (generation, response_time) = (Generation::read(from)?, Moment::read(from)?);
         let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
         (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
-        // No encoded head has a larger age, to which additions could overflow.
+        // Encoded heads never have a larger age. A sum with a larger age could overflow.
         head.corrected_initial_age = Duration::read(from).filter(|age| *age <= MAX_LIFETIME)?;
         head.fresh_until = Wire::read(from)?;
         head.hinted_ttl = Wire::read(from)?;

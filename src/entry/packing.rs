@@ -35,7 +35,7 @@ pub(super) fn pack(
     without_spare_room(&copy)
 }
 
-/// Returns the same lines as [`pack`] without a copy of their values.
+/// Orders the lines as [`pack`] does, without a copy of their values.
 pub(super) fn with_first(headers: &HeaderMap, first: &HeaderName) -> HeaderMap {
     let zero = HeaderValue::from_static("0");
     let was = headers.get(first).filter(|_| *first != AGE).unwrap_or(&zero);

@@ -25,8 +25,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// The error of a [`Store`](crate::store::Store).
 ///
 /// Clients never receive it: if the store of a cache layer fails, the layer forwards the request to
-/// its service. The methods of [`Cache`](crate::cache::Cache) return it. After a failed
-/// [`Cache::invalidate`](crate::cache::Cache::invalidate), old pages may still be served.
+/// its service. Methods for values return it, such as [`Cache::get`](crate::cache::Cache::get).
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate) does not return it: a failed invalidation
+/// is [queued](crate::invalidation::Delivery::Queued). Until the store confirms the invalidation,
+/// other processes may still serve old pages.
 ///
 /// # Example
 /// ```

@@ -8,7 +8,8 @@ use crate::key::CacheKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The guard of a flight's leader, the request that calls the service for all followers.
+/// The guard of a flight's leader: the request that calls the service for all followers, or the
+/// call that computes a value for them.
 ///
 /// If the guard is dropped before the final outcome is set, the leader has panicked or was
 /// canceled. The followers then get [`AbandonedOutcome::abandoned`].
@@ -26,7 +27,7 @@ impl<O: AbandonedOutcome> Leader<O> {
         Self { flights, key, flight, has_ended: false }
     }
 
-    /// Returns the generation that was current before the call of the service began.
+    /// Returns the generation from before the call of the service, or from before the computation.
     pub(crate) fn generation(&self) -> Generation {
         self.flight.generation
     }

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 /// A flight that is closed or replaced keeps its present followers.
 #[derive(Debug)]
 pub(crate) struct Flight<O = Outcome> {
-    /// The generation that was current before the call of the service began.
+    /// The generation from before the call of the service, or from before the computation.
     pub(crate) generation: Generation,
     /// The chain of the request that leads the flight.
     pub(crate) leader: Weak<Chain>,

@@ -108,9 +108,9 @@ impl SetCacheControlLayer {
     /// Creates a layer that writes a targeted field (RFC 9213), such as `CDN-Cache-Control`.
     ///
     /// For the caches that it targets, the field outranks `Cache-Control`. So only restricting
-    /// directives are written if the response is personalized, or if its `Cache-Control` has
-    /// `no-store` or `private`. Nothing is written to a response with the mark of a
-    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
+    /// directives are written if the response is personalized, is an error (4xx or 5xx), or has
+    /// `no-store` or `private` in its `Cache-Control`. Nothing is written to a response with the
+    /// mark of a [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
     ///
     /// A targeted field is a structured field, so it can have members that `Cache-Control` cannot
     /// express. A response that already has the field with such members is unchanged.

@@ -193,7 +193,8 @@ fn is_run_together(word: &[u8]) -> bool {
     }
     let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
     owner.is_some_and(|(owner, role)| {
-        // A shorter owner also ends unrelated words: `ray` ends `array`.
+        // At the end of another word, an owner of fewer than four letters does not count: `ray`
+        // also ends `array`.
         let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
         roles(owner) & role != 0 || ends()
     })

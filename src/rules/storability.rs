@@ -63,7 +63,7 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
     let never = status.is_informational() || of_one_request || (!is_rfc9111 && status.as_u16() == 405);
     // RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
-    // `must-understand`.
+    // `must-understand`. `Policy::app` always obeys `no-store`.
     let must_understand = directives.must_understand && !is_understood(status);
     let no_store = directives.no_store && !(is_rfc9111 && directives.permits.must_understand);
     // RFC 9111 section 3.5: a response to a request with `Authorization` needs a directive that

@@ -16,8 +16,9 @@ use std::sync::Arc;
 pub(in crate::serve) struct KeyedFields(Arc<[String]>);
 
 impl KeyedFields {
-    /// Returns the names that a policy emits, if any. `Host` and the forwarded fields enter every
-    /// key, but are left out: a downstream cache keys by the target URI itself.
+    /// Returns the names that a policy emits, if any. `Host` and the forwarded fields are left out,
+    /// although they enter keys without an option: a downstream cache keys by the target URI
+    /// itself.
     pub(in crate::serve) fn of(policy: &Policy) -> Option<Self> {
         let mut names: Vec<_> = policy.keyed_fields().map(HeaderName::as_str).map(str::to_owned).collect();
         names.sort_unstable();

@@ -159,7 +159,8 @@ impl Detail {
 }
 
 impl Detail {
-    /// Returns `true` if the reason does not predict whether the next response will be stored.
+    /// Returns `true` if the forecast for the next response ignores the reason: another writer was
+    /// first, or the URL has too many variants.
     pub(crate) const fn is_transient(self) -> bool {
         matches!(self, Self::Superseded | Self::Variants)
     }

@@ -249,7 +249,7 @@ impl CacheStatus {
     /// reason why the request bypassed the cache, or why the response is not stored. The tables of
     /// [`CacheStatus`] list all values.
     ///
-    /// A field can count as a credential only because its name contains a typical word, such as
+    /// Some fields count as credentials because their names contain a typical word, such as
     /// `X-Acme-Session`. For such a field, this method returns `credentials`. `Cache-Status`
     /// contains the field's name instead.
     #[must_use]

@@ -7,7 +7,7 @@ use std::fmt;
 /// The state of an entry after the invalidations of its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// No invalidation since the entry's generation named one of its scopes.
+    /// None of the entry's scopes was invalidated after the entry's generation.
     Valid,
     /// The entry was softly invalidated. It may be used within its stale windows, like an expired
     /// one.

@@ -14,7 +14,7 @@ use std::time::Duration;
 impl Value<'_> {
     /// Returns the value, or `None` if it is absent. See [`Cache::get`](crate::cache::Cache::get).
     ///
-    /// A stale value counts as absent.
+    /// A stale value counts as absent. So does a value that can't be read as `T`.
     ///
     /// # Errors
     /// If the store fails.

@@ -120,7 +120,7 @@ impl Cache {
         let scope = Scope::value(name.as_bytes());
         let _pending = PendingRead::begin();
         let since = match tracking::is_tracked() {
-            // Before the value is read, so that a change after the read is not missed.
+            // Before the value is read, so that a change between the two calls is not missed.
             true => Some(self.depend(scope).await?),
             false => None,
         };

@@ -64,7 +64,7 @@ impl Stream {
     }
 
     /// Returns a permit to read the rest of the body for the store alone. Returns `None` if the
-    /// body is not recorded, or too many bodies are read that way.
+    /// body is not recorded, or the cache has no permit left.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         lock(&self.state).sink.as_ref()?.drain_permit()
     }

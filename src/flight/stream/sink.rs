@@ -22,8 +22,7 @@ pub(crate) trait BodySink: Send {
     fn set_no_room(&mut self);
     /// Returns `true` if the body has its declared length.
     fn is_whole(&self) -> bool;
-    /// Returns a permit to read the body for the store alone, unless too many bodies are read that
-    /// way.
+    /// Returns a permit to read the body for the store alone, if the cache has one left.
     fn drain_permit(&self) -> Option<WorkPermit>;
     /// Stores the whole body. Returns the reservation in the memory budget, which the caller holds
     /// while readers need the recorded frames. Returns `None` if the store is inside the process:

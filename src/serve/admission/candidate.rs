@@ -120,7 +120,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// Refuses a response that the handler or an inner layer has marked (`CacheHints::never`,
-    /// `Identified`), or that issues a credential.
+    /// `Identified`), or that issues a credential. `Identified` is permitted if the visitor's
+    /// identity is part of the key.
     fn check_marks(&self) -> Result<(), Detail> {
         if self.hints.is_some_and(|hints| hints.never) {
             return Err(Detail::Hint);

@@ -180,8 +180,8 @@ impl<'a> Collapse<'a> {
             self.deadline.run(unless_admission_held(state, flight.wait_for_end())).await;
             return Progress::LookAgain;
         };
-        // The response can't be shared: a value that it was made from has changed, or is still
-        // being read.
+        // The response can't be shared now: a value is still being read, or the dependencies can't
+        // be tracked.
         let Some(head) = reader.stream().head_so_far() else {
             return Progress::fetch_without_flight(state, reason, stale).await;
         };

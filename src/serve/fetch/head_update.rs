@@ -118,8 +118,8 @@ impl Fetch {
             return outdated(key, before);
         }
         if !has_validator(response.headers()) && is_stale_early(config, &before) {
-            // Without a validator, an equal length does not prove that the representation is the
-            // same.
+            // The update could make the stored response fresh again. Without a validator, an equal
+            // length does not prove that the representation is the same.
             return None;
         }
         let (mut parts, ()) = Response::new(()).into_parts();

@@ -29,8 +29,8 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) personal: bool,
     /// An outer layer requires a new response from the service.
     pub(in crate::serve) needs_current: bool,
-    /// A layer below the outermost cache layer has added an unknown extension, which may
-    /// personalize the response.
+    /// A layer inside the outermost layer of this crate has added an unknown extension, which may
+    /// personalize the response. `false` if the policy changes background requests by functions.
     pub(in crate::serve) has_foreign_extension: bool,
 }
 

@@ -8,9 +8,9 @@ use http::uri::Authority;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Returns the `key` parameter, if clients get one: the URL that the client requested, cut to 512
-/// characters, and a digest of the whole key. The key itself may contain data of the visitor, e.g.
-/// the values of keyed fields.
+/// Returns the `key` parameter, if clients get one: the host, the path and the keyed query, cut to
+/// 512 characters, and a digest of the whole key. The key itself may contain data of the visitor,
+/// e.g. the values of keyed fields.
 #[inline]
 pub(in crate::serve) fn shown_key(
     config: &LayerConfig,

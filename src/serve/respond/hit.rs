@@ -16,8 +16,7 @@ use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
-/// An answer from the cache, before its response is built. [`response`](Self::response) builds it
-/// in the place where it is needed.
+/// An answer from the cache, before [`response`](Self::response) builds its response.
 #[derive(Debug)]
 pub(in crate::serve) struct Hit {
     stored: Arc<StoredResponse>,

@@ -49,7 +49,7 @@ fn get_with_value(name: &'static str, value: &str) -> Request<Body> {
     get_with("/", &[(name, value)])
 }
 
-/// A value of `length` bytes and a slash, followed by a number.
+/// A value: a slash, `length` letters, and a number.
 fn long(length: usize, number: usize) -> String {
     format!("/{}{number}", "v".repeat(length))
 }

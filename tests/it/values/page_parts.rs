@@ -131,7 +131,7 @@ struct World {
     page: Stack,
 }
 
-/// Makes the page from a part whose cache does what `exit` says.
+/// Makes the page from a part. `exit` names the way in which the part's cache answers.
 async fn made_by(exit: Exit) -> World {
     let (cache, manual) = timed();
     let fails = Arc::new(AtomicBool::new(false));
