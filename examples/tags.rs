@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("After an invalidation of flavor:mint:");
     visit(&app).await?;
 
-    // After a change to all of them.
+    // After a change to all flavors.
     let _ = cache.invalidate(Invalidation::tag("flavors")).await;
     println!("After an invalidation of flavors:");
     visit(&app).await

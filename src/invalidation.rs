@@ -18,11 +18,12 @@
 //!    every host, in every layer that uses the cache. [`Invalidation::uri`] names one query only,
 //!    and [`Invalidation::host`] restricts an invalidation to one host. The cost does not depend on
 //!    the number of entries.
-//! 2. After [`Cache::invalidate`](crate::Cache::invalidate) has returned, no request that begins
-//!    afterwards gets a response that was made before the invalidation. This includes the response
-//!    of a fetch that is still running.
-//! 3. A hard invalidation, the default, makes entries unusable. A [soft](Invalidation::soft) one
-//!    makes them stale. They may then be served until their stale windows end.
+//! 2. A hard invalidation, the default, makes entries unusable. After
+//!    [`Cache::invalidate`](crate::Cache::invalidate) has returned, no request that begins
+//!    afterwards gets a response that was made before the hard invalidation. This includes the
+//!    response of a fetch that is still running.
+//! 3. A [soft](Invalidation::soft) invalidation makes entries stale. Stale entries may be served
+//!    until their stale windows end.
 //! 4. If the store fails, the invalidation is [queued](Delivery::Queued). It counts in this process
 //!    at once. Other processes may serve the old responses until the store confirms it.
 //! 5. A cache layer itself invalidates the path of a request with an unsafe method if the status of

@@ -162,7 +162,8 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // Used variants are evicted only if the others are too few, after the limit was lowered.
+        // One variant is in excess, unless the limit was lowered. So only after the limit was
+        // lowered can the list include used variants.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }

@@ -29,7 +29,7 @@ pub struct ConnectError {
 pub enum ConnectErrorKind {
     /// An option of the builder is invalid.
     InvalidOption,
-    /// The URL is not one of a server.
+    /// The URL of the server is invalid.
     InvalidUrl,
     /// The server cannot be reached, or closed the connection.
     Unreachable,

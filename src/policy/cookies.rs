@@ -156,8 +156,11 @@ impl Cookies<'_> {
 
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3).
     ///
-    /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed). If
-    /// the visitor's identity is part of the key, cookies that identify the visitor are no error.
+    /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
+    ///
+    /// # Errors
+    /// If a keyed cookie is repeated. If the visitor's identity is not part of the key, also if a
+    /// cookie identifies the visitor or is undeclared.
     pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, PersonalCookie> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
@@ -176,8 +179,8 @@ impl Cookies<'_> {
 
     /// Removes unkeyed cookies from a request, and writes the keyed ones in the order of the key.
     ///
-    /// If the visitor's identity is part of the key, only cookies that are declared harmless are
-    /// removed. If [`read`](Self::read) fails, the cookies stay unchanged.
+    /// If the visitor's identity is part of the key, only ignored cookies are removed. If
+    /// [`read`](Self::read) fails, the cookies stay unchanged.
     pub(crate) fn strip_unkeyed(self, request: &mut HeaderMap) {
         let Ok(values) = self.read(request) else { return };
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);

@@ -94,8 +94,7 @@ pub struct Policy {
     pub(crate) refresh_headers: Vec<HeaderName>,
     /// The types of request extensions that do not depend on the visitor (`refresh_with`).
     pub(crate) known_extensions: Vec<KnownExtension>,
-    /// Whether a write that is answered with a redirect invalidates the page that its `Location`
-    /// names.
+    /// Whether a write that is answered with a 302 or 303 invalidates the page in `Location`.
     pub(crate) redirects_invalidate: bool,
     /// The response fields that tags are read from.
     pub(crate) tag_fields_read: TagFields,

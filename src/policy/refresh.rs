@@ -1,7 +1,7 @@
 //! The options for background requests: their fields and extensions.
 //!
-//! A background request renews a stored response while its client gets the stale one, or confirms
-//! an answer that is not stored: see
+//! A background request renews a stored response while a client gets the stale response, or
+//! confirms an answer that is not stored: see
 //! [`stale_while_revalidate`](PolicyBuilder::stale_while_revalidate) and
 //! [`stale_if_error`](PolicyBuilder::stale_if_error).
 

@@ -52,8 +52,8 @@ pub(crate) fn explicit_lifetime(
 /// Returns the heuristic lifetime of a response that states none (RFC 9111 section 4.2.2): a tenth
 /// of the time since its `Last-Modified`.
 ///
-/// Returns `None` if no heuristic applies: the response must have `Last-Modified`, and a
-/// heuristically cacheable status or `public`.
+/// The response must have a valid `Last-Modified`, and `public` or a heuristically cacheable
+/// status. Otherwise returns `None`. Also returns `None` for a lifetime below a second.
 pub(crate) fn heuristic_lifetime(
     status: StatusCode,
     directives: &ResponseDirectives,

@@ -18,10 +18,10 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// The most satisfiable ranges. A request that exceeds a limit gets the whole representation (RFC
-/// 9110 section 14.2).
+/// The maximum number of satisfiable ranges. A request that exceeds a limit gets the whole
+/// representation (RFC 9110 section 14.2).
 const MAX_RANGES: usize = 32;
-/// The most requested bytes, as a multiple of the bytes of the representation.
+/// The maximum sum of the lengths of the ranges, as a multiple of the length of the representation.
 const MAX_LENGTH_RATIO: u64 = 2;
 const MAX_FIELD_BYTES: usize = 4 << 10;
 /// The shortest gap between two parts, in bytes. The head of another part would be about as long.

@@ -46,7 +46,8 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) level: Level,
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
-    /// The list of layer IDs that the outermost cache layer puts on a request: its own alone.
+    /// The layer IDs in the mark of a request that no outer cache layer has marked: only the ID of
+    /// this layer.
     own_ids: Arc<[LayerId]>,
     /// The keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) keyed_fields: Option<KeyedFields>,

@@ -85,7 +85,8 @@ pub enum Fault {
     /// The operation takes effect and never completes.
     HangAfter,
     /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
-    /// returns the sum of the initial value and the delta. A `check` finds every entry valid;
+    /// returns the sum of the delta and the initial value, which is 0 if the call passes none. A
+    /// `check` finds every entry valid;
     /// `current`, `cleared` and `depend` return [`Generation::new(0, 0)`](Generation::new).
     ///
     /// The cache cannot notice this fault for an invalidation, and serves the old entries.

@@ -159,8 +159,9 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the state of an entry with a generation, scopes, and the values that it was made
     /// from.
     ///
-    /// [`Scope::EVERYTHING`] is always among the scopes. Each dependency is checked against the
-    /// generation that it carries. The result is the worst of these states.
+    /// Every entry has [`Scope::EVERYTHING`], even if the scope is not among `scopes`. Each
+    /// dependency is checked against the generation that it carries. The result is the worst of
+    /// these states.
     fn check(
         &self,
         since: Generation,

@@ -58,8 +58,8 @@ impl ReportedStatus {
                 None => is_readable = false,
             }
         }
-        // Each layer appends its member (RFC 9211 section 2), so the last one in the loop is that
-        // of the outermost layer.
+        // Each layer appends its member (RFC 9211 section 2). So in the loop, the member of an
+        // outer layer replaces the member of an inner layer.
         inner.or(outer).ok_or_else(|| {
             let text: Vec<_> = lines().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
             match (text.is_empty(), is_readable) {

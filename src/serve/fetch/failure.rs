@@ -130,7 +130,8 @@ impl Fetch {
     /// Only the first call returns the fetch's own action. Later calls return `Keep`.
     pub(in crate::serve) fn take_outdated(&mut self, status: StatusCode) -> Option<OutdatedResponse> {
         let facts = self.state.facts;
-        // The answer to credentials, a precondition or a range predicts nothing for other requests.
+        // Only the answer to an anonymous GET without a precondition or range predicts the answers
+        // to other requests.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
         let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
         let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;

@@ -156,8 +156,9 @@ impl Fetch {
         (outgoing, Received { response, tag, inherited, forecast: Some((forecast, written_status)) })
     }
 
-    /// Releases the followers of a response that is not shared. Marks the key as hit-for-miss if
-    /// the next response probably can't be shared either.
+    /// Releases the followers of a response that is not shared. After a server error, the flight
+    /// fails instead. Marks the key as hit-for-miss if the next response probably can't be shared
+    /// either.
     fn end_unshared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
         let cache = &self.state.config.cache;
         let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());

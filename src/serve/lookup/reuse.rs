@@ -166,6 +166,7 @@ impl Reuse<'_> {
 
     /// Returns `true` if all of these conditions hold:
     ///
+    /// - The policy is `Policy::rfc9111`. Under `Policy::app`, request directives do not count.
     /// - The request accepts a response of this staleness by `max-stale` (RFC 9111 section
     ///   5.2.1.2), and [`accepts_stale`](Self::accepts_stale) returns `true`.
     /// - No directive prohibits the use of a stale response (section 4.2.4).

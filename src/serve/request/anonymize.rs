@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The fields that a background request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum CarriedFields {
-    /// The keyed fields, and fields that describe the client, e.g. `User-Agent`, `Accept` and the
-    /// policy's `refresh_headers`.
+    /// The keyed fields, `User-Agent`, `Accept`, `Accept-*`, and the policy's `refresh_headers`. If
+    /// the policy strips unkeyed fields, also the unkeyed fields that it allows.
     Harmless,
     /// The keyed fields only.
     KeyedOnly,

@@ -125,8 +125,8 @@ impl CacheablePost {
 
     /// Returns the scopes of the response, or `None` if it is not storable.
     ///
-    /// The response must be a 200 with an explicit lifetime, and its `Content-Location` must be the
-    /// target (RFC 9110 section 9.3.3).
+    /// The response must be a 200 with an explicit lifetime, without `Set-Cookie`, and with valid
+    /// tags. Its `Content-Location` must be the target (RFC 9110 section 9.3.3).
     pub(super) fn scopes_of<B>(
         &self,
         response: &Response<B>,

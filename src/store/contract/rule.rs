@@ -49,7 +49,7 @@ rules! {
     GROWS: "Generations::current", "The counter only grows, and a generation becomes current only when every check can see the invalidation that led to it.";
     CLEARED: "Generations::cleared", "Returns the generation of the last hard invalidation of Scope::EVERYTHING or Scope::VALUES, or the first generation of the incarnation if there was none.";
     VALID: "Generations::check", "An entry is valid if it carries the generation that was current before the work that made it began, and no later advance named one of its scopes.";
-    EVERYTHING: "Generations::check", "Scope::EVERYTHING is always among the scopes.";
+    EVERYTHING: "Generations::check", "Every entry has Scope::EVERYTHING, even if the scope is not among scopes.";
     AHEAD: "Generations::check", "An entry of another incarnation, or ahead of the counter, is never valid.";
     FUTURE: "Generations::check", "An entry whose incarnation begins more than ten years from now is invalid, and does not start a new incarnation.";
     WENT_BACK: "Generations::check", "The loss is noticed by a process that has seen a later generation, and by a check of an entry that was made after a lost invalidation; the store then begins a new incarnation.";

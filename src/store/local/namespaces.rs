@@ -40,7 +40,8 @@ pub(super) struct LocalNamespaces {
 
 struct NamespaceSlot {
     table: Arc<NamespaceTable>,
-    /// The number of the last request at which the namespace is known to have had a handle.
+    /// The number of the last call of [`table`](LocalNamespaces::table) at which a handle to the
+    /// namespace is known to have existed.
     last_use: AtomicU64,
 }
 

@@ -188,8 +188,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read, since the read alone completes a change that leaves
-            // the record as it is.
+            // Taken before the record is read. A change that leaves the record as it is completes
+            // without a write, so the read must begin after the change was added.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {

@@ -322,7 +322,7 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
         (&[("cdn-cache-control", "max-age=60"), ("age", "61")], false),
         // Of repeated dictionary keys, the last counts (RFC 8941 section 4.2.2).
         (&[("cdn-cache-control", "max-age=60"), ("cdn-cache-control", "max-age=0")], false),
-        // Ignored: an unparsable or empty field, and a field without a usable lifetime.
+        // An unparsable or empty field is ignored. A lifetime that is not a number counts as zero.
         (&[("cdn-cache-control", "max-age=60, &&&"), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", "max-age=\"60\""), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", ""), ("cache-control", "no-store")], false),

@@ -6,8 +6,8 @@ use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Invalidation, Policy};
 
-/// Returns `true` if a write invalidates `/page` with a response that has this status and `/page`
-/// in `field`.
+/// Returns `true` if a write invalidates `/page`. The response to the write has the status `code`
+/// and the value `/page` in `field`.
 async fn clears(policy: PolicyBuilder, code: u16, field: &'static str) -> bool {
     let (stack, _) = site(policy, move |request, call| {
         if request.method() == "GET" {

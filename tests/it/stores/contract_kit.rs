@@ -910,7 +910,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         CheckIgnoresEverything,
         "Generations::check",
-        "Scope::EVERYTHING is always among the scopes",
+        "Every entry has Scope::EVERYTHING, even if the scope is not among scopes",
         "everything was invalidated: check of an older entry without scopes",
     ),
     (

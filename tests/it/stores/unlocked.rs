@@ -1,4 +1,5 @@
-//! Foreign code never runs under a lock of the cache: bodies, their buffers, and wakers.
+//! Bodies, their buffers, and wakers are foreign code. The cache runs no foreign code under its
+//! locks.
 
 use crate::support::*;
 use bytes::Bytes;

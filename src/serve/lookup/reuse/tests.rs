@@ -187,7 +187,7 @@ fn response_that_does_not_fit_the_request_is_refused() {
 /// RFC 9111 section 4.4: a response that was invalidated needs "a mandatory validation before" it
 /// can be sent.
 #[test]
-fn invalidation_outranks_all_refusals_but_the_fields() {
+fn invalidation_outranks_all_refusals_except_field_mismatch() {
     type Sample = fn() -> SampleReuse;
     let (fresh, stale): (Sample, Sample) = (app, || app().stale_for(1));
     let other: Sample = || app().nominates("1");
