@@ -273,7 +273,10 @@ impl Recorder {
                     commit.pending_store.record_not_stored(&commit.cache, Detail::NoRoom);
                     commit.pass();
                 }
-                RecordingEnd::Refused | RecordingEnd::Clean => commit.pass(),
+                RecordingEnd::Refused | RecordingEnd::Clean => {
+                    commit.pending_store.handle_refusal(&commit.cache);
+                    commit.pass();
+                }
             }
         }
         EndedRecording { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }
