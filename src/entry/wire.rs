@@ -272,7 +272,7 @@ impl Wire for HeaderMap {
         if count > MAX_LINES {
             return None;
         }
-        let mut headers = Self::new();
+        let mut headers = Self::with_capacity(count);
         for _ in 0..count {
             headers.try_append(HeaderName::read(from)?, HeaderValue::read(from)?).ok()?;
         }
