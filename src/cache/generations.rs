@@ -6,7 +6,7 @@ use super::invalidation::Invalidation;
 use crate::cache::values::Name;
 use crate::entry::{Dependency, Entry, Generation, Scope, StoredResponse};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::key::KeyRef;
+use crate::key::{CacheKey, KeyRef};
 use crate::store::{StoreFuture, Strength, Validity};
 use futures_util::FutureExt;
 use std::pin::pin;
@@ -156,6 +156,50 @@ impl Cache {
         Ok((entry, read.filter(|_| !had_undelivered)))
     }
 
+    /// Returns the same as [`find`](Self::find), for several keys.
+    pub(super) async fn find_many(
+        &self,
+        keys: &[CacheKey],
+    ) -> Result<(Vec<Option<Entry>>, Option<Generation>), StoreError> {
+        let had_undelivered = self.0.guard.has_undelivered();
+        let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
+        let (entries, read) = self.await_counted(self.0.store.get_many_at(&self.0.namespace, &keys)).await?;
+        Ok((entries, read.filter(|_| !had_undelivered)))
+    }
+
+    /// Returns the generation of the last clear.
+    pub(super) async fn cleared(&self) -> Result<Generation, StoreError> {
+        self.await_counted(self.0.generations.cleared()).await
+    }
+
+    /// Returns the generation of the last clear, for the key of a value to look up: the one that this
+    /// process knows, which may be outdated, or else the one in the store.
+    pub(super) async fn assumed_clear(&self) -> Result<AssumedClear, StoreError> {
+        let known = self.0.generations.known_cleared().filter(|_| !self.0.guard.has_undelivered());
+        Ok(match known {
+            Some(generation) => AssumedClear { generation, is_current: false },
+            None => AssumedClear { generation: self.cleared().await?, is_current: true },
+        })
+    }
+
+    /// Returns the generation of the last clear if the assumed one was outdated. The value has to be
+    /// looked up again then. `read` is the generation that was read with the first look-up.
+    pub(super) async fn corrected_clear(
+        &self,
+        assumed: AssumedClear,
+        read: Option<Generation>,
+    ) -> Result<Option<Generation>, StoreError> {
+        if assumed.is_current {
+            return Ok(None);
+        }
+        // No older than the look-up, so that it shows every clear that was delivered before.
+        let cleared = match read {
+            Some(read) => self.await_counted(self.0.generations.cleared_at(read)).await?,
+            None => self.cleared().await?,
+        };
+        Ok(Some(cleared).filter(|cleared| *cleared != assumed.generation))
+    }
+
     /// Returns the validity of a response. `read` is the generation that was read together with the
     /// response.
     pub(crate) async fn response_validity_at(
@@ -209,6 +253,14 @@ impl Cache {
         let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
         Ok(Validity::worst([before, stored, undelivered()].into_iter()))
     }
+}
+
+/// The generation of the last clear that a look-up of a value begins with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AssumedClear {
+    pub(super) generation: Generation,
+    /// Whether the store returned it for this look-up.
+    is_current: bool,
 }
 
 /// Scopes whose invalidation the store has not confirmed. The drop of this value queues the

@@ -156,6 +156,24 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// such an invalidation hides all counters.
     fn cleared(&self) -> StoreFuture<Generation>;
 
+    /// Returns what this process knows of [`cleared`](Self::cleared), without a request; `None` if it
+    /// keeps no copy of the invalidations. The result may be outdated.
+    ///
+    /// The cache then looks up a value in one round trip: it makes the key from this generation, and
+    /// [`cleared_at`](Self::cleared_at) verifies it. The default returns `None`.
+    fn known_cleared(&self) -> Option<Generation> {
+        None
+    }
+
+    /// Returns the same as [`cleared`](Self::cleared), no older than the generation `read`, which
+    /// [`Store::get_at`](super::Store::get_at) returned.
+    ///
+    /// An implementation that keeps a copy of the invalidations answers from the copy if it has
+    /// passed `read`. The default calls [`cleared`](Self::cleared).
+    fn cleared_at(&self, _read: Generation) -> StoreFuture<Generation> {
+        self.cleared()
+    }
+
     /// Returns the state of an entry with a generation, scopes, and the values that it was made
     /// from.
     ///

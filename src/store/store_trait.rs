@@ -191,10 +191,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// generation. The default calls [`get`](Self::get) and returns no generation; the cache then
     /// calls [`Generations::check`]. Implement both `get_at` and `check_at`, or neither.
     fn get_at(&self, _namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
-        match self.get(key).now() {
-            Ok(found) => StoreFuture::ready(found.map(|entry| (entry, None))),
-            Err(found) => StoreFuture::new(async move { Ok((found.await?, None)) }),
-        }
+        without_generation(self.get(key))
     }
 
     /// Stores an entry and returns `true` if it was stored.
@@ -252,6 +249,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// several keys in one round trip.
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
         StoreFuture::all(keys.iter().map(|key| self.get(*key)).collect())
+    }
+
+    /// Returns the entries under several keys, and the generation of a namespace if all of them are
+    /// read in one round trip.
+    ///
+    /// The rules of [`get_at`](Self::get_at) and [`get_many`](Self::get_many) apply. The default
+    /// calls `get_many` and returns no generation.
+    fn get_many_at(
+        &self,
+        _namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        without_generation(self.get_many(keys))
     }
 
     /// Stores several entries, replaces old ones, and returns `true` for each entry that was
@@ -314,5 +324,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// response that would be larger.
     fn largest_entry(&self) -> Option<u64> {
         None
+    }
+}
+
+/// Returns the future of entries that were read without a generation.
+fn without_generation<T: Send + 'static>(found: StoreFuture<T>) -> StoreFuture<(T, Option<Generation>)> {
+    match found.now() {
+        Ok(found) => StoreFuture::ready(found.map(|found| (found, None))),
+        Err(found) => StoreFuture::new(async move { Ok((found.await?, None)) }),
     }
 }

@@ -27,6 +27,14 @@ impl Generations for GuardedGenerations {
         self.guard.run(GuardedOperation::Lookup, || self.inner.cleared())
     }
 
+    fn known_cleared(&self) -> Option<Generation> {
+        self.inner.known_cleared()
+    }
+
+    fn cleared_at(&self, read: Generation) -> StoreFuture<Generation> {
+        self.guard.run(GuardedOperation::Lookup, || self.inner.cleared_at(read))
+    }
+
     fn check(
         &self,
         since: Generation,

@@ -52,6 +52,14 @@ impl Store for GuardedStore {
         self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get_many(keys))
     }
 
+    fn get_many_at(
+        &self,
+        namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get_many_at(namespace, keys))
+    }
+
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
         self.0.run(GuardedOperation::Write, || self.0.unguarded().put_many(entries))
     }

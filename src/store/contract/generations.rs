@@ -224,7 +224,7 @@ impl ProcessView {
         rule::CURRENT.ok("current", self.0.current().await)
     }
 
-    async fn cleared(&self) -> Generation {
+    pub(super) async fn cleared(&self) -> Generation {
         rule::CLEARED.ok("cleared", self.0.cleared().await)
     }
 

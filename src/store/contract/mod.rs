@@ -28,6 +28,7 @@ mod entries;
 mod expiry;
 mod generations;
 mod many;
+mod reads;
 mod rollback;
 mod rule;
 
@@ -118,6 +119,7 @@ impl<S: Store> Contract<S> {
         self.verify_counters().await;
         self.verify_batches().await;
         self.verify_generations().await;
+        self.verify_reads().await;
         if self.can_restore() {
             self.verify_rollback().await;
         }

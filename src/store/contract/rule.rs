@@ -24,6 +24,8 @@ rules! {
     GET: "Store::get", "Returns the entry under a key, or None if it is absent or has expired.";
     GET_KEYS: "Store::get", "Keys are compared by their full bytes, not by a hash.";
     GET_UNCHANGED: "Store::get", "Entries are returned exactly as they were put: a store never changes status, header lines or body bytes.";
+    GET_AT: "Store::get_at", "Returns the entry under a key, and the generation of a namespace if both are read in one round trip.";
+    READ: "Store::get_at", "The generation is the one that was current after the entry was read, for Generations::check_at.";
     PUT: "Store::put", "Stores an entry and returns true if it was stored.";
     PUT_ZERO: "Store::put", "A zero ttl stores nothing and returns false; it also removes the old entry, unless the mode is PutMode::IfAbsent.";
     PUT_LONG: "Store::put", "A ttl that is too long for the store counts as None.";
@@ -39,6 +41,7 @@ rules! {
     COMPARE: "Store::compare_and_set", "Stores new if the current entry equals expected (None: the key is absent), atomically, and returns true if it did.";
     COMPARE_ZERO: "Store::compare_and_set", "With a zero ttl, removes the current entry instead of replacing it.";
     GET_MANY: "Store::get_many", "Returns the entries under several keys, in the order of the keys.";
+    GET_MANY_AT: "Store::get_many_at", "Returns the entries under several keys, and the generation of a namespace if all of them are read in one round trip.";
     PUT_MANY: "Store::put_many", "Stores several entries, replaces old ones, and returns true for each entry that was stored.";
     REMOVE_MANY: "Store::remove_many", "Removes several entries and returns true for each key that had an unexpired one.";
     TOUCH: "Store::touch", "Sets the remaining time to live of an entry (None: it never expires) and returns true if it is present and has not expired.";
@@ -48,6 +51,9 @@ rules! {
     CURRENT: "Generations::current", "Returns the generation that entries made from now on carry.";
     GROWS: "Generations::current", "The counter only grows, and a generation becomes current only when every check can see the invalidation that led to it.";
     CLEARED: "Generations::cleared", "Returns the generation of the last hard invalidation of Scope::EVERYTHING or Scope::VALUES, or the first generation of the incarnation if there was none.";
+    KNOWN_CLEARED: "Generations::known_cleared", "Returns what this process knows of cleared, without a request; None if it keeps no copy of the invalidations.";
+    CLEARED_AT: "Generations::cleared_at", "Returns the same as cleared, no older than the generation read, which Store::get_at returned.";
+    CHECK_AT: "Generations::check_at", "Returns the same as check, for an entry that Store::get_at returned together with the generation read.";
     VALID: "Generations::check", "An entry is valid if it carries the generation that was current before the work that made it began, and no later advance named one of its scopes.";
     EVERYTHING: "Generations::check", "Every entry has Scope::EVERYTHING, even if the scope is not among scopes.";
     AHEAD: "Generations::check", "An entry of another incarnation, or ahead of the counter, is never valid.";

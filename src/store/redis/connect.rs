@@ -62,7 +62,8 @@ impl Connector {
         };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
+            // The link limits each operation, including the wait for a connection.
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE)
             .set_concurrency_limit(IN_FLIGHT);
         let is_tls = match &source {

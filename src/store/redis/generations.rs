@@ -7,6 +7,7 @@ use crate::store::{
     Dependency, Generation, Generations, Scope, StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
 };
 use std::fmt;
+use std::sync::Arc;
 
 /// The invalidations of a namespace.
 ///
@@ -19,19 +20,22 @@ pub(super) struct RedisGenerations(pub(super) RecordClient);
 const MOST_SCOPES: usize = 8192;
 
 impl RedisGenerations {
-    /// Returns the state of an entry by a record, or `None` if the record may lack an invalidation
-    /// that the entry has passed.
-    fn state_by(record: &Record, all: &[(Scope, Generation)]) -> Option<Validity> {
-        let is_passed =
-            |(_, since): &(Scope, Generation)| !is_credible(since) || record.history.follows(*since);
-        let states = || all.iter().map(|(scope, since)| record.validity_since(*scope, *since));
-        all.iter().all(is_passed).then(|| Validity::worst(states()))
+    /// Returns the copy of this process if it has passed `read`.
+    fn known_past(&self, read: Generation) -> Option<Arc<Record>> {
+        self.0.namespace.known().filter(|known| known.history.contains(read))
     }
 
-    /// Returns the state of an entry by the copy of this process, if the copy has passed `read`.
-    fn state_now(&self, read: Generation, all: &[(Scope, Generation)]) -> Option<Validity> {
-        let known = self.0.namespace.known().filter(|known| known.history.contains(read))?;
-        Self::state_by(&known, all)
+    /// Returns the state of an entry by the copy of this process. Returns `None` if the copy has not
+    /// passed `read`, or may lack an invalidation that the entry has passed.
+    fn state_now(
+        &self,
+        read: Generation,
+        all: impl Iterator<Item = (Scope, Generation)> + Clone,
+    ) -> Option<Validity> {
+        let record = self.known_past(read)?;
+        let is_passed = |since: Generation| record.history.follows(since) || !is_credible(&since);
+        let is_known = all.clone().all(|(_, since)| is_passed(since));
+        is_known.then(|| Validity::worst(all.map(|(scope, since)| record.validity_since(scope, since))))
     }
 
     async fn check_all(&self, all: &[(Scope, Generation)]) -> Result<Validity, StoreError> {
@@ -49,10 +53,10 @@ fn scopes_to_check(
     since: Generation,
     scopes: &[Scope],
     dependencies: &[Dependency],
-) -> Vec<(Scope, Generation)> {
-    let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|scope| (*scope, since));
+) -> impl Iterator<Item = (Scope, Generation)> + Clone {
+    let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(move |scope| (*scope, since));
     let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
-    own.chain(others).collect()
+    own.chain(others)
 }
 
 impl Generations for RedisGenerations {
@@ -66,13 +70,31 @@ impl Generations for RedisGenerations {
         self.0.inner.link.run(async move { Ok(this.0.read(&[]).await?.cleared()) })
     }
 
+    fn known_cleared(&self) -> Option<Generation> {
+        self.0.namespace.known().map(|known| known.cleared())
+    }
+
+    fn cleared_at(&self, read: Generation) -> StoreFuture<Generation> {
+        if let Some(record) = self.known_past(read) {
+            return StoreFuture::ready(Ok(record.cleared()));
+        }
+        let this = self.clone();
+        self.0.inner.link.run(async move {
+            this.0.refresh().await?;
+            match this.known_past(read) {
+                Some(record) => Ok(record.cleared()),
+                None => Ok(this.0.read(&[]).await?.cleared()),
+            }
+        })
+    }
+
     fn check(
         &self,
         since: Generation,
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity> {
-        let (this, all) = (self.clone(), scopes_to_check(since, scopes, dependencies));
+        let (this, all) = (self.clone(), scopes_to_check(since, scopes, dependencies).collect::<Vec<_>>());
         self.0.inner.link.run(async move { this.check_all(&all).await })
     }
 
@@ -84,13 +106,13 @@ impl Generations for RedisGenerations {
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity> {
         let all = scopes_to_check(since, scopes, dependencies);
-        if let Some(state) = self.state_now(read, &all) {
+        if let Some(state) = self.state_now(read, all.clone()) {
             return StoreFuture::ready(Ok(state));
         }
-        let this = self.clone();
+        let (this, all) = (self.clone(), all.collect::<Vec<_>>());
         self.0.inner.link.run(async move {
             this.0.refresh().await?;
-            match this.state_now(read, &all) {
+            match this.state_now(read, all.iter().copied()) {
                 Some(state) => Ok(state),
                 None => this.check_all(&all).await,
             }

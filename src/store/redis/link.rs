@@ -71,13 +71,14 @@ impl Link {
                 return Ok(join_all(commands.iter().map(|command| self.send(command))).await);
             }
         };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        pipeline.ignore_errors();
+        let count = commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
             pipeline.add_command(command);
         }
         let pipeline = &pipeline;
-        let send = |mut one: MultiplexedConnection| async move { pipeline.query_async(&mut one).await };
+        let send =
+            |mut one: MultiplexedConnection| async move { one.req_packed_commands(pipeline, 0, count).await };
         let is_refused = |replies: &Vec<Value>| replies.iter().any(is_no_primary);
         let replies = self.within_limit(primary.run(send, is_refused)).await?;
         Ok(replies.into_iter().map(Value::extract_error).collect())

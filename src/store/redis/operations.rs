@@ -2,9 +2,11 @@
 
 use super::inner::RedisInner;
 use super::link::{store_error, unexpected_reply};
+use super::namespace::NamespaceRecord;
+use super::record_reply;
 use super::script::{COMPARE_AND_SET, INCREMENT, ScriptCall};
 use super::value::KeySlot;
-use crate::entry::Entry;
+use crate::entry::{Entry, Generation};
 use crate::store::{InitialCounter, StoreError, StoreErrorKind};
 use redis::{Cmd, RedisResult, Value};
 use std::time::Duration;
@@ -35,6 +37,37 @@ impl RedisInner {
         let mut command = redis::cmd("DEL");
         command.arg(&slot.name);
         command
+    }
+
+    /// Reads entries and then the generation of a namespace, in one round trip. Returns no generation if
+    /// it is behind a known one.
+    pub(super) async fn get_at(
+        &self,
+        namespace: &NamespaceRecord,
+        slots: &[KeySlot],
+    ) -> Result<(Vec<Option<Entry>>, Option<Generation>), StoreError> {
+        // Taken before the request: a reply behind it reveals a record that went back.
+        let known = namespace.known().map(|known| known.generation());
+        let mut head = redis::cmd("HGET");
+        head.arg(&namespace.key).arg("g");
+        // The server runs them in this order, so the generation is not older than an entry.
+        let commands = slots.iter().map(Self::get).chain([head]).collect();
+        let mut replies = self.link.send_all(commands).await.map_err(store_error)?;
+        let read = match replies.pop() {
+            Some(Ok(Value::BulkString(head))) => record_reply::generation(&head),
+            _ => None,
+        };
+        if replies.len() != slots.len() {
+            return Err(unexpected_reply());
+        }
+        let found = slots.iter().zip(replies).map(|(slot, reply)| self.found(slot, reply));
+        let follows = |read: &Generation| {
+            known.is_none_or(|known| {
+                let is_later = read.counter() > known.counter();
+                *read == known || read.incarnation() == known.incarnation() && is_later
+            })
+        };
+        Ok((found.collect::<Result<_, _>>()?, read.filter(follows)))
     }
 
     /// Stores several entries. An old entry does not outlive a put that the server refuses.

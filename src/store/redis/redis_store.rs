@@ -2,15 +2,13 @@
 
 use super::generations::RedisGenerations;
 use super::inner::RedisInner;
-use super::link::{store_error, unexpected_reply};
+use super::link::store_error;
 use super::operations::is_done;
 use super::record_client::RecordClient;
-use super::record_reply;
 use super::script::{PUT_IF_ABSENT, REMOVE, TOUCH};
 use crate::entry::{Entry, Generation};
 use crate::key::KeyRef;
 use crate::store::{Generations, InitialCounter, PutMode, Store, StoreFuture};
-use redis::Value;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +17,7 @@ use std::time::Duration;
 ///
 /// A hit takes one round trip: the entry and the generation of its namespace are read together. Each
 /// process keeps a copy of the invalidations, and reads only the new ones after the generation has
-/// changed. See the [module docs](super::super) for the rules of all stores.
+/// changed. A look-up of one value or of many also takes one round trip, and two more after a clear. See the [module docs](super::super) for the rules of all stores.
 ///
 /// # What the server keeps
 /// - Each entry is one string under the SHA-256 of its key. The string contains the key in full, and
@@ -72,25 +70,8 @@ impl Store for RedisStore {
         let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
         let namespace = self.0.namespace(namespace);
         self.0.link.run(async move {
-            // Taken before the request: a reply behind it reveals a record that went back.
-            let known = namespace.known().map(|known| known.generation());
-            let mut head = redis::cmd("HGET");
-            head.arg(&namespace.key).arg("g");
-            // The server runs them in this order, so the generation is not older than the entry.
-            let replies = inner.link.send_all(vec![RedisInner::get(&slot), head]).await;
-            let mut replies = replies.map_err(store_error)?.into_iter();
-            let found = inner.found(&slot, replies.next().ok_or_else(unexpected_reply)?)?;
-            let read = match replies.next() {
-                Some(Ok(Value::BulkString(head))) => record_reply::generation(&head),
-                _ => None,
-            };
-            let follows = |read: &Generation| {
-                known.is_none_or(|known| {
-                    let is_later = read.counter() > known.counter();
-                    *read == known || read.incarnation() == known.incarnation() && is_later
-                })
-            };
-            Ok((found, read.filter(follows)))
+            let (found, read) = inner.get_at(&namespace, std::slice::from_ref(&slot)).await?;
+            Ok((found.into_iter().next().flatten(), read))
         })
     }
 
@@ -147,6 +128,16 @@ impl Store for RedisStore {
             let replies = inner.link.send_all(commands).await.map_err(store_error)?;
             slots.iter().zip(replies).map(|(slot, reply)| inner.found(slot, reply)).collect()
         })
+    }
+
+    fn get_many_at(
+        &self,
+        namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        let (inner, namespace) = (Arc::clone(&self.0), self.0.namespace(namespace));
+        let slots: Vec<_> = keys.iter().map(|key| self.0.slot(*key)).collect();
+        self.0.link.run(async move { inner.get_at(&namespace, &slots).await })
     }
 
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {

@@ -14,7 +14,6 @@ use crate::key::KeyRef;
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 const START: &[u8] = b"r1";
 const STAMP: usize = 16;
@@ -39,12 +38,16 @@ impl KeySlot {
 
 /// Returns the name of a key in the server.
 pub(super) fn name(prefix: &str, kind: &str, key: &[u8]) -> Vec<u8> {
-    let mut name = format!("{prefix}:{kind}:");
-    for byte in Sha256::digest(key) {
-        // Writing to a string never fails.
-        let _ = write!(name, "{byte:02x}");
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(key);
+    let mut name = Vec::with_capacity(prefix.len() + kind.len() + 2 + 2 * digest.len());
+    for part in [prefix, ":", kind, ":"] {
+        name.extend_from_slice(part.as_bytes());
     }
-    name.into()
+    for byte in digest {
+        name.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    }
+    name
 }
 
 /// The encoding of entries as values.

@@ -59,6 +59,13 @@ impl Store for Processes {
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
         self.next().get_many(keys)
     }
+    fn get_many_at(
+        &self,
+        namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        self.next().get_many_at(namespace, keys)
+    }
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
         self.next().put_many(entries)
     }

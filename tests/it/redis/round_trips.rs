@@ -167,6 +167,115 @@ async fn one_invalidation_may_name_many_scopes() {
     }
 }
 
+/// A value is looked up by the generation of the last clear that the process knows.
+#[tokio::test]
+async fn value_is_read_in_one_round_trip() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let forwarder = Forwarder::start(server.port(), 0);
+        let url = format!("redis://127.0.0.1:{}", forwarder.port);
+        let site = RedisSite::over(RedisStore::connect(url).await.expect("connected"));
+        let other = RedisSite::connect(&server).await;
+        let minute = Duration::from_secs(60);
+        let keys: Vec<_> = (0..20).map(|number| format!("k{number}")).collect();
+        site.cache.set_many(keys.iter().map(|key| (key, 1)), minute).await.expect("set");
+        let sent = || forwarder.sent.load(Ordering::SeqCst);
+        let read = async |trips: usize| {
+            let before = (counts(&server), sent());
+            assert_eq!(site.cache.get::<u32>("k0").await.expect("read"), Some(1));
+            assert_eq!(sent() - before.1, trips);
+            assert_eq!(since(&server, before.0), (1, trips as u64 - 1));
+        };
+        let read_many = async |trips: usize| {
+            let before = (counts(&server), sent());
+            let found = site.cache.get_many::<u32, _>(&keys).await.expect("read");
+            assert!(found.len() == keys.len() && found.values().all(|value| *value == 1));
+            assert_eq!(sent() - before.1, trips);
+            assert_eq!(since(&server, before.0), (20, trips as u64 - 1));
+        };
+        read(1).await;
+        read_many(1).await;
+        assert!(other.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
+        read(2).await;
+        assert!(other.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
+        read_many(2).await;
+        read(1).await;
+        read_many(1).await;
+    }
+}
+
+/// After a clear, the first look-up takes the read of the clear and another look-up.
+#[tokio::test]
+async fn clear_costs_the_next_value_two_more_round_trips() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let forwarder = Forwarder::start(server.port(), 0);
+        let url = format!("redis://127.0.0.1:{}", forwarder.port);
+        let site = RedisSite::over(RedisStore::connect(url).await.expect("connected"));
+        let other = RedisSite::connect(&server).await;
+        let minute = Duration::from_secs(60);
+        for round in 0..5 {
+            site.cache.set("value", &round, minute).await.expect("set");
+            assert_eq!(site.cache.incr_or("counter", 1, 0, minute).await.expect("counted"), 1);
+            assert_eq!(site.cache.get::<u32>("value").await.expect("read"), Some(round));
+            assert!(other.cache.clear_values().await.is_delivered());
+            other.cache.set("later", &round, minute).await.expect("set");
+            let before = forwarder.sent.load(Ordering::SeqCst);
+            assert_eq!(site.cache.get::<u32>("later").await.expect("read"), Some(round));
+            assert_eq!(forwarder.sent.load(Ordering::SeqCst) - before, 3);
+            assert_eq!(site.cache.get::<u32>("value").await.expect("read"), None);
+            assert_eq!(site.cache.get::<u32>("counter").await.expect("read"), None);
+            assert_eq!(forwarder.sent.load(Ordering::SeqCst) - before, 5);
+        }
+    }
+}
+
+/// A clear hides counters, which carry no generation, from every later request.
+#[tokio::test]
+async fn cleared_values_are_absent_in_every_process() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
+        let keys = ["a", "b", "c"];
+        for round in 0..20 {
+            let (from, to) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
+            for key in keys {
+                let sum = to.cache.incr_or(key, 1, 0, Duration::from_secs(60)).await;
+                assert_eq!(sum.expect("counted"), 1, "{round}");
+            }
+            assert_eq!(from.cache.get_many::<i64, _>(keys).await.expect("read").len(), 3, "{round}");
+            assert!(from.cache.clear().await.is_delivered());
+            assert_eq!(to.cache.get::<i64>("a").await.expect("read"), None, "{round}");
+            assert!(from.cache.clear().await.is_delivered());
+            assert!(to.cache.get_many::<i64, _>(keys).await.expect("read").is_empty(), "{round}");
+        }
+    }
+}
+
+/// The process knows the generation of the clear before, and must not trust it.
+#[tokio::test]
+async fn undelivered_clear_hides_counters() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = RedisSite::connect(&server).await;
+        let minute = Duration::from_secs(60);
+        assert_eq!(site.cache.incr_or("counter", 1, 0, minute).await.expect("counted"), 1);
+        assert_eq!(site.cache.get::<i64>("counter").await.expect("read"), Some(1));
+        server.signal("STOP");
+        assert!(!site.cache.clear().await.is_delivered());
+        server.signal("CONT");
+        for _ in 0..200 {
+            let found = site.cache.get::<i64>("counter").await;
+            assert!(!matches!(found, Ok(Some(_))), "{found:?}");
+            if site.cache.undelivered() == 0 && found.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(site.cache.get::<i64>("counter").await.expect("read"), None);
+    }
+}
+
 #[tokio::test]
 async fn many_operations_take_one_command_for_each_key_and_no_more() {
     for program in programs() {

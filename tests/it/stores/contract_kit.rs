@@ -53,6 +53,9 @@ enum Breach {
     GetDropsFirstByte,
     GetForgetsIndexes,
     KeysAreTruncated,
+    GetAtFindsNothing,
+    GetManyAtReorders,
+    ReadGenerationIsOld,
     PutReturnsFalse,
     PutKeepsOldEntry,
     PutIfAbsentReplaces,
@@ -96,6 +99,9 @@ enum Breach {
     ClearedNeverAdvances,
     ClearedAlwaysAdvances,
     ClearedIgnoresValues,
+    ClearedAtIsOld,
+    KnownClearedIsAhead,
+    CheckAtIgnoresScopes,
     CheckIgnoresEverything,
     CheckIgnoresScopes,
     CheckRejectsAll,
@@ -179,6 +185,15 @@ impl BrokenStore {
 
     fn get_now(&self, key: KeyRef<'_>) -> Option<Entry> {
         self.inner.get(key).now_or_never().expect("in memory").expect("no error")
+    }
+
+    /// Returns the generation that is read with an entry.
+    fn read(&self, namespace: &str) -> Option<Generation> {
+        let current = now(self.generations.namespace(namespace).current());
+        match self.breach {
+            ReadGenerationIsOld => Some(Generation::new(current.incarnation(), 0)),
+            breach => (!breach.loses_invalidations()).then_some(current),
+        }
     }
 }
 
@@ -292,6 +307,23 @@ impl Store for BrokenStore {
         ready(found)
     }
 
+    fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
+        let (breach, read) = (self.breach, self.read(namespace));
+        self.get(key).map_to(move |found| (found.filter(|_| breach != GetAtFindsNothing), read))
+    }
+
+    fn get_many_at(
+        &self,
+        namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        let mut found: Vec<_> = keys.iter().map(|key| self.get_now(*key)).collect();
+        if self.breach == GetManyAtReorders {
+            found.reverse();
+        }
+        ready((found, self.read(namespace)))
+    }
+
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
         let count = entries.len();
         match self.breach {
@@ -396,6 +428,30 @@ impl Generations for BrokenGenerations {
             ClearedNeverAdvances => ready(self.begun),
             ClearedAlwaysAdvances => self.inner.current(),
             _ => self.inner.cleared(),
+        }
+    }
+
+    fn known_cleared(&self) -> Option<Generation> {
+        (self.breach == KnownClearedIsAhead).then_some(Generation::new(self.begun.incarnation(), 1 << 40))
+    }
+
+    fn cleared_at(&self, _read: Generation) -> StoreFuture<Generation> {
+        match self.breach {
+            ClearedAtIsOld => ready(self.begun),
+            _ => self.cleared(),
+        }
+    }
+
+    fn check_at(
+        &self,
+        _read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        match self.breach {
+            CheckAtIgnoresScopes => ready(Validity::Valid),
+            _ => self.check(since, scopes, dependencies),
         }
     }
 
@@ -648,6 +704,24 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "Store::get",
         "Keys are compared by their full bytes",
         "kkk... (4096 bytes), after puts under eight keys, returned the counter 7, expected the counter 6",
+    ),
+    (
+        GetAtFindsNothing,
+        "Store::get_at",
+        "Returns the entry under a key, and the generation",
+        "get_at of a stored entry returned no entry, expected a value of 1 bytes: b\"a\"",
+    ),
+    (
+        GetManyAtReorders,
+        "Store::get_many_at",
+        "Returns the entries under several keys, and the generation",
+        "get_many_at of a stored and an absent entry returned [no entry, a value of 1 bytes: b\"a\"]",
+    ),
+    (
+        ReadGenerationIsOld,
+        "Store::get_at",
+        "The generation is the one that was current after the entry was read",
+        "get_at returned Generation {",
     ),
     (
         PutReturnsFalse,
@@ -906,6 +980,24 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "Generations::cleared",
         "Returns the generation of the last hard invalidation",
         "before and after all values were invalidated",
+    ),
+    (
+        ClearedAtIsOld,
+        "Generations::cleared_at",
+        "Returns the same as cleared, no older than the generation read",
+        "cleared_at, of a generation after a clear, returned Generation {",
+    ),
+    (
+        KnownClearedIsAhead,
+        "Generations::known_cleared",
+        "Returns what this process knows of cleared",
+        "known_cleared returned Generation {",
+    ),
+    (
+        CheckAtIgnoresScopes,
+        "Generations::check_at",
+        "Returns the same as check, for an entry",
+        "check_at, of an older entry, after a Soft invalidation, returned Valid, expected Stale",
     ),
     (
         CheckIgnoresEverything,
