@@ -4,7 +4,7 @@ use super::encoding::{decode_or_report, encode};
 use super::name::Name;
 use super::state::ValueState;
 use crate::cache::{Cache, PendingRead, tracking};
-use crate::entry::{Encoding, Entry, EntryKind, Scope};
+use crate::entry::{Encoding, Entry, EntryKind, Generation, Scope};
 use crate::error::{StoreError, ValueError};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::Ttl;
@@ -49,6 +49,9 @@ impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
         (self.0, self.1, self.2.into())
     }
 }
+
+/// The entries of values, each with its key in the store.
+type KeyedEntries = Vec<(CacheKey, Option<Entry>)>;
 
 /// An encoded item of [`Cache::set_many`], which is not stored yet.
 struct PendingPut<K> {
@@ -96,11 +99,12 @@ impl Cache {
                 reads.push((scope, self.depend(scope).await?));
             }
         }
-        let entries = self.entries(&names).await.inspect_err(|_| tracking::mark_untrackable())?;
+        let found = self.entries(&names).await.inspect_err(|_| tracking::mark_untrackable());
+        let (entries, read) = found?;
         let mut found = HashMap::with_capacity(keys.len());
         for (at, (key, (_, entry))) in keys.into_iter().zip(entries).enumerate() {
-            let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::mark_untrackable());
-            let is_live = state? == ValueState::Live;
+            let state = self.state_at(read, entry.as_ref()).await;
+            let is_live = state.inspect_err(|_| tracking::mark_untrackable())? == ValueState::Live;
             if let Some((scope, since)) = reads.get(at)
                 && !matches!(entry, Some(Entry(EntryKind::Counter(_))))
             {
@@ -179,7 +183,7 @@ impl Cache {
     /// Stores values, and returns `true` for each value that is stored.
     async fn put_values<K: AsRef<[u8]>>(&self, puts: &[PendingPut<K>]) -> Result<Vec<bool>, StoreError> {
         let since = self.generation().await?;
-        let cleared = self.await_counted(self.0.generations.cleared()).await?;
+        let cleared = self.cleared().await?;
         let (mut entries, mut scopes) = (Vec::new(), Vec::new());
         for put in puts {
             let named = self.value(&put.key).ttl(put.ttl);
@@ -231,10 +235,10 @@ impl Cache {
 
     async fn try_delete_many(&self, names: &[Name]) -> Result<usize, StoreError> {
         let _write = self.begin_write();
-        let entries = self.entries(names).await?;
+        let (entries, read) = self.entries(names).await?;
         let mut live = 0;
         for (_, entry) in &entries {
-            live += usize::from(self.state_of(entry.as_ref()).await? == ValueState::Live);
+            live += usize::from(self.state_at(read, entry.as_ref()).await? == ValueState::Live);
         }
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
         let scopes = names.iter().map(|name| Scope::value(name.as_bytes())).collect();
@@ -245,15 +249,22 @@ impl Cache {
         Ok(live)
     }
 
-    async fn entries(&self, names: &[Name]) -> Result<Vec<(CacheKey, Option<Entry>)>, StoreError> {
+    /// Looks up the entries of values, with their keys. Also returns the generation that was read with
+    /// them.
+    async fn entries(&self, names: &[Name]) -> Result<(KeyedEntries, Option<Generation>), StoreError> {
         let was_removed: Vec<bool> = names.iter().map(|name| self.has_undelivered_removal(name)).collect();
-        let cleared = self.await_counted(self.0.generations.cleared()).await?;
-        let keys: Vec<_> = names.iter().map(|name| self.value_key_since(name, cleared)).collect();
-        let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        let entries = self.await_counted(self.store().get_many(&refs)).await?;
+        let keys_since =
+            |cleared| -> Vec<_> { names.iter().map(|name| self.value_key_since(name, cleared)).collect() };
+        let assumed = self.assumed_clear().await?;
+        let mut keys = keys_since(assumed.generation);
+        let (mut entries, mut read) = self.find_many(&keys).await?;
+        if let Some(cleared) = self.corrected_clear(assumed, read).await? {
+            keys = keys_since(cleared);
+            (entries, read) = self.find_many(&keys).await?;
+        }
         let entries = names.iter().zip(was_removed).zip(entries).map(|((name, was_removed), entry)| {
             entry.filter(|_| !was_removed && !self.has_undelivered_removal(name))
         });
-        Ok(keys.into_iter().zip(entries).collect())
+        Ok((keys.into_iter().zip(entries).collect(), read))
     }
 }

@@ -49,8 +49,7 @@ impl ValueSnapshot {
 impl Cache {
     /// Returns the key of a value in the store.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
-        let cleared = self.await_counted(self.0.generations.cleared()).await?;
-        Ok(self.value_key_since(name, cleared))
+        Ok(self.value_key_since(name, self.cleared().await?))
     }
 
     pub(super) fn value_key_since(&self, name: &Name, cleared: Generation) -> CacheKey {
@@ -62,8 +61,13 @@ impl Cache {
         // Checked before and after the look-up, since a removal may leave or enter the queue
         // meanwhile.
         let was_removed = self.has_undelivered_removal(name);
-        let key = self.value_key(name).await?;
-        let (entry, read) = self.find(key.as_ref()).await?;
+        let assumed = self.assumed_clear().await?;
+        let mut key = self.value_key_since(name, assumed.generation);
+        let (mut entry, mut read) = self.find(key.as_ref()).await?;
+        if let Some(cleared) = self.corrected_clear(assumed, read).await? {
+            key = self.value_key_since(name, cleared);
+            (entry, read) = self.find(key.as_ref()).await?;
+        }
         let entry = entry.filter(|_| !was_removed && !self.has_undelivered_removal(name));
         let state = self.state_at(read, entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
@@ -77,13 +81,9 @@ impl Cache {
         guard.has_undelivered() && guard.validity(namespace, &scopes(), &[]) == Validity::Invalid
     }
 
-    pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {
-        self.state_at(None, entry).await
-    }
-
     /// Returns the state of an entry. `read` is the generation that was read together with the
     /// entry.
-    async fn state_at(
+    pub(super) async fn state_at(
         &self,
         read: Option<Generation>,
         entry: Option<&Entry>,
