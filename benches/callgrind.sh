@@ -2,14 +2,17 @@
 # Counts the instructions of one operation: the difference between runs of 2N and N operations, divided by N.
 # The start of the program and the warm-up of the cache cancel out, because both runs have them. Needs valgrind.
 #
-#     benches/callgrind.sh [N]
+#     benches/callgrind.sh [N [redis]]
+#
+# With `redis`, it starts redis-server, and also counts the instructions of a hit there and of the client's own GET.
 set -eu
 cd "$(dirname "$0")/.."
 times=${1:-20000}
 
-program=$(cargo bench --no-run --bench instructions 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+features=${2:-}
+program=$(cargo bench --no-run --bench instructions --features "$features" 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
 if [ -z "$program" ]; then
-    cargo bench --no-run --bench instructions
+    cargo bench --no-run --bench instructions --features "$features"
     exit 1
 fi
 
@@ -44,3 +47,8 @@ awk -v none="$none" -v floor="$floor" -v hit="$hit" -v none_conditional="$none_c
     printf "hit to floor    %18.2f %12.2f\n", hit / floor, (hit - none) / (floor - none)
     printf "miss to floor   %18.2f %12.2f\n", miss / (floor + none_miss - none), (miss - none_miss) / (floor - none)
 }'
+if [ "$features" = redis ]; then
+    get=$(each redis-get)
+    hit=$(each redis-hit)
+    printf 'GET in Redis    %18d\nhit in Redis    %18d\n' "$get" "$hit"
+fi

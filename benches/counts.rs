@@ -44,20 +44,46 @@ fn main() {
     print("open circuit", support::broken(support::response(SMALL)), same);
     print("miss and store", support::cached(store.clone(), support::response(SMALL)), new);
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
+    #[cfg(feature = "redis")]
+    print_redis(&request);
 }
 
-/// Prints the mean number of allocations and of bytes per operation, and the maximum number of
-/// allocations.
+/// Prints the allocations of a hit in Redis, and of the client's own `GET` of the same bytes.
+#[cfg(feature = "redis")]
+fn print_redis(request: &Request<Body>) {
+    use support::redis::{Client, Server, cache, hit, runtime, site};
+
+    let Some(server) = Server::start() else { return };
+    let runtime = runtime();
+    let cache = runtime.block_on(cache(&server));
+    let site = runtime.block_on(site(&cache));
+    let client = runtime.block_on(Client::connect(&server));
+    print_counts("GET", || measure(|| runtime.block_on(client.get())));
+    print_counts("hit in Redis, 2 KiB", || {
+        let (site, request) = (site.clone(), request.clone());
+        measure(|| runtime.block_on(hit(site, request)))
+    });
+}
+
+/// Prints the allocations of calls of a service.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,
 {
     call(&mut service, request());
+    print_counts(name, || {
+        let request = request();
+        measure(|| drop(black_box(call(&mut service, request))))
+    });
+}
+
+/// Prints the mean number of allocations and of bytes per operation, and the maximum number of
+/// allocations.
+fn print_counts(name: &str, mut operation: impl FnMut() -> AllocationInfo) {
     let mut sum = AllocationInfo::default();
     let mut most = 0;
     for _ in 0..TIMES {
-        let request = request();
-        let counted = measure(|| drop(black_box(call(&mut service, request))));
+        let counted = operation();
         most = most.max(counted.count_total);
         sum += counted;
     }

@@ -18,7 +18,8 @@ use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|304|bypass|miss TIMES";
+const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|304|bypass|miss TIMES\n\
+                     and with the feature redis: redis-get|redis-hit";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -62,8 +63,30 @@ fn main() {
             let mut numbers = 0..;
             repeat(times, &request, |request| run(&mut service, next(&request, &mut numbers)));
         }
+        #[cfg(feature = "redis")]
+        "redis-get" | "redis-hit" => repeat_redis(times, &request, operation == "redis-hit"),
         _ => panic!("{USAGE}"),
     }
+}
+
+/// Reads a response from Redis, by a hit or by the client's own `GET` of the same bytes.
+#[cfg(feature = "redis")]
+fn repeat_redis(times: u64, request: &Request<Body>, hits: bool) {
+    use support::redis::{Client, Server, cache, hit, runtime, site};
+
+    let Some(server) = Server::start() else { return };
+    let runtime = runtime();
+    let cache = runtime.block_on(cache(&server));
+    let site = runtime.block_on(site(&cache));
+    let client = runtime.block_on(Client::connect(&server));
+    repeat(times, request, |request| {
+        runtime.block_on(async {
+            match hits {
+                true => hit(site.clone(), request).await,
+                false => client.get().await,
+            }
+        });
+    });
 }
 
 fn repeat(times: u64, request: &Request<Body>, mut operation: impl FnMut(Request<Body>)) {

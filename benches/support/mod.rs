@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{AGE, HeaderName, HeaderValue};

@@ -1,0 +1,122 @@
+//! A Redis server on a free port of the loopback interface, and a site whose cache is in it.
+
+use super::{Answer, Body, SMALL, floor, request, response};
+use http::Request;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Cmd, Value};
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tower::{Layer, Service, ServiceExt};
+use tower_response_cache::store::RedisStore;
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
+
+/// A running server. Dropping it kills the process.
+pub(crate) struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Starts the program that `REDIS_SERVER` names, or `redis-server`. Returns `None`, after a
+    /// message, if there is no such program.
+    pub(crate) fn start() -> Option<Self> {
+        let program = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let mut command = Command::new(&program);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(process) = command.spawn() else {
+            eprintln!("skipped: {} can't be run", program.display());
+            return None;
+        };
+        let server = Self { process, port };
+        let end = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(Instant::now() < end, "the server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(server)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A connection of the client alone, and the key of the stored response in the server.
+pub(crate) struct Client {
+    connection: MultiplexedConnection,
+    get: Cmd,
+}
+
+impl Client {
+    /// Connects to a server that has one entry.
+    pub(crate) async fn connect(server: &Server) -> Self {
+        let client = redis::Client::open(server.url()).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("connected");
+        let keys: Vec<Vec<u8>> = Cmd::keys("trc:e:*").query_async(&mut connection).await.expect("the keys");
+        let [key] = &*keys else { panic!("one entry") };
+        Self { connection, get: Cmd::get(key) }
+    }
+
+    /// Reads the bytes of the stored response.
+    pub(crate) async fn get(&self) {
+        let reply = self.connection.clone().req_packed_command(&self.get).await;
+        assert!(matches!(reply, Ok(Value::BulkString(_))), "the entry is present");
+    }
+}
+
+/// Returns a runtime of one thread, for the callers and the client alike.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Connects a cache to a server.
+pub(crate) async fn cache(server: &Server) -> Cache {
+    let store = RedisStore::connect(server.url()).await.expect("connected");
+    // The default limits would turn a pause of the machine into misses.
+    let limit = Duration::from_secs(1);
+    Cache::builder(store).lookup_timeout(limit).write_timeout(limit).build().expect("a cache")
+}
+
+/// Returns a site whose cache has stored the response to the request.
+pub(crate) async fn site(
+    cache: &Cache,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible> + Clone + use<> {
+    let policy = Policy::app().default_ttl(Duration::from_secs(600)).build().expect("a policy");
+    let service = SiteCacheLayer::new(cache).policy(policy).layer(floor(response(SMALL)));
+    let _ = service.clone().oneshot(request()).await;
+    cache.shutdown().await;
+    hit(service.clone(), request()).await;
+    service
+}
+
+/// Sends a request, whose response is a hit.
+pub(crate) async fn hit<S>(mut service: S, request: Request<Body>)
+where
+    S: Service<Request<Body>, Response: Answer, Error = Infallible>,
+{
+    let Ok(response) = service.call(request).await;
+    assert!(response.is_hit());
+}
