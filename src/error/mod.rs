@@ -52,6 +52,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer within the time limit.
     TimedOut,
+    /// Too few replicas of the server confirmed an invalidation in time: a fail-over might undo it.
+    Unconfirmed,
     /// The store failed recently, so the circuit breaker did not send this operation to it.
     CircuitOpen,
     /// The store does not support this operation.
@@ -75,6 +77,7 @@ impl StoreErrorKind {
         match self {
             Self::Unavailable => "the store is unavailable",
             Self::TimedOut => "the store did not answer within the time limit",
+            Self::Unconfirmed => "too few replicas of the server confirmed the invalidation in time",
             Self::CircuitOpen => "the store failed recently, and the operation was not sent to it",
             Self::Unsupported => "the store does not support this operation",
             Self::NotANumber => "the stored value is not an integer",
@@ -97,7 +100,7 @@ impl StoreErrorKind {
     ///
     /// An error of another kind does not show that the store fails.
     pub(crate) fn is_failure(self) -> bool {
-        self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion)
+        self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion | Self::Unconfirmed)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The builder of a [`RedisStore`].
 
-use super::connect::{Connector, Topology};
+use super::confirmation::Confirmation;
+use super::connect::{Connector, Topology, connect_error};
+use super::eviction::UnsuitablePolicy;
 use super::inner::RedisInner;
 use super::link::Link;
 use super::namespace::NamespaceRecords;
 use super::redis_store::RedisStore;
-use super::value::ValueFormat;
+use super::value::{ValueFormat, name};
 use crate::clock::Clock;
 use crate::error::{ConnectError, ConnectErrorKind};
 use hmac::{Hmac, Mac};
@@ -51,6 +53,7 @@ pub struct RedisStoreBuilder {
     clock: Clock,
     secrets: Vec<Vec<u8>>,
     credentials: Option<(String, String)>,
+    replicas: usize,
 }
 
 impl RedisStore {
@@ -73,7 +76,8 @@ impl RedisStore {
     /// Returns a builder for a cluster, from the URLs of one or more of its servers.
     ///
     /// The store reads from primaries alone. An entry and the generation of its namespace are mostly
-    /// on different servers; a hit reads both at the same time.
+    /// on different servers; a hit reads both at the same time. A fail-over may undo the last
+    /// invalidations, unless replicas [confirm](RedisStoreBuilder::confirm_by) them.
     ///
     /// # Example
     /// ```no_run
@@ -92,8 +96,8 @@ impl RedisStore {
     /// Returns a builder for the primary of a service that sentinels watch, from the URLs of one or
     /// more sentinels.
     ///
-    /// After a fail-over, the store connects to the new primary. A primary copies its writes to its
-    /// replicas later, so a fail-over may undo the last invalidations.
+    /// After a fail-over, the store connects to the new primary. The fail-over may undo the last
+    /// invalidations, unless replicas [confirm](RedisStoreBuilder::confirm_by) them.
     ///
     /// # Example
     /// ```no_run
@@ -125,6 +129,7 @@ impl RedisStoreBuilder {
             clock: Clock::system(),
             secrets: Vec::new(),
             credentials: None,
+            replicas: 0,
         }
     }
 
@@ -197,29 +202,95 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Sets how many replicas must have an invalidation before it counts as delivered. The default
+    /// is zero.
+    ///
+    /// A primary answers before its replicas have its writes. If a replica becomes the primary
+    /// before it has an invalidation, that invalidation is undone: other processes serve the old
+    /// entries again, until a process that knows of the invalidation uses the namespace. All older
+    /// entries then become invalid.
+    ///
+    /// With this option, an invalidation waits until that many replicas have it, for at most 200 ms
+    /// or half of the [`timeout`](Self::timeout). If they do not confirm it, it fails with
+    /// [`StoreErrorKind::Unconfirmed`](crate::error::StoreErrorKind::Unconfirmed), and
+    /// [`Cache::invalidate`](crate::cache::Cache::invalidate) returns
+    /// [`Delivery::Queued`](crate::invalidation::Delivery::Queued): the process sends it again until
+    /// the replicas confirm it. Invalidations use a separate connection, so look-ups never wait for
+    /// replicas. In a cluster, only replicas of the primary that has the invalidations of the
+    /// namespace count.
+    ///
+    /// # Choosing the number
+    /// Have at least one replica more than this number. Otherwise no invalidation is confirmed while a
+    /// replica is missing: after a fail-over, for example. If the circuit of the cache has opened then,
+    /// it closes only after the queued invalidations are confirmed.
+    ///
+    /// Sentinels and clusters promote the reachable replica with the most data. If no replica that
+    /// confirmed an invalidation is reachable, the fail-over may still undo the invalidation. Only the
+    /// number of all replicas excludes this.
+    ///
+    /// # Limits
+    /// - A fail-over may also undo the last changes of values and counters.
+    /// - A process that is cut off together with the old primary reads from it. It does not see
+    ///   invalidations in the new primary until this connection ends.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use tower_response_cache::store::RedisStore;
+    ///
+    /// # async fn example() -> Result<(), tower_response_cache::error::ConnectError> {
+    /// // One primary with two replicas.
+    /// let urls = ["redis://sentinel-1.example:26379", "redis://sentinel-2.example:26379"];
+    /// let store = RedisStore::sentinel(urls, "cache").confirm_by(1).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "WAIT")]
+    #[doc(alias = "failover")]
+    pub fn confirm_by(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
     /// Connects to the server and builds the store.
     ///
     /// Call it within a tokio runtime, which then runs the connection. If the connection is lost
     /// later, the store reconnects by itself.
     ///
+    /// If the memory of the server is limited and its [eviction policy](RedisStore#eviction) is
+    /// unsuitable, this method emits a warning (feature `tracing`).
+    ///
     /// # Errors
     /// Fails if an option or the URL is invalid, if the server cannot be reached or refuses the
-    /// credentials, or if it is no server of a sufficient version. The error contains the message of
+    /// credentials, or if it lacks a needed command or permission. The error contains the message of
     /// the server, never the password.
     pub async fn build(self) -> Result<RedisStore, ConnectError> {
         self.validate()?;
         let runtime = Handle::try_current()
             .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "there is no tokio runtime"))?;
-        let connector =
-            Connector { topology: self.topology, timeout: self.timeout, credentials: self.credentials };
-        let connection = connector.connect().await?;
+        let connector = Connector {
+            topology: self.topology,
+            timeout: self.timeout,
+            credentials: self.credentials,
+            probe: name(&self.prefix, "p", b""),
+        };
+        let connect = async || Ok(Link::new(connector.connect().await?, self.timeout, runtime.clone()));
+        let link: Link = connect().await?;
+        let confirmation = match self.replicas {
+            0 => None,
+            replicas => Some(Confirmation::new(connect().await?, replicas, self.timeout)),
+        };
+        if let Some(confirmation) = &confirmation {
+            confirmation.verify().await.map_err(|error| connect_error(&error))?;
+        }
+        warn_of_unsuitable_policy(&link).await;
         let secret = |secret: &Vec<u8>| {
             Hmac::<Sha256>::new_from_slice(secret)
                 .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "the secret is unusable"))
         };
         let secrets = self.secrets.iter().map(secret).collect::<Result<_, _>>()?;
         Ok(RedisStore(Arc::new(RedisInner {
-            link: Link::new(connection, self.timeout, runtime),
+            link,
+            confirmation,
             format: ValueFormat { clock: self.clock, secrets },
             prefix: self.prefix,
             max_ttl: self.max_ttl,
@@ -250,6 +321,17 @@ impl RedisStoreBuilder {
     }
 }
 
+/// Emits an event if the eviction policy is unsuitable. A server may refuse the command.
+async fn warn_of_unsuitable_policy(link: &Link) {
+    let mut command = redis::cmd("INFO");
+    command.arg("memory");
+    if let Ok(reply) = link.send(&command).await
+        && let Some(policy) = UnsuitablePolicy::find(&reply)
+    {
+        policy.warn();
+    }
+}
+
 impl fmt::Debug for RedisStoreBuilder {
     /// Writes neither URLs, which may contain a password, nor credentials and secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,6 +341,7 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("max_ttl", &self.max_ttl)
             .field("largest_entry", &self.largest_entry)
             .field("secrets", &self.secrets.len())
+            .field("confirm_by", &self.replicas)
             .finish_non_exhaustive()
     }
 }

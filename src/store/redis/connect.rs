@@ -1,16 +1,18 @@
 //! Connections to a single server, to the primary of sentinels, and to a cluster.
 
-use super::link::ServerConnection;
+use super::cluster_connection::PrimariesConnection;
+use super::link::{ServerConnection, is_unknown_script};
 use super::reconnect::{PrimaryConnection, PrimarySource};
+use super::script::{PROBE, ScriptCall};
 use crate::error::{ConnectError, ConnectErrorKind};
 use redis::aio::ConnectionLike;
-use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::SentinelNodeConnectionInfo;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     ProtocolVersion, RedisConnectionInfo, RedisError, TlsMode, Value,
 };
+use std::io;
 use std::time::Duration;
 
 /// The servers to connect to.
@@ -27,6 +29,8 @@ pub(super) struct Connector {
     pub(super) timeout: Duration,
     /// The user and the password of the primary that sentinels name.
     pub(super) credentials: Option<(String, String)>,
+    /// A key of the store, which is never stored.
+    pub(super) probe: Vec<u8>,
 }
 
 /// The most commands that wait for the connection's writer. Further ones wait before it.
@@ -40,9 +44,6 @@ const CLUSTER_WAIT: (u64, u64) = (20, 200);
 /// The least time after which the system ends a connection whose data is not acknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-
-/// Verifies that the server runs scripts with flags.
-const PROBE: &str = "#!lua flags=allow-oom,no-writes\nreturn 1";
 
 impl Connector {
     /// Connects, and verifies that the server is suitable.
@@ -72,11 +73,11 @@ impl Connector {
         };
         let connection = PrimaryConnection::new(source, config, self.timeout);
         let first = connection.run(|first| std::future::ready(Ok(first)), |_| false).await;
-        probe(first.map_err(|error| connect_error_of(&error, is_tls))?).await?;
+        self.probe(first.map_err(|error| connect_error_of(&error, is_tls))?).await?;
         Ok(ServerConnection::Primary(connection))
     }
 
-    async fn connect_cluster(&self, urls: &[String]) -> Result<ClusterConnection, ConnectError> {
+    async fn connect_cluster(&self, urls: &[String]) -> Result<PrimariesConnection, ConnectError> {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
         let client = redis::cluster::ClusterClient::builder(infos)
@@ -90,10 +91,26 @@ impl Connector {
             .tcp_settings(self.tcp_settings())
             .build()
             .map_err(|error| connect_error(&error))?;
-        let connected = client.get_async_connection().await;
+        let connected = PrimariesConnection::connect(client, self.timeout).await;
         let connection = connected.map_err(|error| connect_error_of(&error, is_tls))?;
-        probe(connection.clone()).await?;
+        self.probe(connection.current()).await?;
         Ok(connection)
+    }
+
+    /// Verifies that the server has all commands, and that the user may run them on keys of the
+    /// store.
+    async fn probe(&self, mut connection: impl ConnectionLike) -> Result<(), ConnectError> {
+        let call = ScriptCall { script: &PROBE, key: self.probe.clone(), arguments: Vec::new() };
+        for command in [call.by_code(), call.by_digest()] {
+            let reply = tokio::time::timeout(self.timeout, connection.req_packed_command(&command)).await;
+            let reply = reply.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+            match reply.and_then(Value::extract_error) {
+                // Another program has removed all scripts meanwhile.
+                Err(error) if is_unknown_script(&error) => {}
+                reply => drop(reply.map_err(|error| connect_error(&error))?),
+            }
+        }
+        Ok(())
     }
 
     fn infos(&self, urls: &[String]) -> Result<Vec<ConnectionInfo>, ConnectError> {
@@ -155,13 +172,6 @@ fn prepare_tls() -> Result<(), ConnectError> {
     Err(ConnectError::new(ConnectErrorKind::Tls, message))
 }
 
-async fn probe(mut connection: impl ConnectionLike) -> Result<(), ConnectError> {
-    let mut command = redis::cmd("EVAL");
-    command.arg(PROBE).arg(1).arg("tower-response-cache");
-    let reply = connection.req_packed_command(&command).await;
-    reply.and_then(Value::extract_error).map_err(|error| connect_error(&error)).map(drop)
-}
-
 /// Returns the error of a connection attempt that may have failed by TLS.
 fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
     match connect_error(error) {
@@ -173,7 +183,7 @@ fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
 }
 
 /// Returns the error of a connection attempt, with the message of the server.
-fn connect_error(error: &RedisError) -> ConnectError {
+pub(super) fn connect_error(error: &RedisError) -> ConnectError {
     let kind = match error.kind() {
         ErrorKind::Io => ConnectErrorKind::Unreachable,
         ErrorKind::AuthenticationFailed => ConnectErrorKind::Refused,

@@ -1,5 +1,6 @@
 //! The state that all handles of a store share.
 
+use super::confirmation::Confirmation;
 use super::link::{Link, is_wrong_type, store_error};
 use super::namespace::{NamespaceRecord, NamespaceRecords};
 use super::script::{REMOVE_UNREADABLE, ScriptCall, ServerScript};
@@ -14,6 +15,8 @@ use std::time::Duration;
 /// The state of a [`RedisStore`](super::RedisStore).
 pub(super) struct RedisInner {
     pub(super) link: Link,
+    /// The replicas that must have an advance, if any.
+    pub(super) confirmation: Option<Confirmation>,
     pub(super) format: ValueFormat,
     pub(super) prefix: String,
     pub(super) max_ttl: Duration,

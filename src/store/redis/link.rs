@@ -1,5 +1,6 @@
 //! The connection to the server: commands, their time limit, and their errors.
 
+use super::cluster_connection::PrimariesConnection;
 use super::reconnect::{PrimaryConnection, is_no_primary};
 use super::script::ScriptCall;
 use crate::error::{StoreError, StoreErrorKind};
@@ -8,6 +9,7 @@ use futures_util::future::join_all;
 use pin_project_lite::pin_project;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +21,7 @@ use tokio::runtime::Handle;
 #[derive(Clone)]
 pub(super) enum ServerConnection {
     Primary(PrimaryConnection),
-    Cluster(ClusterConnection),
+    Cluster(PrimariesConnection),
 }
 
 /// A connection to the server, which all operations share. It reconnects by itself.
@@ -46,13 +48,16 @@ impl Link {
 
     /// Sends a command and returns its reply.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        let reply = match self.connection.clone() {
+        let reply = match &self.connection {
             ServerConnection::Primary(primary) => {
                 let send =
                     |mut one: MultiplexedConnection| async move { one.req_packed_command(command).await };
                 self.within_limit(primary.run(send, is_no_primary)).await
             }
-            ServerConnection::Cluster(mut all) => self.within_limit(all.req_packed_command(command)).await,
+            ServerConnection::Cluster(primaries) => {
+                let send = |mut all: ClusterConnection| async move { all.req_packed_command(command).await };
+                self.within_limit(primaries.run(send)).await
+            }
         };
         reply?.extract_error()
     }
@@ -65,18 +70,39 @@ impl Link {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let primary = match &self.connection {
-            ServerConnection::Primary(primary) => primary,
+        match &self.connection {
+            ServerConnection::Primary(primary) => self.send_pipeline(primary, commands).await,
             ServerConnection::Cluster(_) => {
-                return Ok(join_all(commands.iter().map(|command| self.send(command))).await);
+                Ok(join_all(commands.iter().map(|command| self.send(command))).await)
             }
-        };
-        let count = commands.len();
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
         }
-        let pipeline = &pipeline;
+    }
+
+    /// Sends several commands over one connection to the primary of a key, which runs them in order.
+    pub(super) async fn send_to(
+        &self,
+        key: &[u8],
+        commands: Vec<Cmd>,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let primaries = match &self.connection {
+            ServerConnection::Primary(primary) => return self.send_pipeline(primary, commands).await,
+            ServerConnection::Cluster(primaries) => primaries,
+        };
+        let (count, pipeline) = (commands.len(), pipeline(commands));
+        let route = Route::with_slot(Slot::for_key(key), SlotAddr::Master);
+        let route = SingleNodeRoutingInfo::SpecificNode(route);
+        let send =
+            |mut all: ClusterConnection| async move { all.route_pipeline(pipeline, 0, count, route).await };
+        let replies = self.within_limit(primaries.run(send)).await?;
+        Ok(replies.into_iter().map(Value::extract_error).collect())
+    }
+
+    async fn send_pipeline(
+        &self,
+        primary: &PrimaryConnection,
+        commands: Vec<Cmd>,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let (count, pipeline) = (commands.len(), &pipeline(commands));
         let send =
             |mut one: MultiplexedConnection| async move { one.req_packed_commands(pipeline, 0, count).await };
         let is_refused = |replies: &Vec<Value>| replies.iter().any(is_no_primary);
@@ -112,7 +138,16 @@ impl Link {
     }
 }
 
-fn is_unknown_script(error: &RedisError) -> bool {
+fn pipeline(commands: Vec<Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    pipeline.ignore_errors();
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}
+
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 

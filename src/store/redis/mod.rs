@@ -1,7 +1,10 @@
 //! A store in Redis or Valkey, and the invalidations in it.
 
 mod builder;
+mod cluster_connection;
+mod confirmation;
 mod connect;
+mod eviction;
 mod generations;
 mod inner;
 mod link;

@@ -1,5 +1,6 @@
 //! The record of a namespace in the server: reading, changing and replacing it.
 
+use super::confirmation::ConfirmedReply;
 use super::inner::RedisInner;
 use super::link::{is_wrong_type, store_error, unexpected_reply};
 use super::namespace::NamespaceRecord;
@@ -9,7 +10,7 @@ use crate::store::incarnation::{is_believable, random};
 use crate::store::record::{Record, UnreadableRecord};
 use crate::store::{Generation, Scope, StoreError, StoreErrorKind, Strength};
 use futures_util::FutureExt;
-use redis::Value;
+use redis::{RedisResult, Value};
 use std::sync::Arc;
 
 /// The record of the invalidations of a namespace.
@@ -146,8 +147,14 @@ impl RecordClient {
     /// Writes a record in place of the one with the head `seen`. Returns `None` if another one is
     /// stored, or if the record went back meanwhile.
     async fn replace(&self, seen: Vec<u8>, record: Record) -> Result<Option<Arc<Record>>, StoreError> {
+        let reply = self.inner.link.call(&self.replacement(seen, &record)).await.map_err(store_error)?;
+        Ok(self.replaced(&reply, record))
+    }
+
+    /// Returns the call that replaces the record with the head `seen`.
+    fn replacement(&self, seen: Vec<u8>, record: &Record) -> ScriptCall {
         let generation = record.generation();
-        let call = self.call(
+        self.call(
             &REPLACE_RECORD,
             vec![
                 seen,
@@ -157,14 +164,28 @@ impl RecordClient {
                 AdvanceKind::Snapshot.item(generation.stamp(), &[]),
                 self.inner.record_ttl().to_string().into_bytes(),
             ],
-        );
-        match self.inner.link.call(&call).await.map_err(store_error)? {
-            Value::Int(1) => Ok(self.namespace.note(Arc::new(record))),
-            _ => Ok(None),
+        )
+    }
+
+    fn replaced(&self, reply: &Value, record: Record) -> Option<Arc<Record>> {
+        if *reply == Value::Int(1) { self.namespace.note(Arc::new(record)) } else { None }
+    }
+
+    /// Calls a script that advances the record.
+    ///
+    /// A first dependent needs no replicas: the generation of the dependent entry reveals that a
+    /// fail-over has undone it.
+    async fn call_to_advance(&self, kind: AdvanceKind, call: &ScriptCall) -> RedisResult<ConfirmedReply> {
+        match &self.inner.confirmation {
+            Some(confirmation) if kind != AdvanceKind::Depend => confirmation.call(call).await,
+            _ => Ok(ConfirmedReply { reply: self.inner.link.call(call).await?, is_confirmed: true }),
         }
     }
 
     /// Appends an advance. `inspect` gets the record before it.
+    ///
+    /// An advance that too few replicas have fails. This process knows it nevertheless, so it notices a
+    /// fail-over that undoes it.
     pub(super) async fn append(
         &self,
         kind: AdvanceKind,
@@ -185,10 +206,13 @@ impl RecordClient {
                 LOG_ITEMS.into(),
                 LOG_BYTES.into(),
             ]);
-            let reply = match self.inner.link.call(&self.call(&ADVANCE, arguments)).await {
-                Err(error) if is_wrong_type(&error) => Value::BulkString(b"moved".into()),
-                reply => reply.map_err(store_error)?,
+            let sent = match self.call_to_advance(kind, &self.call(&ADVANCE, arguments)).await {
+                Err(error) if is_wrong_type(&error) => {
+                    ConfirmedReply { reply: Value::BulkString(b"moved".into()), is_confirmed: false }
+                }
+                sent => sent.map_err(store_error)?,
             };
+            let ConfirmedReply { reply, is_confirmed } = sent;
             if let Value::BulkString(reason) = &reply {
                 let record = self.read(&[]).await?;
                 if reason == b"full" {
@@ -198,11 +222,13 @@ impl RecordClient {
             }
             let reply = RecordReply::new(reply).ok_or_else(unexpected_reply)?;
             let mended = match self.judge(Some(&known), &reply, &[], &mut inspect)? {
-                RecordState::Current(record) => return Ok(Appended::To(record)),
+                RecordState::Current(record) => return confirmed(is_confirmed, Appended::To(record)),
                 other => self.mended(other),
             };
-            if self.replace(reply.head, mended).await?.is_some() {
-                return Ok(Appended::Lost);
+            let call = self.replacement(reply.head, &mended);
+            let sent = self.call_to_advance(kind, &call).await.map_err(store_error)?;
+            if self.replaced(&sent.reply, mended).is_some() {
+                return confirmed(sent.is_confirmed, Appended::Lost);
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
@@ -214,6 +240,10 @@ impl RecordClient {
         let read = async move { this.read(&[]).await.map(drop).map_err(|error| error.kind()) };
         self.namespace.share(read.boxed()).await.map_err(StoreError::new)
     }
+}
+
+fn confirmed(is_confirmed: bool, appended: Appended) -> Result<Appended, StoreError> {
+    if is_confirmed { Ok(appended) } else { Err(StoreError::new(StoreErrorKind::Unconfirmed)) }
 }
 
 pub(super) fn is_credible(generation: &Generation) -> bool {

@@ -32,7 +32,23 @@ use std::time::Duration;
 ///
 /// # Eviction
 /// Invalidations work while the memory of the server is full. If the server evicts the invalidations
-/// of a namespace (`allkeys-lru` and the like), all older entries of the namespace become invalid.
+/// of a namespace, all older entries of the namespace become invalid. This is safe, but costs every
+/// hit. These policies (`maxmemory-policy`) are suitable:
+/// - `allkeys-lru`, `allkeys-lfu`, `volatile-lru` and `volatile-lfu`: each hit uses the invalidations,
+///   so they stay.
+/// - `volatile-ttl`: the invalidations expire after all entries.
+///
+/// The other policies are unsuitable, and
+/// [`build`](super::RedisStoreBuilder::build) warns of them if the memory is limited:
+/// - `allkeys-random`, `volatile-random`, `allkeys-lrm` and `volatile-lrm` may evict the
+///   invalidations long before the entries.
+/// - Under `noeviction`, a full server refuses new entries until old ones expire.
+///
+/// # Fail-over
+/// A primary answers before its replicas have its writes. If it fails then, the new primary lacks the
+/// last invalidations, unless replicas [confirm](super::RedisStoreBuilder::confirm_by) them. Until a
+/// process that knows of such an invalidation uses the namespace, other processes serve the old
+/// entries. From then on, all older entries are invalid.
 ///
 /// # Security
 /// A program that can write to the server decides what the cache answers, unless entries are

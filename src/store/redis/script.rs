@@ -45,6 +45,31 @@ impl ScriptCall {
     }
 }
 
+/// Verifies that the server has the commands of the store, and that the user may run them. It writes
+/// nothing: the server refuses each write of this script after both are verified.
+pub(super) static PROBE: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        "#!lua flags=allow-oom,no-writes\n",
+        r"
+local commands = {
+    {'GET'}, {'GETRANGE', 0, 1}, {'SET', '1'}, {'DEL'}, {'INCRBY', 1}, {'PTTL'}, {'PEXPIRE', 1},
+    {'HGET', 'g'}, {'HSET', 'g', '1'},
+}
+for _, command in ipairs(commands) do
+    local reply = redis.pcall(command[1], KEYS[1], unpack(command, 2))
+    local message = type(reply) == 'table' and reply.err or ''
+    if string.find(message, 'Unknown') then
+        return redis.error_reply('ERR ' .. command[1] .. ': ' .. message)
+    end
+    if string.find(message, 'ACL failure') or string.find(message, 'this command or subcommand') then
+        return redis.error_reply('NOPERM ' .. command[1] .. ': ' .. message)
+    end
+end
+return 1
+",
+    ])
+});
+
 /// The start of all scripts for entries. `ARGV[1]` is the start of a value under this key,
 /// `ARGV[2]` the kind of an entry, `ARGV[3]` the start of a frame. Counters have the kind `n`.
 const ENTRY: &str = r"

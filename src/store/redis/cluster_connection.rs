@@ -1,0 +1,111 @@
+//! A connection to a cluster that is replaced after a primary stops answering.
+
+use redis::aio::ConnectionLike;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{RedisError, RedisResult};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A connection to the primaries of a cluster.
+///
+/// The client notices a primary whose connection is closed, and slots that have moved. It does not
+/// notice a primary that keeps its connections open and answers nothing, so its commands would fail
+/// until that process ends. Therefore a command without a reply lets the next one verify all
+/// primaries, and another connection begins if one of them does not answer.
+#[derive(Clone)]
+pub(super) struct PrimariesConnection(Arc<PrimariesInner>);
+
+struct PrimariesInner {
+    client: ClusterClient,
+    /// The time for an answer of every primary, and for a new connection.
+    timeout: Duration,
+    current: Mutex<ClusterConnection>,
+    /// Whether a command had no reply since the last verification.
+    is_suspect: AtomicBool,
+    is_verifying: AtomicBool,
+}
+
+/// A command. Dropping it without a reply makes the connection suspect.
+struct SentCommand<'a> {
+    connection: &'a PrimariesInner,
+    is_answered: bool,
+}
+
+/// The end of a verification, by any way.
+struct EndOfVerification(Arc<PrimariesInner>);
+
+impl PrimariesConnection {
+    /// Connects to a cluster.
+    pub(super) async fn connect(client: ClusterClient, timeout: Duration) -> RedisResult<Self> {
+        let current = Mutex::new(client.get_async_connection().await?);
+        let (is_suspect, is_verifying) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self(Arc::new(PrimariesInner { client, timeout, current, is_suspect, is_verifying })))
+    }
+
+    pub(super) fn current(&self) -> ClusterConnection {
+        self.0.lock().clone()
+    }
+
+    /// Runs a command. It may be dropped at any time.
+    pub(super) async fn run<T, F>(&self, command: impl FnOnce(ClusterConnection) -> F) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        if self.0.is_suspect.load(Ordering::Acquire) {
+            self.begin_verification();
+        }
+        let mut sent = SentCommand { connection: &self.0, is_answered: false };
+        let result = command(self.current()).await;
+        sent.is_answered = !result.as_ref().is_err_and(RedisError::is_timeout);
+        result
+    }
+
+    /// Verifies all primaries in a task, unless one does.
+    fn begin_verification(&self) {
+        if self.0.is_verifying.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.0.is_suspect.store(false, Ordering::Release);
+        let end = EndOfVerification(Arc::clone(&self.0));
+        tokio::spawn(async move { end.0.verify().await });
+    }
+}
+
+impl PrimariesInner {
+    async fn verify(&self) {
+        let mut current = self.lock().clone();
+        let ping = redis::cmd("PING");
+        let answered = tokio::time::timeout(self.timeout, current.req_packed_command(&ping)).await;
+        if matches!(answered, Ok(Ok(_))) {
+            return;
+        }
+        if let Ok(Ok(new)) = tokio::time::timeout(self.timeout * 2, self.client.get_async_connection()).await
+        {
+            *self.lock() = new;
+        }
+        // At most one verification at a time, and one new connection for each time limit.
+        tokio::time::sleep(self.timeout).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ClusterConnection> {
+        // No code under this lock panics.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SentCommand<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.connection.is_suspect.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for EndOfVerification {
+    fn drop(&mut self) {
+        self.0.is_verifying.store(false, Ordering::Release);
+    }
+}
