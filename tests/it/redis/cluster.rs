@@ -9,7 +9,7 @@ use tower_response_cache::Store;
 use tower_response_cache::store::{Entry, KeyRef, RedisStore};
 
 /// Starts three primaries that share all slots.
-fn cluster(program: &Path) -> Vec<Server> {
+pub(super) fn cluster(program: &Path) -> Vec<Server> {
     let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
     let servers: Vec<_> = (0..3).map(|_| Server::start(program, &options)).collect();
     let ok = Reply::Text("OK".into());

@@ -11,10 +11,10 @@ use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::{KeyRef, RedisStore};
 
 /// The time limit of the cache, and room for a slow machine.
-const LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 
 /// Verifies that a request is answered by the service, in time.
-async fn answers(site: &RedisSite) {
+pub(super) async fn answers(site: &RedisSite) {
     let (begun, calls) = (Instant::now(), site.calls.count());
     let text = site.send("/").await;
     assert_eq!(text, (calls + 1).to_string());

@@ -2,10 +2,16 @@
 
 mod authentication;
 mod cluster;
+mod cluster_fail_over;
+mod confirmations;
 mod connecting;
 mod contract;
+#[cfg(feature = "tracing")]
+mod eviction_policies;
 mod faults;
 mod memory_limits;
+mod network;
+mod permissions;
 mod round_trips;
 mod sentinels;
 mod unreadable;

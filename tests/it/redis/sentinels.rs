@@ -9,7 +9,7 @@ use tower_response_cache::error::ConnectErrorKind;
 use tower_response_cache::store::RedisStore;
 
 /// Starts a primary, a replica and a sentinel that knows both.
-fn watched(program: &Path) -> [Server; 3] {
+pub(super) fn watched(program: &Path) -> [Server; 3] {
     let primary = Server::start(program, &[]);
     let port = primary.port().to_string();
     let replica = Server::start(program, &["--replicaof", &format!("127.0.0.1 {port}")]);

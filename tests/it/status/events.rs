@@ -45,7 +45,7 @@ impl<S: Subscriber> Layer<S> for Log {
 
 /// Clears the events of this thread. The subscriber is global, because `tracing` caches at the
 /// first use of each event whether it has a subscriber.
-fn listen() {
+pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log)).expect("the first");
@@ -55,7 +55,7 @@ fn listen() {
 }
 
 /// Returns the events of this thread.
-fn recorded_events() -> Vec<String> {
+pub(crate) fn recorded_events() -> Vec<String> {
     let own = std::thread::current().id();
     let all = RECORDED_EVENTS.lock().expect("not poisoned");
     all.iter().filter(|(thread, _)| *thread == own).map(|(_, line)| line.clone()).collect()

@@ -4,7 +4,7 @@
 mod assertions;
 mod details;
 #[cfg(feature = "tracing")]
-mod events;
+pub(crate) mod events;
 pub(crate) mod field;
 mod followers;
 mod not_stored;

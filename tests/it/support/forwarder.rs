@@ -1,55 +1,119 @@
-//! A forwarder between a client and a server, which counts and cuts.
+//! A forwarder between a client and a server, which counts, cuts, delays and renames.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// Forwards one connection after the other, and cuts replies off after some bytes.
+/// Forwards connections, and disturbs the replies of the server.
 pub(crate) struct Forwarder {
     pub(crate) port: u16,
+    /// Whether the next reply is cut off after some bytes.
     pub(crate) is_cutting: Arc<AtomicBool>,
     /// The number of pieces that clients have sent.
     pub(crate) sent: Arc<AtomicUsize>,
+    /// The time by which replies are late, in milliseconds.
+    pub(crate) delay: Arc<AtomicU64>,
+    /// The text to replace in replies, and the other text of the same length.
+    pub(crate) renaming: Arc<Mutex<Option<(&'static str, &'static str)>>>,
+}
+
+/// What happens to replies.
+#[derive(Clone)]
+struct Replies {
+    is_cutting: Arc<AtomicBool>,
+    after: usize,
+    delay: Arc<AtomicU64>,
+    renaming: Arc<Mutex<Option<(&'static str, &'static str)>>>,
 }
 
 impl Forwarder {
     pub(crate) fn start(to: u16, after: usize) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let is_cutting = Arc::new(AtomicBool::new(false));
-        let sent = Arc::new(AtomicUsize::new(0));
-        let (cuts, pieces) = (Arc::clone(&is_cutting), Arc::clone(&sent));
+        let (is_cutting, delay, renaming) = (Arc::default(), Arc::default(), Arc::default());
+        let sent = Arc::<AtomicUsize>::default();
+        let replies = Replies {
+            is_cutting: Arc::clone(&is_cutting),
+            after,
+            delay: Arc::clone(&delay),
+            renaming: Arc::clone(&renaming),
+        };
+        let pieces = Arc::clone(&sent);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { return };
                 let copies = (client.try_clone().expect("a copy"), server.try_clone().expect("a copy"));
-                let (cuts, pieces) = (Arc::clone(&cuts), Arc::clone(&pieces));
-                std::thread::spawn(move || forward(copies.0, copies.1, None, &pieces));
-                std::thread::spawn(move || {
-                    forward(server, client, Some(&(cuts, after)), &AtomicUsize::new(0))
-                });
+                let (pieces, replies) = (Arc::clone(&pieces), replies.clone());
+                std::thread::spawn(move || forward(copies.0, copies.1, &pieces));
+                std::thread::spawn(move || replies.forward(server, client));
             }
         });
-        Self { port, is_cutting, sent }
+        Self { port, is_cutting, sent, delay, renaming }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 }
 
-fn forward(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    cut: Option<&(Arc<AtomicBool>, usize)>,
-    pieces: &AtomicUsize,
-) {
+/// Forwards what a client sends.
+fn forward(mut from: TcpStream, mut to: TcpStream, pieces: &AtomicUsize) {
     let mut buffer = [0; 4096];
     while let Ok(length) = from.read(&mut buffer) {
         pieces.fetch_add(1, Ordering::SeqCst);
-        let cut = cut.filter(|(cuts, _)| cuts.load(Ordering::SeqCst)).map(|(_, after)| *after);
-        let sent = to.write_all(&buffer[..length.min(cut.unwrap_or(usize::MAX))]);
-        if length == 0 || sent.is_err() || cut.is_some() {
+        if length == 0 || to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-    let _ = from.shutdown(std::net::Shutdown::Both);
+    close(&from, &to);
+}
+
+fn close(one: &TcpStream, other: &TcpStream) {
+    let _ = one.shutdown(Shutdown::Both);
+    let _ = other.shutdown(Shutdown::Both);
+}
+
+impl Replies {
+    fn forward(&self, mut from: TcpStream, to: TcpStream) {
+        let (pieces, rest) = channel();
+        let copies = (from.try_clone().expect("a copy"), to);
+        std::thread::spawn(move || deliver(&rest, &copies.0, copies.1));
+        let mut buffer = [0; 1 << 16];
+        while let Ok(length) = from.read(&mut buffer) {
+            let is_cutting = self.is_cutting.load(Ordering::SeqCst);
+            let length = if is_cutting { length.min(self.after) } else { length };
+            let due = Instant::now() + Duration::from_millis(self.delay.load(Ordering::SeqCst));
+            let piece = self.renamed(&buffer[..length]);
+            if pieces.send((due, piece)).is_err() || is_cutting || length == 0 {
+                break;
+            }
+        }
+    }
+
+    fn renamed(&self, piece: &[u8]) -> Vec<u8> {
+        let mut piece = piece.to_vec();
+        if let Some((old, new)) = *self.renaming.lock().expect("not poisoned") {
+            assert_eq!(old.len(), new.len());
+            let found = |at: &usize| piece[*at..].starts_with(old.as_bytes());
+            let places: Vec<_> = (0..piece.len()).filter(found).collect();
+            for at in places {
+                piece[at..at + new.len()].copy_from_slice(new.as_bytes());
+            }
+        }
+        piece
+    }
+}
+
+/// Delivers each piece when it is due, and closes both connections at the end.
+fn deliver(pieces: &Receiver<(Instant, Vec<u8>)>, from: &TcpStream, mut to: TcpStream) {
+    for (due, piece) in pieces {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    close(from, &to);
 }

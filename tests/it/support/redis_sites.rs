@@ -24,11 +24,20 @@ impl RedisSite {
 
     pub(crate) fn over(store: RedisStore) -> Self {
         // The limits are far above the defaults, so that a slow machine makes no test fail.
-        let limit = Duration::from_millis(400);
+        Self::with_limit(store, Duration::from_millis(400))
+    }
+
+    pub(crate) fn with_limit(store: RedisStore, limit: Duration) -> Self {
         let cache = Cache::builder(store.clone()).lookup_timeout(limit).write_timeout(limit);
         let cache = cache.invalidation_timeout(limit).build().expect("valid");
         let (inner, calls) = origin(|_, call| numbered(&[], call));
         Self { stack: site_over(&cache, inner), calls, cache, store }
+    }
+
+    /// The same cache, in front of a service whose pages begin with a text.
+    pub(crate) fn titled(self, title: &'static str) -> Self {
+        let (inner, calls) = origin(move |_, call| super::with_lines(&[], format!("{title}{call}")));
+        Self { stack: site_over(&self.cache, inner), calls, ..self }
     }
 
     /// Sends a request, and waits until the response is stored. Returns its text.
@@ -49,6 +58,27 @@ impl RedisSite {
                 return true;
             }
             self.cache.shutdown().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    /// Like [`recovers`](Self::recovers), for at most a minute: a fail-over takes seconds.
+    pub(crate) async fn recovers_after_fail_over(&self, path: &str) -> bool {
+        for _ in 0..12 {
+            if self.recovers(path).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits until every invalidation is delivered, for at most a minute.
+    pub(crate) async fn delivers(&self) -> bool {
+        for _ in 0..1200 {
+            if self.cache.undelivered() == 0 {
+                return true;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         false

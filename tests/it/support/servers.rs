@@ -21,13 +21,16 @@ static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns the servers to test with: `redis-server` and `valkey-server`, if they are installed.
 ///
-/// The environment variables `REDIS_SERVER` and `VALKEY_SERVER` name other programs.
+/// The environment variables `REDIS_SERVER` and `VALKEY_SERVER` name other programs. If
+/// `REQUIRE_SERVERS` is set, as `tests/run.sh` does, a missing program fails the test.
 pub(crate) fn programs() -> Vec<PathBuf> {
     let named = |name: &str, variable: &str| {
         std::env::var_os(variable).map(PathBuf::from).or_else(|| in_path(name)).filter(|path| path.exists())
     };
     let programs = [("redis-server", "REDIS_SERVER"), ("valkey-server", "VALKEY_SERVER")];
     let found: Vec<_> = programs.into_iter().filter_map(|(name, variable)| named(name, variable)).collect();
+    let is_complete = found.len() == programs.len() || std::env::var_os("REQUIRE_SERVERS").is_none();
+    assert!(is_complete, "redis-server or valkey-server is missing (tests/run.sh installs both): {found:?}");
     if found.is_empty() {
         eprintln!("skipped: neither redis-server nor valkey-server is installed (tests/run.sh does it)");
     }
@@ -85,7 +88,7 @@ impl Server {
         std::fs::create_dir_all(&folder).expect("a folder");
         let (port, file) = (free_port(), folder.join("sentinel.conf"));
         let watch = format!("sentinel monitor cache 127.0.0.1 {primary} 1");
-        let limits = "sentinel down-after-milliseconds cache 500\nsentinel failover-timeout cache 2000";
+        let limits = "sentinel down-after-milliseconds cache 1000\nsentinel failover-timeout cache 2000";
         std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n{watch}\n{limits}\n")).expect("written");
         let mut command = Command::new(program);
         command.arg(&file).arg("--sentinel").current_dir(&folder);
@@ -94,6 +97,35 @@ impl Server {
         let mut server = Self { program: program.to_owned(), options: Vec::new(), process, port, folder };
         assert!(server.is_up());
         server
+    }
+
+    /// Starts a replica of a server, and waits until it has all keys.
+    pub(crate) fn replica(program: &Path, primary: &Self) -> Self {
+        let replica = Self::start(program, &["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
+        assert!(replica.waits_for_info("master_link_status:up"), "the replica does not connect");
+        replica
+    }
+
+    /// Ends the connection to the primary. The server stays a replica with the keys that it has.
+    pub(crate) fn cut_off(&self) {
+        let reply = self.direct().send(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
+        assert_eq!(reply, Reply::Text("OK".into()));
+    }
+
+    /// Waits until the server reports a line about its replication, for at most a minute.
+    pub(crate) fn waits_for_info(&self, line: &str) -> bool {
+        (0..1200).any(|_| {
+            // A sentinel closes the connections of a server that it reconfigures.
+            let info = match self.direct().send(&[b"INFO", b"replication"]) {
+                Reply::Bulk(info) => String::from_utf8_lossy(&info).into_owned(),
+                _ => String::new(),
+            };
+            let is_found = info.lines().any(|found| found == line);
+            if !is_found {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            is_found
+        })
     }
 
     fn is_up(&mut self) -> bool {
@@ -121,7 +153,8 @@ impl Server {
         let _ = self.process.wait();
     }
 
-    /// Starts the server again on the same port. Everything that it kept is gone.
+    /// Starts the server again on the same port. All keys are gone; a server of a cluster knows the
+    /// other ones.
     pub(crate) fn restart_empty(&mut self) {
         self.kill();
         self.process = start(&self.program, &self.options, self.port, &self.folder);
@@ -192,7 +225,9 @@ impl Direct {
 
     fn reply(&mut self) -> Reply {
         let mut line = String::new();
-        self.0.read_line(&mut line).expect("a reply");
+        if self.0.read_line(&mut line).unwrap_or(0) == 0 {
+            return Reply::Error("the connection is closed".into());
+        }
         let line = line.trim_end();
         let (kind, rest) = line.split_at(1);
         let number = || rest.parse::<i64>().expect("a number");
