@@ -49,6 +49,8 @@
 //! | `tracing` | no | `DEBUG` events for hits, misses, stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores and for weak tags that fail `If-Match`; spans for work in separate tasks |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
+//! | `redis` | no | `RedisStore`, a store in Redis or Valkey that several processes share |
+//! | `redis-rustls` | no | connections of `RedisStore` over TLS (`rediss://`), by rustls |
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer must be enabled
 //! for the time limits. Outside of a runtime, there are no time limits.

@@ -1,8 +1,8 @@
 //! Storage backends: the [`Store`] trait, and the stores of this crate.
 //!
 //! [`MemoryStore`] keeps entries in the memory of this process. `RedisStore` (feature `redis`)
-//! keeps them in Redis or Valkey. [`NullStore`] keeps nothing. Implement [`Store`] for another
-//! backend that several processes share.
+//! keeps them in Redis or Valkey, for several processes. [`NullStore`] keeps nothing. Implement
+//! [`Store`] for another backend.
 //!
 //! # Example
 //! ```

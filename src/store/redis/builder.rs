@@ -7,6 +7,7 @@ use super::inner::RedisInner;
 use super::link::Link;
 use super::namespace::NamespaceRecords;
 use super::redis_store::RedisStore;
+use super::tls::Authorities;
 use super::value::{ValueFormat, name};
 use crate::clock::Clock;
 use crate::error::{ConnectError, ConnectErrorKind};
@@ -54,6 +55,7 @@ pub struct RedisStoreBuilder {
     secrets: Vec<Vec<u8>>,
     credentials: Option<(String, String)>,
     replicas: usize,
+    authorities: Authorities,
 }
 
 impl RedisStore {
@@ -130,11 +132,12 @@ impl RedisStoreBuilder {
             secrets: Vec::new(),
             credentials: None,
             replicas: 0,
+            authorities: Authorities::default(),
         }
     }
 
-    /// Sets the user and the password at the primary that sentinels name. The URLs contain those at
-    /// the sentinels.
+    /// Sets the user and the password of the primary that sentinels name. The URLs contain the user
+    /// and the password of the sentinels.
     ///
     /// An empty user is the default user. Other stores ignore this option.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -150,7 +153,7 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the most time that a connection attempt or an operation takes.
+    /// Sets the longest time of a connection attempt and of an operation, at least 1 ms.
     ///
     /// The cache has its own, shorter limit
     /// ([`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout)). This one ends
@@ -160,8 +163,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the longest time to live of an entry, also of one without a TTL. It is at most ten
-    /// years.
+    /// Sets the longest time to live of an entry, from 1 ms to ten years. An entry without a TTL
+    /// expires after this time.
     ///
     /// The default is 30 days.
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
@@ -251,6 +254,33 @@ impl RedisStoreBuilder {
         self
     }
 
+    /// Sets the only certificate authorities that connections trust. By default, these are the
+    /// authorities of the system.
+    ///
+    /// Call it if your own authority has issued the certificate of the server. `pem` holds one or
+    /// more certificates in PEM format. All URLs must have the scheme `rediss`. A second call adds
+    /// further authorities, for example to replace one without an interruption.
+    ///
+    /// Sentinels do not support this option: make the authority known to the system, for example by
+    /// the environment variable `SSL_CERT_FILE`.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use tower_response_cache::store::RedisStore;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let authority = std::fs::read("/etc/shop/authority.pem")?;
+    /// let builder = RedisStore::builder("rediss://cache.example:6380").ca_certificate(authority);
+    /// let store = builder.build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "redis-rustls")]
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.authorities.add(pem.as_ref());
+        self
+    }
+
     /// Connects to the server and builds the store.
     ///
     /// Call it within a tokio runtime, which then runs the connection. If the connection is lost
@@ -271,6 +301,7 @@ impl RedisStoreBuilder {
             topology: self.topology,
             timeout: self.timeout,
             credentials: self.credentials,
+            authorities: self.authorities,
             probe: name(&self.prefix, "p", b""),
         };
         let connect = async || Ok(Link::new(connector.connect().await?, self.timeout, runtime.clone()));
@@ -300,13 +331,22 @@ impl RedisStoreBuilder {
     }
 
     fn validate(&self) -> Result<(), ConnectError> {
+        let invalid = |message| ConnectError::new(ConnectErrorKind::InvalidOption, message);
+        #[cfg(feature = "redis-rustls")]
+        self.authorities.validate().map_err(invalid)?;
         let millisecond = Duration::from_millis(1);
-        let invalid = match self {
+        let message = match self {
             Self { timeout, .. } if *timeout < millisecond => "the time limit is too short",
             Self { topology: Topology::Cluster(urls) | Topology::Sentinels { urls, .. }, .. }
                 if urls.is_empty() =>
             {
                 "there is no URL"
+            }
+            #[cfg(feature = "redis-rustls")]
+            Self { topology: Topology::Sentinels { .. }, authorities, .. }
+                if !authorities.is_of_the_system() =>
+            {
+                "sentinels need an authority that the system knows"
             }
             Self { max_ttl, .. } if *max_ttl < millisecond => "the longest TTL is too short",
             Self { max_ttl, .. } if *max_ttl > LONGEST_TTL => "the longest TTL is over ten years",
@@ -317,7 +357,7 @@ impl RedisStoreBuilder {
             }
             _ => return Ok(()),
         };
-        Err(ConnectError::new(ConnectErrorKind::InvalidOption, invalid))
+        Err(invalid(message))
     }
 }
 

@@ -4,13 +4,14 @@ use super::cluster_connection::PrimariesConnection;
 use super::link::{ServerConnection, is_unknown_script};
 use super::reconnect::{PrimaryConnection, PrimarySource};
 use super::script::{PROBE, ScriptCall};
+use super::tls::{Authorities, is_tls, prepare, verify_scheme};
 use crate::error::{ConnectError, ConnectErrorKind};
 use redis::aio::ConnectionLike;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::SentinelNodeConnectionInfo;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, RedisError, TlsMode, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError, TlsMode, Value,
 };
 use std::io;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(super) struct Connector {
     pub(super) credentials: Option<(String, String)>,
     /// A key of the store, which is never stored.
     pub(super) probe: Vec<u8>,
+    pub(super) authorities: Authorities,
 }
 
 /// The most commands that wait for the connection's writer. Further ones wait before it.
@@ -80,7 +82,7 @@ impl Connector {
     async fn connect_cluster(&self, urls: &[String]) -> Result<PrimariesConnection, ConnectError> {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
-        let client = redis::cluster::ClusterClient::builder(infos)
+        let builder = redis::cluster::ClusterClient::builder(infos)
             .connection_timeout(self.timeout)
             .response_timeout(self.timeout)
             .retries(CLUSTER_RETRIES)
@@ -88,9 +90,10 @@ impl Connector {
             .max_retry_wait(CLUSTER_WAIT.1)
             .connection_concurrency_limit(IN_FLIGHT)
             .use_protocol(ProtocolVersion::RESP3)
-            .tcp_settings(self.tcp_settings())
-            .build()
-            .map_err(|error| connect_error(&error))?;
+            .tcp_settings(self.tcp_settings());
+        #[cfg(feature = "redis-rustls")]
+        let builder = self.authorities.of_cluster(builder);
+        let client = builder.build().map_err(|error| connect_error(&error))?;
         let connected = PrimariesConnection::connect(client, self.timeout).await;
         let connection = connected.map_err(|error| connect_error_of(&error, is_tls))?;
         self.probe(connection.current()).await?;
@@ -120,10 +123,9 @@ impl Connector {
     fn info(&self, url: &str) -> Result<ConnectionInfo, ConnectError> {
         // The client's message may quote the URL, which may contain the password.
         let invalid = |_| ConnectError::new(ConnectErrorKind::InvalidUrl, "expected redis://host:port");
+        verify_scheme(url)?;
         let info = url.into_connection_info().map_err(invalid)?;
-        if is_tls(&info) {
-            prepare_tls()?;
-        }
+        let info = prepare(&self.authorities, info)?;
         // With this protocol, the client notices at once that the server closes the connection.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         Ok(info.set_redis_settings(settings).set_tcp_settings(self.tcp_settings()))
@@ -152,33 +154,15 @@ impl Connector {
     }
 }
 
-fn is_tls(info: &ConnectionInfo) -> bool {
-    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
-}
-
-/// Selects the implementation of cryptography, unless the application has selected one.
-#[cfg(feature = "redis-rustls")]
-fn prepare_tls() -> Result<(), ConnectError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // It fails if another thread has just selected one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "redis-rustls"))]
-fn prepare_tls() -> Result<(), ConnectError> {
-    let message = "enable the feature redis-rustls of tower-response-cache";
-    Err(ConnectError::new(ConnectErrorKind::Tls, message))
-}
-
 /// Returns the error of a connection attempt that may have failed by TLS.
 fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
     match connect_error(error) {
-        error if is_tls && error.kind() == ConnectErrorKind::Unreachable => {
-            error.with_kind(ConnectErrorKind::Tls)
+        failed
+            if is_tls && failed.kind() == ConnectErrorKind::Unreachable && !error.is_connection_refusal() =>
+        {
+            failed.with_kind(ConnectErrorKind::Tls)
         }
-        error => error,
+        other => other,
     }
 }
 

@@ -15,6 +15,7 @@ mod record_client;
 mod record_reply;
 mod redis_store;
 mod script;
+mod tls;
 mod value;
 
 pub use builder::RedisStoreBuilder;

@@ -17,7 +17,9 @@ use std::time::Duration;
 ///
 /// A hit takes one round trip: the entry and the generation of its namespace are read together. Each
 /// process keeps a copy of the invalidations, and reads only the new ones after the generation has
-/// changed. A look-up of one value or of many also takes one round trip, and two more after a clear. See the [module docs](super::super) for the rules of all stores.
+/// changed. A look-up of values takes one round trip, too, and two more after a clear. See the
+/// [module docs](super::super) for the rules of all stores, and
+/// [several machines](crate::docs::several_machines) for the first steps.
 ///
 /// # What the server keeps
 /// - Each entry is one string under the SHA-256 of its key. The string contains the key in full, and
