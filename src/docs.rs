@@ -19,6 +19,7 @@
 //! - [downstream_caches]: browsers, CDNs and proxies in front of the application.
 //!
 //! **In production**
+//! - [several_machines]: one cache for several processes, in Redis or Valkey.
 //! - [sizing]: memory, concurrency and time limits.
 //! - [testing]: tests of an application that has a cache.
 //! - [proxy]: a caching reverse proxy.
@@ -58,6 +59,9 @@ pub mod compression {}
 
 #[doc = include_str!("docs/downstream_caches.md")]
 pub mod downstream_caches {}
+
+#[doc = include_str!("docs/several_machines.md")]
+pub mod several_machines {}
 
 #[doc = include_str!("docs/sizing.md")]
 pub mod sizing {}

@@ -14,6 +14,8 @@ Options:
   --purge-secret S
                accept POST /purge?tag=flavours with `Authorization: Bearer S`
   --warm       fetch the popular pages before the first visitor arrives
+  --redis URL  share the cache with other processes, in the Redis or Valkey server at
+               redis://[[user]:password@]host[:port][/database]; needs `--features redis`
   --no-cache   run without the cache layers, for comparison
   --help       print this help";
 
@@ -21,6 +23,7 @@ Options:
 pub(crate) struct Args {
     pub(crate) port: u16,
     pub(crate) db: Option<PathBuf>,
+    pub(crate) redis: Option<String>,
     pub(crate) cache: bool,
     pub(crate) ttl: u64,
     pub(crate) warm: bool,
@@ -33,6 +36,7 @@ impl Args {
         let mut args = Self {
             port: 3000,
             db: None,
+            redis: None,
             cache: true,
             ttl: 3600,
             warm: false,
@@ -46,6 +50,7 @@ impl Args {
                     args.port = port.ok_or("--port needs a number from 0 to 65535")?;
                 }
                 "--db" => args.db = Some(words.next().ok_or("--db needs a path")?.into()),
+                "--redis" => args.redis = Some(words.next().ok_or("--redis needs a URL")?),
                 "--ttl" => {
                     let ttl = words.next().and_then(|ttl| ttl.parse().ok());
                     args.ttl = ttl.ok_or("--ttl needs a number of seconds")?;

@@ -169,7 +169,11 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("can't listen on port {}: {error}", args.port))?;
     let temporary = TemporaryDb::new();
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
-    let cache = args.cache.then(|| Cache::new(MemoryStore::with_max_bytes(64 << 20)));
+    let cache = match (args.cache, args.redis) {
+        (true, Some(url)) => Some(shared_cache(url).await?),
+        (true, None) => Some(Cache::new(MemoryStore::with_max_bytes(64 << 20))),
+        (false, _) => None,
+    };
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
     if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
         // This route is outside the layers. A public shop would serve it on a separate listener.
@@ -194,6 +198,18 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         cache.shutdown().await;
     }
     Ok(())
+}
+
+/// Returns a cache that all processes with the same server share.
+#[cfg(feature = "redis")]
+async fn shared_cache(url: String) -> Result<Cache, Box<dyn Error>> {
+    use tower_response_cache::store::RedisStore;
+    Ok(Cache::new(RedisStore::connect(url).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn shared_cache(_: String) -> Result<Cache, Box<dyn Error>> {
+    Err("--redis needs the feature: cargo run --example site --features redis -- --redis …".into())
 }
 
 async fn interrupted() {
