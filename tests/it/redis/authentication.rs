@@ -1,4 +1,4 @@
-//! Entries that only holders of a secret can write.
+//! Entries that are authenticated by a secret.
 
 use crate::support::servers::{Direct, Reply, Server, programs};
 use tower_response_cache::Store;
@@ -24,7 +24,7 @@ async fn text(store: &RedisStore, key: &'static [u8]) -> Option<Entry> {
 }
 
 /// Returns the only key of the server, and its value.
-fn only(direct: &mut Direct) -> (Vec<u8>, Vec<u8>) {
+fn only_value(direct: &mut Direct) -> (Vec<u8>, Vec<u8>) {
     let key = direct.keys().pop().expect("a key");
     let value = direct.send(&[b"GET", &key]).bytes();
     (key, value)
@@ -54,7 +54,7 @@ async fn changed_invented_or_swapped_entries_are_absent() {
         let server = Server::start(&program, &[]);
         let (store, mut direct) = (store(&server, &[NEW]).await, server.direct());
         put(&store, b"a", "the page of a visitor").await;
-        let (a, value) = only(&mut direct);
+        let (a, value) = only_value(&mut direct);
         for at in 0..value.len() {
             let mut changed = value.clone();
             changed[at] ^= 1;
@@ -67,7 +67,7 @@ async fn changed_invented_or_swapped_entries_are_absent() {
         }
         direct.send(&[b"FLUSHALL"]);
         put(&store, b"b", "the page of another one").await;
-        let (b, _) = only(&mut direct);
+        let (b, _) = only_value(&mut direct);
         // Another key's value, also with the right key at its start.
         direct.send(&[b"SET", &b, &value]);
         assert_eq!(text(&store, b"b").await, None);
@@ -94,7 +94,7 @@ async fn signed_counters_count_and_keep_their_time() {
         let initial = Some(InitialCounter::new(5, Some(std::time::Duration::from_secs(100))));
         assert_eq!(store.increment(key, 2, initial).await.expect("added"), 7);
         assert_eq!(store.increment(key, 2, None).await.expect("added"), 9);
-        let (name, _) = only(&mut direct);
+        let (name, _) = only_value(&mut direct);
         let Reply::Number(rest) = direct.send(&[b"PTTL", &name]) else { panic!("no time") };
         assert!((90_000..=100_000).contains(&rest), "{rest}");
         direct.send(&[b"SET", &name, b"r1\x01\0\0\0nn7"]);

@@ -1,6 +1,6 @@
 //! A cluster of three primaries.
 
-use super::contract::verify_entries;
+use super::contract::{Processes, verify_entries};
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Reply, Server, programs};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) fn cluster(program: &Path) -> Vec<Server> {
     panic!("the cluster does not form");
 }
 
-async fn connect(servers: &[Server]) -> RedisStore {
+pub(super) async fn connect(servers: &[Server]) -> RedisStore {
     RedisStore::cluster(servers.iter().map(Server::url)).build().await.expect("connected")
 }
 
@@ -46,6 +46,21 @@ async fn cluster_keeps_the_contract() {
         verify_entries(connect(&servers).await, servers.iter().map(Server::port).collect()).await;
         let with_keys = servers.iter().filter(|server| !server.direct().keys().is_empty());
         assert_eq!(with_keys.count(), 3, "all primaries have some keys");
+    }
+}
+
+/// Several processes whose entries are authenticated, on one cluster.
+#[tokio::test]
+async fn authenticated_processes_on_a_cluster_keep_the_contract() {
+    for program in programs() {
+        let servers = cluster(&program);
+        let mut stores = Vec::new();
+        for _ in 0..2 {
+            let builder = RedisStore::cluster(servers.iter().map(Server::url));
+            let builder = builder.authenticate("a secret of 24 bytes ...");
+            stores.push(builder.build().await.expect("connected"));
+        }
+        verify_entries(Processes::over(stores), servers.iter().map(Server::port).collect()).await;
     }
 }
 
@@ -67,7 +82,7 @@ async fn many_operations_work_across_slots() {
 }
 
 #[tokio::test]
-async fn pages_are_shared_and_invalidated_across_processes_on_a_cluster() {
+async fn processes_on_a_cluster_share_pages_and_invalidations() {
     for program in programs() {
         let servers = cluster(&program);
         let (one, other) =

@@ -50,7 +50,7 @@ async fn silent_server_is_unreachable_within_the_limit() {
 }
 
 #[tokio::test]
-async fn wrong_or_missing_password_is_refused_with_the_message_of_the_server() {
+async fn wrong_password_is_refused_with_the_message_of_the_server() {
     for program in programs() {
         let server = Server::start(&program, &["--requirepass", "right"]);
         let port = server.port();
@@ -65,11 +65,16 @@ async fn wrong_or_missing_password_is_refused_with_the_message_of_the_server() {
 }
 
 #[tokio::test]
-async fn tls_to_a_server_without_it_fails_as_tls() {
+async fn tls_to_a_plain_server_fails_as_tls() {
     for program in programs() {
         let server = Server::start(&program, &[]);
-        let (kind, text) = error_of(format!("rediss://127.0.0.1:{}", server.port())).await;
-        assert_eq!(kind, ConnectErrorKind::Tls, "{text}");
+        for scheme in ["rediss", "valkeys", "Rediss"] {
+            let (kind, text) = error_of(format!("{scheme}://:s3cret@127.0.0.1:{}", server.port())).await;
+            assert_eq!(kind, ConnectErrorKind::Tls, "{text}");
+            assert!(!text.contains("s3cret"), "{text}");
+            // Without the feature, nothing is sent.
+            assert_eq!(text.contains("redis-rustls"), cfg!(not(feature = "redis-rustls")), "{text}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tower_response_cache::store::{
 
 /// Several processes on one server: each operation is done by the next one.
 #[derive(Debug, Clone)]
-struct Processes {
+pub(super) struct Processes {
     stores: Vec<RedisStore>,
     next: Arc<AtomicUsize>,
 }
@@ -23,6 +23,10 @@ impl Processes {
         for _ in 0..count {
             stores.push(RedisStore::connect(server.url()).await.expect("connected"));
         }
+        Self::over(stores)
+    }
+
+    pub(super) fn over(stores: Vec<RedisStore>) -> Self {
         Self { stores, next: Arc::default() }
     }
 
@@ -129,7 +133,7 @@ async fn authenticated_store_keeps_the_contract() {
     }
 }
 
-/// With the real clock of the server, which the other tests only simulate.
+/// Other tests simulate the time of the server.
 #[tokio::test]
 async fn entries_expire_in_real_time() {
     for program in programs() {

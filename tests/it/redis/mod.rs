@@ -14,4 +14,8 @@ mod network;
 mod permissions;
 mod round_trips;
 mod sentinels;
+#[cfg(feature = "redis-rustls")]
+mod tls;
 mod unreadable;
+mod untrusted_server;
+mod values;

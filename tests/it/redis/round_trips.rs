@@ -107,7 +107,7 @@ async fn concurrent_hits_after_an_invalidation_share_one_read() {
 }
 
 #[tokio::test]
-async fn invalidated_in_one_process_is_made_again_in_the_other() {
+async fn page_invalidated_by_one_process_is_a_miss_in_the_other() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
@@ -125,7 +125,7 @@ async fn invalidated_in_one_process_is_made_again_in_the_other() {
 
 /// A process that slept through more advances than the log holds reads the snapshot.
 #[tokio::test]
-async fn process_that_missed_the_whole_log_still_sees_every_invalidation() {
+async fn process_that_missed_the_whole_log_sees_every_invalidation() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
@@ -297,7 +297,7 @@ async fn many_operations_take_one_command_for_each_key_and_no_more() {
 }
 
 #[tokio::test]
-async fn prefixes_and_namespaces_share_nothing_and_foreign_keys_are_left_alone() {
+async fn prefixes_and_namespaces_share_nothing_and_keep_foreign_keys() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let mut direct = server.direct();
@@ -327,7 +327,7 @@ async fn prefixes_and_namespaces_share_nothing_and_foreign_keys_are_left_alone()
 }
 
 #[tokio::test]
-async fn outside_of_a_runtime_operations_run_in_that_of_the_connection() {
+async fn operation_outside_a_runtime_runs_in_the_connections_runtime() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let store = RedisSite::connect(&server).await.store;

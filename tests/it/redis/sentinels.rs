@@ -1,6 +1,6 @@
 //! A primary and a replica that a sentinel watches.
 
-use super::contract::verify_entries;
+use super::contract::{Processes, verify_entries};
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Reply, Server, programs};
 use std::path::Path;
@@ -37,6 +37,20 @@ async fn primary_behind_a_sentinel_keeps_the_contract() {
     for program in programs() {
         let [primary, _replica, sentinel] = watched(&program);
         verify_entries(connect(&sentinel).await, vec![primary.port()]).await;
+    }
+}
+
+#[tokio::test]
+async fn authenticated_processes_behind_a_sentinel_keep_the_contract() {
+    for program in programs() {
+        let [primary, _replica, sentinel] = watched(&program);
+        let mut stores = Vec::new();
+        for _ in 0..2 {
+            let builder = RedisStore::sentinel([sentinel.url()], "cache");
+            let builder = builder.authenticate("a secret of 24 bytes ...");
+            stores.push(builder.build().await.expect("connected"));
+        }
+        verify_entries(Processes::over(stores), vec![primary.port()]).await;
     }
 }
 

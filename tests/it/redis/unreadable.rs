@@ -1,4 +1,4 @@
-//! Values that no store of this version has written: they are absent, and never in the way.
+//! Values in the server that this version cannot decode: they are absent, and writes replace them.
 
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Direct, Reply, Server, programs};
@@ -92,7 +92,7 @@ fn record(direct: &mut Direct) -> Vec<u8> {
     direct.keys().into_iter().find(|key| key.starts_with(b"trc:g:")).expect("a record")
 }
 
-/// Each way to damage a record invalidates everything in it, and the site goes on.
+/// Damage to a record invalidates all entries of its namespace. The site continues.
 #[tokio::test]
 async fn damaged_record_begins_a_new_incarnation() {
     type Damage = fn(&mut Direct, &[u8]);
@@ -117,7 +117,7 @@ async fn damaged_record_begins_a_new_incarnation() {
             let mut direct = server.direct();
             let name = record(&mut direct);
             damage(&mut direct, &name);
-            // As another process that has seen nothing.
+            // This process has not read the record before.
             let other = RedisSite::connect(&server).await;
             assert!(other.cache.invalidate("/").await.is_delivered());
             for site in [&other, &site] {

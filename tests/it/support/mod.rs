@@ -1,6 +1,8 @@
 //! Helpers that several test modules share.
 
 mod cases;
+#[cfg(all(feature = "redis-rustls", feature = "testing"))]
+pub(crate) mod certificates;
 pub(crate) mod collapse;
 pub(crate) mod entries;
 mod exchange;

@@ -50,13 +50,14 @@ fn free_port() -> u16 {
 fn start(program: &Path, options: &[String], port: u16, folder: &Path) -> Child {
     let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let options = options.iter().map(|option| option.replace("{port}", &port.to_string()));
     command.args(["--daemonize", "no", "--dir"]).arg(folder).args(options);
     command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
     command.spawn().expect("the server starts")
 }
 
 impl Server {
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it answers. In the options, `{port}` stands for its port.
     pub(crate) fn start(program: &Path, options: &[&str]) -> Self {
         let options: Vec<_> = options.iter().map(|option| (*option).to_owned()).collect();
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
