@@ -40,6 +40,9 @@
 //! [`Fault::Delay`] needs a tokio runtime with a timer.
 
 mod earlier_entries;
+mod operation;
+
+pub use self::operation::Operation;
 
 use self::earlier_entries::EarlierEntries;
 use super::{
@@ -50,26 +53,6 @@ use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// The kind of an operation, to which a fault applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Stores get new operations.
-pub enum Operation {
-    /// A read of entries: `get` and `get_many`.
-    Lookup,
-    /// A change of entries: `put`, `remove`, `increment`, `compare_and_set`, `touch`, `put_many` and
-    /// `remove_many`.
-    Write,
-    /// An operation of the [generations](Generations) that invalidates nothing: `current`,
-    /// `cleared`, `check` and `depend`.
-    Generation,
-    /// An invalidation: `advance` and `written` of the [generations](Generations).
-    Invalidation,
-}
-
-impl Operation {
-    const ALL: [Self; 4] = [Self::Lookup, Self::Write, Self::Generation, Self::Invalidation];
-}
 
 /// A fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,6 +289,21 @@ impl Store for FaultyStore {
         })
     }
 
+    fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
+        let (earlier, key, namespace) = (self.earlier(key), key.to_key(), namespace.to_owned());
+        let has_generations = self.has_generations;
+        self.run(Operation::Lookup, (None, None), move |inner| {
+            let found = inner.get_at(&namespace, key.as_ref());
+            if earlier.is_none() && has_generations {
+                return found;
+            }
+            StoreFuture::new(async move {
+                let (found, read) = found.await?;
+                Ok((earlier.or(found), read.filter(|_| has_generations)))
+            })
+        })
+    }
+
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         let key = key.to_key();
         self.lock_earlier().note(&key, &entry);
@@ -348,6 +346,25 @@ impl Store for FaultyStore {
             StoreFuture::new(async move {
                 let found = found.await?.into_iter().zip(earlier);
                 Ok(found.map(|(found, earlier)| earlier.or(found)).collect())
+            })
+        })
+    }
+
+    fn get_many_at(
+        &self,
+        namespace: &str,
+        keys: &[KeyRef<'_>],
+    ) -> StoreFuture<(Vec<Option<Entry>>, Option<Generation>)> {
+        let earlier: Vec<_> = keys.iter().map(|key| self.earlier(*key)).collect();
+        let keys: Vec<CacheKey> = keys.iter().map(|key| key.to_key()).collect();
+        let (namespace, has_generations) = (namespace.to_owned(), self.has_generations);
+        self.run(Operation::Lookup, (vec![None; keys.len()], None), move |inner| {
+            let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
+            let found = inner.get_many_at(&namespace, &refs);
+            StoreFuture::new(async move {
+                let (found, read) = found.await?;
+                let found = found.into_iter().zip(earlier).map(|(found, earlier)| earlier.or(found));
+                Ok((found.collect(), read.filter(|_| has_generations)))
             })
         })
     }
@@ -427,6 +444,27 @@ impl Generations for FaultyGenerations {
         let (scopes, dependencies) = (scopes.to_vec(), dependencies.to_vec());
         self.run(Operation::Generation, Validity::Valid, move |inner| {
             inner.check(since, &scopes, &dependencies)
+        })
+    }
+
+    fn known_cleared(&self) -> Option<Generation> {
+        self.inner.known_cleared()
+    }
+
+    fn cleared_at(&self, read: Generation) -> StoreFuture<Generation> {
+        self.run(Operation::Generation, Generation::new(0, 0), move |inner| inner.cleared_at(read))
+    }
+
+    fn check_at(
+        &self,
+        read: Generation,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let (scopes, dependencies) = (scopes.to_vec(), dependencies.to_vec());
+        self.run(Operation::Generation, Validity::Valid, move |inner| {
+            inner.check_at(read, since, &scopes, &dependencies)
         })
     }
 
