@@ -3,31 +3,40 @@
 
 use crate::key::KeyRef;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Failures are counted in windows of this length.
+/// Older outcomes of calls do not count.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The circuit opens only after this many failures in one window.
-const MIN_FAILURES: u32 = 5;
+/// The most outcomes that count. If more counted, the successes of a busy site would protect a store
+/// that hangs.
+const MAX_OUTCOMES: usize = 64;
+
+/// The circuit opens only if this many of these outcomes are failures.
+const MIN_FAILURES: usize = 5;
 
 /// The shortest and the longest time for which an open circuit lets no call through, before the
 /// jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
+/// The time after which another probe may begin. The time limit of a probe passes only while its
+/// future is polled.
+const MAX_PROBE: Duration = Duration::from_secs(1);
+
 /// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside
 /// the process.
 ///
 /// ```text
-///             5 failures in 10 s, half of all calls
+///       5 failures, half of the last 64 calls in 10 s
 ///    Closed ────────────────────────────────────────▶ Open ◀──┐
 ///       ▲                                              │      │ the probe fails: a longer back-off
-///       │ the probe succeeds, and no invalidation      │ back-off passed
-///       │ is undelivered                               ▼      │
+///       │ the probe succeeds, and the store has        │ back-off passed
+///       │ answered all undelivered invalidations       ▼      │
 ///       └──────────────────────────────────────── HalfOpen ───┘
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +54,8 @@ pub enum CircuitState {
 pub(super) enum Requester {
     /// An operation of a request or of the application.
     Operation,
-    /// The delivery of undelivered invalidations. While there are any, it alone tests the store.
+    /// The delivery of undelivered invalidations. While they hold the circuit, it alone tests the
+    /// store.
     Delivery,
 }
 
@@ -53,13 +63,15 @@ pub(super) enum Requester {
 pub(super) struct Breaker {
     /// A copy of the state, so that a call of a closed circuit takes no lock before it ends.
     state: AtomicU8,
+    /// How often the circuit has opened.
+    openings: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: CircuitState,
-    window: Window,
+    outcomes: Outcomes,
     backoff: ExponentialBackoff,
     /// An open circuit lets no call through before this.
     open_until: Instant,
@@ -67,13 +79,16 @@ struct Inner {
     /// number.
     probe: Option<u64>,
     last_probe: u64,
+    /// The start of the last probe.
+    probe_began: Instant,
 }
 
-#[derive(Debug)]
-struct Window {
-    began: Instant,
-    calls: u32,
-    failures: u32,
+/// The last outcomes of calls, in the order in which the calls ended.
+#[derive(Debug, Default)]
+struct Outcomes {
+    /// The end of each call, and whether the call failed.
+    last: VecDeque<(Instant, bool)>,
+    failures: usize,
 }
 
 /// Permission for one call of the store. Dropped without an outcome, it counts as no call.
@@ -81,6 +96,8 @@ struct Window {
 #[must_use]
 pub(super) struct Permit {
     breaker: Arc<Breaker>,
+    /// How often the circuit had opened when the call began.
+    openings: u64,
     /// The number of the probe, if the call is one.
     probe: Option<u64>,
 }
@@ -90,13 +107,18 @@ impl Breaker {
         let now = Instant::now();
         let inner = Inner {
             state: CircuitState::Closed,
-            window: Window::new(now),
+            outcomes: Outcomes::default(),
             backoff: backoff(),
             open_until: now,
             probe: None,
             last_probe: 0,
+            probe_began: now,
         };
-        Self { state: AtomicU8::new(CircuitState::Closed as u8), inner: Mutex::new(inner) }
+        Self {
+            state: AtomicU8::new(CircuitState::Closed as u8),
+            openings: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(super) fn state(&self) -> CircuitState {
@@ -112,30 +134,38 @@ impl Breaker {
         }
     }
 
-    /// Returns permission for a call, or `None` if the caller has to do without the store.
-    pub(super) fn acquire(self: &Arc<Self>, caller: Requester, has_undelivered: bool) -> Option<Permit> {
+    /// Returns permission for a call, or `None` if the caller has to do without the store. `is_held`:
+    /// undelivered invalidations hold the circuit.
+    pub(super) fn acquire(self: &Arc<Self>, caller: Requester, is_held: bool) -> Option<Permit> {
         if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
-            return Some(Permit { breaker: Arc::clone(self), probe: None });
+            return Some(self.permit(None));
         }
-        let may_probe = caller == Requester::Delivery || !has_undelivered;
+        let may_probe = caller == Requester::Delivery || !is_held;
+        let now = Instant::now();
         let mut inner = self.lock();
+        let is_probed = inner.probe.is_some() && now.saturating_duration_since(inner.probe_began) < MAX_PROBE;
         let change = match inner.state {
-            CircuitState::Closed => return Some(Permit { breaker: Arc::clone(self), probe: None }),
-            CircuitState::Open if may_probe && Instant::now() >= inner.open_until => {
+            CircuitState::Closed => return Some(self.permit(None)),
+            CircuitState::Open if may_probe && now >= inner.open_until => {
                 Some(self.set(&mut inner, CircuitState::HalfOpen))
             }
-            CircuitState::HalfOpen if may_probe && inner.probe.is_none() => None,
+            CircuitState::HalfOpen if may_probe && !is_probed => None,
             CircuitState::Open | CircuitState::HalfOpen => return None,
         };
         inner.last_probe += 1;
         inner.probe = Some(inner.last_probe);
-        let permit = Permit { breaker: Arc::clone(self), probe: inner.probe };
+        inner.probe_began = now;
+        let permit = self.permit(inner.probe);
         drop(inner);
         report(change);
         Some(permit)
     }
 
-    /// Closes a half-open circuit whose store answers, once all invalidations are delivered.
+    fn permit(self: &Arc<Self>, probe: Option<u64>) -> Permit {
+        Permit { breaker: Arc::clone(self), openings: self.openings.load(Ordering::Acquire), probe }
+    }
+
+    /// Closes a half-open circuit whose store answers, once no invalidation holds it.
     pub(super) fn close_if_half_open(&self) {
         let change = self.close(&mut self.lock());
         report(change);
@@ -145,7 +175,7 @@ impl Breaker {
         if inner.state != CircuitState::HalfOpen {
             return None;
         }
-        inner.window = Window::new(Instant::now());
+        inner.outcomes = Outcomes::default();
         inner.backoff = backoff();
         Some(self.set(inner, CircuitState::Closed))
     }
@@ -158,6 +188,7 @@ impl Breaker {
     }
 
     fn open(&self, inner: &mut Inner, now: Instant) -> CircuitState {
+        self.openings.fetch_add(1, Ordering::AcqRel);
         inner.open_until = now + inner.backoff.next().unwrap_or(MAX_BACKOFF);
         self.set(inner, CircuitState::Open)
     }
@@ -169,10 +200,10 @@ impl Breaker {
 
 impl Permit {
     /// Ends the call, which the store answered.
-    pub(super) fn succeeded(self, has_undelivered: bool) {
+    pub(super) fn succeeded(self, is_held: bool) {
         let mut inner = self.breaker.lock();
-        inner.window.count(Instant::now(), false);
-        let closes = self.is_probing(&inner) && !has_undelivered;
+        self.count(&mut inner, Instant::now(), false);
+        let closes = self.is_probing(&inner) && !is_held;
         let change = if closes { self.breaker.close(&mut inner) } else { None };
         drop(inner);
         report(change);
@@ -182,11 +213,18 @@ impl Permit {
     pub(super) fn failed(self) {
         let now = Instant::now();
         let mut inner = self.breaker.lock();
-        let opens = inner.window.count(now, true) && inner.state == CircuitState::Closed;
+        let opens = self.count(&mut inner, now, true) && inner.state == CircuitState::Closed;
         let reopens = self.is_probing(&inner) && inner.state == CircuitState::HalfOpen;
         let change = (opens || reopens).then(|| self.breaker.open(&mut inner, now));
         drop(inner);
         report(change);
+    }
+
+    /// Counts the outcome of the call, and returns `true` if the circuit should open. A call from
+    /// before the last opening does not count: it may end after the store works again.
+    fn count(&self, inner: &mut Inner, now: Instant, has_failed: bool) -> bool {
+        self.openings == self.breaker.openings.load(Ordering::Acquire)
+            && inner.outcomes.count(now, has_failed)
     }
 
     /// Returns `true` if the call is the probe of this half-open time.
@@ -217,20 +255,18 @@ fn report(change: Option<CircuitState>) {
     }
 }
 
-impl Window {
-    fn new(began: Instant) -> Self {
-        Self { began, calls: 0, failures: 0 }
-    }
-
-    /// Counts a call, and returns `true` if half of the window's calls have failed, and enough of
-    /// them.
+impl Outcomes {
+    /// Counts a call, and returns `true` if half of the last calls have failed, and enough of them.
     fn count(&mut self, now: Instant, has_failed: bool) -> bool {
-        if now.saturating_duration_since(self.began) >= WINDOW {
-            *self = Self::new(now);
+        self.last.push_back((now, has_failed));
+        self.failures += usize::from(has_failed);
+        while let Some((end, had_failed)) = self.last.front().copied()
+            && (self.last.len() > MAX_OUTCOMES || now.saturating_duration_since(end) >= WINDOW)
+        {
+            self.last.pop_front();
+            self.failures -= usize::from(had_failed);
         }
-        self.calls = self.calls.saturating_add(1);
-        self.failures = self.failures.saturating_add(u32::from(has_failed));
-        self.failures >= MIN_FAILURES && self.failures >= self.calls.div_ceil(2)
+        self.failures >= MIN_FAILURES && self.failures >= self.last.len().div_ceil(2)
     }
 }
 

@@ -3,18 +3,24 @@
 use super::breaker::{Requester, backoff};
 use super::store_guard::{GuardedOperation, StoreGuard};
 use super::undelivered::Batch;
-use crate::cache::values::value_key;
+use crate::cache::values::{Name, value_key};
+use crate::entry::{Entry, EntryKind};
 use crate::error::StoreError;
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyRef};
 use crate::store::{StoreFuture, Strength};
+use futures_util::future::try_join_all;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// The most scopes or values in one operation of the store, so that each ends within the time
 /// limit.
 const CHUNK: usize = 256;
+
+/// The pause after a delivery that the store has refused. It limits the rate for many namespaces.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether the store of a cache has confirmed an invalidation.
 ///
@@ -47,6 +53,17 @@ impl Delivery {
     }
 }
 
+/// The end of one delivery.
+enum DeliveryOutcome {
+    Delivered,
+    /// The store has answered with an error that is no failure.
+    Refused,
+    /// The store has failed, or the circuit is open.
+    Failed,
+    /// No delivery is due before this time.
+    NotDue(Instant),
+}
+
 /// A task that delivers. Its end, by any way, lets another one begin.
 struct DeliveryTask {
     guard: Weak<StoreGuard>,
@@ -70,22 +87,32 @@ impl StoreGuard {
         runtime.spawn(task.run());
     }
 
-    /// Delivers the batch that has waited longest. Returns `false` if that failed or is not
-    /// possible now.
-    async fn deliver_next(&self) -> bool {
-        let Some(batch) = self.undelivered.next() else { return true };
-        let Some(permit) = self.breaker.acquire(Requester::Delivery, true) else { return false };
+    /// Delivers the next batch.
+    async fn deliver_next(&self) -> DeliveryOutcome {
+        let now = Instant::now();
+        let Some(batch) = self.undelivered.next(now) else {
+            return DeliveryOutcome::NotDue(self.undelivered.next_due().unwrap_or(now));
+        };
+        let Some(permit) = self.breaker.acquire(Requester::Delivery, true) else {
+            return DeliveryOutcome::Failed;
+        };
         let result = self.deliver(&batch).await;
-        if result.is_ok() {
-            self.undelivered.delivered(&batch);
-        } else {
-            self.undelivered.postpone();
+        let outcome = match &result {
+            Ok(()) => DeliveryOutcome::Delivered,
+            Err(error) if error.kind().is_outage() => DeliveryOutcome::Failed,
+            Err(_) => DeliveryOutcome::Refused,
+        };
+        match outcome {
+            DeliveryOutcome::Delivered => self.undelivered.delivered(&batch),
+            DeliveryOutcome::Refused => self.undelivered.refuse(&batch, Instant::now()),
+            DeliveryOutcome::Failed | DeliveryOutcome::NotDue(_) => self.undelivered.postpone(&batch),
         }
         self.end(permit, &result);
-        if result.is_ok() && !self.undelivered.is_waiting() {
+        let is_answered = matches!(outcome, DeliveryOutcome::Delivered | DeliveryOutcome::Refused);
+        if is_answered && !self.undelivered.holds_circuit() {
             self.breaker.close_if_half_open();
         }
-        result.is_ok()
+        outcome
     }
 
     async fn deliver(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -103,9 +130,39 @@ impl StoreGuard {
             let keys: Vec<_> =
                 values.iter().map(|value| value_key(&batch.namespace, value, cleared)).collect();
             let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-            self.timed(self.unguarded().remove_many(&keys)).await?;
+            let found = self.timed(self.unguarded().get_many(&keys)).await?;
+            let found = found.into_iter().chain(std::iter::repeat(None));
+            let values = values.iter().zip(keys).zip(found);
+            let removals =
+                values.map(|((value, key), found)| self.remove_value(&batch.namespace, value, key, found));
+            try_join_all(removals).await?;
         }
         Ok(())
+    }
+
+    /// Removes the entry that was found under the key of a value. An entry that was stored since the
+    /// removal was queued stays, even if it is stored during the removal.
+    async fn remove_value(
+        &self,
+        namespace: &str,
+        value: &Name,
+        key: KeyRef<'_>,
+        found: Option<Entry>,
+    ) -> Result<(), StoreError> {
+        let is_spared = |found: Option<&Entry>| {
+            found.is_some_and(|found| self.undelivered.hidden_entries(namespace, value).spares(found))
+        };
+        if is_spared(found.as_ref()) {
+            return Ok(());
+        }
+        let store = self.unguarded();
+        // Also if nothing was found: another version of this crate may be able to read the entry.
+        let any = found.clone().unwrap_or(Entry(EntryKind::Counter(0)));
+        let removed = store.compare_and_set(key, found.as_ref(), any, Some(Duration::ZERO));
+        if self.timed(removed).await? || is_spared(self.timed(store.get(key)).await?.as_ref()) {
+            return Ok(());
+        }
+        self.timed(store.remove(key)).await.map(drop)
     }
 
     async fn timed<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
@@ -121,14 +178,25 @@ impl DeliveryTask {
         loop {
             tokio::time::sleep(pause).await;
             let Some(guard) = self.guard.upgrade() else { return };
-            if guard.deliver_next().await {
-                pauses = backoff();
-                pause = Duration::ZERO;
-            } else {
-                pause = pauses.next().unwrap_or_default().max(guard.breaker.remaining_backoff());
-            }
+            let outcome = guard.deliver_next().await;
             if !guard.undelivered.is_waiting() && self.has_ended(&guard) {
                 return;
+            }
+            pause = match outcome {
+                DeliveryOutcome::Failed => {
+                    pauses.next().unwrap_or_default().max(guard.breaker.remaining_backoff())
+                }
+                DeliveryOutcome::Delivered | DeliveryOutcome::NotDue(_) => Duration::ZERO,
+                DeliveryOutcome::Refused => REFUSAL_PAUSE,
+            };
+            if matches!(outcome, DeliveryOutcome::Delivered | DeliveryOutcome::Refused) {
+                pauses = backoff();
+            }
+            if let DeliveryOutcome::NotDue(due) = outcome {
+                let added = guard.undelivered.added();
+                drop(guard);
+                // An invalidation of another namespace does not wait for the back-off of this one.
+                let _ = tokio::time::timeout_at(due, added.notified()).await;
             }
         }
     }

@@ -14,13 +14,16 @@
 mod breaker;
 mod delivery;
 mod generations;
+mod hidden_entries;
 mod store;
 mod store_guard;
 mod undelivered;
 
 pub use breaker::CircuitState;
 pub use delivery::Delivery;
+pub(super) use hidden_entries::HiddenEntries;
 pub(super) use store_guard::{StoreGuard, StoreLimits};
+pub(super) use undelivered::QueuePosition;
 
 use self::generations::GuardedGenerations;
 use self::store::GuardedStore;

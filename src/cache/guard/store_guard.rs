@@ -1,9 +1,10 @@
 //! The guard that the handles of one cache share.
 
 use super::breaker::{Breaker, CircuitState, Permit, Requester};
-use super::undelivered::Undelivered;
+use super::hidden_entries::HiddenEntries;
+use super::undelivered::{QueuePosition, Undelivered};
 use crate::cache::values::Name;
-use crate::entry::{Dependency, Scope};
+use crate::entry::{Dependency, Entry, Scope};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Generations, Store, StoreFuture, Strength, Validity};
 use std::sync::Arc;
@@ -106,6 +107,31 @@ impl StoreGuard {
         self.undelivered.validity(namespace, scopes, dependencies)
     }
 
+    /// Returns the entries of a value that an undelivered removal hides.
+    pub(in crate::cache) fn hidden_entries(self: &Arc<Self>, namespace: &str, name: &Name) -> HiddenEntries {
+        if !self.has_undelivered() {
+            return HiddenEntries::None;
+        }
+        self.start_delivery();
+        self.undelivered.hidden_entries(namespace, name)
+    }
+
+    /// Returns the position of the last undelivered invalidation, for a write that begins now.
+    pub(in crate::cache) fn queue_position(&self) -> QueuePosition {
+        match self.has_undelivered() {
+            true => self.undelivered.position(),
+            false => QueuePosition::START,
+        }
+    }
+
+    /// Spares the entry of a write that began at a position from an older undelivered removal of the
+    /// same value.
+    pub(in crate::cache) fn spare(&self, namespace: &str, name: &Name, begun: QueuePosition, entry: &Entry) {
+        if begun != QueuePosition::START {
+            self.undelivered.spare(namespace, name, begun, entry);
+        }
+    }
+
     /// Keeps an invalidation that the store has not confirmed. It counts in this process from now
     /// on, and is delivered as soon as the store answers. `value` names a value to remove.
     pub(in crate::cache) fn keep(
@@ -126,11 +152,9 @@ impl StoreGuard {
         operation: GuardedOperation,
         call: impl FnOnce() -> StoreFuture<T>,
     ) -> StoreFuture<T> {
-        let is_waiting = self.undelivered.is_waiting();
-        if is_waiting {
-            self.start_delivery();
-        }
-        let Some(permit) = self.breaker.acquire(Requester::Operation, is_waiting) else {
+        self.start_delivery();
+        let holds_circuit = self.undelivered.holds_circuit();
+        let Some(permit) = self.breaker.acquire(Requester::Operation, holds_circuit) else {
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::CircuitOpen)));
         };
         match call().now() {
@@ -153,9 +177,12 @@ impl StoreGuard {
         match result {
             Err(error) if error.kind().is_outage() => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                permit.failed();
+                // The circuit of a store inside the process never opens.
+                if !self.is_local() {
+                    permit.failed();
+                }
             }
-            _ => permit.succeeded(self.undelivered.is_waiting()),
+            _ => permit.succeeded(self.undelivered.holds_circuit()),
         }
     }
 

@@ -1,13 +1,18 @@
 //! Invalidations that a store has not confirmed: kept to be delivered, and honored in this process
 //! until they are.
 
-use crate::cache::values::Name;
-use crate::entry::{Dependency, Scope};
+use super::breaker::backoff;
+use super::hidden_entries::HiddenEntries;
+use crate::cache::values::{EntryDigest, Name};
+use crate::entry::{Dependency, Entry, Scope};
 use crate::store::{Generations, Strength, Validity};
-use std::collections::{HashMap, VecDeque};
+use backon::ExponentialBackoff;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The most scopes that wait, over all namespaces. Past it, each namespace waits for the
 /// invalidation of everything in it.
@@ -17,20 +22,35 @@ const MAX_SCOPES: usize = 16_384;
 const MAX_NAMESPACES: usize = 16_384;
 
 /// The undelivered invalidations of all namespaces of a cache.
+///
+/// ```text
+///            ┌── failure, time-out ──┐
+///            ▼                       │
+/// add ──► waiting ──► delivery ──────┼── confirmed ──► removed
+///                        ▲           │
+///      back-off passed   │           │ answered with another error
+///                     refused ◄──────┘
+/// ```
 #[derive(Debug, Default)]
 pub(crate) struct Undelivered {
     /// Whether any look-up must be checked: one load decides for a healthy store.
     is_any: AtomicBool,
     /// The number of scopes that wait.
     count: AtomicUsize,
+    /// Whether a namespace waits that the store has not refused.
+    holds_circuit: AtomicBool,
+    /// Notified when such a namespace is added.
+    added: Arc<Notify>,
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     namespaces: HashMap<String, Pending>,
-    /// The namespaces in the order in which their first invalidation failed.
+    /// The waiting namespaces, in the order in which their first invalidation failed.
     order: VecDeque<String>,
+    /// The refused namespaces, by the time of their next delivery.
+    refused: BTreeSet<(Instant, String)>,
     /// The number of scopes in all namespaces.
     total: usize,
     /// Numbers the calls of [`Undelivered::add`].
@@ -43,6 +63,15 @@ struct Table {
 struct Pending {
     generations: Arc<dyn Generations>,
     scopes: HashMap<Scope, Mark>,
+    refusal: Option<Refusal>,
+}
+
+/// The store has answered a delivery with an error that is no failure. Such an error may last as
+/// long as this process, so the namespace waits for other deliveries, and holds up none of them.
+struct Refusal {
+    /// The time of the next delivery.
+    due: Instant,
+    backoff: ExponentialBackoff,
 }
 
 #[derive(Debug, Clone)]
@@ -50,8 +79,27 @@ struct Mark {
     strength: Strength,
     /// The number of the last call that named the scope.
     number: u64,
-    /// The value to remove: a counter has no generation that the scope could invalidate.
-    value: Option<Name>,
+    /// The removal of a value: a counter has no generation that the scope could invalidate.
+    removal: Option<Removal>,
+}
+
+/// The removal of a value that the store has not confirmed.
+#[derive(Debug, Clone)]
+struct Removal {
+    name: Name,
+    /// The number of the call that queued the removal.
+    number: u64,
+    /// The entry that a later write of the value stores. The removal leaves it in place.
+    spared: Option<EntryDigest>,
+}
+
+/// A position in the sequence of queued invalidations: at the start of a write, for example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueuePosition(u64);
+
+impl QueuePosition {
+    /// The position before all invalidations.
+    pub(super) const START: Self = Self(0);
 }
 
 /// The undelivered invalidations of one namespace, as of a moment.
@@ -75,6 +123,17 @@ impl Undelivered {
     /// Returns `true` if any invalidation waits for its delivery.
     pub(super) fn is_waiting(&self) -> bool {
         self.count() > 0
+    }
+
+    /// Returns `true` if the circuit must not close: an invalidation waits, and the store has not
+    /// answered its delivery.
+    pub(super) fn holds_circuit(&self) -> bool {
+        self.holds_circuit.load(Ordering::SeqCst)
+    }
+
+    /// Returns the notification of a new namespace that waits.
+    pub(super) fn added(&self) -> Arc<Notify> {
+        Arc::clone(&self.added)
     }
 
     /// Returns the number of scopes that wait.
@@ -107,10 +166,12 @@ impl Undelivered {
                 }
                 return;
             }
-            let pending = Pending { generations: Arc::clone(generations), scopes: HashMap::new() };
+            let generations = Arc::clone(generations);
+            let pending = Pending { generations, scopes: HashMap::new(), refusal: None };
             table.namespaces.insert(namespace.to_owned(), pending);
             table.order.push_back(namespace.to_owned());
         }
+        let is_refused = table.is_refused(namespace);
         if let Some(pending) = table.namespaces.get_mut(namespace) {
             let before = pending.scopes.len();
             pending.add(scopes, strength, number, value);
@@ -120,7 +181,11 @@ impl Undelivered {
         if table.total > MAX_SCOPES {
             table.merge(number);
         }
-        self.count.store(table.total, Ordering::SeqCst);
+        self.publish(&table);
+        drop(table);
+        if !is_refused {
+            self.added.notify_one();
+        }
     }
 
     /// Returns what the undelivered invalidations of a namespace say of an entry with these scopes
@@ -131,24 +196,56 @@ impl Undelivered {
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> Validity {
-        let table = self.lock();
-        if table.has_overflowed {
-            return Validity::Invalid;
-        }
-        let Some(pending) = table.namespaces.get(namespace) else { return Validity::Valid };
-        let made_from = dependencies.iter().map(|dependency| dependency.value());
-        let all = scopes.iter().copied().chain([Scope::EVERYTHING]).chain(made_from);
-        let marks = all.filter_map(|scope| pending.scopes.get(&scope));
-        Validity::worst(marks.map(|mark| match mark.strength {
-            Strength::Hard => Validity::Invalid,
-            Strength::Soft => Validity::Stale,
-        }))
+        self.lock().validity(namespace, scopes, dependencies)
     }
 
-    /// Returns what waits for the namespace that has waited longest.
-    pub(super) fn next(&self) -> Option<Batch> {
+    /// Returns the entries of a value that a look-up must not return.
+    pub(super) fn hidden_entries(&self, namespace: &str, name: &Name) -> HiddenEntries {
+        let value = Scope::value(name.as_bytes());
         let table = self.lock();
-        let namespace = table.order.front()?;
+        if let Some(Removal { spared: Some(spared), .. }) = table.removal(namespace, &value)
+            && table.validity(namespace, &[Scope::VALUES], &[]) != Validity::Invalid
+        {
+            return HiddenEntries::AllBut(*spared);
+        }
+        // A counter has no scopes that a check of the entry could include.
+        match table.validity(namespace, &[value, Scope::VALUES], &[]) {
+            Validity::Invalid => HiddenEntries::All,
+            Validity::Valid | Validity::Stale => HiddenEntries::None,
+        }
+    }
+
+    /// Returns the position of the last invalidation in the queue.
+    pub(super) fn position(&self) -> QueuePosition {
+        QueuePosition(self.lock().last_number)
+    }
+
+    /// Spares the entry that a write of a value is about to store, if a removal of the value waits
+    /// that was queued before the write began, at `begun`.
+    ///
+    /// Call it before the write is sent, since the delivery may meet the entry before the store
+    /// confirms the write.
+    pub(super) fn spare(&self, namespace: &str, name: &Name, begun: QueuePosition, entry: &Entry) {
+        let value = Scope::value(name.as_bytes());
+        let is_older = |removal: &Removal| removal.number <= begun.0;
+        if !self.lock().removal(namespace, &value).is_some_and(is_older) {
+            return;
+        }
+        let digest = EntryDigest::of(entry);
+        let mut table = self.lock();
+        let mark = table.namespaces.get_mut(namespace).and_then(|pending| pending.scopes.get_mut(&value));
+        let removal = mark.and_then(|mark| mark.removal.as_mut());
+        if let Some(removal) = removal.filter(|removal| is_older(removal)) {
+            removal.spared = Some(digest);
+        }
+    }
+
+    /// Returns what waits for a refused namespace whose back-off has passed, or else for the
+    /// namespace that has waited longest.
+    pub(super) fn next(&self, now: Instant) -> Option<Batch> {
+        let table = self.lock();
+        let refused = table.refused.first().filter(|(due, _)| *due <= now).map(|(_, namespace)| namespace);
+        let namespace = refused.or(table.order.front())?;
         let pending = table.namespaces.get(namespace)?;
         let named = |strength: Strength| {
             let marks = pending.scopes.iter().filter(|(_, mark)| mark.strength == strength);
@@ -159,43 +256,62 @@ impl Undelivered {
             generations: Arc::clone(&pending.generations),
             hard: named(Strength::Hard),
             soft: named(Strength::Soft),
-            values: pending.scopes.values().filter_map(|mark| mark.value.clone()).collect(),
+            values: pending.scopes.values().filter_map(Mark::value).cloned().collect(),
             last_number: table.last_number,
         })
+    }
+
+    /// Returns the time of the next delivery of a refused namespace.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.lock().refused.first().map(|(due, _)| *due)
     }
 
     /// Removes a delivered batch. What was added again during the delivery goes on waiting.
     pub(super) fn delivered(&self, batch: &Batch) {
         let mut table = self.lock();
+        table.dequeue(&batch.namespace);
         let Some(pending) = table.namespaces.get_mut(&batch.namespace) else { return };
         let before = pending.scopes.len();
         pending.scopes.retain(|_, mark| mark.number > batch.last_number);
+        pending.refusal = None;
         let after = pending.scopes.len();
         table.total -= before - after;
-        if after == 0 {
-            table.namespaces.remove(&batch.namespace);
+        match after {
+            0 => drop(table.namespaces.remove(&batch.namespace)),
+            _ => table.order.push_back(batch.namespace.clone()),
         }
-        // First, unless it was postponed meanwhile.
-        match table.order.front() == Some(&batch.namespace) {
-            true => drop(table.order.pop_front()),
-            false => table.order.retain(|namespace| *namespace != batch.namespace),
-        }
-        if table.namespaces.contains_key(&batch.namespace) {
-            table.order.push_back(batch.namespace.clone());
-        }
-        self.count.store(table.total, Ordering::SeqCst);
         if table.namespaces.is_empty() && !table.has_overflowed {
             self.is_any.store(false, Ordering::Release);
         }
+        self.publish(&table);
     }
 
-    /// Moves the namespace that has waited longest behind all others, so that one that fails holds
-    /// none of them up.
-    pub(super) fn postpone(&self) {
+    /// Lets the namespace of a failed delivery wait behind all others, so that it holds none of them
+    /// up.
+    pub(super) fn postpone(&self, batch: &Batch) {
         let mut table = self.lock();
-        if let Some(namespace) = table.order.pop_front() {
-            table.order.push_back(namespace);
+        table.dequeue(&batch.namespace);
+        if let Some(pending) = table.namespaces.get_mut(&batch.namespace) {
+            pending.refusal = None;
+            table.order.push_back(batch.namespace.clone());
         }
+        self.publish(&table);
+    }
+
+    /// Lets the namespace of a batch that the store refused wait for its back-off.
+    pub(super) fn refuse(&self, batch: &Batch, now: Instant) {
+        let mut table = self.lock();
+        table.dequeue(&batch.namespace);
+        if let Some(pending) = table.namespaces.get_mut(&batch.namespace) {
+            let due = pending.refuse(now);
+            table.refused.insert((due, batch.namespace.clone()));
+        }
+        self.publish(&table);
+    }
+
+    fn publish(&self, table: &Table) {
+        self.count.store(table.total, Ordering::SeqCst);
+        self.holds_circuit.store(!table.order.is_empty(), Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -204,6 +320,41 @@ impl Undelivered {
 }
 
 impl Table {
+    fn validity(&self, namespace: &str, scopes: &[Scope], dependencies: &[Dependency]) -> Validity {
+        if self.has_overflowed {
+            return Validity::Invalid;
+        }
+        let Some(pending) = self.namespaces.get(namespace) else { return Validity::Valid };
+        let made_from = dependencies.iter().map(|dependency| dependency.value());
+        let all = scopes.iter().copied().chain([Scope::EVERYTHING]).chain(made_from);
+        let marks = all.filter_map(|scope| pending.scopes.get(&scope));
+        Validity::worst(marks.map(|mark| match mark.strength {
+            Strength::Hard => Validity::Invalid,
+            Strength::Soft => Validity::Stale,
+        }))
+    }
+
+    fn removal(&self, namespace: &str, value: &Scope) -> Option<&Removal> {
+        self.namespaces.get(namespace)?.scopes.get(value)?.removal.as_ref()
+    }
+
+    fn is_refused(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(|pending| pending.refusal.is_some())
+    }
+
+    /// Removes a namespace from the order of deliveries.
+    fn dequeue(&mut self, namespace: &str) {
+        let refusal = self.namespaces.get(namespace).and_then(|pending| pending.refusal.as_ref());
+        if let Some(Refusal { due, .. }) = refusal {
+            self.refused.remove(&(*due, namespace.to_owned()));
+        } else if self.order.front().is_some_and(|first| first == namespace) {
+            self.order.pop_front();
+        } else {
+            // Postponed meanwhile.
+            self.order.retain(|other| other != namespace);
+        }
+    }
+
     /// Merges the scopes of every namespace into everything.
     fn merge(&mut self, number: u64) {
         for pending in self.namespaces.values_mut() {
@@ -213,7 +364,20 @@ impl Table {
     }
 }
 
+impl Mark {
+    fn value(&self) -> Option<&Name> {
+        self.removal.as_ref().map(|removal| &removal.name)
+    }
+}
+
 impl Pending {
+    /// Returns the time of the next delivery after another refusal.
+    fn refuse(&mut self, now: Instant) -> Instant {
+        let refusal = self.refusal.get_or_insert_with(|| Refusal { due: now, backoff: backoff() });
+        refusal.due = now + refusal.backoff.next().unwrap_or_default();
+        refusal.due
+    }
+
     fn add(&mut self, scopes: &[Scope], strength: Strength, number: u64, value: Option<&Name>) {
         let has_all = |marks: &HashMap<Scope, Mark>| {
             marks.get(&Scope::EVERYTHING).is_some_and(|mark| mark.strength == Strength::Hard)
@@ -222,17 +386,17 @@ impl Pending {
         // Everything includes every other scope, and the counters, whose keys it changes.
         if names_all || has_all(&self.scopes) {
             self.scopes.clear();
-            self.scopes.insert(Scope::EVERYTHING, Mark { strength: Strength::Hard, number, value: None });
+            self.scopes.insert(Scope::EVERYTHING, Mark { strength: Strength::Hard, number, removal: None });
             return;
         }
         for scope in scopes {
-            let mark = self.scopes.entry(*scope).or_insert(Mark { strength, number, value: None });
+            let mark = self.scopes.entry(*scope).or_insert(Mark { strength, number, removal: None });
             mark.number = number;
             if strength == Strength::Hard {
                 mark.strength = strength;
             }
-            if value.is_some() {
-                mark.value = value.cloned();
+            if let Some(name) = value {
+                mark.removal = Some(Removal { name: name.clone(), number, spared: None });
             }
         }
     }

@@ -34,8 +34,9 @@ impl Cache {
     ) -> Result<bool, StoreError> {
         let value = self.value(key).ttl(ttl);
         let set = async {
+            let begun = self.queue_position();
             let write = self.guard_write(vec![value.scope()]).await?;
-            let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always).await;
+            let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always, begun).await;
             write.finish().await?;
             put
         };

@@ -182,6 +182,7 @@ impl Cache {
 
     /// Stores values, and returns `true` for each value that is stored.
     async fn put_values<K: AsRef<[u8]>>(&self, puts: &[PendingPut<K>]) -> Result<Vec<bool>, StoreError> {
+        let begun = self.queue_position();
         let since = self.generation().await?;
         let cleared = self.cleared().await?;
         let (mut entries, mut scopes) = (Vec::new(), Vec::new());
@@ -195,6 +196,7 @@ impl Cache {
         let refs: Vec<_> =
             entries.iter().map(|(key, entry, ttl)| (key.as_ref(), entry.clone(), *ttl)).collect();
         let write = self.guard_write(scopes).await?;
+        puts.iter().zip(&refs).for_each(|(put, (_, entry, _))| self.spare(&put.name, begun, entry));
         let stored = self.await_counted(self.store().put_many(&refs)).await;
         write.finish().await?;
         stored
@@ -252,7 +254,7 @@ impl Cache {
     /// Looks up the entries of values, with their keys. Also returns the generation that was read with
     /// them.
     async fn entries(&self, names: &[Name]) -> Result<(KeyedEntries, Option<Generation>), StoreError> {
-        let was_removed: Vec<bool> = names.iter().map(|name| self.has_undelivered_removal(name)).collect();
+        let were_hidden: Vec<_> = names.iter().map(|name| self.hidden_entries(name)).collect();
         let keys_since =
             |cleared| -> Vec<_> { names.iter().map(|name| self.value_key_since(name, cleared)).collect() };
         let assumed = self.assumed_clear().await?;
@@ -262,9 +264,8 @@ impl Cache {
             keys = keys_since(cleared);
             (entries, read) = self.find_many(&keys).await?;
         }
-        let entries = names.iter().zip(was_removed).zip(entries).map(|((name, was_removed), entry)| {
-            entry.filter(|_| !was_removed && !self.has_undelivered_removal(name))
-        });
+        let entries = names.iter().zip(were_hidden).zip(entries);
+        let entries = entries.map(|((name, hidden), entry)| self.without_hidden(name, hidden, entry));
         Ok((keys.into_iter().zip(entries).collect(), read))
     }
 }

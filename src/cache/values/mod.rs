@@ -12,6 +12,7 @@ mod compute;
 mod compute_error;
 mod counters;
 mod encoding;
+mod entry_digest;
 mod fragment;
 mod get_or_set;
 mod into_value;
@@ -25,6 +26,7 @@ mod write;
 mod write_guard;
 
 pub use compute_error::ComputeError;
+pub(crate) use entry_digest::EntryDigest;
 pub use fragment::Fragment;
 pub use into_value::IntoValue;
 pub use many::SetItem;

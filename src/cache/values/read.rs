@@ -137,9 +137,8 @@ impl Value<'_> {
     /// the pages and values that depend on the value.
     ///
     /// # Errors
-    /// If the store fails. The removal is then queued: see
-    /// [`Cache::undelivered`](crate::Cache::undelivered). Until it is delivered, this process reads
-    /// no value under the key. The delivery also removes a value that was set meanwhile.
+    /// If the store fails. The removal is then queued: until it is delivered, this process reads no
+    /// value under the key, unless the value was set meanwhile.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the removal may or may not have taken effect.

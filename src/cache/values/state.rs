@@ -1,7 +1,7 @@
 //! The look-up of a value, its key in the store, and its state.
 
 use super::name::{Name, value_key};
-use crate::cache::handle::CacheInner;
+use crate::cache::guard::{HiddenEntries, QueuePosition};
 use crate::cache::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
@@ -60,7 +60,7 @@ impl Cache {
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         // Checked before and after the look-up, since a removal may leave or enter the queue
         // meanwhile.
-        let was_removed = self.has_undelivered_removal(name);
+        let were_hidden = self.hidden_entries(name);
         let assumed = self.assumed_clear().await?;
         let mut key = self.value_key_since(name, assumed.generation);
         let (mut entry, mut read) = self.find(key.as_ref()).await?;
@@ -68,17 +68,41 @@ impl Cache {
             key = self.value_key_since(name, cleared);
             (entry, read) = self.find(key.as_ref()).await?;
         }
-        let entry = entry.filter(|_| !was_removed && !self.has_undelivered_removal(name));
+        let entry = self.without_hidden(name, were_hidden, entry);
         let state = self.state_at(read, entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
     }
 
-    /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
+    /// Returns the entries of a value that its undelivered removal hides: the store may still have
+    /// them.
+    pub(super) fn hidden_entries(&self, name: &Name) -> HiddenEntries {
+        self.0.guard.hidden_entries(&self.0.namespace, name)
+    }
+
+    /// Returns an entry that was found, unless it was hidden before or after the look-up.
+    pub(super) fn without_hidden(
+        &self,
+        name: &Name,
+        were_hidden: HiddenEntries,
+        found: Option<Entry>,
+    ) -> Option<Entry> {
+        found.filter(|found| !were_hidden.contains(found) && !self.hidden_entries(name).contains(found))
+    }
+
+    /// Returns `true` if the removal of a value is undelivered.
     pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
-        // The scopes follow from the name, since the entry of a counter has none.
-        let scopes = || [Scope::value(name.as_bytes()), Scope::VALUES];
-        let CacheInner { guard, namespace, .. } = &*self.0;
-        guard.has_undelivered() && guard.validity(namespace, &scopes(), &[]) == Validity::Invalid
+        self.hidden_entries(name) != HiddenEntries::None
+    }
+
+    /// Returns the position of the last undelivered invalidation, for a write that begins now.
+    pub(super) fn queue_position(&self) -> QueuePosition {
+        self.0.guard.queue_position()
+    }
+
+    /// Spares the entry of a write that began at a position from an older undelivered removal of the
+    /// value. Call it before the entry is put.
+    pub(super) fn spare(&self, name: &Name, begun: QueuePosition, entry: &Entry) {
+        self.0.guard.spare(&self.0.namespace, name, begun, entry);
     }
 
     /// Returns the state of an entry. `read` is the generation that was read together with the

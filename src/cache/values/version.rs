@@ -71,6 +71,7 @@ impl Cache {
     async fn move_to_version(&self, key: &[u8], version: Option<u32>) -> Result<u32, StoreError> {
         let version = version.ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
         let _write = self.begin_write();
+        let begun = self.queue_position();
         let from = self.value(key);
         let seen = self.load(&from.name).await?;
         let value = match (seen.state, seen.entry) {
@@ -89,7 +90,9 @@ impl Cache {
         // The copy has another name, so invalidations of the old name must not apply to it.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let write = self.guard_write(vec![moved.scope()]).await?;
-        let is_moved = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
+        let put = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always, begun).await;
+        self.queue_removals(std::slice::from_ref(&moved.name), &put);
+        let is_moved = put?;
         // Dependents are invalidated even if no copy was stored: the put may have removed a value
         // that the other version had.
         write.finish().await?;

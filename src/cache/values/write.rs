@@ -3,6 +3,7 @@
 use super::encoding::encode;
 use super::state::{ValueSnapshot, ValueState};
 use super::value::{MAX_ATTEMPTS, Value};
+use crate::cache::guard::QueuePosition;
 use crate::entry::{Encoding, Entry, EntryKind, Generation, StoredValue, body_for_storage};
 use crate::error::{StoreError, ValueError};
 use crate::store::{PutMode, StoreErrorKind};
@@ -63,25 +64,31 @@ impl Value<'_> {
         self.write((bytes, Encoding::Raw), PutMode::Always).await
     }
 
-    /// Puts an entry into the store, which keeps it for the TTL and the stale window.
-    pub(super) async fn put(&self, entry: Entry, mode: PutMode) -> Result<bool, StoreError> {
+    /// Puts an entry into the store, which keeps it for the TTL and the stale window. `begun` is the
+    /// queue position at the start of the write.
+    pub(super) async fn put(
+        &self,
+        entry: Entry,
+        mode: PutMode,
+        begun: QueuePosition,
+    ) -> Result<bool, StoreError> {
         let (cache, ttl) = (self.cache, self.retention());
         if mode == PutMode::Always {
             let key = cache.value_key(&self.name).await?;
+            cache.spare(&self.name, begun, &entry);
             return cache.await_counted(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
         }
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
         }
         for _ in 0..MAX_ATTEMPTS {
-            // The queued removal of an old value would also remove the new value, which the caller
-            // of `add` may use as a lock.
-            if cache.has_undelivered_removal(&self.name) {
-                return Err(StoreError::new(StoreErrorKind::CircuitOpen));
-            }
             let seen = cache.load(&self.name).await?;
             if seen.state == ValueState::Live {
                 return Ok(false);
+            }
+            // The delivery of the removal would remove the new value, which its caller takes as a lock.
+            if cache.has_undelivered_removal(&self.name) {
+                return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
             let is_put = self.replace(&seen, entry.clone()).await?;
             // If no entry was seen, a failed put is final: another write came first, or the new
@@ -136,10 +143,11 @@ impl Value<'_> {
         mode: PutMode,
     ) -> Result<bool, StoreError> {
         let cache = self.cache;
+        let begun = cache.queue_position();
         let write = cache.guard_write(vec![self.scope()]).await?;
         let since = write.since;
         let entry = Entry(EntryKind::Value(Arc::new(self.new_stored_value(bytes, encoding, since))));
-        let put = self.put(entry, mode).await;
+        let put = self.put(entry, mode, begun).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
         // A failed `Always` may have removed the previous value, and a failed `IfAbsent` may have
         // stored the new one. So dependents are invalidated after a failure, too.

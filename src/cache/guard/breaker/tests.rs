@@ -13,16 +13,16 @@ fn call(breaker: &Arc<Breaker>) -> Permit {
     breaker.acquire(Requester::Operation, false).expect("the circuit permits the call")
 }
 
-fn fail(breaker: &Arc<Breaker>, times: u32) {
+fn fail(breaker: &Arc<Breaker>, times: usize) {
     (0..times).for_each(|_| call(breaker).failed());
 }
 
-fn succeed(breaker: &Arc<Breaker>, times: u32) {
+fn succeed(breaker: &Arc<Breaker>, times: usize) {
     (0..times).for_each(|_| call(breaker).succeeded(false));
 }
 
-fn is_refused(breaker: &Arc<Breaker>, caller: Requester, has_undelivered: bool) -> bool {
-    breaker.acquire(caller, has_undelivered).is_none()
+fn is_refused(breaker: &Arc<Breaker>, caller: Requester, is_held: bool) -> bool {
+    breaker.acquire(caller, is_held).is_none()
 }
 
 /// Creates an open circuit, and lets its back-off pass.
@@ -54,17 +54,40 @@ async fn circuit_stays_closed_while_most_calls_succeed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_window_is_counted_separately() {
+async fn old_outcomes_do_not_count() {
     let breaker = breaker();
     fail(&breaker, MIN_FAILURES - 1);
     advance(WINDOW).await;
     fail(&breaker, MIN_FAILURES - 1);
     assert_eq!(breaker.state(), CircuitState::Closed, "old failures do not count");
     advance(WINDOW).await;
-    succeed(&breaker, 1000);
+    succeed(&breaker, 20);
     advance(WINDOW).await;
     fail(&breaker, MIN_FAILURES);
     assert_eq!(breaker.state(), CircuitState::Open, "old successes do not protect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_age_one_by_one() {
+    let breaker = breaker();
+    fail(&breaker, 1);
+    advance(WINDOW / 2).await;
+    fail(&breaker, MIN_FAILURES - 2);
+    advance(WINDOW / 2).await;
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Closed, "the first failure is too old");
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_of_a_busy_store_opens_after_some_failures() {
+    let breaker = breaker();
+    succeed(&breaker, 9_000);
+    fail(&breaker, MAX_OUTCOMES / 2 - 1);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), CircuitState::Open, "half of the last calls failed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,6 +130,21 @@ async fn half_open_circuit_permits_one_probe_at_a_time() {
     let second = call(&breaker);
     assert!(is_refused(&breaker, Requester::Operation, false));
     second.succeeded(false);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_that_does_not_end_is_replaced() {
+    let breaker = after_the_backoff().await;
+    let forgotten = call(&breaker);
+    advance(MAX_PROBE - MS).await;
+    assert!(is_refused(&breaker, Requester::Operation, false));
+    advance(MS).await;
+    let probe = call(&breaker);
+    assert!(is_refused(&breaker, Requester::Operation, false));
+    drop(forgotten);
+    assert!(is_refused(&breaker, Requester::Operation, false), "the other probe is in progress");
+    probe.succeeded(false);
     assert_eq!(breaker.state(), CircuitState::Closed);
 }
 
@@ -161,6 +199,19 @@ async fn failure_of_a_call_before_the_opening_changes_nothing() {
     let _probe = call(&breaker);
     later.failed();
     assert_eq!(breaker.state(), CircuitState::HalfOpen, "the probe decides");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_from_before_the_opening_do_not_reopen() {
+    let breaker = breaker();
+    let late: Vec<_> = (0..2 * MAX_OUTCOMES).map(|_| call(&breaker)).collect();
+    fail(&breaker, MIN_FAILURES);
+    advance(breaker.remaining_backoff()).await;
+    call(&breaker).succeeded(false);
+    late.into_iter().for_each(Permit::failed);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    fail(&breaker, MIN_FAILURES);
+    assert_eq!(breaker.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,13 @@
 //! Tests of the queue of undelivered invalidations.
 
+mod random;
+
 use super::*;
-use crate::entry::Generation;
+use crate::entry::{EntryKind, Generation};
 use crate::store::{MemoryStore, Store};
 use Strength::{Hard, Soft};
 use Validity::{Invalid, Stale, Valid};
-use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const NAMESPACE: &str = "shop";
 
@@ -39,7 +40,11 @@ impl Queue {
     }
 
     fn next(&self) -> Batch {
-        self.undelivered.next().expect("a batch")
+        self.undelivered.next(Instant::now()).expect("a batch")
+    }
+
+    fn postpone_next(&self) {
+        self.undelivered.postpone(&self.next());
     }
 
     fn deliver_next(&self) {
@@ -54,9 +59,14 @@ impl Queue {
         let Undelivered { table, .. } = &self.undelivered;
         let is_empty = table.lock().expect("not poisoned").namespaces.is_empty();
         assert_eq!(is_empty, !self.undelivered.is_waiting());
-        assert_eq!(is_empty, self.undelivered.next().is_none());
+        assert_eq!(is_empty, self.undelivered.next(later()).is_none());
         is_empty
     }
+}
+
+/// Returns a time after every back-off.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn path(number: usize) -> Scope {
@@ -178,19 +188,59 @@ fn namespaces_are_delivered_in_order_and_a_postponed_one_last() {
     let queue = Queue::new();
     ["a", "b", "a", "c"].iter().for_each(|namespace| queue.add_in(namespace, &[path(1)], Hard));
     assert_eq!(queue.next().namespace, "a");
-    queue.undelivered.postpone();
+    queue.postpone_next();
     assert_eq!(queue.next().namespace, "b");
     let batch = queue.next();
     queue.add_in("b", &[path(2)], Hard);
     queue.undelivered.delivered(&batch);
     let rest = std::iter::from_fn(|| {
-        let batch = queue.undelivered.next()?;
+        let batch = queue.undelivered.next(Instant::now())?;
         queue.undelivered.delivered(&batch);
         Some(batch.namespace)
     });
     assert_eq!(rest.collect::<Vec<_>>(), ["c", "a", "b"]);
-    queue.undelivered.postpone();
     assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_namespace_waits_for_its_backoff() {
+    let queue = Queue::new();
+    ["a", "b"].iter().for_each(|namespace| queue.add_in(namespace, &[path(1)], Hard));
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let refused = queue.next();
+        assert_eq!(refused.namespace, "a", "before those that wait");
+        queue.undelivered.refuse(&refused, Instant::now());
+        assert_eq!(queue.next().namespace, "b");
+        queue.add_in("a", &[path(2)], Hard);
+        assert_eq!(queue.next().namespace, "b", "an addition does not shorten the back-off");
+        let due = queue.undelivered.next_due().expect("a is refused");
+        longest = longest.max(due - Instant::now());
+        tokio::time::advance(due - Instant::now()).await;
+    }
+    assert!((Duration::from_secs(10)..=Duration::from_secs(20)).contains(&longest), "{longest:?}");
+    assert_eq!(queue.undelivered.count(), 3);
+    queue.deliver_next();
+    assert_eq!((queue.undelivered.next_due(), queue.next().namespace.as_str()), (None, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_namespace_does_not_hold_the_circuit() {
+    let queue = Queue::new();
+    assert!(!queue.undelivered.holds_circuit());
+    queue.add_in("a", &[path(1)], Hard);
+    assert!(queue.undelivered.holds_circuit());
+    queue.undelivered.refuse(&queue.next(), Instant::now());
+    assert!(!queue.undelivered.holds_circuit() && queue.undelivered.is_waiting());
+    queue.add_in("a", &[path(2)], Hard);
+    assert!(!queue.undelivered.holds_circuit());
+    queue.add_in("b", &[path(1)], Hard);
+    assert!(queue.undelivered.holds_circuit());
+    queue.deliver_next();
+    assert!(!queue.undelivered.holds_circuit());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    queue.postpone_next();
+    assert!(queue.undelivered.holds_circuit(), "the store does not answer any more");
 }
 
 #[test]
@@ -222,85 +272,24 @@ fn value_to_remove_survives_another_invalidation_of_its_scope() {
     assert_eq!(queue.next().values, [greeting]);
 }
 
-/// A step of a random sequence.
-#[derive(Debug, Clone)]
-enum Step {
-    Add { namespace: usize, scopes: Vec<usize>, strength: Strength },
-    Begin,
-    Succeed,
-    Fail,
-}
-
-const NAMESPACES: [&str; 3] = ["a", "b", "c"];
-
-/// Scopes by number: 0 is everything.
-fn numbered(number: usize) -> Scope {
-    if number == 0 { Scope::EVERYTHING } else { path(number) }
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let strength = prop_oneof![Just(Hard), Just(Soft)];
-    let add = (0..3_usize, proptest::collection::vec(0..6_usize, 1..4), strength);
-    let add = add.prop_map(|(namespace, scopes, strength)| Step::Add { namespace, scopes, strength });
-    prop_oneof![4 => add, 2 => Just(Step::Begin), 2 => Just(Step::Succeed), 1 => Just(Step::Fail)]
-}
-
-/// The undelivered calls of `add`, one by one: namespace, number of the call, scope, strength.
-type Model = BTreeMap<(usize, usize, usize), bool>;
-
-fn expected(model: &Model, namespace: usize, scope: usize) -> Validity {
-    let calls = model.iter().filter(|((of, _, named), _)| *of == namespace && [0, scope].contains(named));
-    Validity::worst(calls.map(|(_, is_hard)| if *is_hard { Invalid } else { Stale }))
-}
-
-/// Returns `true` if everything in a namespace waits.
-fn is_all(queue: &Queue, namespace: usize) -> bool {
-    queue.undelivered.validity(NAMESPACES[namespace], &[], &[]) != Valid
-}
-
-proptest! {
-    /// Each call of `add` counts until a delivery that began after it succeeds.
-    #[test]
-    fn queue_is_never_weaker_than_a_list_of_all_calls(steps in proptest::collection::vec(step(), 1..60)) {
-        let queue = Queue::new();
-        let mut model = Model::new();
-        let mut running: Option<(Batch, usize)> = None;
-        for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Add { namespace, scopes, strength } => {
-                    let named: Vec<_> = scopes.iter().map(|scope| numbered(*scope)).collect();
-                    queue.add_in(NAMESPACES[namespace], &named, strength);
-                    for scope in scopes {
-                        model.insert((namespace, number, scope), strength == Hard);
-                    }
-                }
-                Step::Begin if running.is_none() => {
-                    running = queue.undelivered.next().map(|batch| (batch, number));
-                }
-                Step::Succeed => {
-                    if let Some((batch, began)) = running.take() {
-                        let covered: BTreeSet<_> = batch.hard.iter().chain(&batch.soft).collect();
-                        prop_assert!(!covered.is_empty());
-                        queue.undelivered.delivered(&batch);
-                        model.retain(|(of, at, _), _| NAMESPACES[*of] != batch.namespace || *at > began);
-                    }
-                }
-                Step::Fail if running.take().is_some() => queue.undelivered.postpone(),
-                Step::Begin | Step::Fail => {}
-            }
-            for (namespace, name) in NAMESPACES.iter().enumerate() {
-                for scope in 1..7 {
-                    let found = queue.undelivered.validity(name, &[numbered(scope)], &[]);
-                    let least = expected(&model, namespace, scope);
-                    // A scope that was added again during its delivery keeps the strength of both.
-                    prop_assert_eq!(Validity::worst([found, least].into_iter()), found);
-                    let is_named = model.keys().any(|(of, _, named)| *of == namespace && [0, scope].contains(named));
-                    prop_assert!(is_named || found == Valid || is_all(&queue, namespace));
-                }
-            }
-            prop_assert_eq!(queue.is_empty(), model.is_empty());
-            prop_assert_eq!(queue.undelivered.is_any(), !model.is_empty());
-            prop_assert!(queue.undelivered.count() <= model.len());
-        }
-    }
+#[test]
+fn removal_spares_only_an_entry_of_a_later_write() {
+    let (queue, greeting) = (Queue::new(), name("greeting"));
+    let [old, new] = [1, 2].map(|number| Entry(EntryKind::Counter(number)));
+    let hidden = || queue.undelivered.hidden_entries(NAMESPACE, &greeting);
+    let spare = |begun| queue.undelivered.spare(NAMESPACE, &greeting, begun, &new);
+    assert_eq!(hidden(), HiddenEntries::None);
+    let before = queue.undelivered.position();
+    queue.remove_value(&greeting);
+    spare(before);
+    assert_eq!(hidden(), HiddenEntries::All, "the write began before the removal");
+    spare(queue.undelivered.position());
+    assert!(hidden().contains(&old) && !hidden().contains(&new));
+    queue.add(&[Scope::value(greeting.as_bytes())], Hard);
+    assert!(!hidden().contains(&new), "no removal");
+    queue.add(&[Scope::VALUES], Hard);
+    assert!(hidden().contains(&new), "all values are invalid");
+    queue.deliver_next();
+    queue.remove_value(&greeting);
+    assert!(hidden().contains(&new), "another removal");
 }

@@ -1,0 +1,33 @@
+//! The digest that identifies the entry of a value.
+
+use crate::entry::{Encoding, Entry, EntryKind};
+use sha2::{Digest, Sha256};
+
+/// Identifies the entry of a value by its data and its generation. The expiry does not count, since
+/// `touch` changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntryDigest([u8; 32]);
+
+impl EntryDigest {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        let mut hash = Sha256::new();
+        match entry {
+            Entry(EntryKind::Value(value)) => {
+                hash.update([u8::from(value.encoding() == Encoding::Raw)]);
+                if let Some(since) = value.generation {
+                    hash.update(since.incarnation().to_le_bytes());
+                    hash.update(since.counter().to_le_bytes());
+                    hash.update(since.stamp().to_le_bytes());
+                }
+                hash.update(value.bytes());
+            }
+            Entry(EntryKind::Counter(number)) => {
+                hash.update([2]);
+                hash.update(number.to_le_bytes());
+            }
+            // Only values and counters have the keys of values.
+            Entry(EntryKind::Response(_) | EntryKind::Index(_)) => hash.update([3]),
+        }
+        Self(hash.finalize().into())
+    }
+}
