@@ -1,6 +1,6 @@
 //! The request directive `only-if-cached` (RFC 9111 section 5.2.1.7), with one layer and with two.
 
-use crate::support::remote::Remote;
+use crate::support::faulty::{Fault, Faulty};
 use crate::support::rfc9111::{app, proxy, standing};
 use crate::support::*;
 use http::StatusCode;
@@ -79,7 +79,8 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
 /// Neither layer bypasses the request. The store is local in the first round, remote in the second.
 #[tokio::test(start_paused = true)]
 async fn only_if_cached_is_answered_by_an_inner_layer_on_any_store() {
-    for cache in [memory(), Cache::new(Remote(memory_store(8 << 20)))] {
+    let remote = Faulty::new(memory_store(8 << 20), Fault::SlowWithoutGenerations);
+    for cache in [memory(), Cache::new(remote)] {
         let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
         let within =
             SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);

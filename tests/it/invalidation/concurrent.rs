@@ -1,6 +1,6 @@
 //! Concurrent invalidations, and callers that stop polling.
 
-use crate::support::remote::Remote;
+use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
 use std::time::Duration;
 use tower_response_cache::invalidation::Delivery;
@@ -8,7 +8,7 @@ use tower_response_cache::{Cache, Invalidation};
 
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_invalidation_does_not_block_others() {
-    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::SlowWithoutGenerations));
     assert_eq!(cache.invalidate(Invalidation::tag("begin")).await, Delivery::Delivered);
     let mut one = Box::pin(cache.invalidate(Invalidation::tag("one")));
     // The invalidation has begun its store operations and is not polled.
@@ -24,7 +24,7 @@ async fn an_unpolled_invalidation_does_not_block_others() {
 /// The second invalidation begins during the first.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_second_invalidation_does_not_block_a_third() {
-    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::SlowWithoutGenerations));
     assert_eq!(cache.invalidate(Invalidation::tag("begin")).await, Delivery::Delivered);
     let c = cache.clone();
     let leader = tokio::spawn(async move { c.invalidate(Invalidation::tag("leader")).await });
@@ -42,7 +42,7 @@ async fn an_unpolled_second_invalidation_does_not_block_a_third() {
 /// write.
 #[tokio::test(start_paused = true)]
 async fn a_write_is_visible_during_another_invalidation() {
-    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::SlowWithoutGenerations));
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;

@@ -2,7 +2,6 @@
 //! rule.
 
 use crate::support::entries::{EntryKind, entry_kind};
-use crate::support::faulty::{Fault, Faulty};
 use futures::FutureExt;
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -13,6 +12,7 @@ use tower_response_cache::clock::Clock;
 use tower_response_cache::error::{StoreError, StoreErrorKind};
 use tower_response_cache::store::NullStore;
 use tower_response_cache::store::contract::Contract;
+use tower_response_cache::store::faulty::FaultyStore;
 use tower_response_cache::store::{
     Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope,
     StoreFuture, Strength, Validity,
@@ -35,7 +35,7 @@ async fn the_memory_store_keeps_the_contract() {
 #[tokio::test]
 async fn store_without_generations_keeps_the_contract() {
     let (store, pass) = timed_store();
-    let plain = Faulty::new(store, Fault::NoGenerations);
+    let plain = FaultyStore::new(store).without_generations();
     let same = plain.clone();
     Contract::new(plain).time(pass).restart(move || same.clone()).verify().await;
 }

@@ -4,10 +4,13 @@
 //! The circuit is closed while the store works. It opens after failures, and then only probes reach
 //! the store.
 
+mod copies;
 mod deliveries;
 mod queued;
 mod random;
+mod refused;
 mod runtimes;
+mod spared;
 mod values;
 
 use crate::support::stacks::{MS, S, layered, settle};
@@ -61,17 +64,7 @@ impl Process {
     fn over(store: FaultyStore, data: &Data, policy: PolicyBuilder) -> Self {
         let faults = store.faults();
         let cache = Cache::new(store);
-        let data = data.clone();
-        let handler = service_fn(move |request: http::Request<Body>| {
-            let number = data.get().to_string();
-            async move {
-                if request.uri().path().starts_with("/slow") {
-                    sleep(S).await;
-                }
-                Ok::<_, Infallible>(with_lines(&[], number))
-            }
-        });
-        Self { site: layered(&cache, policy, handler.boxed_clone()), cache, faults }
+        Self { site: site(&cache, data, policy), cache, faults }
     }
 
     async fn read(&self, path: &str) -> String {
@@ -89,8 +82,7 @@ impl Process {
     /// Sends requests that fail, until the circuit opens.
     async fn open_circuit(&self, fault: Fault) {
         self.faults.set_all(fault);
-        // The circuit opens when half of the recent operations have failed. Earlier successes delay
-        // that.
+        // Earlier successes protect the circuit until half of the last operations have failed.
         for number in 0..100 {
             if self.cache.circuit() == CircuitState::Closed {
                 self.read(&format!("/opens/{number}")).await;
@@ -117,6 +109,21 @@ impl Process {
         let answer = send(&self.site, get(path)).await;
         answer.is_hit().then(|| answer.text().to_owned())
     }
+}
+
+/// Creates a site whose pages are the data.
+fn site(cache: &Cache, data: &Data, policy: PolicyBuilder) -> Stack {
+    let data = data.clone();
+    let handler = service_fn(move |request: http::Request<Body>| {
+        let number = data.get().to_string();
+        async move {
+            if request.uri().path().starts_with("/slow") {
+                sleep(S).await;
+            }
+            Ok::<_, Infallible>(with_lines(&[], number))
+        }
+    });
+    layered(cache, policy, handler.boxed_clone())
 }
 
 /// Waits until a condition holds, at most for a minute.

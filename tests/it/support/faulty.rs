@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Slow,
     /// Provides no `Generations`, so the cache keeps the invalidations in an entry of the store.
     NoGenerations,
+    /// `Slow` and `NoGenerations`.
+    SlowWithoutGenerations,
 }
 
 /// A remote store with a fault that can be switched on and off.
@@ -61,7 +63,7 @@ impl Faulty {
             StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)))
         } else if self.has(Fault::Hangs) {
             StoreFuture::new(std::future::pending())
-        } else if self.has(Fault::Slow) {
+        } else if self.has(Fault::Slow) || self.has(Fault::SlowWithoutGenerations) {
             StoreFuture::new(async move {
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 let done = work(&inner).await;
@@ -118,7 +120,7 @@ impl Store for Faulty {
         self.answer(move |inner| inner.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl))
     }
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
-        if self.has(Fault::NoGenerations) {
+        if self.has(Fault::NoGenerations) || self.has(Fault::SlowWithoutGenerations) {
             return None;
         }
         let inner = self.inner.generations(namespace)?;

@@ -12,7 +12,6 @@ pub(crate) mod forwarder;
 pub(crate) mod proxy;
 #[cfg(all(feature = "redis", feature = "testing"))]
 pub(crate) mod redis_sites;
-pub(crate) mod remote;
 pub(crate) mod rfc9111;
 pub(crate) mod selected;
 #[cfg(all(feature = "redis", feature = "testing"))]

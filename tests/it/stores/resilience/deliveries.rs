@@ -137,6 +137,10 @@ async fn local_store_that_cannot_invalidate_serves_no_old_page() {
     assert_eq!(process.read("/other").await, now);
     settle().await;
     assert_eq!(process.read("/").await, now);
+    for _ in 0..600 {
+        sleep(100 * MS).await;
+        assert_eq!(process.cache.circuit(), CircuitState::Closed);
+    }
     process.recover().await;
     assert_eq!(process.hit("/").await, Some(now));
 }

@@ -27,6 +27,10 @@ enum Step {
     Set {
         process: usize,
     },
+    /// Changes the value and deletes the old one.
+    Delete {
+        process: usize,
+    },
     Read {
         process: usize,
         path: usize,
@@ -66,7 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(process, operation, fault)| Step::Break { process, operation, fault }),
         2 => process.clone().prop_map(|process| Step::Mend { process }),
         4 => (process.clone(), 0..3_usize).prop_map(|(process, path)| Step::Change { process, path }),
-        2 => process.clone().prop_map(|process| Step::Set { process }),
+        3 => process.clone().prop_map(|process| Step::Set { process }),
+        1 => process.clone().prop_map(|process| Step::Delete { process }),
         6 => (process.clone(), 0..3_usize).prop_map(|(process, path)| Step::Read { process, path }),
         2 => process.prop_map(|process| Step::ReadValue { process }),
         6 => milliseconds.prop_map(|milliseconds| Step::Sleep { milliseconds }),
@@ -118,6 +123,11 @@ impl World {
                 let number = self.data[VALUE].get();
                 let is_set = self.caches[process].set("k", &number, 3600 * S).await.is_ok();
                 raise(&self.floors, process, VALUE, number, is_set);
+            }
+            Step::Delete { process } => {
+                self.data[VALUE].change();
+                let is_deleted = self.caches[process].delete("k").await.is_ok();
+                raise(&self.floors, process, VALUE, self.data[VALUE].get(), is_deleted);
             }
             Step::Read { process, path } => {
                 let least = self.least(process, path);

@@ -7,7 +7,7 @@ const FAULTS: [Fault; 4] = [Fault::Error, Fault::ErrorAfter, Fault::Hang, Fault:
 
 /// A change of the value `k`.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+pub(super) enum Change {
     Set,
     SetMany,
     SetCounter,
@@ -20,7 +20,7 @@ const CHANGES: [Change; 5] =
 
 impl Change {
     /// Returns `true` if the change succeeds.
-    async fn run(self, cache: &Cache) -> bool {
+    pub(super) async fn run(self, cache: &Cache) -> bool {
         match self {
             Self::Set => cache.set("k", &2, MINUTE).await.is_ok(),
             Self::SetMany => cache.set_many([("k", 2), ("other", 3)], MINUTE).await.is_ok(),
@@ -36,9 +36,9 @@ impl Change {
 }
 
 /// One of several processes, with a page that is made from the value `k`.
-struct Reader {
-    cache: Cache,
-    faults: Faults,
+pub(super) struct Reader {
+    pub(super) cache: Cache,
+    pub(super) faults: Faults,
     page: Stack,
 }
 
@@ -52,15 +52,15 @@ impl Reader {
         Self { cache, faults, page }
     }
 
-    async fn value(&self) -> Option<i64> {
+    pub(super) async fn value(&self) -> Option<i64> {
         self.cache.get("k").await.ok().flatten()
     }
 
-    async fn page(&self) -> String {
+    pub(super) async fn page(&self) -> String {
         send(&self.page, get("/")).await.text().to_owned()
     }
 
-    async fn recover(&self) {
+    pub(super) async fn recover(&self) {
         self.faults.clear();
         until(|| self.cache.undelivered() == 0).await;
     }
@@ -68,7 +68,7 @@ impl Reader {
 
 /// Returns two processes that have read the value 1 and have stored a page made from it. If
 /// `is_counter`, the value is a counter.
-async fn readers(is_counter: bool) -> [Reader; 2] {
+pub(super) async fn readers(is_counter: bool) -> [Reader; 2] {
     let shared = memory_store(8 << 20);
     let readers = [(); 2].map(|()| Reader::new(&shared));
     let stored = match is_counter {
