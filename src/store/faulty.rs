@@ -40,166 +40,19 @@
 //! [`Fault::Delay`] needs a tokio runtime with a timer.
 
 mod earlier_entries;
+mod faults;
+mod generations;
 mod operation;
 
+pub use self::faults::{Fault, Faults};
 pub use self::operation::Operation;
 
 use self::earlier_entries::EarlierEntries;
-use super::{
-    CacheKey, Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, Store,
-    StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
-};
+use self::generations::FaultyGenerations;
+use super::{CacheKey, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Store, StoreFuture};
 use std::fmt;
-use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// A fault of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Tests get new faults.
-pub enum Fault {
-    /// The operation fails with [`StoreErrorKind::Unavailable`], without an effect.
-    Error,
-    /// The operation takes effect and then fails with [`StoreErrorKind::Unavailable`], as if the
-    /// reply of the backend were lost.
-    ErrorAfter,
-    /// The operation never completes and has no effect.
-    Hang,
-    /// The operation takes effect and never completes.
-    HangAfter,
-    /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
-    /// returns the sum of the delta and the initial value, which is 0 if the call passes none. A
-    /// `check` finds every entry valid;
-    /// `current`, `cleared` and `depend` return [`Generation::new(0, 0)`](Generation::new).
-    ///
-    /// The cache cannot notice this fault for an invalidation, and serves the old entries.
-    Lost,
-    /// A look-up returns an outdated entry: the one before the last write under the key. If no such
-    /// entry is known, the look-up returns the current entry. Operations other than look-ups have
-    /// no fault.
-    ///
-    /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
-    /// wrapper remembers the entries of 256 keys. For each further key, it forgets the one that it
-    /// has known longest.
-    Outdated,
-    /// The operation is delayed before and after its effect.
-    Delay {
-        /// The time before the effect.
-        before: Duration,
-        /// The time from the effect to the completion.
-        after: Duration,
-    },
-}
-
-/// A handle that switches the faults of a [`FaultyStore`]. Clones switch the same faults.
-///
-/// # Example
-/// ```
-/// use tower_response_cache::store::faulty::{Fault, FaultyStore, Operation};
-/// use tower_response_cache::store::{Entry, KeyRef, MemoryStore, PutMode, Store};
-///
-/// # futures::executor::block_on(async {
-/// let store = FaultyStore::new(MemoryStore::with_max_bytes(1 << 20));
-/// let (faults, key) = (store.faults(), KeyRef::new(b"flavours"));
-/// faults.set(Operation::Write, Fault::Lost);
-/// assert!(store.put(key, Entry::raw("vanilla"), None, PutMode::Always).await?);
-/// assert_eq!(store.get(key).await?, None);
-/// faults.set_all(Fault::Error);
-/// assert!(store.get(key).await.is_err());
-/// faults.clear();
-/// assert_eq!(store.get(key).await?, None);
-/// assert_eq!((faults.calls(Operation::Write), faults.calls(Operation::Lookup)), (1, 3));
-/// # Ok::<_, tower_response_cache::error::StoreError>(())
-/// # }).unwrap();
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<FaultTable>>);
-
-#[derive(Debug, Default)]
-struct FaultTable {
-    /// The fault of each operation, at the index `operation as usize`.
-    faults: [Option<Fault>; Operation::ALL.len()],
-    calls: [u64; Operation::ALL.len()],
-}
-
-impl Faults {
-    /// Sets the fault of an operation, in place of its earlier fault.
-    pub fn set(&self, operation: Operation, fault: Fault) {
-        self.lock().faults[operation as usize] = Some(fault);
-    }
-
-    /// Sets the same fault for every operation.
-    pub fn set_all(&self, fault: Fault) {
-        Operation::ALL.into_iter().for_each(|operation| self.set(operation, fault));
-    }
-
-    /// Ends the fault of an operation.
-    pub fn unset(&self, operation: Operation) {
-        self.lock().faults[operation as usize] = None;
-    }
-
-    /// Ends all faults.
-    pub fn clear(&self) {
-        self.lock().faults = Default::default();
-    }
-
-    /// Returns the fault of an operation.
-    #[must_use]
-    pub fn get(&self, operation: Operation) -> Option<Fault> {
-        self.lock().faults[operation as usize]
-    }
-
-    /// Returns how often an operation was called, with and without a fault. An operation on several
-    /// entries counts once.
-    #[must_use]
-    pub fn calls(&self, operation: Operation) -> u64 {
-        self.lock().calls[operation as usize]
-    }
-
-    /// Counts a call and returns its fault.
-    fn begin(&self, operation: Operation) -> Option<Fault> {
-        let mut state = self.lock();
-        state.calls[operation as usize] += 1;
-        state.faults[operation as usize]
-    }
-
-    /// Runs an operation with its fault. `lost` is the result to report for [`Fault::Lost`].
-    fn run<T: Send + 'static>(
-        &self,
-        operation: Operation,
-        lost: T,
-        work: impl FnOnce() -> StoreFuture<T> + Send + 'static,
-    ) -> StoreFuture<T> {
-        match self.begin(operation) {
-            None | Some(Fault::Outdated) => work(),
-            Some(Fault::Error) => StoreFuture::ready(Err(unavailable())),
-            Some(Fault::Lost) => StoreFuture::ready(Ok(lost)),
-            Some(Fault::Hang) => StoreFuture::new(pending()),
-            Some(Fault::ErrorAfter) => match work().now() {
-                Ok(result) => StoreFuture::ready(result.and_then(|_| Err(unavailable()))),
-                Err(future) => StoreFuture::new(async move { future.await.and_then(|_| Err(unavailable())) }),
-            },
-            Some(Fault::HangAfter) => StoreFuture::new(async move {
-                let _ = work().await;
-                pending().await
-            }),
-            Some(Fault::Delay { before, after }) => StoreFuture::new(async move {
-                tokio::time::sleep(before).await;
-                let result = work().await;
-                tokio::time::sleep(after).await;
-                result
-            }),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FaultTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn unavailable() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable)
-}
 
 /// A store with faults. See the [module docs](self).
 #[derive(Clone)]
@@ -395,7 +248,7 @@ impl Store for FaultyStore {
 
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         let inner = self.inner.generations(namespace).filter(|_| self.has_generations)?;
-        Some(Arc::new(FaultyGenerations { inner, faults: self.faults.clone() }))
+        Some(Arc::new(FaultyGenerations::new(inner, self.faults.clone())))
     }
 
     fn is_local(&self) -> bool {
@@ -404,80 +257,5 @@ impl Store for FaultyStore {
 
     fn largest_entry(&self) -> Option<u64> {
         self.inner.largest_entry()
-    }
-}
-
-/// The generations of a [`FaultyStore`].
-#[derive(Debug)]
-struct FaultyGenerations {
-    inner: Arc<dyn Generations>,
-    faults: Faults,
-}
-
-impl FaultyGenerations {
-    fn run<T: Send + 'static>(
-        &self,
-        operation: Operation,
-        lost: T,
-        work: impl FnOnce(&dyn Generations) -> StoreFuture<T> + Send + 'static,
-    ) -> StoreFuture<T> {
-        let inner = Arc::clone(&self.inner);
-        self.faults.run(operation, lost, move || work(&*inner))
-    }
-}
-
-impl Generations for FaultyGenerations {
-    fn current(&self) -> StoreFuture<Generation> {
-        self.run(Operation::Generation, Generation::new(0, 0), |inner| inner.current())
-    }
-
-    fn cleared(&self) -> StoreFuture<Generation> {
-        self.run(Operation::Generation, Generation::new(0, 0), |inner| inner.cleared())
-    }
-
-    fn check(
-        &self,
-        since: Generation,
-        scopes: &[Scope],
-        dependencies: &[Dependency],
-    ) -> StoreFuture<Validity> {
-        let (scopes, dependencies) = (scopes.to_vec(), dependencies.to_vec());
-        self.run(Operation::Generation, Validity::Valid, move |inner| {
-            inner.check(since, &scopes, &dependencies)
-        })
-    }
-
-    fn known_cleared(&self) -> Option<Generation> {
-        self.inner.known_cleared()
-    }
-
-    fn cleared_at(&self, read: Generation) -> StoreFuture<Generation> {
-        self.run(Operation::Generation, Generation::new(0, 0), move |inner| inner.cleared_at(read))
-    }
-
-    fn check_at(
-        &self,
-        read: Generation,
-        since: Generation,
-        scopes: &[Scope],
-        dependencies: &[Dependency],
-    ) -> StoreFuture<Validity> {
-        let (scopes, dependencies) = (scopes.to_vec(), dependencies.to_vec());
-        self.run(Operation::Generation, Validity::Valid, move |inner| {
-            inner.check_at(read, since, &scopes, &dependencies)
-        })
-    }
-
-    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
-        let scopes = scopes.to_vec();
-        self.run(Operation::Invalidation, (), move |inner| inner.advance(&scopes, strength))
-    }
-
-    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
-        self.run(Operation::Generation, Generation::new(0, 0), move |inner| inner.depend(value))
-    }
-
-    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        self.run(Operation::Invalidation, Some(since), move |inner| inner.written(value, since))
     }
 }
