@@ -192,10 +192,13 @@ impl RedisStoreBuilder {
     /// Authenticates entries by a secret that all processes share, with HMAC-SHA-256 over key and
     /// entry.
     ///
-    /// Entries that were changed, or that another program has written, are absent. To replace a
-    /// secret, call this method twice in each process: first the new secret, which signs, then the
-    /// old one, which is still accepted. A process that has only the old secret does not find the
-    /// entries of the others. Without this method, entries with a code are absent.
+    /// Entries that were changed, or that another program has written, are absent. Without this
+    /// method, entries with a code are absent.
+    ///
+    /// The first secret signs, and each secret of further calls is accepted. To replace a secret,
+    /// change all processes three times: to the old and the new secret, to the new and the old one,
+    /// and to the new one alone. A process without the signing secret of the others replaces their
+    /// entries, including counters.
     ///
     /// # Security
     /// A program that can write to the server can still bring back an older entry of the same key,

@@ -153,7 +153,7 @@ impl Generations for RedisGenerations {
             let mut is_sole = false;
             let before = |record: &Record| is_sole = record.validity_since(value, since) != Validity::Invalid;
             match this.0.append(AdvanceKind::Hard, &[value], before).await? {
-                Appended::To(record) => Ok(is_sole.then(|| record.generation())),
+                Appended::To(own) => Ok(is_sole.then_some(own)),
                 Appended::Lost => Ok(Some(since)),
             }
         })

@@ -42,6 +42,13 @@ impl RedisInner {
         2 * self.millis(None)
     }
 
+    /// Returns the command that renews the time to live of a record.
+    pub(super) fn renewal(&self, namespace: &NamespaceRecord) -> Cmd {
+        let mut command = redis::cmd("PEXPIRE");
+        command.arg(&namespace.key).arg(self.record_ttl());
+        command
+    }
+
     /// Returns a time to live in milliseconds, at least one unless it is zero. Everything expires.
     pub(super) fn millis(&self, ttl: Option<Duration>) -> u64 {
         let ttl = ttl.map_or(self.max_ttl, |ttl| ttl.min(self.max_ttl));

@@ -22,7 +22,7 @@ pub(super) struct NamespaceRecord {
     renewed: Mutex<Option<Instant>>,
 }
 
-/// The time after which a process renews a record that it only reads.
+/// The longest time after which a process renews a record that it only reads.
 const RENEWAL: Duration = Duration::from_secs(86_400);
 
 impl NamespaceRecord {
@@ -68,10 +68,11 @@ impl NamespaceRecord {
         shared
     }
 
-    /// Returns `true` if the record has to be renewed, once in a while.
-    pub(super) fn begin_renewal(&self) -> bool {
+    /// Returns `true` if the record has to be renewed. A record with a time to live of `ttl` is
+    /// renewed several times in that time.
+    pub(super) fn begin_renewal(&self, ttl: Duration) -> bool {
         let mut renewed = lock(&self.renewed);
-        let is_due = renewed.is_none_or(|renewed| renewed.elapsed() > RENEWAL);
+        let is_due = renewed.is_none_or(|renewed| renewed.elapsed() > RENEWAL.min(ttl / 8));
         if is_due {
             *renewed = Some(Instant::now());
         }

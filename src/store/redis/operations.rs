@@ -51,8 +51,14 @@ impl RedisInner {
         let mut head = redis::cmd("HGET");
         head.arg(&namespace.key).arg("g");
         // The server runs them in this order, so the generation is not older than an entry.
-        let commands = slots.iter().map(Self::get).chain([head]).collect();
+        let renews = known.is_some() && namespace.begin_renewal(Duration::from_millis(self.record_ttl()));
+        let renewal = renews.then(|| self.renewal(namespace));
+        let commands = slots.iter().map(Self::get).chain([head]).chain(renewal).collect();
         let mut replies = self.link.send_all(commands).await.map_err(store_error)?;
+        if renews {
+            // If the renewal failed, the next one comes long before the record expires.
+            drop(replies.pop());
+        }
         let read = match replies.pop() {
             Some(Ok(Value::BulkString(head))) => record_reply::generation(&head),
             _ => None,
@@ -107,17 +113,31 @@ impl RedisInner {
         new: &Entry,
         ttl: Option<Duration>,
     ) -> Result<bool, StoreError> {
-        let millis = match self.is_too_large(slot, new) {
-            true => 0,
-            false => self.millis(ttl),
+        self.replace_entry(slot, expected, new, NewTtl::Set(ttl)).await
+    }
+
+    /// Replaces the expected entry. A new entry that is too large removes it, and is not stored.
+    async fn replace_entry(
+        &self,
+        slot: &KeySlot,
+        expected: Option<&Entry>,
+        new: &Entry,
+        ttl: NewTtl,
+    ) -> Result<bool, StoreError> {
+        let is_too_large = self.is_too_large(slot, new);
+        let millis = match ttl {
+            _ if is_too_large => "0".to_owned(),
+            NewTtl::Keep => "keep".to_owned(),
+            NewTtl::Set(ttl) => self.millis(ttl).to_string(),
         };
-        let value = if millis == 0 { Vec::new() } else { self.format.seal(slot, new) };
+        let value = if millis == "0" { Vec::new() } else { self.format.seal(slot, new) };
         let stamp = expected.map(|expected| self.format.stamp(expected)).unwrap_or_default();
-        let call = self.call(&COMPARE_AND_SET, slot, [value, millis.to_string().into_bytes(), stamp]);
-        match expected {
-            Some(_) => is_done(self.link.call(&call).await),
-            None => self.unless_present(slot, call).await,
-        }
+        let call = self.call(&COMPARE_AND_SET, slot, [value, millis.into_bytes(), stamp]);
+        let is_replaced = match expected {
+            Some(_) => is_done(self.link.call(&call).await)?,
+            None => self.unless_present(slot, call).await?,
+        };
+        Ok(is_replaced && !is_too_large)
     }
 
     /// Adds to a counter in the server.
@@ -162,31 +182,30 @@ impl RedisInner {
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
         for _ in 0..INCREMENT_TRIES {
-            let mut read = redis::cmd("PTTL");
-            read.arg(&slot.name);
-            // The remaining time is read first: the entry that is read next expires no earlier.
-            let replies = self.link.send_all(vec![read, Self::get(slot)]).await.map_err(store_error)?;
-            let mut replies = replies.into_iter();
-            let rest = match replies.next() {
-                Some(Ok(Value::Int(millis))) => u64::try_from(millis).ok().map(Duration::from_millis),
-                _ => None,
-            };
-            let found = self.found(slot, replies.next().ok_or_else(unexpected_reply)?)?;
+            let found = self.found(slot, self.link.send(&Self::get(slot)).await)?;
             let (value, ttl) = match (&found, initial) {
                 (Some(entry), _) => {
                     let number = entry.as_counter().ok_or(StoreError::new(StoreErrorKind::NotANumber))?;
-                    (number, rest)
+                    (number, NewTtl::Keep)
                 }
-                (None, Some(initial)) => (initial.value(), initial.ttl()),
+                (None, Some(initial)) => (initial.value(), NewTtl::Set(initial.ttl())),
                 (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
             };
             let sum = value.checked_add(delta).ok_or(StoreError::new(StoreErrorKind::Overflow))?;
-            if self.compare_and_set(slot, found.as_ref(), &Entry::counter(sum), ttl).await? {
+            if self.replace_entry(slot, found.as_ref(), &Entry::counter(sum), ttl).await? {
                 return Ok(sum);
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
     }
+}
+
+/// The time to live of an entry that replaces another one.
+#[derive(Debug, Clone, Copy)]
+enum NewTtl {
+    /// The remaining time of the replaced entry.
+    Keep,
+    Set(Option<Duration>),
 }
 
 fn parsed(number: &[u8]) -> Option<i64> {

@@ -4,7 +4,7 @@ use super::confirmation::ConfirmedReply;
 use super::inner::RedisInner;
 use super::link::{is_wrong_type, store_error, unexpected_reply};
 use super::namespace::NamespaceRecord;
-use super::record_reply::{AdvanceKind, RecordReply, head, incarnation};
+use super::record_reply::{AdvanceKind, RecordReply, generation, head, incarnation};
 use super::script::{ADVANCE, READ_RECORD, REPLACE_RECORD, ScriptCall, ServerScript};
 use crate::store::incarnation::{is_believable, random};
 use crate::store::record::{Record, UnreadableRecord};
@@ -12,6 +12,7 @@ use crate::store::{Generation, Scope, StoreError, StoreErrorKind, Strength};
 use futures_util::FutureExt;
 use redis::{RedisResult, Value};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The record of the invalidations of a namespace.
 ///
@@ -50,9 +51,10 @@ enum RecordState {
     },
 }
 
-/// The record after an advance.
+/// The result of an advance.
 pub(super) enum Appended {
-    To(Arc<Record>),
+    /// The generation of the advance.
+    To(Generation),
     /// A new incarnation began instead: every older entry is invalid.
     Lost,
 }
@@ -87,8 +89,9 @@ impl RecordClient {
         // has.
         let known = self.namespace.known();
         let call = self.call(&READ_RECORD, known_arguments(known.as_deref()));
-        if self.namespace.begin_renewal() {
-            self.renew().await;
+        if self.namespace.begin_renewal(Duration::from_millis(self.inner.record_ttl())) {
+            // If it fails, the next one comes long before the record expires.
+            drop(self.inner.link.send(&self.inner.renewal(&self.namespace)).await);
         }
         let reply = match self.inner.link.call(&call).await {
             Err(error) if is_wrong_type(&error) => RecordReply::default(),
@@ -96,14 +99,6 @@ impl RecordClient {
         };
         let state = self.judge(known.as_ref(), &reply, passed, |_| {})?;
         Ok((reply.head, state))
-    }
-
-    /// Renews the time to live of a record that is only read. A failure shortens nothing: the next
-    /// attempt comes long before the record expires.
-    async fn renew(&self) {
-        let mut command = redis::cmd("PEXPIRE");
-        command.arg(&self.namespace.key).arg(self.inner.record_ttl());
-        drop(self.inner.link.send(&command).await);
     }
 
     /// Compares a reply with everything that this process knows.
@@ -222,7 +217,12 @@ impl RecordClient {
             }
             let reply = RecordReply::new(reply).ok_or_else(unexpected_reply)?;
             let mended = match self.judge(Some(&known), &reply, &[], &mut inspect)? {
-                RecordState::Current(record) => return confirmed(is_confirmed, Appended::To(record)),
+                // Not the newest record, which another task may have read meanwhile: it may contain
+                // later advances.
+                RecordState::Current(_) => {
+                    let own = generation(&reply.head).ok_or_else(unexpected_reply)?;
+                    return confirmed(is_confirmed, Appended::To(own));
+                }
                 other => self.mended(other),
             };
             let call = self.replacement(reply.head, &mended);

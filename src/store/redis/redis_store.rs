@@ -52,6 +52,17 @@ use std::time::Duration;
 /// process that knows of such an invalidation uses the namespace, other processes serve the old
 /// entries. From then on, all older entries are invalid.
 ///
+/// A single server may become a replica without closing its connections. A process then notices it
+/// at its next write, and reads the old data until then. Use Sentinel or a cluster for fail-overs.
+///
+/// # Values and counters
+/// The last write that the server receives counts. Invalidations protect responses from late writes,
+/// and values only in part:
+/// - A write that timed out may take effect after a later one, if the network delivers it late.
+/// - In a cluster, the client repeats an increment whose connection broke, so it may count twice.
+/// - The queued removal of a value by one process may remove a value that another process has set
+///   meanwhile. Do not rely on [`Cache::add`](crate::Cache::add) as the only lock of critical data.
+///
 /// # Security
 /// A program that can write to the server decides what the cache answers, unless entries are
 /// [authenticated](super::RedisStoreBuilder::authenticate).

@@ -100,8 +100,9 @@ return 1
     ])
 });
 
-/// Stores `ARGV[4]` for `ARGV[5]` milliseconds, or removes the key if that is zero, if the stored
-/// value has the stamp `ARGV[6]`, or is absent if that is empty.
+/// Stores `ARGV[4]` if the stored value has the stamp `ARGV[6]`, or if the key is absent and the stamp
+/// is empty. `ARGV[5]` is the time in milliseconds, `keep` for the remaining time, or zero to remove
+/// the key.
 pub(super) static COMPARE_AND_SET: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         ENTRY,
@@ -114,7 +115,13 @@ elseif is_counter then
 elseif not is_entry or string.sub(found, size + 1, size + #stamp) ~= stamp then
     return 0
 end
-if ARGV[5] == '0' then redis.call('DEL', KEYS[1]) else set(ARGV[4], ARGV[5]) end
+if ARGV[5] == '0' then
+    redis.call('DEL', KEYS[1])
+elseif ARGV[5] == 'keep' then
+    redis.call('SET', KEYS[1], ARGV[4], 'KEEPTTL')
+else
+    set(ARGV[4], ARGV[5])
+end
 return 1
 ",
     ])

@@ -80,7 +80,7 @@ impl ValueFormat {
         value.extend_from_slice(&Sha256::digest(&frame)[..STAMP]);
         value.extend_from_slice(&frame);
         if let Some(secret) = self.secrets.first() {
-            let mac = mac(secret, &value).finalize().into_bytes();
+            let mac = mac(secret, slot, &value).finalize().into_bytes();
             value.extend_from_slice(&mac);
         }
         value
@@ -112,7 +112,7 @@ impl ValueFormat {
                 number.parse().ok().filter(|parsed: &i64| parsed.to_string() == number).map(Entry::counter)
             }
             kind if kind == self.kind() => {
-                self.verify(&mut value)?;
+                self.verify(slot, &mut value)?;
                 let frame = value.len().checked_sub(content + STAMP)?;
                 let frame = value.split_off(value.len() - frame);
                 Entry::decode_slices(frame, &self.clock)
@@ -122,18 +122,21 @@ impl ValueFormat {
     }
 
     /// Verifies and removes the code of an authenticated value.
-    fn verify(&self, value: &mut Bytes) -> Option<()> {
+    fn verify(&self, slot: &KeySlot, value: &mut Bytes) -> Option<()> {
         if self.secrets.is_empty() {
             return Some(());
         }
         let code = value.split_off(value.len().checked_sub(MAC)?);
-        let is_valid = |secret| mac(secret, value).verify_slice(&code).is_ok();
+        let is_valid = |secret| mac(secret, slot, value).verify_slice(&code).is_ok();
         self.secrets.iter().any(is_valid).then_some(())
     }
 }
 
-fn mac(secret: &Hmac<Sha256>, value: &[u8]) -> Hmac<Sha256> {
-    secret.clone().chain_update(value)
+/// Computes the code over the name in the server, which has the prefix, and the value. So an entry
+/// under another prefix is not valid.
+fn mac(secret: &Hmac<Sha256>, slot: &KeySlot, value: &[u8]) -> Hmac<Sha256> {
+    let length = (slot.name.len() as u64).to_le_bytes();
+    secret.clone().chain_update(length).chain_update(&slot.name).chain_update(value)
 }
 
 #[cfg(test)]

@@ -102,3 +102,42 @@ async fn signed_counters_count_and_keep_their_time() {
         assert_eq!(missing, StoreErrorKind::Missing, "an unsigned counter is absent");
     }
 }
+
+#[tokio::test]
+async fn entry_moved_to_another_prefix_is_absent() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let store = async |prefix: &str| {
+            let builder = RedisStore::builder(server.url()).prefix(prefix).authenticate(NEW);
+            builder.build().await.expect("connected")
+        };
+        let (one, other) = (store("one").await, store("other").await);
+        put(&one, b"a", "the page of one site").await;
+        let mut direct = server.direct();
+        let (name, value) = only_value(&mut direct);
+        let moved = [&b"other"[..], &name[b"one".len()..]].concat();
+        put(&other, b"a", "the page of the other site").await;
+        assert!(!direct.send(&[b"GET", &moved]).bytes().is_empty());
+        direct.send(&[b"SET", &moved, &value]);
+        assert_eq!(text(&other, b"a").await, None);
+        assert_eq!(text(&one, b"a").await, Some(Entry::raw("the page of one site")));
+    }
+}
+
+#[tokio::test]
+async fn increments_keep_the_time_at_which_a_counter_expires() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (store, key) = (store(&server, &[NEW]).await, KeyRef::new(b"n"));
+        let initial = InitialCounter::new(0, Some(std::time::Duration::from_secs(60)));
+        store.increment(key, 1, Some(initial)).await.expect("a counter");
+        let mut direct = server.direct();
+        let name = direct.keys().pop().expect("a key");
+        let mut expires = || direct.send(&[b"PEXPIRETIME", &name]);
+        let first = expires();
+        for number in 2..50 {
+            assert_eq!(store.increment(key, 1, Some(initial)).await.expect("a counter"), number);
+            assert_eq!(expires(), first);
+        }
+    }
+}

@@ -342,3 +342,65 @@ async fn operation_outside_a_runtime_runs_in_the_connections_runtime() {
         assert_eq!(found.await.expect("joined").expect("no panic").expect("read"), Some(Entry::raw("v")));
     }
 }
+
+/// Returns the name of the only record of the server.
+fn record_name(direct: &mut crate::support::servers::Direct) -> Vec<u8> {
+    direct.keys().into_iter().find(|key| key.starts_with(b"trc:g:")).expect("a record")
+}
+
+/// A page that a handler makes from its own write is outdated by a later write.
+#[tokio::test]
+async fn own_write_is_older_than_a_write_that_was_read_before_its_reply() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let (one, other) = (RedisSite::connect(&server).await.store, RedisSite::connect(&server).await.store);
+        let (own, others) =
+            (one.generations("n").expect("its own"), other.generations("n").expect("its own"));
+        let value = Scope::value(b"x");
+        let since = own.depend(value).await.expect("a generation");
+        let mut direct = server.direct();
+        let name = record_name(&mut direct);
+        let mut head = || direct.send(&[b"HGET", &name, b"g"]).bytes();
+        let before = head();
+        let mut written = std::pin::pin!(own.written(value, since));
+        // Polls only until the server has the advance, so its reply is not read yet.
+        'sent: loop {
+            assert!(futures::poll!(&mut written).is_pending());
+            for _ in 0..40 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if head() != before {
+                    break 'sent;
+                }
+            }
+        }
+        others.advance(&[value], Strength::Hard).await.expect("advanced");
+        let newest = own.current().await.expect("a generation");
+        let written = written.await.expect("written").expect("the only write since");
+        assert!(written.counter() < newest.counter());
+        let state = others.check(written, &[value], &[]).await.expect("checked");
+        assert_eq!(state, Validity::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn hits_renew_the_record_of_invalidations() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let builder = RedisStore::builder(server.url()).max_ttl(Duration::from_millis(800));
+        let site = RedisSite::over(builder.build().await.expect("connected"));
+        site.send("/").await;
+        let mut direct = server.direct();
+        let name = record_name(&mut direct);
+        direct.send(&[b"PERSIST", &name]);
+        let mut ttl = || direct.send(&[b"PTTL", &name]);
+        assert_eq!(ttl(), crate::support::servers::Reply::Number(-1));
+        for _ in 0..200 {
+            site.store.get_at("default", KeyRef::new(b"k")).await.expect("read");
+            if ttl() != crate::support::servers::Reply::Number(-1) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_ne!(ttl(), crate::support::servers::Reply::Number(-1));
+    }
+}

@@ -165,3 +165,18 @@ async fn every_process_reads_a_value_once_it_is_set() {
         }
     }
 }
+
+#[tokio::test]
+async fn replacement_that_is_too_large_removes_the_value() {
+    use tower_response_cache::Store;
+    use tower_response_cache::store::{Entry, KeyRef, PutMode};
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let builder = RedisStore::builder(server.url()).largest_entry(10_000);
+        let store = builder.build().await.expect("connected");
+        let (key, old, large) = (KeyRef::new(b"k"), Entry::raw("old"), Entry::raw(vec![7; 20_000]));
+        assert!(store.put(key, old.clone(), None, PutMode::Always).await.expect("put"));
+        assert!(!store.compare_and_set(key, Some(&old), large, None).await.expect("an answer"));
+        assert_eq!(store.get(key).await.expect("read"), None);
+    }
+}
