@@ -194,6 +194,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         without_generation(self.get(key))
     }
 
+    /// Returns the same entry as [`get`](Self::get), for diagnosis.
+    ///
+    /// A peek does not count as a use of the entry: it never decides which entry is evicted. The
+    /// default calls [`get`](Self::get). Implement it if look-ups in the store change the order of
+    /// eviction.
+    fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.get(key)
+    }
+
     /// Stores an entry and returns `true` if it was stored.
     ///
     /// `ttl` is the time to live, counted from this call; `None` means that the entry never

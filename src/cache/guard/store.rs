@@ -26,6 +26,10 @@ impl Store for GuardedStore {
         self.0.run(GuardedOperation::Lookup, || self.0.unguarded().get_at(namespace, key))
     }
 
+    fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.0.run(GuardedOperation::Lookup, || self.0.unguarded().peek(key))
+    }
+
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         self.0.run(GuardedOperation::Write, || self.0.unguarded().put(key, entry, ttl, mode))
     }

@@ -15,6 +15,7 @@ impl<S: Store> Contract<S> {
         self.keys_are_compared_by_all_bytes().await;
         self.values_are_returned_unchanged().await;
         self.remove_removes_the_entry().await;
+        self.peek_returns_what_get_returns().await;
         self.put_with_a_zero_ttl_stores_nothing().await;
         self.put_accepts_a_ttl_of_any_length().await;
         self.too_large_put_removes_the_old_entry().await;
@@ -77,6 +78,22 @@ impl<S: Store> Contract<S> {
         self.expect_result(rule::REMOVE, "remove of a stored entry", removed, true);
         self.expect(rule::REMOVE, "a removal", key, None).await;
         rule::REMOVE.returned("remove of an absent entry", self.remove(key).await, false);
+    }
+
+    async fn peek_returns_what_get_returns(&self) {
+        let key = KeyRef::new(b"contract/peek");
+        let peek = async |call, expected: Option<Entry>| {
+            let found = ShownEntry(rule::PEEK.ok("peek", self.store.peek(key).await));
+            self.expect_result(rule::PEEK, call, found, ShownEntry(expected));
+        };
+        peek("peek of an absent entry", None).await;
+        for entry in [value("x"), Entry::counter(7)] {
+            self.put(key, entry.clone(), None).await;
+            peek("peek of a stored entry", Some(entry.clone())).await;
+            self.expect(rule::PEEK, "a peek", key, Some(entry)).await;
+        }
+        self.remove(key).await;
+        peek("peek of a removed entry", None).await;
     }
 
     async fn put_with_a_zero_ttl_stores_nothing(&self) {

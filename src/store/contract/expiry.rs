@@ -1,6 +1,6 @@
 //! The rules for time: expiry, and the effect of `touch` and `increment` on it.
 
-use super::rule;
+use super::rule::{self, ShownEntry};
 use super::{AdvanceTime, Contract, SECOND, value};
 use crate::store::{Entry, InitialCounter, KeyRef, PutMode, Store, StoreErrorKind};
 use std::time::Duration;
@@ -22,6 +22,8 @@ impl<S: Store> Contract<S> {
         rule::REMOVE.returned("remove of an expired entry", self.remove(key).await, false);
         self.put(key, value("x"), Some(SECOND)).await;
         time(SECOND);
+        let peeked = ShownEntry(rule::PEEK.ok("peek", self.store.peek(key).await));
+        rule::PUT_EXPIRES.returned("peek of an expired entry", peeked, ShownEntry(None));
         self.expect_put(rule::PUT_EXPIRES, key, value("y"), None, PutMode::IfAbsent, true).await;
         self.put(key, value("x"), Some(SECOND)).await;
         time(SECOND);

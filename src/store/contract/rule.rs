@@ -26,6 +26,7 @@ rules! {
     GET_UNCHANGED: "Store::get", "Entries are returned exactly as they were put: a store never changes status, header lines or body bytes.";
     GET_AT: "Store::get_at", "Returns the entry under a key, and the generation of a namespace if both are read in one round trip.";
     READ: "Store::get_at", "The generation is the one that was current after the entry was read, for Generations::check_at.";
+    PEEK: "Store::peek", "Returns the same entry as get, for diagnosis.";
     PUT: "Store::put", "Stores an entry and returns true if it was stored.";
     PUT_ZERO: "Store::put", "A zero ttl stores nothing and returns false; it also removes the old entry, unless the mode is PutMode::IfAbsent.";
     PUT_LONG: "Store::put", "A ttl that is too long for the store counts as None.";

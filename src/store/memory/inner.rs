@@ -41,6 +41,11 @@ impl MemoryInner {
         None
     }
 
+    /// Returns `true` unless an entry has expired.
+    pub(super) fn is_unexpired(&self, slot: &StoredSlot) -> bool {
+        slot.expires == Moment::NEVER || self.clock.now() < slot.expires
+    }
+
     pub(super) fn expiry(&self, ttl: Option<Duration>) -> Moment {
         ttl.map_or(Moment::NEVER, |ttl| self.clock.now().after(ttl))
     }

@@ -85,6 +85,11 @@ impl Store for MemoryStore {
         StoreFuture::ready(Ok(entry))
     }
 
+    fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let slot = self.0.entries.peek(&key).filter(|slot| self.0.is_unexpired(slot));
+        StoreFuture::ready(Ok(slot.map(|slot| slot.entry)))
+    }
+
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         // Locals are dropped before parameters, so the lock is released before `entry` is dropped.
         // The drop may run foreign code that uses the store (`Bytes::from_owner`).
@@ -203,6 +208,24 @@ mod tests {
                 assert!(has(&store, b"hot"), "lost after {i} others");
             }
         }
+    }
+
+    #[test]
+    fn peeked_entry_is_evicted_like_an_unused_one() {
+        let store = MemoryStore::with_max_bytes(1 << 20);
+        let peek = |key| store.peek(KeyRef::new(key)).now().expect("local").expect("read").is_some();
+        for i in 0..4000_u32 {
+            put(&store, &i.to_le_bytes(), 2000);
+            if i == 1000 {
+                // The store is full, so these entries are on probation.
+                put(&store, b"peeked", 2000);
+                put(&store, b"used", 2000);
+                assert!(peek(b"peeked") && !peek(b"none"));
+            }
+            peek(b"peeked");
+            has(&store, b"used");
+        }
+        assert!(!peek(b"peeked") && peek(b"used"));
     }
 
     #[test]

@@ -56,6 +56,8 @@ enum Breach {
     GetAtFindsNothing,
     GetManyAtReorders,
     ReadGenerationIsOld,
+    PeekFindsNothing,
+    PeekFindsExpired,
     PutReturnsFalse,
     PutKeepsOldEntry,
     PutIfAbsentReplaces,
@@ -215,6 +217,14 @@ impl Store for BrokenStore {
                 self.inner.get(KeyRef::new(&key.as_bytes()[..key.as_bytes().len().min(64)]))
             }
             _ => ready(found),
+        }
+    }
+
+    fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        match (self.breach, self.get_now(key)) {
+            (PeekFindsNothing, _) => ready(None),
+            (PeekFindsExpired, None) if key.as_bytes().ends_with(b"expiry") => ready(Some(value("x"))),
+            _ => self.get(key),
         }
     }
 
@@ -722,6 +732,18 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         "Store::get_at",
         "The generation is the one that was current after the entry was read",
         "get_at returned Generation {",
+    ),
+    (
+        PeekFindsNothing,
+        "Store::peek",
+        "Returns the same entry as get",
+        "peek of a stored entry returned no entry, expected a value of 1 bytes: b\"x\"",
+    ),
+    (
+        PeekFindsExpired,
+        "Store::put",
+        "The time to live counts from the put",
+        "peek of an expired entry returned a value of 1 bytes: b\"x\", expected no entry",
     ),
     (
         PutReturnsFalse,
