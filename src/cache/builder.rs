@@ -96,6 +96,7 @@ impl Cache {
             policy: Arc::new(builder.policy),
             computations: Flights::new(builder.max_flights),
             number_locks: Arc::default(),
+            switches: Arc::default(),
         }))
     }
 }

@@ -8,6 +8,7 @@ use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
 use super::number_locks::NumberLocks;
 use super::split_mix64::SplitMix64;
+use super::switches::Switches;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, HitForMiss, RecentKeys};
@@ -66,6 +67,7 @@ pub(super) struct CacheInner {
     /// The flights of values that are being computed.
     pub(super) computations: Flights<ComputeOutcome>,
     pub(super) number_locks: Arc<NumberLocks>,
+    pub(super) switches: Arc<Switches>,
 }
 
 /// The function that transforms the keys of values.

@@ -184,6 +184,7 @@ impl PendingStore {
         let write =
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let outcome = match cache.validity_of(&response).await {
+            _ if !cache.is_enabled() => Ok(WriteOutcome::Refused(Detail::Disabled)),
             Ok(Validity::Valid) => write.run(&mut response).await,
             // The response was invalidated during the fetch. If it were stored, it could replace a
             // newer response.

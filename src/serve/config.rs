@@ -10,8 +10,8 @@ use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The kind of layer: [`SiteCacheLayer`](crate::SiteCacheLayer) or
 /// [`RouteCacheLayer`](crate::RouteCacheLayer).
@@ -59,6 +59,17 @@ pub(crate) struct LayerConfig {
     digests: ValueDigests,
     /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
+    /// Whether the switches of the cache led to this configuration.
+    is_switched: bool,
+    /// The configurations to which the switches of the cache lead.
+    switched: Arc<SwitchedConfigs>,
+}
+
+/// The configurations to which the switches of a cache lead, created at first use. Their keys are
+/// those of the layer.
+#[derive(Debug, Default)]
+struct SwitchedConfigs {
+    disabled: OnceLock<Arc<LayerConfig>>,
 }
 
 impl LayerConfig {
@@ -120,6 +131,8 @@ impl LayerConfig {
             selection,
             digests,
             is_enabled: true,
+            is_switched: false,
+            switched: Arc::default(),
         })
     }
 
@@ -158,7 +171,22 @@ impl LayerConfig {
 
     /// Returns the configuration with the layer enabled or disabled.
     pub(crate) fn enabled(self: Arc<Self>, is_enabled: bool) -> Arc<Self> {
-        Arc::new(Self { is_enabled, ..Arc::unwrap_or_clone(self) })
+        Arc::new(Self { is_enabled, switched: Arc::default(), ..Arc::unwrap_or_clone(self) })
+    }
+
+    /// Returns the configuration that replaces this one for a request, because of the switches of
+    /// the cache.
+    pub(in crate::serve) fn switched(&self) -> Option<Arc<Self>> {
+        if self.is_switched || self.cache.is_enabled() {
+            return None;
+        }
+        let disabled = || Arc::new(Self { is_enabled: false, ..self.derived() });
+        Some(Arc::clone(self.switched.disabled.get_or_init(disabled)))
+    }
+
+    /// Returns a copy of the configuration for a state of the switches.
+    fn derived(&self) -> Self {
+        Self { is_switched: true, switched: Arc::default(), ..self.clone() }
     }
 }
 

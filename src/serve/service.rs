@@ -126,6 +126,25 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        match self.config.cache.has_switches() {
+            false => self.answer(request),
+            true => self.answer_switched(request),
+        }
+    }
+}
+
+impl<S> ResponseCache<S> {
+    /// Answers a request from the cache, or forwards it.
+    #[inline]
+    fn answer<ReqBody, B>(&self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Body + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
         match classify(&self.config, head, request.body(), &mut buf) {
             Decision::Hit(stored, facts, now) => {
@@ -144,8 +163,26 @@ where
     }
 }
 
-// These methods are separate from `call`, so that a hit needs no stack space for their futures.
+// These methods are separate from `answer`, so that a hit needs no stack space for their futures.
 impl<S> ResponseCache<S> {
+    /// Answers a request while a switch of the cache is set.
+    #[cold]
+    #[inline(never)]
+    fn answer_switched<ReqBody, B>(&self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Body + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match self.config.switched() {
+            Some(config) => Self { inner: self.inner.clone(), config }.answer(request),
+            None => self.answer(request),
+        }
+    }
+
     /// Forwards a request with an unsafe method, and invalidates afterwards.
     #[inline(never)]
     fn write<ReqBody, B>(&self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, B>

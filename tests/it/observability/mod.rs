@@ -1,0 +1,3 @@
+//! What the cache shows of its decisions, and what changes them at run time.
+
+mod switches;
