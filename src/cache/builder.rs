@@ -97,6 +97,7 @@ impl Cache {
             computations: Flights::new(builder.max_flights),
             number_locks: Arc::default(),
             switches: Arc::default(),
+            layers: Arc::default(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use super::budget::{Budget, Reservation};
 use super::compute_outcome::ComputeOutcome;
 use super::guard::{CircuitState, StoreGuard, guarded_generations};
 use super::last_recording::LastRecording;
+use super::layer_registry::LayerRegistry;
 use super::namespaces::Namespaces;
 use super::number_locks::NumberLocks;
 use super::split_mix64::SplitMix64;
@@ -68,6 +69,7 @@ pub(super) struct CacheInner {
     pub(super) computations: Flights<ComputeOutcome>,
     pub(super) number_locks: Arc<NumberLocks>,
     pub(super) switches: Arc<Switches>,
+    pub(super) layers: Arc<LayerRegistry>,
 }
 
 /// The function that transforms the keys of values.
@@ -187,6 +189,11 @@ impl Cache {
     /// Returns the hasher that digests private values in keys and entries.
     pub(crate) fn value_digests(&self) -> ValueDigests {
         ValueDigests::new(&self.0.namespace, &self.0.key_secret)
+    }
+
+    /// Returns the layers over this cache and over handles that are derived from it.
+    pub(crate) fn layer_registry(&self) -> &LayerRegistry {
+        &self.0.layers
     }
 
     pub(crate) fn flight_table(&self) -> &Flights {

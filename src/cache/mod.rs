@@ -55,6 +55,7 @@ pub(crate) mod guard;
 mod handle;
 pub(crate) mod invalidation;
 mod last_recording;
+mod layer_registry;
 mod namespaces;
 mod number_locks;
 mod outdated_response;

@@ -1,6 +1,9 @@
-//! What an operator changes at run time: whether the cache answers requests.
+//! What an operator changes at run time: whether the cache answers requests, and a table of options.
 
 use super::handle::Cache;
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::policy::PolicyTable;
+use std::sync::Arc;
 
 impl Cache {
     /// Turns the cache layers off or on, for all requests that begin from now on.
@@ -43,6 +46,55 @@ impl Cache {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.0.switches.is_enabled()
+    }
+
+    /// Puts a [`PolicyTable`] into effect, in place of the previous one, for all requests that begin
+    /// from now on. [`PolicyTable::new`] restores the policies.
+    ///
+    /// Call it after the layers are created: the names of layers in the table must exist. A new
+    /// `ttl`, stale window or `client_max_age` applies to responses that are fetched from now on; to
+    /// apply it to stored ones, invalidate them.
+    ///
+    /// Like [`set_enabled`](Self::set_enabled), the table applies to all handles that are derived
+    /// from one cache, in this process.
+    ///
+    /// # Errors
+    /// [`ConfigErrorKind::UnknownLayer`] for each entry that names a layer which does not exist, or
+    /// is not among the first 256 layers over the cache. The previous table then stays in effect.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::policy::PolicyTable;
+    /// use tower_response_cache::{Cache, MemoryStore, RouteCacheLayer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
+    /// let layer = RouteCacheLayer::new(&cache, Duration::from_secs(60));
+    ///
+    /// let table: PolicyTable =
+    ///     serde_json::from_str(r#"{ "entries": [{ "layer": "route", "path": "/news/*", "ttl": 5 }] }"#)?;
+    /// cache.set_policy_table(table)?;
+    ///
+    /// cache.set_policy_table(PolicyTable::new())?; // The policies apply again.
+    /// # drop(layer);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_policy_table(&self, table: PolicyTable) -> Result<(), ConfigError> {
+        let unknown = table.named_layers().filter(|(layer, _)| !self.0.layers.has(layer));
+        let unknown = unknown.map(|(_, entry)| ConfigError::new(ConfigErrorKind::UnknownLayer, entry));
+        if let Some(error) = ConfigError::join(unknown.collect()) {
+            return Err(error);
+        }
+        event!(entries = table.len(), "policy table set");
+        let is_empty = table.is_empty();
+        drop(self.0.switches.set_table((!is_empty).then(|| Arc::new(table))));
+        Ok(())
+    }
+
+    /// Returns the policy table in effect.
+    pub(crate) fn policy_table(&self) -> Option<Arc<PolicyTable>> {
+        self.0.switches.table()
     }
 
     /// Returns `true` if layers have to look at the switches.

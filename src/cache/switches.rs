@@ -1,16 +1,22 @@
-//! The state of the switches of a cache: whether it answers requests.
+//! The state of the switches of a cache: whether it answers requests, and a table of options.
 
+use crate::policy::PolicyTable;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The switches of a cache, which all its handles share.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
-    /// The switches that differ from their defaults: [`DISABLED`]. A hit reads only this field.
+    /// The switches that differ from their defaults: [`DISABLED`], [`HAS_TABLE`]. A hit reads only
+    /// this field.
     set: AtomicU8,
+    table: RwLock<Option<Arc<PolicyTable>>>,
 }
 
 /// The cache is turned off.
 const DISABLED: u8 = 1;
+/// A policy table is in effect.
+const HAS_TABLE: u8 = 2;
 
 impl Switches {
     /// Sets or clears a flag. Returns `true` if the flag changed.
@@ -35,5 +41,18 @@ impl Switches {
     #[inline]
     pub(super) fn is_any_set(&self) -> bool {
         self.set.load(Ordering::Relaxed) != 0
+    }
+
+    /// Replaces the policy table. Returns the old one, which the caller drops without a lock.
+    pub(super) fn set_table(&self, table: Option<Arc<PolicyTable>>) -> Option<Arc<PolicyTable>> {
+        let has_table = table.is_some();
+        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the flag is that of the last table.
+        self.change(HAS_TABLE, has_table);
+        std::mem::replace(&mut *current, table)
+    }
+
+    pub(super) fn table(&self) -> Option<Arc<PolicyTable>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -192,6 +192,8 @@ pub enum ConfigErrorKind {
     EmptyDirectives,
     /// The value is not a host in the form that keys use: in lower case, without a trailing dot.
     InvalidHost,
+    /// An entry of a [`PolicyTable`](crate::policy::PolicyTable) names a layer that does not exist.
+    UnknownLayer,
     /// The secret is empty, or an `Authorization` field cannot carry it. The error does not contain
     /// the secret.
     InvalidSecret,
@@ -250,6 +252,7 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::EmptyDirectives => "no directive is set (set at least one) for the field",
             ConfigErrorKind::InvalidHost => "not a host in lower case without a trailing dot",
             ConfigErrorKind::InvalidDirective => "invalid extension directive",
+            ConfigErrorKind::UnknownLayer => "no layer over the cache has the name in the entry",
             ConfigErrorKind::InvalidSecret => "unusable secret (use visible ASCII without spaces)",
             ConfigErrorKind::InvalidFieldName => "invalid header field name",
         };

@@ -117,6 +117,7 @@ pub(super) fn classify<B: Body>(
         return Decision::forward(bypass);
     }
     let mut facts = inspected.facts;
+    facts.needs_current |= config.is_dry_run();
     if facts.directives && config.policy.forbids_storing(request.headers) {
         return Decision::forward(Reason::bypass(Detail::RequestNoStore));
     }

@@ -6,12 +6,13 @@ use crate::entry::{SecretFields, VariantSelection};
 use crate::key::{KeyBuf, ValueDigests};
 use crate::marks::{LAYER_ID_LENGTH, LayerId};
 use crate::policy::request_fields::{PersonalRule, is_secret};
-use crate::policy::{Policy, Sharing, Ttl};
+use crate::policy::{Policy, PolicyTable, PolicyTableEntry, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The kind of layer: [`SiteCacheLayer`](crate::SiteCacheLayer) or
 /// [`RouteCacheLayer`](crate::RouteCacheLayer).
@@ -44,6 +45,8 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
     pub(in crate::serve) policy: Policy,
     pub(in crate::serve) level: Level,
+    /// The name of a layer whose policy sets none.
+    default_name: &'static str,
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
     /// The layer IDs in the mark of a request that no outer cache layer has marked: only the ID of
@@ -61,6 +64,8 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) is_enabled: bool,
     /// Whether the switches of the cache led to this configuration.
     is_switched: bool,
+    /// Whether stored responses answer no request.
+    is_dry_run: bool,
     /// The configurations to which the switches of the cache lead.
     switched: Arc<SwitchedConfigs>,
 }
@@ -70,6 +75,51 @@ pub(crate) struct LayerConfig {
 #[derive(Debug, Default)]
 struct SwitchedConfigs {
     disabled: OnceLock<Arc<LayerConfig>>,
+    by_entry: RwLock<EntryConfigs>,
+}
+
+/// The configurations for the entries of one policy table, by the number of the entry.
+#[derive(Debug, Default)]
+struct EntryConfigs {
+    table: Option<Arc<PolicyTable>>,
+    configs: HashMap<usize, Arc<LayerConfig>>,
+}
+
+impl EntryConfigs {
+    fn is_of(&self, table: &Arc<PolicyTable>) -> bool {
+        self.table.as_ref().is_some_and(|own| Arc::ptr_eq(own, table))
+    }
+}
+
+impl SwitchedConfigs {
+    /// Returns the configuration for an entry of a table. `create` creates it at first use.
+    fn of_entry(
+        &self,
+        table: &Arc<PolicyTable>,
+        number: usize,
+        create: impl FnOnce() -> LayerConfig,
+    ) -> Arc<LayerConfig> {
+        let current = self.by_entry.read().unwrap_or_else(PoisonError::into_inner);
+        let known = current.configs.get(&number).filter(|_| current.is_of(table)).cloned();
+        drop(current);
+        if let Some(config) = known {
+            return config;
+        }
+        let new = Arc::new(create());
+        let mut current = self.by_entry.write().unwrap_or_else(PoisonError::into_inner);
+        let outdated = match current.is_of(table) {
+            true => EntryConfigs::default(),
+            false => {
+                let empty = EntryConfigs { table: Some(Arc::clone(table)), configs: HashMap::new() };
+                std::mem::replace(&mut *current, empty)
+            }
+        };
+        let config = Arc::clone(current.configs.entry(number).or_insert_with(|| Arc::clone(&new)));
+        // The outdated configurations are dropped after the lock is released.
+        drop(current);
+        drop(outdated);
+        config
+    }
 }
 
 impl LayerConfig {
@@ -120,10 +170,11 @@ impl LayerConfig {
         if policy.predicates.identity_name().is_some() {
             STORES_PER_IDENTITY.store(true, Ordering::Relaxed);
         }
-        Arc::new(Self {
+        Self {
             cache,
             policy,
             level,
+            default_name: level.name(),
             id,
             own_ids,
             keyed_fields,
@@ -132,8 +183,17 @@ impl LayerConfig {
             digests,
             is_enabled: true,
             is_switched: false,
+            is_dry_run: false,
             switched: Arc::default(),
-        })
+        }
+        .registered()
+    }
+
+    /// Makes the layer known to its cache.
+    fn registered(self) -> Arc<Self> {
+        let config = Arc::new(self);
+        config.cache.layer_registry().add(config.name(), &config);
+        config
     }
 
     /// Returns how requests select variants.
@@ -145,6 +205,17 @@ impl LayerConfig {
     /// Returns the names of the keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) fn emitted(&self) -> &[String] {
         self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
+    }
+
+    /// Returns the name of the layer, for people.
+    pub(in crate::serve) fn name(&self) -> &str {
+        self.policy.name.as_deref().unwrap_or(self.default_name)
+    }
+
+    /// Returns `true` if stored responses answer no request.
+    #[inline]
+    pub(in crate::serve) fn is_dry_run(&self) -> bool {
+        self.is_dry_run
     }
 
     /// Returns the ID of the layer, with which all keys of the layer begin.
@@ -171,17 +242,32 @@ impl LayerConfig {
 
     /// Returns the configuration with the layer enabled or disabled.
     pub(crate) fn enabled(self: Arc<Self>, is_enabled: bool) -> Arc<Self> {
-        Arc::new(Self { is_enabled, switched: Arc::default(), ..Arc::unwrap_or_clone(self) })
+        Self { is_enabled, switched: Arc::default(), ..Arc::unwrap_or_clone(self) }.registered()
     }
 
-    /// Returns the configuration that replaces this one for a request, because of the switches of
-    /// the cache.
-    pub(in crate::serve) fn switched(&self) -> Option<Arc<Self>> {
-        if self.is_switched || self.cache.is_enabled() {
+    /// Returns the configuration that replaces this one for requests with a path, because of the
+    /// switches of the cache.
+    pub(in crate::serve) fn switched(&self, path: &str) -> Option<Arc<Self>> {
+        if self.is_switched {
             return None;
         }
-        let disabled = || Arc::new(Self { is_enabled: false, ..self.derived() });
-        Some(Arc::clone(self.switched.disabled.get_or_init(disabled)))
+        if !self.cache.is_enabled() {
+            let disabled = || Arc::new(Self { is_enabled: false, ..self.derived() });
+            return Some(Arc::clone(self.switched.disabled.get_or_init(disabled)));
+        }
+        let table = self.cache.policy_table()?;
+        let (number, entry) = table.find(self.name(), path)?;
+        Some(self.switched.of_entry(&table, number, || self.with_entry(entry)))
+    }
+
+    /// Returns a copy with the options of an entry in the policy table. The keys stay the same.
+    fn with_entry(&self, entry: &PolicyTableEntry) -> Self {
+        let mut config = self.derived();
+        entry.apply(&mut config.policy);
+        config.level = entry.ttl().map_or(config.level, Level::Route);
+        config.is_enabled = entry.enabled().unwrap_or(config.is_enabled);
+        config.is_dry_run = entry.is_dry_run();
+        config
     }
 
     /// Returns a copy of the configuration for a state of the switches.

@@ -6,7 +6,9 @@ use super::config::{LayerConfig, Level, may_store_per_identity};
 use super::future::{ResponseFuture, pass_on};
 use super::nesting::mark_request;
 use super::refuse::{excludes_every_layer, refuse, refuse_loop};
-use super::request::{KeyedInputs, RequestFacts, RequestState, chain, identifies, scopes, shown_key};
+use super::request::{
+    KeyedInputs, RequestFacts, RequestState, chain, identifies, public_uri, scopes, shown_key,
+};
 use super::respond::{Hit, OutgoingHead};
 use super::run::run;
 use super::write;
@@ -177,7 +179,8 @@ impl<S> ResponseCache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.config.switched() {
+        let path = public_uri((&request).into()).path();
+        match self.config.switched(path) {
             Some(config) => Self { inner: self.inner.clone(), config }.answer(request),
             None => self.answer(request),
         }

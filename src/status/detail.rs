@@ -14,6 +14,7 @@ pub(crate) enum Detail {
     Credential(&'static str),
     Credentials,
     Disabled,
+    DryRun,
     /// A field whose name contains a word that is typical of credentials.
     Field(FieldName),
     Expect,
@@ -88,6 +89,7 @@ impl Detail {
             Self::Credential(field) => field,
             Self::Credentials | Self::Field(_) => "credentials",
             Self::Disabled => "disabled",
+            Self::DryRun => "dry-run",
             Self::Expect => "expect",
             Self::Forwarded => "forwarded",
             Self::HandledByInner => "inner-layer",

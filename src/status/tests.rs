@@ -103,6 +103,7 @@ pub(super) fn all() -> Vec<Detail> {
         MethodOverride,
         SameName,
         Disabled,
+        DryRun,
         Skipped,
         StoreFailed,
         UnknownHost,
@@ -154,14 +155,14 @@ pub(super) fn all() -> Vec<Detail> {
     ];
     assert!(all.iter().all(|detail| match detail {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
-        | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | Disabled | SameName
-        | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition
-        | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationQueued
-        | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors
-        | CutShort | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache
-        | NoLifetime | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie
-        | Status | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny
-        | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | Disabled | DryRun
+        | SameName | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached
+        | Precondition | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore
+        | InvalidationQueued | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding
+        | ContentLength | Cors | CutShort | Dependencies | EventStream | Head | Hint | Mismatch
+        | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | NoRoom | Partial
+        | Predicate | Private | SetCookie | Status | Superseded | Tags | TooLarge | Trailers | Unkeyed
+        | Variants | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

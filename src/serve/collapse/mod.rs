@@ -45,8 +45,15 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
         return Action::Loop;
     }
     if state.facts.needs_current {
-        let reason = Reason::new(ForwardReason::Request, Detail::RequestNoCache);
-        return Action::Fetch(FetchPlan::without_flight(state, reason, None).await);
+        let reason = match state.config.is_dry_run() {
+            true => dry_run_reason(&look_up(state, request).await),
+            false => Reason::new(ForwardReason::Request, Detail::RequestNoCache),
+        };
+        // The response to a HEAD has no body to store.
+        return Action::Fetch(match state.facts.head {
+            true => FetchPlan::new(None, reason, None),
+            false => FetchPlan::without_flight(state, reason, None).await,
+        });
     }
     let mut has_waited = false;
     let mut action = find(state, request, first, &mut has_waited).await;
@@ -56,6 +63,16 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
         _ => {}
     }
     action
+}
+
+/// Returns the reason for forwarding a request in a dry run: that of the request itself, if it
+/// would not have been a hit.
+fn dry_run_reason(lookup: &Lookup) -> Reason {
+    match lookup {
+        Lookup::Hit(_) | Lookup::Stale { .. } => Reason::bypass(Detail::DryRun),
+        Lookup::Miss { reason, .. } => *reason,
+        Lookup::Bypass(why) => Reason::bypass(*why),
+    }
 }
 
 async fn find(

@@ -27,7 +27,7 @@ pub(in crate::serve) struct RequestFacts {
     pub(in crate::serve) identified: bool,
     /// The visitor's identity is part of the key.
     pub(in crate::serve) personal: bool,
-    /// An outer layer requires a new response from the service.
+    /// An outer layer or a dry run requires a new response from the service.
     pub(in crate::serve) needs_current: bool,
     /// A layer inside the outermost layer of this crate has added an unknown extension, which may
     /// personalize the response. `false` if the policy changes background requests by functions.

@@ -1,3 +1,4 @@
 //! What the cache shows of its decisions, and what changes them at run time.
 
+mod policy_tables;
 mod switches;

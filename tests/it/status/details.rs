@@ -97,6 +97,22 @@ async fn bypassed_requests_report_the_reason() {
     bypassing_requests().await;
 }
 
+/// A request that would be a hit, under a policy table with a dry run.
+async fn dry_run() -> Statuses {
+    let (cache, _) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    let table = serde_json::from_str(r#"{ "entries": [{ "dry_run": true }] }"#).expect("a table");
+    cache.set_policy_table(table).expect("no layer is named");
+    vec![status_of(&stack, get("/")).await]
+}
+
+#[tokio::test]
+async fn hit_in_a_dry_run_is_reported_as_a_bypass() {
+    assert_eq!(dry_run().await, ["fwd=bypass; fwd-status=200; stored; ttl=60; detail=dry-run"]);
+}
+
 async fn left_to_another_layer() -> Statuses {
     let (cache, page) = (memory(), || origin(|_, call| numbered(&[], call)).0);
     let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
@@ -341,6 +357,7 @@ fn explained(kind: &str) -> BTreeSet<String> {
 async fn every_documented_fwd_and_detail_value_is_reported() {
     let statuses = [
         bypassing_requests().await,
+        dry_run().await,
         left_to_another_layer().await,
         with_a_failing_store().await,
         forwarding_conditions().await,

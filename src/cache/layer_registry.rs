@@ -1,0 +1,62 @@
+//! The cache layers over a cache, for the names in a policy table.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The most layers that a cache knows. Further layers work, but are not registered.
+const MAX_LAYERS: usize = 256;
+
+/// The configuration of a layer. Its type belongs to the module of the layers.
+type AnyConfig = dyn Any + Send + Sync;
+
+/// The layers that exist now, in the order of their creation. A layer is gone as soon as neither
+/// the layer nor any of its services exists.
+#[derive(Debug, Default)]
+pub(crate) struct LayerRegistry(Mutex<Vec<RegisteredLayer>>);
+
+#[derive(Debug, Clone)]
+struct RegisteredLayer {
+    name: String,
+    config: Weak<AnyConfig>,
+}
+
+impl LayerRegistry {
+    /// Adds a layer by its name and its configuration.
+    pub(crate) fn add(&self, name: &str, config: &Arc<impl Any + Send + Sync>) {
+        let config: Arc<AnyConfig> = Arc::clone(config) as Arc<AnyConfig>;
+        let mut layers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if layers.len() >= MAX_LAYERS {
+            layers.retain(|layer| layer.config.strong_count() > 0);
+        }
+        if layers.len() < MAX_LAYERS {
+            layers.push(RegisteredLayer { name: name.to_owned(), config: Arc::downgrade(&config) });
+        }
+    }
+
+    /// Returns `true` if a layer with this name exists now.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.registered().iter().any(|layer| layer.name == name && layer.config.strong_count() > 0)
+    }
+
+    /// Copies the list, so that no configuration is dropped under the lock.
+    fn registered(&self) -> Vec<RegisteredLayer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_layers_make_room_and_further_ones_are_left_out() {
+        let registry = LayerRegistry::default();
+        for number in 0..10 * MAX_LAYERS {
+            registry.add("a", &Arc::new(number));
+        }
+        assert!(!registry.has("a"));
+        let alive: Vec<_> = (0..2 * MAX_LAYERS).map(Arc::new).collect();
+        alive.iter().for_each(|layer| registry.add("b", layer));
+        assert!(registry.has("b") && !registry.has("a"));
+    }
+}
