@@ -1,4 +1,5 @@
-//! The cache layers over a cache, for the names in a policy table.
+//! The cache layers over a cache, for [`Cache::explain`](crate::Cache::explain) and for the names in
+//! a policy table.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -33,6 +34,13 @@ impl LayerRegistry {
         }
     }
 
+    /// Returns the configurations of the layers that exist now.
+    pub(crate) fn layers<C: Any + Send + Sync>(&self) -> Vec<Arc<C>> {
+        let layers = self.registered();
+        let configs = layers.iter().filter_map(|layer| layer.config.upgrade());
+        configs.filter_map(|config| config.downcast().ok()).collect()
+    }
+
     /// Returns `true` if a layer with this name exists now.
     pub(super) fn has(&self, name: &str) -> bool {
         self.registered().iter().any(|layer| layer.name == name && layer.config.strong_count() > 0)
@@ -54,9 +62,12 @@ mod tests {
         for number in 0..10 * MAX_LAYERS {
             registry.add("a", &Arc::new(number));
         }
-        assert!(!registry.has("a"));
+        assert!(registry.layers::<usize>().is_empty() && !registry.has("a"));
         let alive: Vec<_> = (0..2 * MAX_LAYERS).map(Arc::new).collect();
         alive.iter().for_each(|layer| registry.add("b", layer));
+        let known = registry.layers::<usize>();
         assert!(registry.has("b") && !registry.has("a"));
+        assert!(known.len() <= MAX_LAYERS && known.contains(&alive[0]), "{}", known.len());
+        assert!(!known.contains(&alive[2 * MAX_LAYERS - 1]));
     }
 }

@@ -61,6 +61,11 @@ impl<T: Copy> RecentKeys<T> {
         self.keys.remove(&key.process_hash());
     }
 
+    /// Returns the same as [`get`](Self::get), without counting as a use of the key.
+    pub(crate) fn peek(&self, key: KeyRef<'_>, now: Moment) -> Option<T> {
+        self.keys.peek(&key.process_hash()).filter(|(_, until)| now < *until).map(|(what, _)| what)
+    }
+
     pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<T> {
         self.keys.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(what, _)| what)
     }

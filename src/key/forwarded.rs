@@ -60,7 +60,7 @@ impl ForwardedFields {
         self.0 == 0
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = ForwardedField> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = ForwardedField> {
         ForwardedField::ALL.into_iter().filter(move |field| self.0 & (1 << *field as u16) != 0)
     }
 }
@@ -94,7 +94,7 @@ impl ForwardedField {
     ///
     /// # Errors
     /// If the field can't be read.
-    pub(super) fn canonical<'h>(
+    pub(crate) fn canonical<'h>(
         self,
         headers: &'h HeaderMap,
         query: &QueryKey,

@@ -213,11 +213,11 @@ impl KeyPart {
         Ok(Self { is_fixed: true, ..Self::new(name, part).replacing(field) })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         self.is_fixed
     }
 

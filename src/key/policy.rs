@@ -134,7 +134,7 @@ impl KeyPolicy {
     }
 
     /// Returns one digest of all lines of a field.
-    fn digest(&self, name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> ValueDigest {
+    pub(super) fn digest(&self, name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> ValueDigest {
         let mut all = Vec::new();
         for line in lines {
             all.extend((line.len() as u64).to_le_bytes());

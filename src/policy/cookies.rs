@@ -154,6 +154,25 @@ impl Cookies<'_> {
         if ignores { CookieRole::Ignored } else { CookieRole::Undeclared }
     }
 
+    /// Returns the names of the cookies because of which a request is not answered from the cache:
+    /// those that identify the visitor or are not declared, and keyed ones with two values. Names
+    /// are cut and escaped, since a client chooses them.
+    pub(crate) fn identifying_names(self, request: &HeaderMap) -> Vec<String> {
+        const MAX_NAMES: usize = 16;
+        const MAX_NAME_BYTES: usize = 64;
+        let mut keyed = BTreeSet::new();
+        let names = pairs(request).map(|(name, _)| name).filter(|name| match self.role(name) {
+            CookieRole::Identifies | CookieRole::Undeclared => true,
+            CookieRole::Keyed(at) => !keyed.insert(at),
+            CookieRole::Ignored => false,
+        });
+        let shown = names.map(|name| match name {
+            [] => "cookie without a name".to_owned(),
+            name => format!("cookie {}", name[..name.len().min(MAX_NAME_BYTES)].escape_ascii()),
+        });
+        shown.take(MAX_NAMES).collect()
+    }
+
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3).
     ///
     /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).

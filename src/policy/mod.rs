@@ -96,6 +96,7 @@ mod sharing;
 mod table;
 mod tags;
 mod ttl;
+mod unknown_inputs;
 mod writes;
 
 pub use crate::rules::groups::TagField;

@@ -12,7 +12,7 @@ use crate::marks::OuterContext;
 use crate::rules::method::is_safe;
 use crate::status::{Detail, ForwardReason, Reason};
 use futures_util::FutureExt;
-use http::Method;
+use http::{HeaderMap, Method};
 use http_body::Body;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,6 +67,65 @@ impl Decision {
     }
 }
 
+/// Inspects a request, and writes its key into `buf`. The caller provides `inspected` and `buf`,
+/// since they are too large to move.
+///
+/// Returns the decision on a request that is not looked up: it has an unsafe method, or bypasses
+/// the cache. Returns `None` if the key is written.
+#[inline(always)]
+pub(super) fn examine<'a>(
+    config: &LayerConfig,
+    request: RequestHead<'a>,
+    is_empty: bool,
+    inspected: &mut InspectedRequest<'a>,
+    buf: &mut KeyBuf,
+) -> Option<Decision> {
+    // A disabled layer still marks requests for inner layers, and still invalidates after unsafe
+    // methods.
+    if !config.is_enabled && is_safe(request.method) {
+        return Some(Decision::forward(Reason::bypass(Detail::Disabled)));
+    }
+    let outer = request.extensions.get::<OuterContext>();
+    if let Some(outer) = outer {
+        // Two layers with the same ID share their keys, so a hit could skip the layers between
+        // them. Only the outer layer caches.
+        if is_inside_same_layer(config, outer) {
+            return Some(Decision::unmarked(Reason::bypass(Detail::SameName)));
+        }
+        if outer.bypasses_inner && is_safe(request.method) {
+            return Some(Decision::forward(Reason::bypass(Detail::Identified)));
+        }
+        // An outer layer saw a cookie that no layer declares. The cookie may identify the visitor,
+        // even if the request has lost it since.
+        if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
+            return Some(Decision::forward(Reason::bypass(Detail::Cookie)));
+        }
+    }
+    match inspect(&config.policy, request, is_empty, outer, inspected) {
+        Ok(()) => {}
+        // CONNECT opens a tunnel. It has no target resource to invalidate.
+        Err(bypass)
+            if bypass.forward == ForwardReason::Method
+                && !is_safe(request.method)
+                && *request.method != Method::CONNECT =>
+        {
+            return Some(Decision::Unsafe);
+        }
+        Err(bypass) => return Some(Decision::forward(bypass)),
+    };
+    if outer.is_some_and(|outer| outer.is_uncacheable(inspected.facts.personal)) {
+        return Some(Decision::forward(Reason::bypass(Detail::Identified)));
+    }
+    inspected.parts = config.policy.key.parts(request);
+    if let Err(bypass) = write_request_key(config, request, inspected, buf) {
+        return Some(Decision::forward(bypass));
+    }
+    if inspected.facts.directives && config.policy.forbids_storing(request.headers) {
+        return Some(Decision::forward(Reason::bypass(Detail::RequestNoStore)));
+    }
+    None
+}
+
 /// Decides on a request without waiting, and writes its key into `buf` if the decision needs one.
 #[inline]
 pub(super) fn classify<B: Body>(
@@ -75,57 +134,17 @@ pub(super) fn classify<B: Body>(
     body: &B,
     buf: &mut KeyBuf,
 ) -> Decision {
-    // A disabled layer still marks requests for inner layers, and still invalidates after unsafe
-    // methods.
-    if !config.is_enabled && is_safe(request.method) {
-        return Decision::forward(Reason::bypass(Detail::Disabled));
-    }
-    let outer = request.extensions.get::<OuterContext>();
-    if let Some(outer) = outer {
-        // Two layers with the same ID share their keys, so a hit could skip the layers between
-        // them. Only the outer layer caches.
-        if is_inside_same_layer(config, outer) {
-            return Decision::unmarked(Reason::bypass(Detail::SameName));
-        }
-        if outer.bypasses_inner && is_safe(request.method) {
-            return Decision::forward(Reason::bypass(Detail::Identified));
-        }
-        // An outer layer saw a cookie that no layer declares. The cookie may identify the visitor,
-        // even if the request has lost it since.
-        if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
-            return Decision::forward(Reason::bypass(Detail::Cookie));
-        }
-    }
     let mut inspected = InspectedRequest::default();
-    match inspect(&config.policy, request, body.is_end_stream(), outer, &mut inspected) {
-        Ok(()) => {}
-        // CONNECT opens a tunnel. It has no target resource to invalidate.
-        Err(bypass)
-            if bypass.forward == ForwardReason::Method
-                && !is_safe(request.method)
-                && *request.method != Method::CONNECT =>
-        {
-            return Decision::Unsafe;
-        }
-        Err(bypass) => return Decision::forward(bypass),
-    };
-    if outer.is_some_and(|outer| outer.is_uncacheable(inspected.facts.personal)) {
-        return Decision::forward(Reason::bypass(Detail::Identified));
-    }
-    inspected.parts = config.policy.key.parts(request);
-    if let Err(bypass) = write_request_key(config, request, &inspected, buf) {
-        return Decision::forward(bypass);
+    if let Some(decision) = examine(config, request, body.is_end_stream(), &mut inspected, buf) {
+        return decision;
     }
     let mut facts = inspected.facts;
     facts.needs_current |= config.is_dry_run();
-    if facts.directives && config.policy.forbids_storing(request.headers) {
-        return Decision::forward(Reason::bypass(Detail::RequestNoStore));
-    }
     if !config.cache.is_local() || facts.needs_current {
         return Decision::Miss(Missed { facts, parts: inspected.parts, lookup: None });
     }
     let now = config.cache.clock().now();
-    let reuse = Reuse { config, request: request.headers, facts, now, read: None };
+    let reuse = Reuse { config, request: request.headers, facts, now, read: None, is_read_only: false };
     match plain_hit(reuse, buf.key()) {
         Some(stored) if reuse.needs_early_refresh(&stored) => {
             let lookup = Some(Lookup::Stale { stored, variant: None });
@@ -148,11 +167,7 @@ fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<Strin
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
         // The response to a HEAD has no body to store, so the request neither leads a flight nor
         // joins one.
-        Some(Lookup::Miss { reason, stale: None, .. })
-            if facts.head
-                && config.policy.origin_timeout.is_none()
-                && !(facts.directives && config.policy.wants_only_if_cached(request)) =>
-        {
+        Some(Lookup::Miss { reason, stale: None, .. }) if forwards_missed_head(config, facts, request) => {
             Decision::stripped(Reason::new(reason.forward, Detail::Head), facts, parts)
         }
         lookup => match config.cache.hit_for_miss().get(key, now) {
@@ -162,6 +177,13 @@ fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<Strin
             _ => Decision::Miss(Missed { facts, parts, lookup }),
         },
     }
+}
+
+/// Returns `true` if a request that missed is a HEAD to forward without a flight.
+pub(super) fn forwards_missed_head(config: &LayerConfig, facts: RequestFacts, request: &HeaderMap) -> bool {
+    facts.head
+        && config.policy.origin_timeout.is_none()
+        && !(facts.directives && config.policy.wants_only_if_cached(request))
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(crate) struct LayerConfig {
     is_switched: bool,
     /// Whether stored responses answer no request.
     is_dry_run: bool,
+    /// The number of the entry in the policy table that led to this configuration.
+    table_entry: Option<usize>,
     /// The configurations to which the switches of the cache lead.
     switched: Arc<SwitchedConfigs>,
 }
@@ -184,6 +186,7 @@ impl LayerConfig {
             is_enabled: true,
             is_switched: false,
             is_dry_run: false,
+            table_entry: None,
             switched: Arc::default(),
         }
         .registered()
@@ -216,6 +219,11 @@ impl LayerConfig {
     #[inline]
     pub(in crate::serve) fn is_dry_run(&self) -> bool {
         self.is_dry_run
+    }
+
+    /// Returns the number of the entry in the policy table that led to this configuration.
+    pub(in crate::serve) fn table_entry(&self) -> Option<usize> {
+        self.table_entry
     }
 
     /// Returns the ID of the layer, with which all keys of the layer begin.
@@ -257,16 +265,17 @@ impl LayerConfig {
         }
         let table = self.cache.policy_table()?;
         let (number, entry) = table.find(self.name(), path)?;
-        Some(self.switched.of_entry(&table, number, || self.with_entry(entry)))
+        Some(self.switched.of_entry(&table, number, || self.with_entry(number, entry)))
     }
 
     /// Returns a copy with the options of an entry in the policy table. The keys stay the same.
-    fn with_entry(&self, entry: &PolicyTableEntry) -> Self {
+    fn with_entry(&self, number: usize, entry: &PolicyTableEntry) -> Self {
         let mut config = self.derived();
         entry.apply(&mut config.policy);
         config.level = entry.ttl().map_or(config.level, Level::Route);
         config.is_enabled = entry.enabled().unwrap_or(config.is_enabled);
         config.is_dry_run = entry.is_dry_run();
+        config.table_entry = Some(number);
         config
     }
 

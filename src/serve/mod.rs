@@ -61,6 +61,7 @@
 //! | `write` | unsafe methods |
 //! | `future` | the response future |
 //! | `classify`, `refuse`, `run`, `service` | the path of a request through these modules |
+//! | `explain` | the decisions on a request, without carrying them out |
 
 mod admission;
 mod changes;
@@ -68,6 +69,7 @@ mod classify;
 mod collapse;
 mod config;
 mod deadline;
+mod explain;
 mod fetch;
 mod future;
 mod keyed_fields;

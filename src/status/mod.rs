@@ -1,12 +1,14 @@
 //! The outcome of a request in a cache layer, as `Cache-Status` parameters (RFC 9211).
 
 mod detail;
-#[cfg(feature = "testing")]
+mod guide;
 mod meanings;
 
 pub(crate) use detail::{Detail, FieldName};
+pub(crate) use guide::guide_page;
 #[cfg(feature = "testing")]
-pub(crate) use meanings::{detail_meaning, forward_meaning, has_meaning};
+pub(crate) use meanings::has_meaning;
+pub(crate) use meanings::{detail_meaning, forward_meaning};
 
 use crate::rules::list::elements;
 use crate::rules::storability::NotStorable;

@@ -198,7 +198,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// A peek does not count as a use of the entry: it never decides which entry is evicted. The
     /// default calls [`get`](Self::get). Implement it if look-ups in the store change the order of
-    /// eviction.
+    /// eviction. [`Cache::explain`](crate::cache::Cache::explain) calls it.
     fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         self.get(key)
     }

@@ -63,6 +63,7 @@ const SERVE: &[(&str, u8)] = &[
     ("write", 10),
     ("future", 11),
     ("classify", 12),
+    ("explain", 13),
     ("refuse", 13),
     ("run", 14),
     ("service", 15),

@@ -267,7 +267,8 @@ async fn answers_request(
     arriving: bool,
 ) -> Result<bool, StoreUnavailable> {
     let now = state.config.cache.clock().now();
-    let reuse = Reuse { config: &state.config, request, facts: state.facts, now, read: None };
+    let reuse =
+        Reuse { config: &state.config, request, facts: state.facts, now, read: None, is_read_only: false };
     let refusal = reuse.refusal(stored).await?;
     // Under `app`, a response that was made while this request waited counts as validated for it.
     // Under `rfc9111`, each request validates a stale response itself (RFC 9111 section 5.2.2.4).

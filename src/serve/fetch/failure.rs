@@ -47,7 +47,8 @@ impl Fetch {
         let stored = self.plan.stored.as_ref().filter(|_| self.background.is_none())?;
         let (config, now) = (&self.state.config, self.state.config.cache.clock().now());
         let facts = self.state.facts;
-        let reuse = Reuse { config, request: &forwarded.headers, facts, now, read: None };
+        let reuse =
+            Reuse { config, request: &forwarded.headers, facts, now, read: None, is_read_only: false };
         let stale = &stored.response;
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now)) && reuse.accepts_stale(stale);
         // An invalidation may have come while the service failed.

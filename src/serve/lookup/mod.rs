@@ -20,8 +20,7 @@ use std::sync::Arc;
 
 /// Looks up a request. Over a local store, the future is ready at its first poll.
 pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
-    let cache = &reuse.config.cache;
-    let index = match cache.find(key).await {
+    let index = match reuse.find(key).await {
         Ok((Some(Entry(EntryKind::Response(response))), read)) => {
             return Reuse { read, ..reuse }.evaluate(response, (key, None)).await;
         }
@@ -35,9 +34,11 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
         return Lookup::Bypass(Detail::KeyLength);
     }
     let variant = buf.key();
-    match cache.find(variant).await {
+    match reuse.find(variant).await {
         Ok((Some(Entry(EntryKind::Response(response))), read)) => {
-            response.note_use();
+            if !reuse.is_read_only {
+                response.note_use();
+            }
             Reuse { read, ..reuse }.evaluate(response, (variant, Some(variant))).await
         }
         Ok(_) => {
@@ -51,7 +52,11 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
 /// Looks up a request at the current time, e.g. after a wait.
 pub(super) async fn look_up(state: &RequestState, request: &HeaderMap) -> Lookup {
     let (config, now) = (&*state.config, state.config.cache.clock().now());
-    lookup(Reuse { config, request, facts: state.facts, now, read: None }, state.key.as_ref()).await
+    lookup(
+        Reuse { config, request, facts: state.facts, now, read: None, is_read_only: false },
+        state.key.as_ref(),
+    )
+    .await
 }
 
 /// Returns the response of a hit that needs neither a wait nor an index of variants. If there is

@@ -6,6 +6,7 @@ use super::outcome::Lookup;
 use super::stale::{is_stale_early, may_refresh};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, Head, StoredResponse};
+use crate::error::StoreError;
 use crate::key::KeyRef;
 use crate::policy::{Policy, Sharing};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
@@ -32,9 +33,24 @@ pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) now: Moment,
     /// The generation that the store read together with the stored response, if it did.
     pub(in crate::serve) read: Option<Generation>,
+    /// Whether the look-up only explains a decision: it changes no entry and not the order of
+    /// eviction.
+    pub(in crate::serve) is_read_only: bool,
 }
 
 impl Reuse<'_> {
+    /// Returns the entry under a key, and the generation that was read together with it.
+    pub(in crate::serve) async fn find(
+        self,
+        key: KeyRef<'_>,
+    ) -> Result<(Option<Entry>, Option<Generation>), StoreError> {
+        let cache = &self.config.cache;
+        match self.is_read_only {
+            false => cache.find(key).await,
+            true => Ok((cache.await_counted(cache.store().peek(key)).await?, None)),
+        }
+    }
+
     /// Decides whether a stored response answers the request (RFC 9111 section 4). `key` is the key
     /// of the response's entry. `variant` is the same key if the response is a variant, otherwise
     /// `None`.
@@ -116,6 +132,9 @@ impl Reuse<'_> {
             return Ok(None);
         }
         let stale = Arc::new(response.as_stale(generation, self.now));
+        if self.is_read_only {
+            return Ok(Some(stale));
+        }
         let (seen, new) = (
             Entry(EntryKind::Response(Arc::clone(response))),
             Entry(EntryKind::Response(Arc::clone(&stale))),
@@ -202,6 +221,7 @@ impl Reuse<'_> {
         let Some(beta) = self.config.policy.early_refresh else { return false };
         let head = response.head();
         if head.fresh_until == Moment::NEVER
+            || self.is_read_only
             || !may_refresh(&self.config.policy, self.facts, self.request, response)
         {
             return false;

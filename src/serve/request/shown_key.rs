@@ -31,9 +31,12 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
     let mut shown = format!("{host}{}{query}", uri.path());
     let longest = shown.char_indices().nth(MAX_SHOWN).map_or(shown.len(), |(at, _)| at);
     shown.truncate(longest);
-    let digest = Sha256::digest(key);
-    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{shown} #{digest}").into()
+    format!("{shown} #{}", short_digest(key)).into()
+}
+
+/// Returns the beginning of the digest of a key, as text.
+pub(in crate::serve) fn short_digest(key: &[u8]) -> String {
+    Sha256::digest(key)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The most characters of the URL in the `key` parameter.

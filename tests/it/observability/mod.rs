@@ -1,4 +1,5 @@
 //! What the cache shows of its decisions, and what changes them at run time.
 
+mod explain;
 mod policy_tables;
 mod switches;

@@ -103,7 +103,7 @@ impl SampleReuse {
 
     fn reuse(&self) -> Reuse<'_> {
         let (config, request, facts) = (&*self.config, &self.request, self.facts);
-        Reuse { config, request, facts, now: config.cache.clock().now(), read: None }
+        Reuse { config, request, facts, now: config.cache.clock().now(), read: None, is_read_only: false }
     }
 }
 

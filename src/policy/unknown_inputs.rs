@@ -1,0 +1,22 @@
+//! The inputs that an explanation of a decision cannot know.
+
+use super::Policy;
+
+impl Policy {
+    /// Returns the inputs of decisions that may depend on more than the fields of a request: options
+    /// with functions of the user, and the marks of outer layers.
+    pub(crate) fn unknown_inputs(&self) -> Vec<String> {
+        let predicates = &self.predicates;
+        let options = [
+            ("bypass_if", !predicates.bypass.is_empty()),
+            ("store_if", !predicates.store.is_empty()),
+            ("identified_if_extension", !predicates.extensions.is_empty()),
+        ];
+        let options = options.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned());
+        let identity = predicates.identity_name().map(|name| format!("vary_by_identity {name}"));
+        let parts = self.key.vary_by.iter().filter(|part| !part.is_fixed());
+        let parts = parts.map(|part| format!("vary_by {}", part.name()));
+        let marks = std::iter::once("marks of outer layers".to_owned());
+        options.chain(identity).chain(parts).chain(marks).collect()
+    }
+}

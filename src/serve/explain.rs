@@ -1,0 +1,195 @@
+//! `Cache::explain`: the decisions of all layers on one request, without carrying them out.
+
+use super::classify::{Decision, examine, forwards_missed_head};
+use super::config::LayerConfig;
+use super::lookup::{Lookup, Reuse, lookup};
+use super::request::{InspectedRequest, key_inputs, public_uri, short_digest};
+use crate::cache::{Cache, Explanation, LastRecording, StoredSummary};
+use crate::clock::Moment;
+use crate::entry::{Entry, EntryKind, StoredResponse};
+use crate::flight::HitForMissReason;
+use crate::key::{KeyBuf, KeyRef, RequestHead};
+use crate::policy::Cookies;
+use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
+use std::sync::Arc;
+
+impl Cache {
+    /// Explains what each layer over this cache would do with a request that reached it.
+    ///
+    /// Use it to find out why a page is not answered from the cache, or under which key it is
+    /// stored. The layers decide by the same functions. The request counts as one without content.
+    /// The explanations are in the order in which the layers were created.
+    ///
+    /// The call never runs the service, never changes an entry or the order of eviction
+    /// ([`Store::peek`](crate::Store::peek)), and joins no flight. It does call functions of the
+    /// policy, such as [`bypass_if`](crate::policy::PolicyBuilder::bypass_if). Whether the response
+    /// would be stored depends on the response, so it is not known.
+    ///
+    /// A layer is explained if it was created with a handle of this namespace and version, and if
+    /// it or one of its services still exists. Layers with the same keys are explained once. At
+    /// most 256 layers are known.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
+    /// let policy = Policy::app().default_ttl(Duration::from_secs(60)).build()?;
+    /// let layer = SiteCacheLayer::new(&cache).policy(policy);
+    ///
+    /// let request = http::Request::get("/account").header("cookie", "sid=31d4").body(())?;
+    /// let explanations = cache.explain(&request).await;
+    /// assert_eq!(explanations[0].layer(), "site");
+    /// assert!(!explanations[0].is_hit());
+    /// assert_eq!(explanations[0].identified_by(), ["cookie sid"]);
+    /// # drop(layer);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "debug")]
+    #[doc(alias = "inspect")]
+    pub async fn explain<'a>(&self, request: impl Into<RequestHead<'a>>) -> Vec<Explanation> {
+        let request = request.into();
+        let mut layers: Vec<Arc<LayerConfig>> = Vec::new();
+        for layer in self.layer_registry().layers::<LayerConfig>() {
+            let is_own =
+                layer.cache.namespace() == self.namespace() && layer.cache.version() == self.version();
+            if is_own && layers.iter().all(|known| known.id() != layer.id()) {
+                layers.push(layer);
+            }
+        }
+        let mut explanations = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let switched = layer.switched(public_uri(request).path());
+            explanations.push(explain(switched.as_ref().unwrap_or(&layer), request).await);
+        }
+        explanations
+    }
+}
+
+/// Explains the decision of one layer.
+async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation {
+    let policy = &config.policy;
+    let unknown = CacheStatus::forward(ForwardReason::UriMiss);
+    let mut explanation = Explanation::new(config.name(), policy.unknown_inputs(), unknown);
+    (explanation.policy_entry, explanation.is_dry_run) = (config.table_entry(), config.is_dry_run());
+    let (mut inspected, mut buf) = (InspectedRequest::default(), KeyBuf::new());
+    if let Some(decision) = examine(config, request, true, &mut inspected, &mut buf) {
+        let reason = match decision {
+            Decision::Forward(forward) => forward.bypass,
+            Decision::Hit(..) | Decision::Miss(_) | Decision::Unsafe => ForwardReason::Method.into(),
+        };
+        explanation.identified_by = identified_by(config, request, reason.detail);
+        explanation.forwarded(reason);
+        return explanation;
+    }
+    explanation.key = key_inputs(config, request, &inspected);
+    explanation.key_digest = Some(short_digest(buf.as_bytes()));
+    let (facts, now) = (inspected.facts, config.cache.clock().now());
+    let reuse = Reuse { config, request: request.headers, facts, now, read: None, is_read_only: true };
+    match lookup(reuse, buf.key()).await {
+        Lookup::Hit(stored) | Lookup::Stale { stored, .. } => match explanation.is_dry_run {
+            true if facts.head => explanation.forwarded(Reason::bypass(Detail::Head)),
+            true => explanation.forwarded(Reason::bypass(Detail::DryRun)),
+            false => explanation.hit(&stored, now),
+        },
+        Lookup::Miss { .. }
+            if !explanation.is_dry_run
+                && facts.directives
+                && policy.wants_only_if_cached(request.headers) =>
+        {
+            explanation.status = CacheStatus::refused(Detail::OnlyIfCached);
+            explanation.detail = Some(Detail::OnlyIfCached);
+        }
+        Lookup::Miss { reason, stale: None, .. } => {
+            let is_local = config.cache.is_local();
+            let by_inner = config.cache.hit_for_miss().peek(buf.key(), now);
+            explanation.forwarded(match by_inner {
+                _ if is_local && forwards_missed_head(config, facts, request.headers) => {
+                    Reason::new(reason.forward, Detail::Head)
+                }
+                Some(HitForMissReason::HandledByInner) if is_local && !explanation.is_dry_run => {
+                    Reason::bypass(Detail::HandledByInner)
+                }
+                _ => reason,
+            });
+        }
+        Lookup::Miss { reason, .. } => explanation.forwarded(reason),
+        Lookup::Bypass(why) => explanation.forwarded(Reason::bypass(why)),
+    }
+    describe_entry(&mut explanation, reuse, buf.key()).await;
+    explanation
+}
+
+impl Explanation {
+    fn forwarded(&mut self, reason: Reason) {
+        (self.status, self.detail) = (CacheStatus::forward(reason), reason.detail);
+    }
+
+    fn hit(&mut self, stored: &StoredResponse, now: Moment) {
+        let until = stored.head().fresh_until;
+        (self.status, self.detail) = match stored.is_fresh(now) {
+            true => (CacheStatus::hit(until.since(now)), None),
+            false => (CacheStatus::stale_hit(now.since(until)), Some(Detail::Stale)),
+        };
+    }
+}
+
+/// Describes the entries under a key: the stored response that the request selects, and its
+/// variants.
+async fn describe_entry(explanation: &mut Explanation, reuse: Reuse<'_>, key: KeyRef<'_>) {
+    let Reuse { config, now, .. } = reuse;
+    let cache = &config.cache;
+    let mut buf = KeyBuf::new();
+    let (stored, own_key) = match reuse.find(key).await {
+        Ok((Some(Entry(EntryKind::Response(response))), _)) => {
+            explanation.variants = 1;
+            explanation.variant_fields =
+                response.head().nominated.iter().map(|field| field.name().clone()).collect();
+            (Some(response), key)
+        }
+        Ok((Some(Entry(EntryKind::Index(index))), _)) => {
+            explanation.variants = index.variants().len();
+            explanation.variant_fields = index.fields().to_vec();
+            config.selection().write_key(&mut buf, key, index.fields(), reuse.request);
+            let found = match buf.is_too_long() {
+                true => None,
+                false => reuse.find(buf.key()).await.ok().and_then(|(entry, _)| entry),
+            };
+            match found {
+                Some(Entry(EntryKind::Response(response))) => (Some(response), buf.key()),
+                _ => (None, buf.key()),
+            }
+        }
+        _ => (None, key),
+    };
+    explanation.stored = stored.map(|response| StoredSummary::new(response, now));
+    explanation.is_hit_for_miss = cache.hit_for_miss().peek(key, now).is_some();
+    explanation.last_not_stored = match cache.last_recordings().peek(own_key, now) {
+        Some(LastRecording::NotStored(why)) => Some(why),
+        Some(LastRecording::ShortenedLifetime { .. }) | None => None,
+    };
+}
+
+/// Returns the names of the cookies and fields that identify the visitor, if they are the reason for
+/// the bypass.
+fn identified_by(config: &LayerConfig, request: RequestHead<'_>, why: Option<Detail>) -> Vec<String> {
+    let policy = &config.policy;
+    match why {
+        Some(Detail::Cookie) => {
+            let cookies = Cookies { own: &policy.cookies, outer: None, personal: false };
+            cookies.identifying_names(request.headers)
+        }
+        Some(Detail::Credentials) => policy
+            .credentials
+            .iter()
+            .filter(|name| request.headers.contains_key(*name))
+            .map(|name| format!("header {name}"))
+            .collect(),
+        Some(field @ (Detail::Authorization | Detail::Credential(_) | Detail::Field(_))) => {
+            vec![format!("header {field}")]
+        }
+        _ => Vec::new(),
+    }
+}
