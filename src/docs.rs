@@ -21,6 +21,7 @@
 //! **In production**
 //! - [several_machines]: one cache for several processes, in Redis or Valkey.
 //! - [sizing]: memory, concurrency and time limits.
+//! - [operations]: turn the cache off, explain its decisions, change lifetimes at run time.
 //! - [testing]: tests of an application that has a cache.
 //! - [proxy]: a caching reverse proxy.
 //! - [security]: the attacks that the cache prevents, and the inputs that it cannot see.
@@ -65,6 +66,9 @@ pub mod several_machines {}
 
 #[doc = include_str!("docs/sizing.md")]
 pub mod sizing {}
+
+#[doc = include_str!("docs/operations.md")]
+pub mod operations {}
 
 #[doc = include_str!("docs/testing.md")]
 pub mod testing {}
