@@ -110,7 +110,8 @@ impl SharedRecorder {
         }
     }
 
-    /// Ends the recording. Returns the complete body if it is stored or will be.
+    /// Ends the recording. Returns the complete body if it is being stored or
+    /// waits for the verdict of an outer layer.
     pub(super) fn end(&mut self, how: RecordingEnd) -> Option<Bytes> {
         let ended = self.take()?.end(how);
         self.slot.lock().owner = ReservationOwner::UnsentFrames(ended.reservation);

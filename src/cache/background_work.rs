@@ -150,8 +150,8 @@ impl Cache {
         self.0.background.allows_refreshes()
     }
 
-    /// Records an answer that contradicts the stored response received at `stored`. Returns `true`
-    /// if a second visitor got such an answer.
+    /// Records an answer that should have replaced the stored response received at `stored`, but is
+    /// not storable. Returns `true` if two visitors got such answers.
     pub(crate) fn add_contradiction(
         &self,
         key: KeyRef<'_>,

@@ -27,7 +27,8 @@ pub(crate) enum UnstoredAction {
     /// Remove the stored response. No unkeyed field can have caused the answer, so the answer is
     /// the current one for every visitor.
     Remove,
-    /// Keep the stored response: an unkeyed field of the request may have caused the answer.
+    /// Keep the stored response: a second attempt without unkeyed fields decides, or this fetch has
+    /// acted already.
     Keep,
     /// Keep the stored response, and start a background request without unkeyed fields. If the
     /// answer to that request is not stored either, the stored response is removed.

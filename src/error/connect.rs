@@ -35,7 +35,7 @@ pub enum ConnectErrorKind {
     Unreachable,
     /// TLS failed, or the crate was built without it.
     Tls,
-    /// The server refused the user or the password.
+    /// The server refused the user or the password, or the user lacks a permission.
     Refused,
     /// The server lacks a needed command, or its version is too old.
     Unsuitable,

@@ -5,7 +5,7 @@ use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-/// The response field with the marks of inner layers. The outermost layer removes it, so clients
+/// The response field with the marks of the handler and of inner layers. The outermost layer removes it, so clients
 /// never receive it.
 static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";

@@ -270,8 +270,8 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
     fields.into_iter().map(contradiction).chain(policy.cookies.contradictions()).collect()
 }
 
-/// Returns `true` if a field always identifies a visitor. An option must not declare such a field
-/// as keyed.
+/// Returns `true` for the standard fields of cookies and credentials. An option must not declare
+/// such a field as keyed.
 fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }

@@ -55,7 +55,8 @@ pub struct Policy {
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) cookies: CookiePolicy,
-    /// The names of cookies that stored responses may set, as patterns.
+    /// The names of cookies, as patterns, that do not keep a response from being stored. It is stored
+    /// without `Set-Cookie`.
     pub(crate) response_cookies: Vec<String>,
     /// The longest heuristic lifetime; `None` turns heuristics off.
     pub(crate) heuristic: Option<Duration>,

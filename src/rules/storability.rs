@@ -298,8 +298,8 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 3.5: a hint sets a lifetime, but does not permit sharing a private response
-    /// to `Authorization`.
+    /// A lifetime from `CacheHints` does not permit sharing a private response to a request with
+    /// `Authorization` (RFC 9111 section 3.5).
     #[test]
     fn private_response_to_authorization_is_stored_only_for_its_visitor() {
         for is_rfc9111 in [false, true] {

@@ -22,9 +22,8 @@ impl Cache {
         self.invalidate(Invalidation::all()).await
     }
 
-    /// Invalidates all pages in this namespace at once, and the pages and values that were made
-    /// from them. Other values, counters and other namespaces are not affected. See
-    /// [`clear`](Self::clear).
+    /// Invalidates all pages in this namespace at once, and the values that were made from pages.
+    /// Other values, counters and other namespaces are not affected. See [`clear`](Self::clear).
     ///
     /// If the store fails, the invalidation is queued: see [`invalidate`](Self::invalidate).
     ///

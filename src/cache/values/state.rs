@@ -99,8 +99,8 @@ impl Cache {
         self.0.guard.queue_position()
     }
 
-    /// Spares the entry of a write that began at a position from an older undelivered removal of the
-    /// value. Call it before the entry is put.
+    /// Keeps an undelivered removal of the value from removing `entry`, if the removal was queued
+    /// before the write of the entry began, at `begun`. Call it before the entry is put.
     pub(super) fn spare(&self, name: &Name, begun: QueuePosition, entry: &Entry) {
         self.0.guard.spare(&self.0.namespace, name, begun, entry);
     }

@@ -86,7 +86,8 @@ impl Value<'_> {
             if seen.state == ValueState::Live {
                 return Ok(false);
             }
-            // The delivery of the removal would remove the new value, which its caller takes as a lock.
+            // The delivery of the removal would also remove the new value. Callers of `add` may use the
+            // value as a lock, so it must not vanish.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }

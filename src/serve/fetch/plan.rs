@@ -65,8 +65,8 @@ impl FetchPlan {
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // The generation is read first: every invalidation after the check makes the fetched
-        // response outdated.
+        // The generation is read before `is_valid`. In the other order, an invalidation between the
+        // two would be missed.
         let generation = state.generation().await;
         let stored = match stored {
             Some(stored) if state.is_valid(&stored.response).await => Some(stored),

@@ -28,8 +28,8 @@ pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
-    /// The forecast of the `Cache-Status`, and the status that was written from the forecast, if
-    /// the response is recorded.
+    /// If the response is recorded: the forecast of its `Cache-Status`, and the status that the
+    /// forecast gave when the head was made.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
 }
 
@@ -128,7 +128,8 @@ impl Fetch {
         let tags = config.policy.etags || client_control.max_age.is_some();
         let tags = tags && !response.headers().contains_key(ETAG);
         let comparison = tags.then(|| config.policy.comparison());
-        // A response that is stale on arrival has to be validated before each use.
+        // New requests may not share a response that is stale on arrival. The policy decides about the
+        // current followers.
         if !response.is_fresh(response.head().response_time)
             && let Some(leader) = self.plan.leader.take()
         {
@@ -210,9 +211,10 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     leader.end_unshared();
 }
 
-/// Returns `true` if a response with this status predicts the next response under its key.
+/// Returns `false` if a response with this status concerns one request only: most client errors, a
+/// 304 and a 206, which the fields of the request may have provoked.
 ///
-/// Most client errors, a 304 and a 206 concern one request, whose fields may have provoked them.
+/// Callers handle server errors, which predict nothing, themselves.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED

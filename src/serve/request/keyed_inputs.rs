@@ -77,8 +77,8 @@ impl<'a> KeyedInputs<'a> {
         normalize(request);
     }
 
-    /// Removes the inputs that the policy ignores or strips. Gives forwarded fields their canonical
-    /// values.
+    /// Removes the inputs that the policy ignores or strips. Gives forwarded fields and the query the
+    /// form that they have in the key.
     fn strip_unkeyed<B>(self, request: &mut Request<B>) {
         let Self { policy, facts, parts } = self;
         let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());

@@ -30,7 +30,7 @@ impl History {
         Generation::new(self.incarnation, self.counter).with_stamp(stamp)
     }
 
-    /// Advances the counter with a random stamp, and returns it.
+    /// Advances the counter with a random stamp, and returns the new counter.
     pub(super) fn advance(&mut self) -> u64 {
         self.advance_with(random() as u32)
     }

@@ -82,9 +82,10 @@ fn repeat(record: &mut Record, item: &[u8]) -> Option<()> {
 pub(super) struct RecordReply {
     /// The head; empty if there is no record.
     pub(super) head: Vec<u8>,
-    /// The snapshot, unless the log continues the known record.
+    /// The snapshot to which `items` apply. `None` if they apply to the record that this process
+    /// knows, or if the server has no usable record.
     snapshot: Option<Vec<u8>>,
-    /// The advances since, each `None` if it is missing.
+    /// The advances after that record, each `None` if it is missing.
     items: Vec<Option<Vec<u8>>>,
 }
 

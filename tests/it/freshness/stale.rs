@@ -710,7 +710,7 @@ async fn a_failed_head_gets_the_stale_page_and_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn refresh_without_removes_an_extension_from_the_refresh() {
+async fn a_refresh_is_sent_without_an_excluded_extension() {
     #[derive(Clone)]
     struct Session;
     #[derive(Clone)]

@@ -43,7 +43,7 @@ async fn a_seen_invalidation_survives_a_rollback_and_later_advances() {
                 invalidate(&other, &format!("/other/{number}")).await;
             }
             assert!(!send(&stack, get("/")).await.is_hit(), "{overtaking}");
-            // Both processes continue with the same generations.
+            // The processes agree on the record again.
             fill(&stack, "/a").await;
             assert!(send(&process(&store).1, get("/a")).await.is_hit());
             invalidate(&other, "/a").await;

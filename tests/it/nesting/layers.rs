@@ -66,7 +66,7 @@ async fn outer_compression_encodes_the_plain_entry_on_each_hit() {
 }
 
 #[tokio::test]
-async fn an_outer_request_limit_and_an_inner_panic_catcher_work() {
+async fn a_layer_caches_between_a_body_limit_and_a_panic_catcher() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<tower_http::body::Limited<Body>>| {

@@ -56,7 +56,8 @@ async fn server_that_restarts_empty_begins_a_new_incarnation() {
         let own = site.store.generations("n").expect("its own");
         let after = own.current().await.expect("read");
         assert!(after.incarnation() > before.incarnation());
-        // The other process may invalidate everything once more.
+        // Only the incarnations are compared: the other process may have invalidated everything once
+        // more in the new one.
         assert_eq!(other.current().await.expect("read").incarnation(), after.incarnation());
     }
 }

@@ -9,7 +9,7 @@ use tower_response_cache::error::ConnectErrorKind;
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::RedisStore;
 
-/// The commands of the store.
+/// The commands that every store needs. `build` verifies that the server permits them.
 const COMMANDS: [&str; 11] =
     ["EVAL", "EVALSHA", "GET", "GETRANGE", "SET", "DEL", "INCRBY", "PTTL", "PEXPIRE", "HGET", "HSET"];
 

@@ -106,7 +106,7 @@ async fn a_304_freshens_variants_no_longer_than_the_validated_one() {
 }
 
 #[tokio::test]
-async fn a_304_with_no_cache_ends_the_lifetime_that_a_hint_gave() {
+async fn a_304_with_no_cache_does_not_renew_a_hinted_lifetime() {
     let (cache, manual) = timed();
     let (inner, calls) = origin(|request, call| match is_conditional(request) {
         true => not_modified(&[("etag", "\"a\""), ("cache-control", "no-cache")]),

@@ -114,7 +114,7 @@ async fn custom_predicates_and_fields_identify_a_request() {
     known.extensions_mut().insert(User);
     assert_eq!(send(&shop, known).await.detail(), Some("identified"));
     assert_eq!(send(&shop, get_with("/", &[("x-mine", "1")])).await.detail(), Some("identified"));
-    // An ignored credential neither bypasses the cache nor reaches the handler.
+    // A request with an ignored credential does not bypass the cache.
     let bogus = send(&shop, get_with("/", &[("authorization", "bogus")])).await;
     assert!(bogus.is_hit() && bogus.text() == "None None");
 }

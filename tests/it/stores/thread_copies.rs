@@ -11,7 +11,7 @@ use tower_response_cache::clock::Clock;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
 
 const KEY: &[u8] = b"hot";
-/// The number of look-ups after which a thread keeps a copy of an entry.
+/// More look-ups than a thread needs before it keeps a copy of an entry.
 const LOOKUPS: usize = 40;
 
 fn get_now(store: &MemoryStore) -> Option<Entry> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Forwards connections, and disturbs the replies of the server.
 pub(crate) struct Forwarder {
     pub(crate) port: u16,
-    /// Whether the next reply is cut off after some bytes.
+    /// While it is `true`, each reply is cut off after some bytes.
     pub(crate) is_cutting: Arc<AtomicBool>,
     /// The number of pieces that clients have sent.
     pub(crate) sent: Arc<AtomicUsize>,

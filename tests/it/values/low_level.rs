@@ -225,7 +225,7 @@ async fn touch_sets_the_remaining_ttl_and_revives_no_expired_value() -> Result<(
 }
 
 #[tokio::test(start_paused = true)]
-async fn bulk_operations_equal_single_operations() -> Result<(), Box<dyn Error>> {
+async fn bulk_operations_skip_values_that_are_absent() -> Result<(), Box<dyn Error>> {
     for (cache, manual) in caches() {
         let not_stored = cache.set_many([("a", row("a")), ("b", row("b"))], 10 * S).await?;
         assert!(not_stored.is_empty());
