@@ -13,6 +13,8 @@
 
 mod breaker;
 mod delivery;
+mod delivery_attempt;
+mod delivery_claim;
 mod generations;
 mod hidden_entries;
 mod store;

@@ -1,6 +1,7 @@
 //! The guard that the handles of one cache share.
 
 use super::breaker::{Breaker, CircuitState, Permit, Requester};
+use super::delivery_claim::DeliveryClaim;
 use super::hidden_entries::HiddenEntries;
 use super::undelivered::{QueuePosition, Undelivered};
 use crate::cache::values::Name;
@@ -8,7 +9,7 @@ use crate::entry::{Dependency, Entry, Scope};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Generations, Store, StoreFuture, Strength, Validity};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -36,8 +37,8 @@ pub(in crate::cache) struct StoreGuard {
     limits: StoreLimits,
     pub(super) breaker: Arc<Breaker>,
     pub(super) undelivered: Undelivered,
-    /// Whether a task delivers.
-    pub(super) is_delivering: AtomicBool,
+    /// Which task delivers.
+    pub(super) claim: DeliveryClaim,
     /// How often the store failed or did not answer in time.
     failures: AtomicU64,
 }
@@ -49,7 +50,7 @@ impl StoreGuard {
             limits,
             breaker: Arc::new(Breaker::new()),
             undelivered: Undelivered::default(),
-            is_delivering: AtomicBool::new(false),
+            claim: DeliveryClaim::default(),
             failures: AtomicU64::new(0),
         })
     }
@@ -153,7 +154,7 @@ impl StoreGuard {
         call: impl FnOnce() -> StoreFuture<T>,
     ) -> StoreFuture<T> {
         self.start_delivery();
-        let holds_circuit = self.undelivered.holds_circuit();
+        let holds_circuit = self.holds_circuit();
         let Some(permit) = self.breaker.acquire(Requester::Operation, holds_circuit) else {
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::CircuitOpen)));
         };
@@ -182,7 +183,7 @@ impl StoreGuard {
                     permit.failed();
                 }
             }
-            _ => permit.succeeded(self.undelivered.holds_circuit()),
+            _ => permit.succeeded(self.holds_circuit()),
         }
     }
 

@@ -57,6 +57,55 @@ fn another_runtime_delivers_after_the_first_one_ends() {
 }
 
 #[test]
+fn another_runtime_takes_over_from_an_idle_one() {
+    let (shared, data) = (memory_store(8 << 20), Data::default());
+    data.change();
+    let (one, other) = (process(&shared, &data), process(&shared, &data));
+    one.faults.set(Operation::Invalidation, Fault::Error);
+    let now = data.change();
+    let idle = runtime();
+    assert_eq!(idle.block_on(one.cache.invalidate("/")), Delivery::Queued);
+    one.faults.clear();
+    runtime().block_on(async {
+        for _ in 0..600 {
+            sleep(100 * MS).await;
+            assert_eq!(one.read("/").await, now);
+        }
+        assert_eq!(one.cache.undelivered(), 0);
+        assert_eq!(other.read("/").await, now);
+    });
+    idle.block_on(async { sleep(60 * S).await });
+    assert_eq!(idle.metrics().num_alive_tasks(), 0, "the first task ends");
+}
+
+#[test]
+fn circuit_closes_although_no_task_can_deliver() {
+    for has_runtimes in [false, true] {
+        let (shared, data) = (memory_store(8 << 20), Data::default());
+        data.change();
+        let one = process(&shared, &data);
+        // Each runtime ends before its delivery.
+        let read = |path: &str| match has_runtimes {
+            true => runtime().block_on(one.read(path)),
+            false => block_on(one.read(path)),
+        };
+        one.faults.set_all(Fault::Error);
+        let now = data.change();
+        assert_eq!(block_on(one.cache.invalidate("/")), Delivery::Queued);
+        (0..100).for_each(|number| drop(read(&format!("/opens/{number}"))));
+        assert_eq!(one.cache.circuit(), CircuitState::Open);
+        one.faults.clear();
+        let begun = std::time::Instant::now();
+        while one.cache.circuit() != CircuitState::Closed {
+            assert!(begun.elapsed() <= MINUTE, "the circuit stays open");
+            std::thread::sleep(10 * MS);
+            assert_eq!(read("/"), now, "the queued invalidation counts");
+        }
+        assert!(one.cache.undelivered() > 0 && read("/") == now);
+    }
+}
+
+#[test]
 fn unsafe_request_that_ends_with_its_runtime_queues_its_invalidation() {
     let (shared, data) = (memory_store(8 << 20), Data::default());
     data.change();
