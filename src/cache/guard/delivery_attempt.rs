@@ -24,28 +24,46 @@ pub(super) struct DeliveryAttempt<'a> {
 }
 
 impl DeliveryAttempt<'_> {
-    /// Sends the batch, until the store fails.
+    /// Sends the whole batch. An outage ends the attempt. After any other error, the store gets the
+    /// rest, and the first of these errors is returned.
     pub(super) async fn run(&self) -> Result<(), StoreError> {
-        let Batch { namespace, generations, hard, soft, values, .. } = self.batch;
+        let Batch { generations, hard, soft, .. } = self.batch;
+        let mut refusal = None;
         for (scopes, strength) in [(hard, Strength::Hard), (soft, Strength::Soft)] {
             for scopes in scopes.chunks(CHUNK) {
-                self.timed(generations.advance(scopes, strength)).await?;
+                let advanced = self.timed(generations.advance(scopes, strength)).await;
+                refusal = refusal.or(refusal_of(advanced)?);
             }
         }
-        if values.is_empty() {
-            return Ok(());
+        if !self.batch.values.is_empty() {
+            refusal = refusal.or(self.remove_values().await?);
         }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Removes the values, and returns the first error that is no outage.
+    async fn remove_values(&self) -> Result<Option<StoreError>, StoreError> {
+        let Batch { namespace, generations, values, .. } = self.batch;
         let cleared = self.timed(generations.cleared()).await?;
+        let mut refusal = None;
         for values in values.chunks(CHUNK) {
             let keys: Vec<_> = values.iter().map(|value| value_key(namespace, value, cleared)).collect();
             let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-            let found = self.timed(self.guard.unguarded().get_many(&keys)).await?;
+            let found = match self.timed(self.guard.unguarded().get_many(&keys)).await {
+                Ok(found) => found,
+                Err(error) => {
+                    refusal = refusal.or(refusal_of::<()>(Err(error))?);
+                    continue;
+                }
+            };
             let found = found.into_iter().chain(std::iter::repeat(None));
             let values = values.iter().zip(keys).zip(found);
-            let removals = values.map(|((value, key), found)| self.remove_value(value, key, found));
-            try_join_all(removals).await?;
+            let removals = values.map(|((value, key), found)| async move {
+                refusal_of(self.remove_value(value, key, found).await)
+            });
+            refusal = refusal.or(try_join_all(removals).await?.into_iter().flatten().next());
         }
-        Ok(())
+        Ok(refusal)
     }
 
     /// Removes the entry that was found under the key of a value. An entry that was stored since the
@@ -77,5 +95,13 @@ impl DeliveryAttempt<'_> {
         // Also if another task has taken over: a batch that was begun is sent to its end.
         self.guard.claim.report(self.task, Instant::now(), self.guard.limits().invalidation);
         self.guard.with_timeout(GuardedOperation::Invalidation, future).await
+    }
+}
+
+/// Returns the error of an answer. Fails with the error of an outage.
+fn refusal_of<T>(result: Result<T, StoreError>) -> Result<Option<StoreError>, StoreError> {
+    match result {
+        Err(error) if error.kind().is_outage() => Err(error),
+        other => Ok(other.err()),
     }
 }
