@@ -51,6 +51,9 @@ struct Table {
     order: VecDeque<String>,
     /// The refused namespaces, by the time of their next delivery.
     refused: BTreeSet<(Instant, String)>,
+    /// Whether the last delivery was of a refused namespace. The two kinds take turns, so neither
+    /// holds up the other.
+    was_refused_last: bool,
     /// The number of scopes in all namespaces.
     total: usize,
     /// Numbers the calls of [`Undelivered::add`].
@@ -240,12 +243,13 @@ impl Undelivered {
         }
     }
 
-    /// Returns what waits for a refused namespace whose back-off has passed, or else for the
-    /// namespace that has waited longest.
+    /// Returns what waits for the namespace that has waited longest, and in every other delivery for
+    /// a refused namespace whose back-off has passed.
     pub(super) fn next(&self, now: Instant) -> Option<Batch> {
         let table = self.lock();
         let refused = table.refused.first().filter(|(due, _)| *due <= now).map(|(_, namespace)| namespace);
-        let namespace = refused.or(table.order.front())?;
+        let waiting = table.order.front();
+        let namespace = if table.was_refused_last { waiting.or(refused) } else { refused.or(waiting) }?;
         let pending = table.namespaces.get(namespace)?;
         let named = |strength: Strength| {
             let marks = pending.scopes.iter().filter(|(_, mark)| mark.strength == strength);
@@ -345,6 +349,7 @@ impl Table {
     /// Removes a namespace from the order of deliveries.
     fn dequeue(&mut self, namespace: &str) {
         let refusal = self.namespaces.get(namespace).and_then(|pending| pending.refusal.as_ref());
+        self.was_refused_last = refusal.is_some();
         if let Some(Refusal { due, .. }) = refusal {
             self.refused.remove(&(*due, namespace.to_owned()));
         } else if self.order.front().is_some_and(|first| first == namespace) {

@@ -214,6 +214,7 @@ async fn refused_namespace_waits_for_its_backoff() {
         assert_eq!(queue.next().namespace, "b");
         queue.add_in("a", &[path(2)], Hard);
         assert_eq!(queue.next().namespace, "b", "an addition does not shorten the back-off");
+        queue.postpone_next();
         let due = queue.undelivered.next_due().expect("a is refused");
         longest = longest.max(due - Instant::now());
         tokio::time::advance(due - Instant::now()).await;
@@ -222,6 +223,25 @@ async fn refused_namespace_waits_for_its_backoff() {
     assert_eq!(queue.undelivered.count(), 3);
     queue.deliver_next();
     assert_eq!((queue.undelivered.next_due(), queue.next().namespace.as_str()), (None, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_namespaces_and_others_take_turns() {
+    let queue = Queue::new();
+    for number in 0..100 {
+        queue.add_in(&format!("refused {number}"), &[path(1)], Hard);
+        queue.undelivered.refuse(&queue.next(), Instant::now());
+    }
+    ["a", "b"].iter().for_each(|namespace| queue.add_in(namespace, &[path(1)], Hard));
+    for expected in ["a", "b"].repeat(10) {
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let batch = queue.next();
+        assert!(batch.namespace.starts_with("refused"));
+        queue.undelivered.refuse(&batch, Instant::now());
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(queue.next().namespace, expected, "others are due, too");
+        queue.postpone_next();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::sync::atomic::AtomicBool;
+use tower_response_cache::Invalidation;
 use tower_response_cache::Store;
 use tower_response_cache::error::{StoreError, StoreErrorKind};
 use tower_response_cache::store::{
@@ -9,14 +10,16 @@ use tower_response_cache::store::{
     Strength, Validity,
 };
 
-/// A namespace whose invalidations a later version of the crate wrote.
+/// A namespace whose invalidations a later version of the crate wrote. Others begin with its name.
 const LATER: &str = "later";
 
-/// A store that refuses the invalidations of one namespace.
+/// A store that refuses the invalidations of some namespaces.
 #[derive(Debug, Clone)]
 struct Refusing {
     inner: MemoryStore,
     refuses: Arc<AtomicBool>,
+    /// Whether it refuses no soft invalidation.
+    accepts_soft: Arc<AtomicBool>,
     /// The number of refused invalidations.
     refused: Arc<AtomicUsize>,
 }
@@ -26,6 +29,7 @@ impl Refusing {
         Self {
             inner: memory_store(8 << 20),
             refuses: Arc::new(AtomicBool::new(true)),
+            accepts_soft: Arc::default(),
             refused: Arc::default(),
         }
     }
@@ -56,7 +60,9 @@ impl Store for Refusing {
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         let inner = self.inner.generations(namespace)?;
         match namespace {
-            LATER => Some(Arc::new(RefusingGenerations { inner, store: self.clone() })),
+            later if later.starts_with(LATER) => {
+                Some(Arc::new(RefusingGenerations { inner, store: self.clone() }))
+            }
             _ => Some(inner),
         }
     }
@@ -79,7 +85,8 @@ impl Generations for RefusingGenerations {
         self.inner.check(since, scopes, made_from)
     }
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
-        if self.store.refuses.load(Ordering::SeqCst) {
+        let is_accepted = strength == Strength::Soft && self.store.accepts_soft.load(Ordering::SeqCst);
+        if self.store.refuses.load(Ordering::SeqCst) && !is_accepted {
             self.store.refused.fetch_add(1, Ordering::SeqCst);
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::UnknownVersion)));
         }
@@ -147,20 +154,47 @@ async fn refused_invalidation_is_retried_at_a_bounded_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_invalidation_does_not_delay_others() {
+async fn refused_invalidations_do_not_delay_others() {
+    for count in [1, 2_000] {
+        let store = Refusing::new();
+        let (process, _, data) = process(&store);
+        assert_eq!(process.hit("/").await.as_deref(), Some("1"));
+        for number in 0..count {
+            let later = process.cache.with_namespace(format!("{LATER}{number}")).expect("not empty");
+            assert_eq!(later.clear().await, Delivery::Queued);
+        }
+        sleep(120 * S).await;
+        process.faults.set(Operation::Invalidation, Fault::Error);
+        let now = data.change();
+        assert_eq!(process.cache.invalidate("/").await, Delivery::Queued);
+        process.faults.clear();
+        let begun = Instant::now();
+        until(|| process.cache.undelivered() == count).await;
+        assert!(begun.elapsed() <= S, "{count}: {:?}", begun.elapsed());
+        assert_eq!(process.hit("/").await, Some(now));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_gets_the_rest_of_a_refused_batch() {
     let store = Refusing::new();
-    let (process, later, data) = process(&store);
-    assert_eq!(process.hit("/").await.as_deref(), Some("1"));
+    store.accepts_soft.store(true, Ordering::SeqCst);
+    let (_, later, _) = process(&store);
+    let other = Cache::new(store.inner.clone()).with_namespace(LATER).expect("not empty");
+    assert!(later.cache.set("k", &1, MINUTE).await.is_ok());
+    assert_eq!(other.get::<i64>("k").await.ok().flatten(), Some(1));
+    let generations = store.inner.generations(LATER).expect("its own");
+    let begun = generations.current().await.expect("a generation");
+    later.faults.set_all(Fault::Error);
     assert_eq!(later.cache.invalidate("/").await, Delivery::Queued);
+    assert_eq!(later.cache.invalidate(Invalidation::tag("t").soft()).await, Delivery::Queued);
+    assert!(later.cache.delete("k").await.is_err());
+    later.faults.clear();
     sleep(60 * S).await;
-    process.faults.set(Operation::Invalidation, Fault::Error);
-    let now = data.change();
-    assert_eq!(process.cache.invalidate("/").await, Delivery::Queued);
-    process.faults.clear();
-    let begun = Instant::now();
-    until(|| process.cache.undelivered() == 1).await;
-    assert!(begun.elapsed() <= S, "{:?}", begun.elapsed());
-    assert_eq!(process.hit("/").await, Some(now));
+    assert!(store.refused.load(Ordering::SeqCst) > 0 && later.cache.undelivered() > 0);
+    let tag = generations.check(begun, &[Scope::tag("t")], &[]).await.expect("a check");
+    assert_eq!(tag, Validity::Stale, "the soft invalidation");
+    assert_eq!(other.get::<i64>("k").await.ok().flatten(), None, "the removal of the value");
 }
 
 #[tokio::test(start_paused = true)]
