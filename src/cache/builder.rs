@@ -172,7 +172,8 @@ impl CacheBuilder {
     /// open, no request waits for the store.
     ///
     /// No time limit applies to a store inside the process, because its operations complete at
-    /// once. Outside a tokio runtime, there is no timer and no time limit.
+    /// once. Outside a tokio runtime, there is no timer and no time limit. In a tokio runtime whose
+    /// timer is not enabled, an operation that waits for the store panics.
     pub fn lookup_timeout(mut self, limit: Duration) -> Self {
         self.limits.lookup = limit;
         self

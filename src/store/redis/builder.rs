@@ -228,7 +228,7 @@ impl RedisStoreBuilder {
     /// # Choosing the number
     /// Have at least one replica more than this number. Otherwise no invalidation is confirmed while a
     /// replica is missing: after a fail-over, for example. If the circuit of the cache has opened then,
-    /// it closes only after the queued invalidations are confirmed.
+    /// it closes only after the server has answered each of the queued invalidations, confirmed or not.
     ///
     /// Sentinels and clusters promote the reachable replica with the most data. If no replica that
     /// confirmed an invalidation is reachable, the fail-over may still undo the invalidation. Only the
