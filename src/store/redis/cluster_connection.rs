@@ -1,5 +1,6 @@
 //! A connection to a cluster that is replaced after a primary stops answering.
 
+use super::error_message::Passwords;
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -22,6 +23,7 @@ struct PrimariesInner {
     client: ClusterClient,
     /// The time for an answer of every primary, and for a new connection.
     timeout: Duration,
+    passwords: Passwords,
     current: Mutex<ClusterConnection>,
     /// Whether a command had no reply since the last verification.
     is_suspect: AtomicBool,
@@ -39,10 +41,21 @@ struct EndOfVerification(Arc<PrimariesInner>);
 
 impl PrimariesConnection {
     /// Connects to a cluster.
-    pub(super) async fn connect(client: ClusterClient, timeout: Duration) -> RedisResult<Self> {
-        let current = Mutex::new(client.get_async_connection().await?);
-        let (is_suspect, is_verifying) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self(Arc::new(PrimariesInner { client, timeout, current, is_suspect, is_verifying })))
+    pub(super) async fn connect(
+        client: ClusterClient,
+        timeout: Duration,
+        passwords: Passwords,
+    ) -> RedisResult<Self> {
+        let connected = client.get_async_connection().await;
+        let current = Mutex::new(connected.map_err(|error| passwords.hide(error))?);
+        Ok(Self(Arc::new(PrimariesInner {
+            client,
+            timeout,
+            passwords,
+            current,
+            is_suspect: AtomicBool::new(false),
+            is_verifying: AtomicBool::new(false),
+        })))
     }
 
     pub(super) fn current(&self) -> ClusterConnection {
@@ -60,7 +73,7 @@ impl PrimariesConnection {
         let mut sent = SentCommand { connection: &self.0, is_answered: false };
         let result = command(self.current()).await;
         sent.is_answered = !result.as_ref().is_err_and(RedisError::is_timeout);
-        result
+        result.map_err(|error| self.0.passwords.hide(error))
     }
 
     /// Verifies all primaries in a task, unless one does.

@@ -1,6 +1,7 @@
 //! Connections to a single server, to the primary of sentinels, and to a cluster.
 
 use super::cluster_connection::PrimariesConnection;
+use super::error_message::{Passwords, message};
 use super::link::{ServerConnection, is_unknown_script};
 use super::reconnect::{PrimaryConnection, PrimarySource};
 use super::script::{PROBE, ScriptCall};
@@ -50,9 +51,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 impl Connector {
     /// Connects, and verifies that the server is suitable.
     pub(super) async fn connect(&self) -> Result<ServerConnection, ConnectError> {
+        let passwords = self.passwords()?;
         let source = match &self.topology {
             Topology::Cluster(urls) => {
-                return self.connect_cluster(urls).await.map(ServerConnection::Cluster);
+                return self.connect_cluster(urls, passwords).await.map(ServerConnection::Cluster);
             }
             Topology::Single(url) => {
                 PrimarySource::Server(Client::open(self.info(url)?).map_err(|error| connect_error(&error))?)
@@ -73,13 +75,17 @@ impl Connector {
             PrimarySource::Server(client) => is_tls(client.get_connection_info()),
             PrimarySource::Sentinels { sentinels, .. } => sentinels.iter().any(is_tls),
         };
-        let connection = PrimaryConnection::new(source, config, self.timeout);
+        let connection = PrimaryConnection::new(source, config, self.timeout, passwords.clone());
         let first = connection.run(|first| std::future::ready(Ok(first)), |_| false).await;
-        self.probe(first.map_err(|error| connect_error_of(&error, is_tls))?).await?;
+        self.probe(first.map_err(|error| connect_error_of(&error, is_tls))?, &passwords).await?;
         Ok(ServerConnection::Primary(connection))
     }
 
-    async fn connect_cluster(&self, urls: &[String]) -> Result<PrimariesConnection, ConnectError> {
+    async fn connect_cluster(
+        &self,
+        urls: &[String],
+        passwords: Passwords,
+    ) -> Result<PrimariesConnection, ConnectError> {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
         let builder = redis::cluster::ClusterClient::builder(infos)
@@ -94,15 +100,19 @@ impl Connector {
         #[cfg(feature = "redis-rustls")]
         let builder = self.authorities.of_cluster(builder);
         let client = builder.build().map_err(|error| connect_error(&error))?;
-        let connected = PrimariesConnection::connect(client, self.timeout).await;
+        let connected = PrimariesConnection::connect(client, self.timeout, passwords.clone()).await;
         let connection = connected.map_err(|error| connect_error_of(&error, is_tls))?;
-        self.probe(connection.current()).await?;
+        self.probe(connection.current(), &passwords).await?;
         Ok(connection)
     }
 
     /// Verifies that the server has all commands, and that the user may run them on keys of the
     /// store.
-    async fn probe(&self, mut connection: impl ConnectionLike) -> Result<(), ConnectError> {
+    async fn probe(
+        &self,
+        mut connection: impl ConnectionLike,
+        passwords: &Passwords,
+    ) -> Result<(), ConnectError> {
         let call = ScriptCall { script: &PROBE, key: self.probe.clone(), arguments: Vec::new() };
         for command in [call.by_code(), call.by_digest()] {
             let reply = tokio::time::timeout(self.timeout, connection.req_packed_command(&command)).await;
@@ -110,10 +120,19 @@ impl Connector {
             match reply.and_then(Value::extract_error) {
                 // Another program has removed all scripts meanwhile.
                 Err(error) if is_unknown_script(&error) => {}
-                reply => drop(reply.map_err(|error| connect_error(&error))?),
+                reply => drop(reply.map_err(|error| connect_error(&passwords.hide(error)))?),
             }
         }
         Ok(())
+    }
+
+    fn passwords(&self) -> Result<Passwords, ConnectError> {
+        let urls = match &self.topology {
+            Topology::Single(url) => std::slice::from_ref(url),
+            Topology::Sentinels { urls, .. } | Topology::Cluster(urls) => urls,
+        };
+        let other = self.credentials.as_ref().map(|(_, password)| password.as_str());
+        Ok(Passwords::new(&self.infos(urls)?, other))
     }
 
     fn infos(&self, urls: &[String]) -> Result<Vec<ConnectionInfo>, ConnectError> {
@@ -166,7 +185,8 @@ fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
     }
 }
 
-/// Returns the error of a connection attempt, with the message of the server.
+/// Returns the error of a connection attempt, with the message of the server. The error contains no
+/// password.
 pub(super) fn connect_error(error: &RedisError) -> ConnectError {
     let kind = match error.kind() {
         ErrorKind::Io => ConnectErrorKind::Unreachable,
@@ -175,5 +195,5 @@ pub(super) fn connect_error(error: &RedisError) -> ConnectError {
         _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => ConnectErrorKind::Refused,
         _ => ConnectErrorKind::Unsuitable,
     };
-    ConnectError::new(kind, error.to_string())
+    ConnectError::new(kind, message(error))
 }

@@ -1,6 +1,7 @@
 //! The connection to the server: commands, their time limit, and their errors.
 
 use super::cluster_connection::PrimariesConnection;
+use super::error_message::message;
 use super::reconnect::{PrimaryConnection, is_no_primary};
 use super::script::ScriptCall;
 use crate::error::{StoreError, StoreErrorKind};
@@ -156,13 +157,14 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
 }
 
-/// Returns the error of an operation that the server did not perform.
+/// Returns the error of an operation that the server did not perform. Its source is a text without
+/// the arguments of the command.
 pub(super) fn store_error(error: RedisError) -> StoreError {
     let kind = match error.is_timeout() {
         true => StoreErrorKind::TimedOut,
         false => StoreErrorKind::Unavailable,
     };
-    StoreError::new(kind).with_source(error)
+    StoreError::new(kind).with_source(message(&error))
 }
 
 /// Returns the error for a reply of a type that the command never has.

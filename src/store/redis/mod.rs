@@ -4,6 +4,7 @@ mod builder;
 mod cluster_connection;
 mod confirmation;
 mod connect;
+mod error_message;
 mod eviction;
 mod generations;
 mod inner;

@@ -1,5 +1,6 @@
 //! A connection to one server that is replaced after a failure.
 
+use super::error_message::Passwords;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
@@ -42,6 +43,7 @@ struct PrimaryInner {
     source: PrimarySource,
     config: AsyncConnectionConfig,
     timeout: Duration,
+    passwords: Passwords,
     state: Mutex<PrimaryState>,
 }
 
@@ -87,8 +89,13 @@ impl ConnectionAttempt {
 
 impl PrimaryConnection {
     /// `timeout` limits a connection attempt.
-    pub(super) fn new(source: PrimarySource, config: AsyncConnectionConfig, timeout: Duration) -> Self {
-        Self(Arc::new(PrimaryInner { source, config, timeout, state: Mutex::default() }))
+    pub(super) fn new(
+        source: PrimarySource,
+        config: AsyncConnectionConfig,
+        timeout: Duration,
+        passwords: Passwords,
+    ) -> Self {
+        Self(Arc::new(PrimaryInner { source, config, timeout, passwords, state: Mutex::default() }))
     }
 
     /// Runs a command. `is_refused` returns `true` if the reply shows that the server is no primary.
@@ -132,7 +139,8 @@ impl PrimaryConnection {
     }
 
     fn begin(&self, delay: Duration) -> ConnectionAttempt {
-        let PrimaryInner { source, config, timeout, .. } = &*self.0;
+        let PrimaryInner { source, config, timeout, passwords, .. } = &*self.0;
+        let passwords = passwords.clone();
         let is_lost = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_lost);
         let closed = move |push: PushInfo| {
@@ -147,7 +155,8 @@ impl PrimaryConnection {
             let connect =
                 async { source.client().await?.get_multiplexed_async_connection_with_config(&config).await };
             let limited = tokio::time::timeout(timeout, connect).await;
-            limited.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+            let connected = limited.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+            connected.map_err(|error| passwords.hide(error))
         };
         let connecting = connect.boxed().shared();
         // The futures of commands may be dropped before the connection exists.

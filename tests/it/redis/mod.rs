@@ -10,6 +10,7 @@ mod contract;
 mod eviction_policies;
 mod faults;
 mod memory_limits;
+mod messages;
 mod network;
 mod permissions;
 mod round_trips;

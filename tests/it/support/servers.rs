@@ -162,6 +162,12 @@ impl Server {
         assert!(self.is_up());
     }
 
+    /// Starts the server again with other options, on the same port. All keys are gone.
+    pub(crate) fn restart_with(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.restart_empty();
+    }
+
     /// Sends a signal to the process: `STOP` pauses it, `CONT` lets it go on.
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
