@@ -1,12 +1,13 @@
 //! A connection to one server that is replaced after a failure.
 
 use super::error_message::Passwords;
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use futures_util::{FutureExt, StreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, PushInfo, PushKind, RedisError, RedisResult,
+    ServerErrorKind, Value,
 };
 use std::convert::Infallible;
 use std::io;
@@ -67,15 +68,53 @@ type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>
 /// The least time between two connection attempts. Commands fail at once for this long after a
 /// failed attempt.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// The most sentinels that are asked at once.
+const MOST_SENTINELS: usize = 64;
 
 impl PrimarySource {
     async fn client(self) -> RedisResult<Client> {
         match self {
             Self::Server(client) => Ok(client),
             Self::Sentinels { sentinels, service, primary } => {
-                Sentinel::build(sentinels)?.async_master_for(&service, Some(&primary)).await
+                named_primary(sentinels, &service, &primary).await
             }
         }
+    }
+}
+
+/// Returns the first primary that a sentinel names. A sentinel that does not answer delays no other one.
+async fn named_primary(
+    sentinels: Vec<ConnectionInfo>,
+    service: &str,
+    primary: &SentinelNodeConnectionInfo,
+) -> RedisResult<Client> {
+    let asked: Vec<_> = sentinels
+        .into_iter()
+        .map(|sentinel| async move {
+            Sentinel::build(vec![sentinel])?.async_master_for(service, Some(primary)).await
+        })
+        .collect();
+    let mut replies = stream::iter(asked).buffer_unordered(MOST_SENTINELS);
+    let mut failure = None;
+    while let Some(reply) = replies.next().await {
+        match reply {
+            Ok(client) => return Ok(client),
+            Err(error) if failure.as_ref().is_none_or(|known| rank(known) <= rank(&error)) => {
+                failure = Some(error)
+            }
+            Err(_) => {}
+        }
+    }
+    Err(failure.unwrap_or_else(|| RedisError::from((ErrorKind::EmptySentinelList, "there is no sentinel"))))
+}
+
+/// Returns how much the error of a sentinel says: it is unreachable, does not know the service, or
+/// another error, which a user can mend.
+fn rank(error: &RedisError) -> u8 {
+    match error.kind() {
+        ErrorKind::Io => 0,
+        ErrorKind::MasterNameNotFoundBySentinel => 1,
+        _ => 2,
     }
 }
 

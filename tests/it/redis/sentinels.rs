@@ -3,6 +3,7 @@
 use super::contract::{Processes, verify_entries};
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Reply, Server, programs};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 use tower_response_cache::error::ConnectErrorKind;
@@ -81,6 +82,20 @@ async fn store_follows_the_primary_after_a_kill_or_a_pause() {
             if pauses {
                 primary.signal("CONT");
             }
+        }
+    }
+}
+
+/// The socket accepts the connection, and no reply ever comes.
+#[tokio::test]
+async fn silent_sentinel_delays_no_other_one() {
+    for program in programs() {
+        let [_primary, _replica, sentinel] = watched(&program);
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("redis://127.0.0.1:{}", silent.local_addr().expect("an address").port());
+        for urls in [[url.clone(), sentinel.url()], [sentinel.url(), url]] {
+            let builder = RedisStore::sentinel(urls, "cache").timeout(Duration::from_millis(450));
+            builder.build().await.expect("connected");
         }
     }
 }
