@@ -3,7 +3,7 @@
 use super::error_message::Passwords;
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, StreamExt, stream};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, PushInfo, PushKind, RedisError, RedisResult,
@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// The server to connect to.
 #[derive(Clone)]
@@ -33,7 +34,8 @@ pub(super) enum PrimarySource {
 /// - The connection was closed, or a reply was malformed.
 /// - The connection attempt failed. Any reason may pass, even a refused password.
 /// - The server is no longer a primary. Its name may already stand for another server.
-/// - The server has answered no command for longer than the time limit.
+/// - The server has answered no command for longer than the time limit. The reply to a dropped command
+///   is lost, so a `PING` follows it.
 ///
 /// The connection manager of the client stops after a refused password or a malformed reply, so it
 /// is not used.
@@ -45,6 +47,8 @@ struct PrimaryInner {
     config: AsyncConnectionConfig,
     timeout: Duration,
     passwords: Passwords,
+    /// The runtime of the connection.
+    runtime: Handle,
     state: Mutex<PrimaryState>,
 }
 
@@ -60,8 +64,25 @@ struct PrimaryState {
 struct ConnectionAttempt {
     connecting: Connecting,
     began: Instant,
-    is_lost: Arc<AtomicBool>,
+    marks: Arc<AttemptMarks>,
 }
+
+#[derive(Default)]
+struct AttemptMarks {
+    is_lost: AtomicBool,
+    /// Whether a `PING` follows a dropped command.
+    is_verifying: AtomicBool,
+}
+
+/// A command. Dropping it without a result verifies the connection.
+struct UnfinishedCommand<'a> {
+    connection: &'a PrimaryConnection,
+    attempt: &'a ConnectionAttempt,
+    has_result: bool,
+}
+
+/// The end of a `PING`, by any way.
+struct EndOfPing(Arc<AttemptMarks>);
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
@@ -122,19 +143,20 @@ impl ConnectionAttempt {
     fn is_usable(&self) -> bool {
         let has_failed = self.connecting.peek().is_some_and(Result::is_err);
         let is_over = has_failed && self.began.elapsed() >= INTERVAL;
-        !is_over && !self.is_lost.load(Ordering::Acquire)
+        !is_over && !self.marks.is_lost.load(Ordering::Acquire)
     }
 }
 
 impl PrimaryConnection {
-    /// `timeout` limits a connection attempt.
+    /// Call it within the runtime of the connection. `timeout` limits a connection attempt.
     pub(super) fn new(
         source: PrimarySource,
         config: AsyncConnectionConfig,
         timeout: Duration,
         passwords: Passwords,
     ) -> Self {
-        Self(Arc::new(PrimaryInner { source, config, timeout, passwords, state: Mutex::default() }))
+        let (runtime, state) = (Handle::current(), Mutex::default());
+        Self(Arc::new(PrimaryInner { source, config, timeout, passwords, runtime, state }))
     }
 
     /// Runs a command. `is_refused` returns `true` if the reply shows that the server is no primary.
@@ -147,18 +169,51 @@ impl PrimaryConnection {
         F: Future<Output = RedisResult<T>>,
     {
         let attempt = self.attempt();
-        let result = command(attempt.connecting.clone().await?).await;
+        let mut sent = UnfinishedCommand { connection: self, attempt: &attempt, has_result: false };
+        let connected = attempt.connecting.clone().await;
+        // A failed attempt is replaced by itself.
+        sent.has_result = connected.is_err();
+        let result = command(connected?).await;
+        sent.has_result = true;
         let is_lost = match &result {
             Ok(reply) => {
-                self.state().unanswered = None;
+                self.note_reply(&attempt);
                 is_refused(reply)
             }
             Err(error) => error.is_unrecoverable_error(),
         };
         if is_lost {
-            attempt.is_lost.store(true, Ordering::Release);
+            attempt.marks.is_lost.store(true, Ordering::Release);
         }
         result
+    }
+
+    /// Sends a `PING` in a task, unless one is sent. Its reply comes after those to earlier commands.
+    fn verify(&self, attempt: &ConnectionAttempt) {
+        if attempt.marks.is_verifying.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let end = EndOfPing(Arc::clone(&attempt.marks));
+        let (this, attempt) = (self.clone(), attempt.clone());
+        self.0.runtime.spawn(async move {
+            let ping = async {
+                let mut connection = attempt.connecting.clone().await?;
+                connection.req_packed_command(&redis::cmd("PING")).await
+            };
+            let reply = tokio::time::timeout(this.0.timeout, ping).await;
+            // A command that is dropped after this reply needs another one.
+            drop(end);
+            if matches!(reply, Ok(Ok(_))) {
+                this.note_reply(&attempt);
+            }
+        });
+    }
+
+    fn note_reply(&self, from: &ConnectionAttempt) {
+        let mut state = self.state();
+        if state.attempt.as_ref().is_some_and(|attempt| Arc::ptr_eq(&attempt.marks, &from.marks)) {
+            state.unanswered = None;
+        }
     }
 
     /// Returns the connection, or begins another one.
@@ -179,12 +234,11 @@ impl PrimaryConnection {
 
     fn begin(&self, delay: Duration) -> ConnectionAttempt {
         let PrimaryInner { source, config, timeout, passwords, .. } = &*self.0;
-        let passwords = passwords.clone();
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&is_lost);
+        let marks = Arc::<AttemptMarks>::default();
+        let (lost, passwords) = (Arc::clone(&marks), passwords.clone());
         let closed = move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
-                flag.store(true, Ordering::Release);
+                lost.is_lost.store(true, Ordering::Release);
             }
             Ok::<_, Infallible>(())
         };
@@ -200,12 +254,26 @@ impl PrimaryConnection {
         let connecting = connect.boxed().shared();
         // The futures of commands may be dropped before the connection exists.
         tokio::spawn(connecting.clone());
-        ConnectionAttempt { connecting, began: Instant::now(), is_lost }
+        ConnectionAttempt { connecting, began: Instant::now(), marks }
     }
 
     fn state(&self) -> MutexGuard<'_, PrimaryState> {
         // No code under this lock panics.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnfinishedCommand<'_> {
+    fn drop(&mut self) {
+        if !self.has_result {
+            self.connection.verify(self.attempt);
+        }
+    }
+}
+
+impl Drop for EndOfPing {
+    fn drop(&mut self) {
+        self.0.is_verifying.store(false, Ordering::Release);
     }
 }
 

@@ -184,3 +184,29 @@ async fn dropped_operations_do_not_mix_up_replies() {
         generations.current().await.expect("read");
     }
 }
+
+/// Returns how many connections the server has accepted, this one included.
+fn connections(server: &Server) -> u64 {
+    let info = String::from_utf8(server.direct().send(&[b"INFO", b"stats"]).bytes()).expect("text");
+    let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.expect("a count").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn connection_whose_command_was_dropped_stays() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let limit = Duration::from_millis(300);
+        let builder = RedisStore::builder(server.url()).timeout(limit);
+        let store = builder.build().await.expect("connected");
+        let before = connections(&server);
+        for _ in 0..3 {
+            let mut get = store.get(KeyRef::new(b"k"));
+            assert!(futures::poll!(&mut get).is_pending(), "it is sent");
+            drop(get);
+            tokio::time::sleep(2 * limit).await;
+            store.get(KeyRef::new(b"k")).await.expect("read");
+        }
+        assert_eq!(connections(&server), before + 1, "one by this test");
+    }
+}
