@@ -153,7 +153,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the longest time of a connection attempt and of an operation, at least 1 ms.
+    /// Sets the longest time of a connection attempt and of each command, at least 1 ms.
+    ///
+    /// An operation may send several commands one after the other, for example to replace the lost
+    /// invalidations of a namespace. A connection attempt to a cluster has two steps. Each has half of
+    /// this time.
     ///
     /// The cache has its own, shorter limit
     /// ([`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout)). This one ends
@@ -286,20 +290,24 @@ impl RedisStoreBuilder {
 
     /// Connects to the server and builds the store.
     ///
-    /// Call it within a tokio runtime, which then runs the connection. If the connection is lost
-    /// later, the store reconnects by itself.
+    /// Call it within a tokio runtime with timers and I/O (`enable_all`), which then runs the
+    /// connection. If the connection is lost later, the store reconnects by itself. After the runtime
+    /// has shut down, the store is unavailable.
     ///
     /// If the memory of the server is limited and its [eviction policy](RedisStore#eviction) is
     /// unsuitable, this method emits a warning (feature `tracing`).
     ///
     /// # Errors
-    /// Fails if an option or the URL is invalid, if the server cannot be reached or refuses the
-    /// credentials, or if it lacks a needed command or permission. The error contains the message of
-    /// the server, never the password.
+    /// Fails if there is no runtime with timers, if an option or the URL is invalid, if the server
+    /// cannot be reached or refuses the credentials, or if it lacks a needed command or permission. The
+    /// error contains the message of the server, never the password.
     pub async fn build(self) -> Result<RedisStore, ConnectError> {
         self.validate()?;
-        let runtime = Handle::try_current()
-            .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "there is no tokio runtime"))?;
+        let invalid = |message| ConnectError::new(ConnectErrorKind::InvalidOption, message);
+        let runtime = Handle::try_current().map_err(|_| invalid("there is no tokio runtime"))?;
+        if !has_timers() {
+            return Err(invalid("the tokio runtime has no timers"));
+        }
         let connector = Connector {
             topology: self.topology,
             timeout: self.timeout,
@@ -318,8 +326,7 @@ impl RedisStoreBuilder {
         }
         warn_of_unsuitable_policy(&link).await;
         let secret = |secret: &Vec<u8>| {
-            Hmac::<Sha256>::new_from_slice(secret)
-                .map_err(|_| ConnectError::new(ConnectErrorKind::InvalidOption, "the secret is unusable"))
+            Hmac::<Sha256>::new_from_slice(secret).map_err(|_| invalid("the secret is unusable"))
         };
         let secrets = self.secrets.iter().map(secret).collect::<Result<_, _>>()?;
         Ok(RedisStore(Arc::new(RedisInner {
@@ -362,6 +369,11 @@ impl RedisStoreBuilder {
         };
         Err(invalid(message))
     }
+}
+
+/// Returns `true` if the current runtime has timers. Nothing but a panic tells.
+fn has_timers() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
 /// Emits an event if the eviction policy is unsuitable. A server may refuse the command.

@@ -6,6 +6,7 @@ use super::reconnect::{PrimaryConnection, is_no_primary};
 use super::script::ScriptCall;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::StoreFuture;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use pin_project_lite::pin_project;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -14,9 +15,11 @@ use redis::cluster_routing::{Route, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// A connection to a single server, or to the primaries of a cluster.
 #[derive(Clone)]
@@ -30,21 +33,40 @@ pub(super) struct Link {
     connection: ServerConnection,
     /// The time for an operation, including a new connection.
     timeout: Duration,
-    /// The runtime of the connection.
-    runtime: Handle,
+    runtime: Arc<LinkRuntime>,
+}
+
+/// The runtime of the connection.
+struct LinkRuntime {
+    handle: Handle,
+    /// Its receiver is in a task, which the runtime drops when it shuts down.
+    end: oneshot::Sender<()>,
+}
+
+impl LinkRuntime {
+    fn new(handle: Handle) -> Self {
+        let (end, ended) = oneshot::channel();
+        handle.spawn(ended.map(drop));
+        Self { handle, end }
+    }
+
+    fn has_shut_down(&self) -> bool {
+        self.end.is_closed()
+    }
 }
 
 impl Link {
     pub(super) fn new(connection: ServerConnection, timeout: Duration, runtime: Handle) -> Self {
-        Self { connection, timeout, runtime }
+        Self { connection, timeout, runtime: Arc::new(LinkRuntime::new(runtime)) }
     }
 
-    /// Returns a future that runs within the connection's runtime on any executor.
+    /// Returns a future that runs within the connection's runtime on any executor. After that runtime
+    /// has shut down, the store is unavailable.
     pub(super) fn run<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> StoreFuture<T> {
-        StoreFuture::new(WithinRuntime { runtime: self.runtime.clone(), work })
+        StoreFuture::new(WithinRuntime { runtime: Arc::clone(&self.runtime), work })
     }
 
     /// Sends a command and returns its reply.
@@ -176,18 +198,23 @@ pub(super) fn unexpected_reply() -> StoreError {
 pin_project! {
     /// A future that is polled within a runtime.
     struct WithinRuntime<F> {
-        runtime: Handle,
+        runtime: Arc<LinkRuntime>,
         #[pin]
         work: F,
     }
 }
 
-impl<F: Future> Future for WithinRuntime<F> {
+impl<T, F: Future<Output = Result<T, StoreError>>> Future for WithinRuntime<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _within = this.runtime.enter();
+        // The timers of the runtime would panic.
+        if this.runtime.has_shut_down() {
+            let error = StoreError::new(StoreErrorKind::Unavailable);
+            return Poll::Ready(Err(error.with_source("the runtime of the store has shut down")));
+        }
+        let _within = this.runtime.handle.enter();
         this.work.poll(cx)
     }
 }

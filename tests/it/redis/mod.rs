@@ -14,6 +14,7 @@ mod messages;
 mod network;
 mod permissions;
 mod round_trips;
+mod runtimes;
 mod sentinels;
 #[cfg(feature = "redis-rustls")]
 mod tls;
