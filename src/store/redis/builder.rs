@@ -178,6 +178,9 @@ impl RedisStoreBuilder {
 
     /// Sets the most bytes that one entry may take, at most 256 MiB.
     ///
+    /// Reads have a limit, too: values in the server of more than twice this size are absent. Set the
+    /// same limit in all processes.
+    ///
     /// The default is 8 MiB + 64 KiB.
     pub fn largest_entry(mut self, bytes: u64) -> Self {
         self.largest_entry = bytes;

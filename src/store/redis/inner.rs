@@ -26,6 +26,8 @@ pub(super) struct RedisInner {
 
 /// The least length of a key and a value that a script reads: kind, stamp, start of the frame.
 const READ_BY_SCRIPTS: usize = 1 + 16 + 4;
+/// The bytes of a value that the weight of its entry does not count.
+const ENCODING: u64 = 1024;
 
 impl RedisInner {
     pub(super) fn slot(&self, key: KeyRef<'_>) -> KeySlot {
@@ -55,25 +57,37 @@ impl RedisInner {
         u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
-    /// Returns the command that reads the value of a key.
-    pub(super) fn get(slot: &KeySlot) -> Cmd {
-        let mut command = redis::cmd("GET");
-        command.arg(&slot.name);
+    /// Returns the most bytes of a value. Longer ones are not from this store: an encoded entry is
+    /// shorter than twice its weight and [`ENCODING`].
+    fn most_bytes(&self, slot: &KeySlot) -> u64 {
+        2 * self.largest_entry + slot.start.len() as u64 + ENCODING
+    }
+
+    /// Returns the command that reads the value of a key, up to one byte more than it may have. A
+    /// longer reply would delay all other commands of the connection.
+    pub(super) fn get(&self, slot: &KeySlot) -> Cmd {
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(&slot.name).arg(0).arg(self.most_bytes(slot));
         command
     }
 
-    /// Decodes the reply to [`get`](Self::get). Values that cannot be decoded are absent.
+    /// Decodes the reply to [`get`](Self::get). Values that are too long or cannot be decoded are absent.
     pub(super) fn found(
         &self,
         slot: &KeySlot,
         reply: RedisResult<Value>,
     ) -> Result<Option<Entry>, StoreError> {
         match reply {
-            Ok(Value::BulkString(value)) => Ok(self.format.open(slot, value)),
+            Ok(Value::BulkString(value)) => Ok(self.opened(slot, value)),
             Ok(_) => Ok(None),
             Err(error) if is_wrong_type(&error) => Ok(None),
             Err(error) => Err(store_error(error)),
         }
+    }
+
+    fn opened(&self, slot: &KeySlot, value: Vec<u8>) -> Option<Entry> {
+        let is_whole = value.len() as u64 <= self.most_bytes(slot);
+        if is_whole { self.format.open(slot, value) } else { None }
     }
 
     /// Returns the call of a script for an entry.
@@ -91,13 +105,13 @@ impl RedisInner {
     /// Removes a value that the server takes for an entry, but that cannot be decoded. Returns
     /// `true` if there was one.
     pub(super) async fn remove_unreadable(&self, slot: &KeySlot) -> Result<bool, StoreError> {
-        let reply = self.link.send(&Self::get(slot)).await.map_err(store_error)?;
+        let reply = self.link.send(&self.get(slot)).await.map_err(store_error)?;
         let Value::BulkString(value) = reply else {
             // It has expired or was removed.
             return Ok(true);
         };
         let start = value[..value.len().min(slot.start.len() + READ_BY_SCRIPTS)].to_vec();
-        if self.format.open(slot, value).is_some() {
+        if self.opened(slot, value).is_some() {
             return Ok(false);
         }
         let call = self.call(&REMOVE_UNREADABLE, slot, [start]);

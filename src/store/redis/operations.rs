@@ -53,7 +53,7 @@ impl RedisInner {
         // The server runs them in this order, so the generation is not older than an entry.
         let renews = known.is_some() && namespace.begin_renewal(Duration::from_millis(self.record_ttl()));
         let renewal = renews.then(|| self.renewal(namespace));
-        let commands = slots.iter().map(Self::get).chain([head]).chain(renewal).collect();
+        let commands = slots.iter().map(|slot| self.get(slot)).chain([head]).chain(renewal).collect();
         let mut replies = self.link.send_all(commands).await.map_err(store_error)?;
         if renews {
             // If the renewal failed, the next one comes long before the record expires.
@@ -149,7 +149,7 @@ impl RedisInner {
     ) -> Result<i64, StoreError> {
         let is_never_stored = |initial: &InitialCounter| initial.ttl() == Some(Duration::ZERO);
         if let Some(initial) = initial.filter(is_never_stored)
-            && self.found(slot, self.link.send(&Self::get(slot)).await)?.is_none()
+            && self.found(slot, self.link.send(&self.get(slot)).await)?.is_none()
         {
             let sum = initial.value().checked_add(delta);
             return sum.ok_or(StoreError::new(StoreErrorKind::Overflow));
@@ -182,7 +182,7 @@ impl RedisInner {
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
         for _ in 0..INCREMENT_TRIES {
-            let found = self.found(slot, self.link.send(&Self::get(slot)).await)?;
+            let found = self.found(slot, self.link.send(&self.get(slot)).await)?;
             let (value, ttl) = match (&found, initial) {
                 (Some(entry), _) => {
                     let number = entry.as_counter().ok_or(StoreError::new(StoreErrorKind::NotANumber))?;

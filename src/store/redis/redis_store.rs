@@ -90,7 +90,7 @@ impl Store for RedisStore {
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
         self.0.link.run(async move {
-            let reply = inner.link.send(&RedisInner::get(&slot)).await;
+            let reply = inner.link.send(&inner.get(&slot)).await;
             inner.found(&slot, reply)
         })
     }
@@ -153,7 +153,7 @@ impl Store for RedisStore {
         let inner = Arc::clone(&self.0);
         let slots: Vec<_> = keys.iter().map(|key| self.0.slot(*key)).collect();
         self.0.link.run(async move {
-            let commands = slots.iter().map(RedisInner::get).collect();
+            let commands = slots.iter().map(|slot| inner.get(slot)).collect();
             let replies = inner.link.send_all(commands).await.map_err(store_error)?;
             slots.iter().zip(replies).map(|(slot, reply)| inner.found(slot, reply)).collect()
         })

@@ -148,3 +148,51 @@ async fn record_of_a_newer_version_is_left_alone() {
         assert_eq!(direct.send(&[b"HGET", &name, b"g"]).bytes(), b"2anything");
     }
 }
+
+/// Returns how many bytes the server has sent.
+fn sent_bytes(direct: &mut Direct) -> u64 {
+    let info = String::from_utf8(direct.send(&[b"INFO", b"stats"]).bytes()).expect("text");
+    let line = info.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    line.expect("a count").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn value_beyond_the_size_limit_is_absent_and_not_read() {
+    const LIMIT: usize = 1 << 16;
+    for program in programs() {
+        let (server, text) = (Server::start(&program, &[]), "x".repeat(64 * LIMIT));
+        let mut direct = server.direct();
+        let large = RedisStore::connect(server.url()).await.expect("connected");
+        let small = RedisStore::builder(server.url()).largest_entry(LIMIT as u64);
+        let small = small.build().await.expect("connected");
+        assert!(large.put(key(), Entry::raw(text.clone()), None, PutMode::Always).await.expect("put"));
+        let before = sent_bytes(&mut direct);
+        assert_eq!(small.get(key()).await.expect("read"), None);
+        assert_eq!(small.get_many(&[key()]).await.expect("read"), [None]);
+        assert_eq!(small.get_many_at("n", &[key()]).await.expect("read").0, [None]);
+        assert!(sent_bytes(&mut direct) - before < 8 * LIMIT as u64);
+        assert_eq!(large.get(key()).await.expect("read"), Some(Entry::raw(text)));
+        assert!(small.put(key(), Entry::raw("new"), None, PutMode::IfAbsent).await.expect("put"));
+        assert_eq!(large.get(key()).await.expect("read"), Some(Entry::raw("new")));
+    }
+}
+
+/// The largest entries that a store accepts.
+#[tokio::test]
+async fn every_entry_that_is_stored_is_found() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        for limit in [64, 300, 1000, 5000] {
+            let store = RedisStore::builder(server.url()).largest_entry(limit).build().await;
+            let store = store.expect("connected");
+            for length in 0..limit as usize {
+                let entry = Entry::raw("x".repeat(length));
+                let put = store.put(key(), entry.clone(), None, PutMode::Always).await.expect("put");
+                assert_eq!(store.get(key()).await.expect("read"), put.then_some(entry), "{limit} {length}");
+            }
+            assert!(store.put(key(), Entry::counter(i64::MIN), None, PutMode::Always).await.expect("put"));
+            let found = store.get(key()).await.expect("read");
+            assert_eq!(found, Some(Entry::counter(i64::MIN)), "{limit}");
+        }
+    }
+}
