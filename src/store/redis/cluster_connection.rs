@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// The longest pause after a verification.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// A connection to the primaries of a cluster.
 ///
 /// The client notices a primary whose connection is closed, and slots that have moved. It does not
@@ -95,12 +98,12 @@ impl PrimariesInner {
         if matches!(answered, Ok(Ok(_))) {
             return;
         }
-        if let Ok(Ok(new)) = tokio::time::timeout(self.timeout * 2, self.client.get_async_connection()).await
-        {
+        let connecting = self.client.get_async_connection();
+        if let Ok(Ok(new)) = tokio::time::timeout(self.timeout.saturating_mul(2), connecting).await {
             *self.lock() = new;
         }
-        // At most one verification at a time, and one new connection for each time limit.
-        tokio::time::sleep(self.timeout).await;
+        // At most one verification at a time, and one new connection for each pause.
+        tokio::time::sleep(self.timeout.min(LONGEST_PAUSE)).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, ClusterConnection> {

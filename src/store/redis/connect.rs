@@ -47,6 +47,9 @@ const CLUSTER_WAIT: (u64, u64) = (20, 200);
 /// The least time after which the system ends a connection whose data is not acknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+/// The longest such time. The system refuses times over 24 days.
+#[cfg(target_os = "linux")]
+const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(86_400);
 
 impl Connector {
     /// Connects, and verifies that the server is suitable.
@@ -89,7 +92,8 @@ impl Connector {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
         let builder = redis::cluster::ClusterClient::builder(infos)
-            .connection_timeout(self.timeout)
+            // The client connects to the servers of the URLs, and then to those that they name.
+            .connection_timeout(self.timeout / 2)
             .response_timeout(self.timeout)
             .retries(CLUSTER_RETRIES)
             .min_retry_wait(CLUSTER_WAIT.0)
@@ -153,7 +157,7 @@ impl Connector {
     fn tcp_settings(&self) -> TcpSettings {
         let settings = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
-        let settings = settings.set_user_timeout(self.timeout.max(UNACKNOWLEDGED));
+        let settings = settings.set_user_timeout(self.timeout.clamp(UNACKNOWLEDGED, LONGEST_UNACKNOWLEDGED));
         settings
     }
 

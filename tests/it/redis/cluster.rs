@@ -4,7 +4,7 @@ use super::contract::{Processes, verify_entries};
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Reply, Server, programs};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tower_response_cache::Store;
 use tower_response_cache::store::{Entry, KeyRef, RedisStore};
 
@@ -94,5 +94,35 @@ async fn processes_on_a_cluster_share_pages_and_invalidations() {
             assert!(other.cache.invalidate(&*path).await.is_delivered());
             assert!(!one.is_hit(&path).await, "{path}");
         }
+    }
+}
+
+/// The socket of a paused server accepts connections, and no reply comes.
+#[tokio::test]
+async fn silent_server_of_a_cluster_costs_the_limit_once() {
+    for program in programs() {
+        let servers = cluster(&program);
+        servers[0].signal("STOP");
+        let (begun, limit) = (Instant::now(), Duration::from_secs(6));
+        let builder = RedisStore::cluster(servers.iter().map(Server::url)).timeout(limit);
+        // It may succeed or not: the cluster notices that a part of it is gone.
+        let _ = builder.build().await;
+        assert!(begun.elapsed() < limit + limit / 2, "{:?}", begun.elapsed());
+        servers[0].signal("CONT");
+    }
+}
+
+#[tokio::test]
+async fn cluster_without_a_time_limit_survives_a_restart() {
+    for program in programs() {
+        let mut servers = cluster(&program);
+        let builder = RedisStore::cluster(servers.iter().map(Server::url)).timeout(Duration::MAX);
+        let site = RedisSite::over(builder.build().await.expect("connected"));
+        site.send("/").await;
+        servers[0].restart_empty();
+        for number in 0..10 {
+            site.send(&format!("/{number}")).await;
+        }
+        assert!(site.recovers_after_fail_over("/").await);
     }
 }
