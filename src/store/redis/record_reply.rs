@@ -23,13 +23,14 @@ pub(super) fn incarnation(generation: Generation) -> Vec<u8> {
     format!("{:016x}", generation.incarnation()).into_bytes()
 }
 
-/// Decodes a head. Returns `None` if it is malformed.
-pub(super) fn generation(head: &[u8]) -> Option<Generation> {
-    let text = std::str::from_utf8(head).ok().filter(|_| head.first() == Some(&VERSION))?;
+/// Decodes a head. Returns `None` if it is malformed, or if [`head`] encodes its generation differently:
+/// the scripts compare heads as text.
+pub(super) fn generation(bytes: &[u8]) -> Option<Generation> {
+    let text = std::str::from_utf8(bytes).ok().filter(|_| bytes.first() == Some(&VERSION))?;
     let incarnation = u64::from_str_radix(text.get(1..17)?, 16).ok()?;
     let stamp = u32::from_str_radix(text.get(17..FIXED)?, 16).ok()?;
     let counter = text.get(FIXED..)?.parse().ok().filter(|counter| *counter < MOST)?;
-    Some(Generation::new(incarnation, counter).with_stamp(stamp))
+    Some(Generation::new(incarnation, counter).with_stamp(stamp)).filter(|read| head(*read) == bytes)
 }
 
 /// One advance of the log.
@@ -161,6 +162,10 @@ mod tests {
             b"1000000000000000700000000-1",
             b"1000000000000000700000000\xff",
             b"10000000000000007000000004503599627370496",
+            b"100000000000000070000000001",
+            b"1000000000000000700000000+1",
+            b"1+00000000000007000000001",
+            b"1000000000000000A000000001",
         ] {
             assert_eq!(generation(malformed), None, "{}", malformed.escape_ascii());
         }

@@ -190,27 +190,49 @@ return sum
     ])
 });
 
+/// The start of all scripts for records. Other programs can write any hash, so numbers are bounded:
+/// Lua computes exactly up to 2^52, and a loop to a larger number never ends.
+const RECORD: &str = r"
+local function integer(text)
+    if not text or #text > 16 or not string.find(text, '^%d+$') then return nil end
+    local number = tonumber(text)
+    if number < 4503599627370496 then return number end
+end
+-- A head has at most 41 bytes. Longer ones are malformed, and are not returned whole.
+local function short(head)
+    return string.sub(head, 1, 64)
+end
+local function counter_of(head)
+    return integer(string.sub(head, 26, 64))
+end
+";
+
 /// Returns the head of a record, and the advances after a generation if the log has that one:
 /// otherwise the snapshot and the advances since. `ARGV[1]` is the incarnation, `ARGV[2]` the
-/// counter, `ARGV[3]` the stamp.
+/// counter, `ARGV[3]` the stamp. A reply is much shorter than 4 MiB unless the record is damaged.
 const LOG: &str = r"
 local function log(head)
-    local now = tonumber(string.sub(head, 26))
+    local now = counter_of(head)
+    head = short(head)
     if not now or string.sub(head, 1, 1) ~= '1' then return {head} end
-    local reply, from = {head}, nil
+    local reply, from, bytes = {head}, nil, 0
     if string.sub(head, 2, 17) == ARGV[1] then
         local known = redis.call('HGET', KEYS[1], ARGV[2])
-        if known and string.sub(known, 1, 4) == ARGV[3] then from = tonumber(ARGV[2]) end
+        if known and string.sub(known, 1, 4) == ARGV[3] then from = integer(ARGV[2]) end
     end
     if from and from <= now then
         reply[2] = false
     else
         reply[2] = redis.call('HGET', KEYS[1], 's')
-        from = tonumber(redis.call('HGET', KEYS[1], 'S') or '')
+        from = integer(redis.call('HGET', KEYS[1], 'S'))
+        bytes = reply[2] and #reply[2] or 0
     end
-    if not from or now - from > 4096 then return {head} end
+    if not from or now - from > 4096 or bytes > 4194304 then return {head} end
     for counter = from + 1, now do
-        reply[#reply + 1] = redis.call('HGET', KEYS[1], string.format('%.0f', counter))
+        local advance = redis.call('HGET', KEYS[1], string.format('%.0f', counter))
+        bytes = bytes + (advance and #advance or 0)
+        if bytes > 4194304 then return {head} end
+        reply[#reply + 1] = advance
     end
     return reply
 end
@@ -220,6 +242,7 @@ end
 pub(super) static READ_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=no-writes\n",
+        RECORD,
         LOG,
         r"
 local head = redis.call('HGET', KEYS[1], 'g')
@@ -230,18 +253,20 @@ return head and log(head) or {}
 
 /// Appends the advance `ARGV[5]` with the stamp `ARGV[4]`, unless the incarnation is another one or
 /// the log is full, and returns the record as `READ_RECORD` does. `ARGV[6]` is the time to live of the
-/// record, `ARGV[7]` the most advances of the log, and `ARGV[8]` its most bytes.
+/// record, `ARGV[7]` the most advances of the log, and `ARGV[8]` its most bytes. A log of unknown size
+/// is full.
 pub(super) static ADVANCE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",
+        RECORD,
         LOG,
         r"
 local head = redis.call('HGET', KEYS[1], 'g')
-local now = head and tonumber(string.sub(head, 26))
+local now = head and counter_of(head)
 if not now or string.sub(head, 1, 17) ~= '1' .. ARGV[1] then return 'moved' end
-local first = tonumber(redis.call('HGET', KEYS[1], 'S') or '')
-local bytes = tonumber(redis.call('HGET', KEYS[1], 'b') or '')
-if not first or not bytes then return 'moved' end
+local first = integer(redis.call('HGET', KEYS[1], 'S'))
+local bytes = integer(redis.call('HGET', KEYS[1], 'b'))
+if not first or not bytes or first > now then return 'full' end
 if now - first >= tonumber(ARGV[7]) or bytes + #ARGV[5] > tonumber(ARGV[8]) then return 'full' end
 local counter = string.format('%.0f', now + 1)
 head = '1' .. ARGV[1] .. ARGV[4] .. counter
@@ -257,10 +282,11 @@ return log(head)
 pub(super) static REPLACE_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",
+        RECORD,
         r"
 local head = redis.pcall('HGET', KEYS[1], 'g')
 if type(head) ~= 'string' then head = '' end
-if head ~= ARGV[1] then return 0 end
+if short(head) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'g', ARGV[2], 's', ARGV[3], 'S', ARGV[4], 'b', #ARGV[5], ARGV[4], ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])

@@ -131,6 +131,87 @@ async fn damaged_record_begins_a_new_incarnation() {
     }
 }
 
+/// A script that counts from one of these numbers to another must end.
+#[tokio::test]
+async fn impossible_counters_begin_a_new_incarnation() {
+    let counters = [
+        ["1e300", "1e300"],
+        ["1e300", "0"],
+        ["inf", "inf"],
+        ["nan", "nan"],
+        ["-1", "-5000"],
+        ["5000.5", "5000.5"],
+        ["0x10", "0x10"],
+        ["+5", "+5"],
+        ["9007199254740993", "9007199254740992"],
+        ["4503599627370495", "0"],
+        ["5", "900"],
+    ];
+    for program in programs() {
+        for [counter, snapshot] in counters {
+            let server = Server::start(&program, &[]);
+            let site = RedisSite::connect(&server).await;
+            site.send("/").await;
+            let mut direct = server.direct();
+            let name = record(&mut direct);
+            let head = direct.send(&[b"HGET", &name, b"g"]).bytes();
+            let head = [&head[..25], counter.as_bytes()].concat();
+            direct.send(&[b"HSET", &name, b"g", &head, b"S", snapshot.as_bytes()]);
+            let other = RedisSite::connect(&server).await;
+            for site in [&other, &site] {
+                assert!(site.cache.invalidate("/").await.is_delivered(), "{counter}, {snapshot}");
+                assert!(!site.is_hit("/").await, "{counter}, {snapshot}");
+                assert!(site.recovers("/").await, "{counter}, {snapshot}");
+            }
+            let new = direct.send(&[b"HGET", &name, b"g"]).bytes();
+            assert_ne!(new[1..17], head[1..17], "{counter}, {snapshot}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn invalidation_repairs_the_size_of_a_log() {
+    let sizes: [(&[u8], &[u8]); 6] =
+        [(b"b", b"nan"), (b"b", b"-1e300"), (b"b", b""), (b"S", b"inf"), (b"S", b"9000"), (b"S", b"-1")];
+    for program in programs() {
+        for (field, size) in sizes {
+            let server = Server::start(&program, &[]);
+            let site = RedisSite::connect(&server).await;
+            site.send("/").await;
+            let mut direct = server.direct();
+            let name = record(&mut direct);
+            direct.send(&[b"HSET", &name, field, size]);
+            assert!(site.cache.invalidate("/").await.is_delivered(), "{}", size.escape_ascii());
+            assert!(!site.is_hit("/").await, "{}", size.escape_ascii());
+            let repaired = direct.send(&[b"HGET", &name, field]).bytes();
+            assert!(repaired.iter().all(u8::is_ascii_digit) && repaired.len() < 4, "{repaired:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_record_of_any_size_is_replaced() {
+    for program in programs() {
+        for field in [&b"g"[..], b"s", b"1", b"S", b"b"] {
+            let server = Server::start(&program, &[]);
+            let site = RedisSite::connect(&server).await;
+            site.send("/").await;
+            assert!(site.cache.invalidate("/").await.is_delivered());
+            let mut direct = server.direct();
+            let name = record(&mut direct);
+            let large = vec![b'1'; 8 << 20];
+            direct.send(&[b"HSET", &name, field, &large]);
+            let other = RedisSite::connect(&server).await;
+            for site in [&other, &site] {
+                assert!(site.cache.invalidate("/").await.is_delivered(), "{}", field.escape_ascii());
+                assert!(site.recovers("/").await, "{}", field.escape_ascii());
+            }
+            let Reply::Number(size) = direct.send(&[b"MEMORY", b"USAGE", &name]) else { panic!("no size") };
+            assert!(size < 1 << 20, "{}: {size}", field.escape_ascii());
+        }
+    }
+}
+
 #[tokio::test]
 async fn record_of_a_newer_version_is_left_alone() {
     for program in programs() {
