@@ -223,8 +223,11 @@ impl RedisStoreBuilder {
     /// entries again, until a process that knows of the invalidation uses the namespace. All older
     /// entries then become invalid.
     ///
-    /// With this option, an invalidation waits until that many replicas have it, for at most 200 ms
-    /// or half of the [`timeout`](Self::timeout). If they do not confirm it, it fails with
+    /// With this option, an invalidation waits until that many replicas have it, for at most 150 ms.
+    /// Concurrent invalidations share this wait. Set
+    /// [`CacheBuilder::invalidation_timeout`](crate::cache::CacheBuilder::invalidation_timeout) to at
+    /// least 200 ms (the default is 250 ms): with a shorter limit, a missing replica counts as an outage
+    /// of the store. If the replicas do not confirm the invalidation, it fails with
     /// [`StoreErrorKind::Unconfirmed`](crate::error::StoreErrorKind::Unconfirmed), and
     /// [`Cache::invalidate`](crate::cache::Cache::invalidate) returns
     /// [`Delivery::Queued`](crate::invalidation::Delivery::Queued): the process sends it again until

@@ -125,7 +125,7 @@ impl Generations for RedisGenerations {
             for scopes in scopes.chunks(MOST_SCOPES) {
                 this.0.append(AdvanceKind::of(strength), scopes, |_| {}).await?;
             }
-            Ok(())
+            this.0.confirm().await
         })
     }
 
@@ -137,6 +137,8 @@ impl Generations for RedisGenerations {
                 if record.has_dependents(value) {
                     return Ok(record.generation());
                 }
+                // It needs no replicas: the generation of the dependent entry reveals a fail-over that
+                // has undone it.
                 this.0.append(AdvanceKind::Depend, &[value], |_| {}).await?;
             }
             Err(StoreError::new(StoreErrorKind::Contended))
@@ -152,7 +154,9 @@ impl Generations for RedisGenerations {
             }
             let mut is_sole = false;
             let before = |record: &Record| is_sole = record.validity_since(value, since) != Validity::Invalid;
-            match this.0.append(AdvanceKind::Hard, &[value], before).await? {
+            let appended = this.0.append(AdvanceKind::Hard, &[value], before).await?;
+            this.0.confirm().await?;
+            match appended {
                 Appended::To(own) => Ok(is_sole.then_some(own)),
                 Appended::Lost => Ok(Some(since)),
             }

@@ -1,5 +1,6 @@
 //! What a process knows of the record of a namespace.
 
+use super::confirmation::ConfirmationRounds;
 use crate::store::StoreErrorKind;
 use crate::store::record::Record;
 use futures_util::FutureExt;
@@ -20,6 +21,8 @@ pub(super) struct NamespaceRecord {
     /// The request that brings the copy up to date, while one is in progress.
     refresh: Mutex<Option<WeakShared<RecordRefresh>>>,
     renewed: Mutex<Option<Instant>>,
+    /// The rounds in which replicas confirm the advances.
+    pub(super) rounds: ConfirmationRounds,
 }
 
 /// The longest time after which a process renews a record that it only reads.
@@ -27,7 +30,13 @@ const RENEWAL: Duration = Duration::from_secs(86_400);
 
 impl NamespaceRecord {
     pub(super) fn new(key: Vec<u8>) -> Self {
-        Self { key, known: Mutex::default(), refresh: Mutex::default(), renewed: Mutex::default() }
+        Self {
+            key,
+            known: Mutex::default(),
+            refresh: Mutex::default(),
+            renewed: Mutex::default(),
+            rounds: ConfirmationRounds::default(),
+        }
     }
 
     pub(super) fn known(&self) -> Option<Arc<Record>> {

@@ -1,16 +1,16 @@
 //! The record of a namespace in the server: reading, changing and replacing it.
 
-use super::confirmation::ConfirmedReply;
+use super::confirmation::{Confirmation, RoundReply};
 use super::inner::RedisInner;
 use super::link::{is_wrong_type, store_error, unexpected_reply};
 use super::namespace::NamespaceRecord;
 use super::record_reply::{AdvanceKind, RecordReply, generation, head, incarnation};
-use super::script::{ADVANCE, READ_RECORD, REPLACE_RECORD, ScriptCall, ServerScript};
+use super::script::{ADVANCE, READ_RECORD, RENEW_PASSED, REPLACE_RECORD, ScriptCall, ServerScript};
 use crate::store::incarnation::{is_believable, random};
 use crate::store::record::{Record, UnreadableRecord};
 use crate::store::{Generation, Scope, StoreError, StoreErrorKind, Strength};
 use futures_util::FutureExt;
-use redis::{RedisResult, Value};
+use redis::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,45 +142,23 @@ impl RecordClient {
     /// Writes a record in place of the one with the head `seen`. Returns `None` if another one is
     /// stored, or if the record went back meanwhile.
     async fn replace(&self, seen: Vec<u8>, record: Record) -> Result<Option<Arc<Record>>, StoreError> {
-        let reply = self.inner.link.call(&self.replacement(seen, &record)).await.map_err(store_error)?;
-        Ok(self.replaced(&reply, record))
-    }
-
-    /// Returns the call that replaces the record with the head `seen`.
-    fn replacement(&self, seen: Vec<u8>, record: &Record) -> ScriptCall {
         let generation = record.generation();
-        self.call(
-            &REPLACE_RECORD,
-            vec![
-                seen,
-                head(generation),
-                record.encode().to_vec(),
-                generation.counter().to_string().into_bytes(),
-                AdvanceKind::Snapshot.item(generation.stamp(), &[]),
-                self.inner.record_ttl().to_string().into_bytes(),
-            ],
-        )
-    }
-
-    fn replaced(&self, reply: &Value, record: Record) -> Option<Arc<Record>> {
-        if *reply == Value::Int(1) { self.namespace.note(Arc::new(record)) } else { None }
-    }
-
-    /// Calls a script that advances the record.
-    ///
-    /// A first dependent needs no replicas: the generation of the dependent entry reveals that a
-    /// fail-over has undone it.
-    async fn call_to_advance(&self, kind: AdvanceKind, call: &ScriptCall) -> RedisResult<ConfirmedReply> {
-        match &self.inner.confirmation {
-            Some(confirmation) if kind != AdvanceKind::Depend => confirmation.call(call).await,
-            _ => Ok(ConfirmedReply { reply: self.inner.link.call(call).await?, is_confirmed: true }),
-        }
+        let arguments = vec![
+            seen,
+            head(generation),
+            record.encode().to_vec(),
+            generation.counter().to_string().into_bytes(),
+            AdvanceKind::Snapshot.item(generation.stamp(), &[]),
+            self.inner.record_ttl().to_string().into_bytes(),
+        ];
+        let reply =
+            self.inner.link.call(&self.call(&REPLACE_RECORD, arguments)).await.map_err(store_error)?;
+        Ok(if reply == Value::Int(1) { self.namespace.note(Arc::new(record)) } else { None })
     }
 
     /// Appends an advance. `inspect` gets the record before it.
     ///
-    /// An advance that too few replicas have fails. This process knows it nevertheless, so it notices a
-    /// fail-over that undoes it.
+    /// Does not [wait for replicas](Self::confirm).
     pub(super) async fn append(
         &self,
         kind: AdvanceKind,
@@ -201,13 +179,10 @@ impl RecordClient {
                 LOG_ITEMS.into(),
                 LOG_BYTES.into(),
             ]);
-            let sent = match self.call_to_advance(kind, &self.call(&ADVANCE, arguments)).await {
-                Err(error) if is_wrong_type(&error) => {
-                    ConfirmedReply { reply: Value::BulkString(b"moved".into()), is_confirmed: false }
-                }
-                sent => sent.map_err(store_error)?,
+            let reply = match self.inner.link.call(&self.call(&ADVANCE, arguments)).await {
+                Err(error) if is_wrong_type(&error) => Value::BulkString(b"moved".into()),
+                reply => reply.map_err(store_error)?,
             };
-            let ConfirmedReply { reply, is_confirmed } = sent;
             if let Value::BulkString(reason) = &reply {
                 let record = self.read(&[]).await?;
                 if reason == b"full" {
@@ -221,17 +196,57 @@ impl RecordClient {
                 // later advances.
                 RecordState::Current(_) => {
                     let own = generation(&reply.head).ok_or_else(unexpected_reply)?;
-                    return confirmed(is_confirmed, Appended::To(own));
+                    return Ok(Appended::To(own));
                 }
                 other => self.mended(other),
             };
-            let call = self.replacement(reply.head, &mended);
-            let sent = self.call_to_advance(kind, &call).await.map_err(store_error)?;
-            if self.replaced(&sent.reply, mended).is_some() {
-                return confirmed(sent.is_confirmed, Appended::Lost);
+            if self.replace(reply.head, mended).await?.is_some() {
+                return Ok(Appended::Lost);
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Waits until enough replicas have all advances that this process has appended. Concurrent callers
+    /// share one wait.
+    ///
+    /// Fails if too few replicas answer in time. The advances are in the record nevertheless, and this
+    /// process notices a fail-over that undoes them.
+    pub(super) async fn confirm(&self) -> Result<(), StoreError> {
+        if self.inner.confirmation.is_none() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let round = async move {
+            match &this.inner.confirmation {
+                Some(confirmation) => this.confirm_known(confirmation).await.map_err(|error| error.kind()),
+                None => Ok(true),
+            }
+        };
+        match self.namespace.rounds.confirm(round).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::new(StoreErrorKind::Unconfirmed)),
+            Err(kind) => Err(StoreError::new(kind)),
+        }
+    }
+
+    /// Returns `true` if enough replicas have the newest generation that this process knows. It is later
+    /// than every advance of this process, or of an incarnation without older entries.
+    ///
+    /// The connection for confirmations may lead to another server than the one with the advance, during
+    /// a fail-over. Therefore that server must have the generation.
+    async fn confirm_known(&self, confirmation: &Confirmation) -> Result<bool, StoreError> {
+        for _ in 0..2 {
+            let mut arguments = known_arguments(self.namespace.known().as_deref());
+            arguments.push(self.inner.record_ttl().to_string().into_bytes());
+            match confirmation.call(&self.call(&RENEW_PASSED, arguments)).await.map_err(store_error)? {
+                RoundReply::Lacking => {}
+                reply => return Ok(reply == RoundReply::Confirmed),
+            }
+            // Another process may have replaced the log by a snapshot meanwhile.
+            self.read(&[]).await?;
+        }
+        Ok(false)
     }
 
     /// Brings the copy of this process up to date. Concurrent callers share one request.
@@ -240,10 +255,6 @@ impl RecordClient {
         let read = async move { this.read(&[]).await.map(drop).map_err(|error| error.kind()) };
         self.namespace.share(read.boxed()).await.map_err(StoreError::new)
     }
-}
-
-fn confirmed(is_confirmed: bool, appended: Appended) -> Result<Appended, StoreError> {
-    if is_confirmed { Ok(appended) } else { Err(StoreError::new(StoreErrorKind::Unconfirmed)) }
 }
 
 pub(super) fn is_credible(generation: &Generation) -> bool {

@@ -277,6 +277,21 @@ return log(head)
     ])
 });
 
+/// Renews a record that has passed the generation with the incarnation `ARGV[1]`, the counter `ARGV[2]`
+/// and the stamp `ARGV[3]`, for `ARGV[4]` milliseconds. Returns zero if its log lacks the generation.
+pub(super) static RENEW_PASSED: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(&[
+        "#!lua flags=allow-oom\n",
+        r"
+local head = redis.call('HGET', KEYS[1], 'g')
+if not head or string.sub(head, 1, 17) ~= '1' .. ARGV[1] then return 0 end
+local known = redis.call('HGET', KEYS[1], ARGV[2])
+if not known or string.sub(known, 1, 4) ~= ARGV[3] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[4])
+",
+    ])
+});
+
 /// Replaces a record whose head is `ARGV[1]` (empty: none) by the head `ARGV[2]`, the snapshot
 /// `ARGV[3]` of the counter `ARGV[4]`, and the last advance `ARGV[5]`, for `ARGV[6]` milliseconds.
 pub(super) static REPLACE_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {

@@ -3,12 +3,13 @@
 use super::sentinels::watched;
 use crate::support::redis_sites::RedisSite;
 use crate::support::servers::{Server, programs};
+use futures::future::join_all;
 use std::time::Duration;
-use tower_response_cache::Store;
 use tower_response_cache::cache::CircuitState;
 use tower_response_cache::error::StoreErrorKind;
 use tower_response_cache::invalidation::Delivery;
-use tower_response_cache::store::{RedisStore, RedisStoreBuilder, Scope, Strength};
+use tower_response_cache::store::{RedisStore, RedisStoreBuilder, Scope, Strength, Validity};
+use tower_response_cache::{Cache, Store};
 
 async fn connect(builder: RedisStoreBuilder, replicas: usize) -> RedisSite {
     let builder = builder.timeout(Duration::from_millis(500)).confirm_by(replicas);
@@ -45,6 +46,54 @@ async fn unconfirmed_invalidation_is_queued_until_a_replica_confirms() {
     }
 }
 
+/// The limits are the defaults. An idle server takes up to 100 ms longer than it is told to wait.
+#[tokio::test]
+async fn missing_replica_is_no_outage_for_concurrent_invalidations() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let store = RedisStore::builder(server.url()).confirm_by(1).build().await.expect("connected");
+        let generations = store.generations("n").expect("its own");
+        let cache = Cache::builder(store).build().expect("valid");
+        for _ in 0..3 {
+            let paths: [_; 10] = std::array::from_fn(|number| format!("/{number}"));
+            assert_eq!(
+                join_all(paths.iter().map(|path| cache.invalidate(path.as_str()))).await,
+                [Delivery::Queued; 10]
+            );
+            assert_eq!(cache.circuit(), CircuitState::Closed);
+            let tags = [Scope::tag("t")];
+            for advance in join_all((0..10).map(|_| generations.advance(&tags, Strength::Hard))).await {
+                assert_eq!(advance.expect_err("no replica").kind(), StoreErrorKind::Unconfirmed);
+            }
+        }
+        let _replica = Server::replica(&program, &server);
+        for advance in
+            join_all((0..10).map(|_| generations.advance(&[Scope::tag("t")], Strength::Hard))).await
+        {
+            advance.expect("confirmed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn advance_of_many_scopes_is_whole_without_a_replica() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let site = connect(RedisStore::builder(server.url()), 1).await;
+        let other = RedisSite::connect(&server).await;
+        let (own, others) = (site.store.generations("n"), other.store.generations("n"));
+        let (own, others) = (own.expect("its own"), others.expect("its own"));
+        let since = others.current().await.expect("read");
+        let scopes = [vec![Scope::tag("first"); 20_000], vec![Scope::tag("last")]].concat();
+        let error = own.advance(&scopes, Strength::Hard).await.expect_err("no replica");
+        assert_eq!(error.kind(), StoreErrorKind::Unconfirmed);
+        for tag in ["first", "last"] {
+            let state = others.check(since, &[Scope::tag(tag)], &[]).await.expect("checked");
+            assert_eq!(state, Validity::Invalid, "{tag}");
+        }
+    }
+}
+
 /// The server runs no command of a connection that waits for replicas.
 #[tokio::test]
 async fn look_ups_do_not_wait_for_replicas() {
@@ -55,7 +104,7 @@ async fn look_ups_do_not_wait_for_replicas() {
         let generations = site.store.generations("default").expect("its own");
         let advances: Vec<_> =
             (0..4).map(|_| generations.advance(&[Scope::tag("t")], Strength::Hard)).collect();
-        let advances = tokio::spawn(futures::future::join_all(advances));
+        let advances = tokio::spawn(join_all(advances));
         let mut hits = 0;
         while !advances.is_finished() {
             hits += u32::from(site.is_hit("/").await);
