@@ -112,7 +112,7 @@ pub(crate) async fn site(
     service
 }
 
-/// Sends a request, whose response is a hit.
+/// Sends a request. Panics if the response is not a hit.
 pub(crate) async fn hit<S>(mut service: S, request: Request<Body>)
 where
     S: Service<Request<Body>, Response: Answer, Error = Infallible>,

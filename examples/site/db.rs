@@ -165,7 +165,7 @@ impl Db {
         .await
     }
 
-    /// Changes the extra price of a size. Returns it, or `None` if it does not exist.
+    /// Changes the extra price of a size. Returns the size, or `None` if the size does not exist.
     pub(crate) async fn update_size(&self, id: u32, extra_cents: u32) -> Result<Option<Size>> {
         self.run(move |connection| {
             connection

@@ -294,7 +294,8 @@ impl Recorder {
         }
     }
 
-    /// Stores the body if it has its declared length and is storable.
+    /// Stores the body if it has its declared length and is storable. If an outer layer must admit
+    /// the response, the body is stored only after the admission.
     fn finish(&mut self, body: Bytes) -> EndedRecording {
         let reservation = Arc::new(self.reservation.take());
         let unstored = |reservation| EndedRecording { reservation, body: None, is_local: false };
@@ -343,8 +344,8 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// Stores a body that has its declared length: HTTP/1 servers drop such a body without polling
-    /// for its end. Any other body was cut short.
+    /// Stores a body that has its declared length, unless the thread panics. HTTP/1 servers drop
+    /// such a body without polling for its end. Any other body was cut short.
     fn drop(&mut self) {
         // Even after a failure, a page that contains this body depends on the values that the body
         // has read.

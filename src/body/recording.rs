@@ -56,7 +56,7 @@ pin_project! {
     }
 }
 
-/// The most bytes that are read ahead. Reading ahead stores a body that is ready at once, even if
+/// The most bytes that are read ahead. A body that is ready without waiting is then stored even if
 /// its client reads slowly.
 const MAX_AHEAD_BYTES: u64 = 256 << 10;
 const MAX_AHEAD_FRAMES: usize = 64;

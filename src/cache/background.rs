@@ -98,7 +98,8 @@ pub(super) struct Background {
     work: Arc<WorkCounter>,
     /// The number of permits in `refreshes`.
     max_refreshes: u32,
-    /// The keys whose refresh failed within the last ten seconds.
+    /// The keys whose refresh failed within the last ten seconds, unless an unkeyed field may have
+    /// caused the failure.
     recent_failures: HitForMiss,
     /// The keys whose next refresh sends only keyed fields.
     keyed_only: HitForMiss,

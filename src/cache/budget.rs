@@ -33,7 +33,7 @@ struct Recordings {
     earliest: Option<Instant>,
 }
 
-/// The bytes of the budget that one recording holds. They are released when this is dropped.
+/// The bytes of the budget that one recording holds. Dropping the reservation releases the bytes.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,

@@ -162,8 +162,8 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // One variant is in excess, unless the limit was lowered. So only after the limit was
-        // lowered can the list include used variants.
+        // Here at least one variant is gone or unused. So used variants are evicted only if several
+        // variants are in excess, after the limit was lowered.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }

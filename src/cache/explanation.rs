@@ -36,7 +36,8 @@ pub struct Explanation {
     pub(crate) policy_entry: Option<usize>,
     pub(crate) is_dry_run: bool,
     pub(crate) status: CacheStatus,
-    /// The detail of the status. The status itself shows only the words that are static.
+    /// The detail of the status. It may contain a field name, which
+    /// [`CacheStatus::detail_word`] does not return.
     pub(crate) detail: Option<Detail>,
     pub(crate) identified_by: Vec<String>,
     pub(crate) key: Vec<KeyInput>,

@@ -74,8 +74,8 @@ impl Cache {
         guard.keep(namespace, unguarded_generations, scopes, strength, value);
     }
 
-    /// Queues the removal of values if their write failed because the store is unavailable, timed
-    /// out or has an open circuit: the store may still have the old values.
+    /// Queues the removal of values after a failed write, because the store may still have the old
+    /// values. Only a failure of the store and an open circuit count, not other errors.
     pub(super) fn queue_removals<T>(&self, names: &[Name], result: &Result<T, StoreError>) {
         let Err(error) = result else { return };
         if error.kind().is_failure() || error.kind() == StoreErrorKind::CircuitOpen {
@@ -192,7 +192,8 @@ impl Cache {
         if assumed.is_current {
             return Ok(None);
         }
-        // No older than the look-up, so that it shows every clear that was delivered before.
+        // This generation is no older than the look-up, so it shows every clear that was delivered
+        // before the look-up.
         let cleared = match read {
             Some(read) => self.await_counted(self.0.generations.cleared_at(read)).await?,
             None => self.cleared().await?,
@@ -255,11 +256,11 @@ impl Cache {
     }
 }
 
-/// The generation of the last clear that a look-up of a value begins with.
+/// The generation of the last clear, as far as it is known when a look-up of a value begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AssumedClear {
     pub(super) generation: Generation,
-    /// Whether the store returned it for this look-up.
+    /// Whether the store returned the generation for this look-up.
     is_current: bool,
 }
 

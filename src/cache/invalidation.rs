@@ -155,8 +155,8 @@ impl Invalidation {
 
     /// Adds the scopes of another invalidation.
     ///
-    /// All scopes are invalidated at once. The result is soft only if both are; otherwise all
-    /// scopes are invalidated hard.
+    /// All scopes are invalidated at once. If both invalidations are soft, the result is soft.
+    /// Otherwise all scopes are invalidated hard.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.targets.extend(other.targets);
@@ -177,7 +177,7 @@ impl Invalidation {
         self.targets.is_empty()
     }
 
-    /// Returns the scopes. A target has one scope for each reading of its path or URI.
+    /// Returns the scopes. A path that may be encoded or decoded text has a scope for each reading.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for InvalidationTarget { kind, host } in &self.targets {

@@ -79,7 +79,8 @@ impl Entry {
         }
     }
 
-    /// Returns the bytes of an entry that [`raw`](Entry::raw) created, or `None` for other entries.
+    /// Returns the bytes of an entry of raw bytes, such as [`raw`](Entry::raw) creates. Returns
+    /// `None` for other entries.
     #[must_use]
     pub fn as_raw(&self) -> Option<&Bytes> {
         match &self.0 {

@@ -63,7 +63,7 @@ pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderV
     let mut buffer = buffer.freeze();
     lines().map(move |(name, value)| {
         let bytes = buffer.split_to(value.len());
-        // The bytes are those of a valid field value.
+        // This does not fail: the bytes are a copy of a valid field value.
         let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
         (name, copy)

@@ -27,13 +27,13 @@ pub(crate) struct StoredResponse {
     /// A hit reads the fields above and the first fields of the head, so these are neighbors in
     /// memory.
     head: Head,
-    /// The weight of all but the body's bytes, computed once. An eviction does not read the header
-    /// fields.
+    /// The weight of all but the body's bytes, computed once, so that an eviction does not read the
+    /// header fields.
     head_weight: u64,
     /// The value of `ETag`, if it is a valid entity tag.
     etag: Option<HeaderValue>,
-    /// The head of the 304 for this response, created at first use. Only responses with a validator
-    /// keep it.
+    /// The head of the 304 for this response, created at first use. Only a successful response with
+    /// a validator keeps this head.
     not_modified: OnceLock<Box<Parts>>,
     use_flag: UseFlag,
 }

@@ -66,8 +66,8 @@ impl Chain {
         Arc::new(Self { parent: Self::current(), key, fields: None, waits: Mutex::default() })
     }
 
-    /// Creates a request without a parent, for a background refresh, which outlives the request
-    /// that runs on this thread.
+    /// Creates the request of a background refresh. It has no parent, because the refresh outlives
+    /// the request that runs on this thread.
     pub(crate) fn root(key: CacheKey) -> Arc<Self> {
         Arc::new(Self { parent: None, key, fields: None, waits: Mutex::default() })
     }

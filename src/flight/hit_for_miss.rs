@@ -20,7 +20,7 @@ pub(crate) enum HitForMissReason {
 
 /// How long a key is hit-for-miss.
 const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
-/// The capacity of one memory, in keys.
+/// The capacity of one table, in keys.
 const CAPACITY: usize = 8192;
 
 // A key is represented by its hash alone, so that long keys take no memory. Keys with the same hash

@@ -17,7 +17,7 @@ pub(crate) struct WorkCounter {
 #[derive(Debug)]
 pub(crate) struct WorkGuard(Arc<WorkCounter>);
 
-/// Permission for one piece of background work, which is under way until this is dropped.
+/// Permission for one piece of background work. The work is under way until the permit is dropped.
 #[derive(Debug)]
 pub(crate) struct WorkPermit {
     /// `None` for a write that is counted without a permit, because all permits are in use.
@@ -37,7 +37,7 @@ impl WorkCounter {
 
     /// Returns at the first moment without work under way.
     pub(crate) async fn wait_idle(&self) {
-        // Created before the count is read, so that no notification after that is missed.
+        // Created before the count is read, so that no notification after the read is missed.
         let idle = pin!(self.idle.notified());
         if self.running.load(Ordering::Acquire) > 0 {
             relay_waker(idle).await;

@@ -53,8 +53,8 @@ impl KeyPolicy {
         self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced_field))
     }
 
-    /// Returns `true` if the handler sees the same value of this field in all requests with one
-    /// key.
+    /// Returns `true` if an option puts the field into the key, or if a part of the key replaces
+    /// the field. The handler then sees the same value of the field in all requests with one key.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced_field() == Some(field))
     }
@@ -228,8 +228,8 @@ fn write_authority(
             return Ok(());
         }
     };
-    // A handler sees the spelling of the client. Another spelling could get another page, so only
-    // the canonical one has a key.
+    // A handler sees the host as the client spells it, and may answer each spelling with another
+    // page. So only the canonical spelling has a key.
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }

@@ -28,9 +28,9 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 /// 2. An identified GET or HEAD bypasses every inner cache layer (`detail=identified`). Unsafe
 ///    requests still invalidate.
 /// 3. A response to an identified request gets `Cache-Control: private`, and loses targeted fields,
-///    so that downstream caches do not share it. Fields that themselves state who may store the
-///    response are unchanged (`public`, `private`, `s-maxage`, `no-store`). This rule also applies
-///    to a response that an inner layer has marked as [`Identified`].
+///    so that downstream caches do not share it. A field is unchanged if it states who may store
+///    the response, by `public`, `private`, `s-maxage` or `no-store`. This rule also applies to a
+///    response that an inner layer has marked as [`Identified`].
 /// 4. All other requests are anonymous. Inner cache layers answer them even if they have cookies
 ///    that are declared harmless. Such cookies are removed from fetches, the forwarded requests
 ///    whose response may be stored.

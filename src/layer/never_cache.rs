@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 ///   `*-Cache-Control`, `Surrogate-Control`, `Edge-Control` and `X-Accel-Expires`.
 ///
 /// The layer does not remove a response that is already stored. It does not make requests bypass an
-/// outer cache layer. So that cache layer still removes the cookies that it
+/// outer cache layer, which still removes the cookies that it
 /// [ignores](crate::policy::PolicyBuilder::ignore_cookies).
 ///
 /// # Where the layer belongs

@@ -85,7 +85,7 @@ impl CookiePolicy {
         .into_iter()
     }
 
-    /// Returns `true` if nothing is declared, so that every cookie identifies a visitor.
+    /// Returns `true` if nothing is declared, so that every cookie is undeclared.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -122,7 +122,7 @@ pub(crate) struct Cookies<'p> {
 }
 
 impl Cookies<'_> {
-    /// Returns `true` if no layer declares any cookie.
+    /// Returns `true` if this layer declares no cookie, and no outer `AnonymousOnlyLayer` exists.
     pub(crate) fn is_default(self) -> bool {
         self.own.is_default() && self.outer.is_none()
     }
@@ -178,8 +178,8 @@ impl Cookies<'_> {
     /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
     ///
     /// # Errors
-    /// If a keyed cookie is repeated. If the visitor's identity is not part of the key, also if a
-    /// cookie identifies the visitor or is undeclared.
+    /// Fails if a keyed cookie is repeated. Unless the visitor's identity is part of the key, also
+    /// fails for a cookie that identifies the visitor or is undeclared.
     pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, PersonalCookie> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {

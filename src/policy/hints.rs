@@ -54,10 +54,10 @@ impl CacheHints {
 
     /// Sets the freshness lifetime of the response in the cache layers of this crate.
     ///
-    /// The TTL overrides what header fields state, including `no-cache` and `private`, but not
-    /// `no-store`. So a response that is `private` or `max-age=0` for clients can still be stored
-    /// in these layers. There is one exception: a `private` response to a request with
-    /// `Authorization` is stored only as a [per-identity
+    /// The TTL overrides the lifetime that header fields state, `no-cache` and `private`. So a
+    /// response that is `private` or `max-age=0` for clients can still be stored in these layers.
+    /// Other reasons against storing still apply, such as `no-store`, `Set-Cookie` or `Vary: *`. A
+    /// `private` response to a request with `Authorization` is stored only as a [per-identity
     /// entry](crate::policy::PolicyBuilder::vary_by_identity).
     ///
     /// With a TTL of zero, the response is not stored. The TTL applies to the statuses that the

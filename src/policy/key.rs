@@ -214,13 +214,13 @@ impl PolicyBuilder {
 
     /// Restricts the cache to requests for these hosts. By default, every host is cached.
     ///
-    /// A request for another host bypasses the cache, so that clients can't fill the cache under
-    /// made-up names. A request also bypasses the cache if a forwarded field names another host:
-    /// `Forwarded`, `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or `X-Rewrite-URL`. A listed
-    /// host without a port matches all ports.
+    /// A request for another host, or without a host, bypasses the cache. So clients can't fill the
+    /// cache under made-up names. A request also bypasses the cache if a forwarded field names
+    /// another host: `Forwarded`, `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or
+    /// `X-Rewrite-URL`. A listed host without a port matches all ports.
     ///
-    /// [`build`](Self::build) fails if a host is empty, or is not in the form that keys use: in
-    /// lower case and without a trailing dot.
+    /// [`build`](Self::build) fails if a host is not a name or an address with an optional port.
+    /// The name must be in lower case and without a trailing dot.
     ///
     /// # Example
     /// ```

@@ -88,7 +88,7 @@ impl PolicyBuilder {
 
     /// Sets which targeted fields (RFC 9213) this cache honors, in the order of precedence.
     ///
-    /// The first of them that is valid and not empty decides, and `Cache-Control` and `Expires` do
+    /// The first of them that is valid and not empty decides. `Cache-Control` and `Expires` then do
     /// not count. By default, no field is honored under [`app`](crate::policy::Policy::app), and
     /// `CDN-Cache-Control` under [`rfc9111`](crate::policy::Policy::rfc9111). A call of this method
     /// replaces that default. The fields are forwarded to clients unchanged.

@@ -110,8 +110,8 @@ pub(crate) enum Sharing {
     /// Only anonymous requests share responses: a credential or an undeclared cookie bypasses the
     /// cache.
     App,
-    /// RFC 9111 alone decides: responses are shared if the origin's headers allow it, and request
-    /// directives are honored.
+    /// The rules of RFC 9111 decide: responses are shared if the origin's fields allow it, and
+    /// request directives are honored.
     Rfc9111,
 }
 

@@ -254,8 +254,8 @@ const VENDOR_FIELDS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "
 
 /// Returns `true` if the name of a response field shows that the field issues a credential.
 ///
-/// A rate limit counter issues none, though its name may look like a credential
-/// (`x-ratelimit-remaining-tokens`). The counter is not stored.
+/// A rate limit counter issues no credential, though its name may look like a credential
+/// (`x-ratelimit-remaining-tokens`). Such a field is not stored with the response.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match role_of(name.as_str()) {

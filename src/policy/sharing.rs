@@ -16,7 +16,7 @@ impl PolicyBuilder {
     ///
     /// Under [`app`](crate::policy::Policy::app), many fields identify a visitor without this
     /// option: known credentials such as `X-Api-Key`, and fields whose name contains a word such as
-    /// `auth`, `token`, `session`, `user` or `cert`, or ends in `key`.
+    /// `auth`, `token`, `session`, `user` or `cert`, or ends in `key` (but not in `cache-key`).
     /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A
     /// [keyed](Self::vary_on_headers) field identifies a visitor only if it is a known credential.
     ///

@@ -122,7 +122,8 @@ impl ResponseDirectives {
     /// permits no more than the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // `Some` after `private` (`true`) or `no-cache` (`false`) with an unquoted argument.
+        // Set after a `private` (`true`) or `no-cache` (`false`) with an unquoted argument. The
+        // next element may be another field name of that argument.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);

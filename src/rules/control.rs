@@ -23,7 +23,7 @@ use std::time::Duration;
 /// - an element is not a directive,
 /// - a lifetime is not a number of seconds,
 /// - a directive that takes no argument has one,
-/// - a list of field names is not quoted,
+/// - a list of field names is not quoted, is empty, or has an invalid name,
 /// - an extension directive occurs with two different arguments.
 ///
 /// If a directive that is not an extension occurs twice, the stricter occurrence counts.

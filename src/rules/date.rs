@@ -75,8 +75,8 @@ const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursd
 /// The maximum length of a date in bytes.
 const MAX_LENGTH: usize = 40;
 
-/// Parses a date. Ignores letter case (RFC 9111 section 4.2) and a wrong weekday (RFC 9110 section
-/// 5.6.7, "encouraged to be robust").
+/// Parses a date whose weekday has three letters. Ignores letter case (RFC 9111 section 4.2) and a
+/// wrong weekday (RFC 9110 section 5.6.7, "encouraged to be robust").
 fn parse_leniently(text: &str) -> Option<SystemTime> {
     if text.len() > MAX_LENGTH || !text.is_ascii() {
         return None;

@@ -90,8 +90,8 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
 /// Returns `true` if `If-Modified-Since` is not older than the `Date` of a stored response. The
 /// client's copy is then current (RFC 9111 section 4.3.2).
 ///
-/// Returns `false` if the request has `If-None-Match` or the stored response has `Last-Modified`,
-/// which have precedence.
+/// `If-None-Match` in the request and `Last-Modified` in the stored response have precedence: with
+/// either of them, the result is `false`.
 pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
     match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {

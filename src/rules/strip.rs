@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(remaining, headers(&[("x-kept", "4")]));
     }
 
-    /// RFC 9110 section 7.6.1: `Connection` must not name such fields.
+    /// RFC 9110 section 7.6.1: `Connection` must not name fields that all recipients need.
     #[test]
     fn connection_cannot_remove_end_to_end_fields() {
         let needed = [

@@ -71,10 +71,10 @@ impl ValidatorMatch {
     /// Compares the validators of both responses:
     /// - If both have a tag, different tags are [`Another`](Self::Another), and a strong tag of the
     ///   304 with a weak stored tag is [`Weak`](Self::Weak).
-    /// - If only the 304 has a tag, both must have the same date. Otherwise they are `Another`. With
+    /// - If only the 304 has a tag, the result is `Another` unless both have the same date. With
     ///   the same date, a strong tag is `Weak`.
-    /// - If the 304 has only a date, the stored response must have the same date. Otherwise they are
-    ///   `Another`.
+    /// - If the 304 has only a date, the result is `Another` unless the stored response has the
+    ///   same date.
     /// - All other pairs are [`Same`](Self::Same), as is a 304 without validators.
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));

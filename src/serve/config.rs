@@ -49,8 +49,8 @@ pub(crate) struct LayerConfig {
     default_name: &'static str,
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
-    /// The layer IDs in the mark of a request that no outer cache layer has marked: only the ID of
-    /// this layer.
+    /// The list of layer IDs that this layer writes into the mark of a request if no outer cache
+    /// layer has marked the request. It has one item, the ID of this layer.
     own_ids: Arc<[LayerId]>,
     /// The keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) keyed_fields: Option<KeyedFields>,
@@ -64,16 +64,16 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) is_enabled: bool,
     /// Whether the switches of the cache led to this configuration.
     is_switched: bool,
-    /// Whether stored responses answer no request.
+    /// Whether the layer makes a dry run, in which stored responses answer no request.
     is_dry_run: bool,
     /// The number of the entry in the policy table that led to this configuration.
     table_entry: Option<usize>,
-    /// The configurations to which the switches of the cache lead.
+    /// The configurations that replace this one because of the switches of the cache.
     switched: Arc<SwitchedConfigs>,
 }
 
-/// The configurations to which the switches of a cache lead, created at first use. Their keys are
-/// those of the layer.
+/// The configurations that replace that of a layer while the cache is disabled or a policy table
+/// applies. Each is created at first use, and has the same keys as the layer.
 #[derive(Debug, Default)]
 struct SwitchedConfigs {
     disabled: OnceLock<Arc<LayerConfig>>,

@@ -51,8 +51,8 @@ impl KeyedFields {
     }
 }
 
-/// Emits the names of this layer and of inner ones: in an extension if there is an outer cache
-/// layer, otherwise in `Vary`.
+/// Emits the names of the keyed fields of this layer and of inner layers. If there is an outer
+/// cache layer, the names are in an extension, otherwise in `Vary`.
 pub(in crate::serve) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFields>, has_outer: bool) {
     let inner = response.extensions_mut().remove::<KeyedFields>();
     let all = match (own, inner) {

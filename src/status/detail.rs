@@ -162,7 +162,7 @@ impl Detail {
 
 impl Detail {
     /// Returns `true` if the forecast for the next response ignores the reason: another writer was
-    /// first, or the URL has too many variants.
+    /// first, the URL has too many variants, or the cache was disabled.
     pub(crate) const fn is_transient(self) -> bool {
         matches!(self, Self::Disabled | Self::Superseded | Self::Variants)
     }

@@ -226,8 +226,8 @@ impl CacheStatus {
 
     /// Returns `true` if the forwarded response is being stored.
     ///
-    /// The response may still not be stored in the end: if its body fails, exceeds the size limit
-    /// or has trailers, if the store fails, or if it is invalidated before its body ends.
+    /// The response may still not be stored in the end. Examples are a body that fails, exceeds the
+    /// size limit or has trailers, a store that fails, and an invalidation before the body ends.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored

@@ -13,8 +13,8 @@ pub enum Validity {
     /// one.
     #[doc(alias = "grace")]
     Stale,
-    /// The entry was invalidated and must not be used, or its generation is ahead of the counter or
-    /// of another incarnation.
+    /// The entry must not be used: it was invalidated, its generation is ahead of the counter, or
+    /// its generation belongs to another incarnation.
     Invalid,
 }
 

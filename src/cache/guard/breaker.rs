@@ -1,5 +1,5 @@
-//! The circuit breaker of a store: it stops calls to a store that fails, and lets one at a time
-//! find out whether it works again.
+//! The circuit breaker of a store: stops calls to a store that fails. One call at a time then finds
+//! out whether the store works again.
 
 use crate::key::KeyRef;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -24,8 +24,8 @@ const MIN_FAILURES: usize = 5;
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// The time after which another probe may begin. The time limit of a probe passes only while its
-/// future is polled.
+/// The time after which another probe may begin. A probe whose future is no longer polled never
+/// ends by its own time limit.
 const MAX_PROBE: Duration = Duration::from_secs(1);
 
 /// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside
@@ -54,8 +54,8 @@ pub enum CircuitState {
 pub(super) enum Requester {
     /// An operation of a request or of the application.
     Operation,
-    /// The delivery of undelivered invalidations. While they hold the circuit, it alone tests the
-    /// store.
+    /// The delivery of undelivered invalidations. While these invalidations hold the circuit, only
+    /// the delivery tests the store.
     Delivery,
 }
 

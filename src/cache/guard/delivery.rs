@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// The pause after a delivery that the store has refused. It limits the rate for many namespaces.
+/// The pause after a delivery that the store has refused. It limits the rate of deliveries if the
+/// store refuses many namespaces.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether the store of a cache has confirmed an invalidation.
@@ -46,7 +47,7 @@ impl Delivery {
 /// The end of one delivery.
 enum DeliveryOutcome {
     Delivered,
-    /// The store has answered with an error that is no failure.
+    /// The store has answered with an error that is no outage.
     Refused,
     /// The store has failed, or the circuit is open.
     Failed,
@@ -54,7 +55,7 @@ enum DeliveryOutcome {
     NotDue(Instant),
 }
 
-/// A task that delivers. Its end, by any way, lets another one begin.
+/// A task that delivers. Another task may begin when this one ends for any reason.
 struct DeliveryTask {
     guard: Weak<StoreGuard>,
     number: TaskNumber,
@@ -156,8 +157,8 @@ impl DeliveryTask {
         guard.claim.report(self.number, Instant::now(), wait).then_some(guard)
     }
 
-    /// Lets another task begin. Returns `false` if something was added meanwhile and no other task
-    /// has begun.
+    /// Lets another task begin. Returns `false` if this task must go on: an invalidation was added
+    /// meanwhile, and no other task has begun.
     fn has_ended(&mut self, guard: &StoreGuard) -> bool {
         guard.claim.release(self.number);
         if !guard.undelivered.is_waiting() {

@@ -32,7 +32,7 @@ use self::store::GuardedStore;
 use crate::store::{Generations, Store};
 use std::sync::Arc;
 
-/// Returns the store behind its guard. A store inside the process needs none.
+/// Returns the store behind its guard. A store inside the process needs no guard.
 pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     match guard.is_local() {
         true => Arc::clone(guard.unguarded()),
@@ -40,8 +40,8 @@ pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
     }
 }
 
-/// Returns the generations of a namespace behind the guard of their store. Those of a store inside
-/// the process need none.
+/// Returns the generations of a namespace behind the guard of their store. The generations of a
+/// store inside the process need no guard.
 pub(super) fn guarded_generations(
     guard: &Arc<StoreGuard>,
     generations: &Arc<dyn Generations>,

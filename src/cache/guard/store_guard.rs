@@ -87,8 +87,8 @@ impl StoreGuard {
         self.undelivered.count()
     }
 
-    /// Returns `true` if any invalidation is undelivered. Entries are then checked against these,
-    /// too.
+    /// Returns `true` if any invalidation is undelivered. Entries are then also checked against the
+    /// undelivered invalidations.
     #[inline]
     pub(in crate::cache) fn has_undelivered(&self) -> bool {
         self.undelivered.is_any()
@@ -125,8 +125,8 @@ impl StoreGuard {
         }
     }
 
-    /// Spares the entry of a write that began at a position from an older undelivered removal of the
-    /// same value.
+    /// Makes an older undelivered removal of a value leave `entry` in place. A write that began at
+    /// the position `begun` stores `entry`.
     pub(in crate::cache) fn spare(&self, namespace: &str, name: &Name, begun: QueuePosition, entry: &Entry) {
         if begun != QueuePosition::START {
             self.undelivered.spare(namespace, name, begun, entry);

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The most scopes that wait, over all namespaces. Past it, each namespace waits for the
-/// invalidation of everything in it.
+/// The most scopes that wait, over all namespaces. Beyond this limit, the scopes of each namespace
+/// are merged into [`Scope::EVERYTHING`].
 const MAX_SCOPES: usize = 16_384;
 
 /// The most namespaces that wait.
@@ -37,7 +37,7 @@ pub(crate) struct Undelivered {
     is_any: AtomicBool,
     /// The number of scopes that wait.
     count: AtomicUsize,
-    /// Whether a namespace waits that the store has not refused.
+    /// Whether any namespace waits, apart from the refused ones.
     holds_circuit: AtomicBool,
     /// Notified when such a namespace is added.
     added: Arc<Notify>,
@@ -290,8 +290,8 @@ impl Undelivered {
         self.publish(&table);
     }
 
-    /// Lets the namespace of a failed delivery wait behind all others, so that it holds none of them
-    /// up.
+    /// Moves the namespace of a failed delivery to the end of the queue, so that it does not delay
+    /// other namespaces.
     pub(super) fn postpone(&self, batch: &Batch) {
         let mut table = self.lock();
         table.dequeue(&batch.namespace);
@@ -360,7 +360,7 @@ impl Table {
         }
     }
 
-    /// Merges the scopes of every namespace into everything.
+    /// Merges the scopes of each namespace into [`Scope::EVERYTHING`].
     fn merge(&mut self, number: u64) {
         for pending in self.namespaces.values_mut() {
             pending.add(&[Scope::EVERYTHING], Strength::Hard, number, None);

@@ -30,7 +30,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Creates the readers of a body with `frames` frames: one reader, which has read none of them.
+    /// Creates the readers of a body with `frames` frames: one reader, which has read no frame.
     pub(super) fn with_one_reader(frames: usize) -> Self {
         let readers_before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
         Self { cursors: vec![Cursor::At(0)], present: 1, readers_before, first_frame: 0 }

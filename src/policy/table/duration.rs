@@ -4,7 +4,8 @@ use super::fields::FieldValue;
 use crate::policy::Ttl;
 use std::time::Duration;
 
-/// The units of a duration, with their milliseconds. A unit that ends in another one comes first.
+/// The units of a duration, with their milliseconds. `ms` precedes `s`, because the units are tried
+/// in order, and `ms` ends with `s`.
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60 * 1000), ("h", 3600 * 1000), ("d", 24 * 3600 * 1000)];
 

@@ -68,7 +68,7 @@ impl PolicyTableEntry {
             && match (self.path.as_deref(), other.path.as_deref()) {
                 (None, _) => true,
                 (Some(_), None) => false,
-                // The `*` of the other path is one more character with the same prefix.
+                // A `*` at the end of `other` compares like any character: `/a*` covers `/ab*`.
                 (Some(own), Some(other)) => match own.strip_suffix('*') {
                     Some(prefix) => other.starts_with(prefix),
                     None => own == other,

@@ -169,8 +169,8 @@ impl<'a> Candidate<'a> {
             && !headers.contains_key(SET_COOKIE2)
     }
 
-    /// Checks the nominated fields, and returns those that the key does not cover (RFC 9111 section
-    /// 4.1).
+    /// Returns the nominated fields that the key does not cover (RFC 9111 section 4.1). Refuses a
+    /// response that no look-up could select safely, or that is for a single recipient.
     fn selecting_fields(&self) -> Result<Selecting, Detail> {
         let (config, exchange, headers) = (self.config, self.exchange, &self.response.headers);
         let Vary::Fields(mut fields) = self.vary.clone() else { return Err(Detail::VaryAny) };

@@ -273,7 +273,7 @@ async fn answers_request(
     // Under `app`, a response that was made while this request waited counts as validated for it.
     // Under `rfc9111`, each request validates a stale response itself (RFC 9111 section 5.2.2.4).
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
-    // A flight ends with a stale response from before the wait only if the service has failed.
+    // If a flight ends with a stale response that is older than this request, the service failed.
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));
     Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))

@@ -131,8 +131,8 @@ impl Fetch {
     /// Only the first call returns the fetch's own action. Later calls return `Keep`.
     pub(in crate::serve) fn take_outdated(&mut self, status: StatusCode) -> Option<OutdatedResponse> {
         let facts = self.state.facts;
-        // Only the answer to an anonymous GET without a precondition or range predicts the answers
-        // to other requests.
+        // The answer predicts the answers to other requests only if the request is an anonymous GET
+        // whose response also fits other requests.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
         let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
         let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;

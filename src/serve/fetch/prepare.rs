@@ -1,4 +1,4 @@
-//! Prepares a request for forwarding: all requests with one key have the same form.
+//! Prepares a request for forwarding: strips unkeyed inputs, and sets the conditions.
 
 use super::conditions::{set_conditions, take_conditions};
 use super::forwarded_request::{ForwardedRequest, head_of};

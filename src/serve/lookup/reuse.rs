@@ -33,8 +33,8 @@ pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) now: Moment,
     /// The generation that the store read together with the stored response, if it did.
     pub(in crate::serve) read: Option<Generation>,
-    /// Whether the look-up only explains a decision: it changes no entry and not the order of
-    /// eviction.
+    /// Whether the look-up only explains a decision. Such a look-up changes neither the entries nor
+    /// the order of eviction.
     pub(in crate::serve) is_read_only: bool,
 }
 

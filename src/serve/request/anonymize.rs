@@ -1,7 +1,7 @@
 //! The fields of a request that a background request carries.
 //!
 //! A background request is made from a visitor's request, but its response is for later visitors.
-//! So it carries no credentials, and only fields that enter the key or describe the client.
+//! So it carries no credentials, and only the fields that [`CarriedFields`] lists.
 
 use super::state::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};

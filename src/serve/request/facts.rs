@@ -30,7 +30,8 @@ pub(in crate::serve) struct RequestFacts {
     /// An outer layer or a dry run requires a new response from the service.
     pub(in crate::serve) needs_current: bool,
     /// A layer inside the outermost layer of this crate has added an unknown extension, which may
-    /// personalize the response. `false` if the policy changes background requests by functions.
+    /// personalize the response. Always `false` if functions of the policy change background
+    /// requests, because the functions may remove the extension.
     pub(in crate::serve) has_foreign_extension: bool,
 }
 

@@ -91,8 +91,8 @@ impl HeldAdmission {
         (Self { decider: Arc::new(decider), config, personal, accepted, status }, pending)
     }
 
-    /// Returns why the response must not be shared, if a layer outside the storing one has added a
-    /// reason.
+    /// Returns the reason why the response must not be shared, if a layer outside the layer that
+    /// would store it has added a reason.
     fn refusal<B>(&self, response: &Response<B>) -> Option<Detail> {
         let (headers, accepted) = (response.headers(), &self.accepted);
         let (no_store, private) = restrictions(headers);

@@ -32,8 +32,8 @@ use std::sync::Arc;
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// The generation read before the request is forwarded, and read again before the response's
-    /// own invalidations.
+    /// The generation before the request is forwarded. After the response, the generation before
+    /// the response's own invalidations.
     before: Generation,
     /// Notes the dependencies of the response.
     tracker: Tracker,

@@ -57,7 +57,7 @@ where
     let written = WriteTargets::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {
-        // The response may answer a later GET, so it must be the response to that GET's form.
+        // The response may answer a later GET, so the request gets the form of such a GET.
         normalize(&mut request);
     }
     // The service changes nothing before it is called, so nothing is invalidated here.

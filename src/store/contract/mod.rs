@@ -92,8 +92,8 @@ impl<S: Store> Contract<S> {
         self
     }
 
-    /// Sets the function that saves the contents of the store, and returns a function that restores
-    /// them.
+    /// Sets the function that saves the contents of the store. The result of `save` is a function
+    /// that restores these contents.
     ///
     /// A store loses its last invalidations if it is restored from a snapshot, or if a replica that
     /// lags behind takes over. Its counter then goes back. Without this function, the kit verifies

@@ -77,7 +77,7 @@ impl<S: Store> Contract<S> {
     }
 }
 
-/// Verifies that a known generation of the last clear is one that was current before.
+/// Verifies that `known_cleared` returns nothing, or a generation that `cleared` has returned.
 fn expect_known(generations: &ProcessView, all: &[Generation]) {
     if let Some(known) = generations.0.known_cleared().filter(|known| !all.contains(known)) {
         rule::KNOWN_CLEARED.broken(&format!("known_cleared returned {known:?}, cleared returned {all:?}"));

@@ -20,9 +20,9 @@ pub enum Fault {
     /// The operation takes effect and never completes.
     HangAfter,
     /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
-    /// returns the sum of the delta and the initial value, which is 0 if the call passes none. A
-    /// `check` finds every entry valid;
-    /// `current`, `cleared` and `depend` return [`Generation::new(0, 0)`](crate::store::Generation::new).
+    /// returns the sum of the delta and the initial value, which is 0 if the call passes none.
+    /// `check` and `check_at` find every entry valid. `current`, `cleared`, `cleared_at` and
+    /// `depend` return [`Generation::new(0, 0)`](crate::store::Generation::new).
     ///
     /// The cache cannot notice this fault for an invalidation, and serves the old entries.
     Lost,

@@ -125,8 +125,8 @@ impl RecordGenerations {
         let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
         let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
         let reading = match record.filter(is_newer) {
-            // A record whose incarnation this process has seen meanwhile is not overtaken: another
-            // task has already invalidated everything in the incarnation.
+            // The record is not overtaken if another task has seen its incarnation during the read.
+            // That task has already invalidated everything in the incarnation.
             Some(record)
                 if newest.is_some_and(|newest| !record.succeeds(newest))
                     && !self.has_seen_incarnation(&record) =>
@@ -339,7 +339,7 @@ mod tests {
             for process in [&one, &other, &one] {
                 assert_eq!(process.check(later, &[], &[]).await.expect("read"), Validity::Invalid, "{start}");
             }
-            // The last start may become believable during the test.
+            // The incarnation that follows `last` may become believable during the test.
             let is_agreed = agree(&[&one, &other]).await || agree(&[&other, &one]).await;
             assert!(is_agreed || agree(&[&one, &other]).await, "{start}");
         }

@@ -21,11 +21,11 @@ use tokio::runtime::Handle;
 const DEFAULT_PREFIX: &str = "trc";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_TTL: Duration = Duration::from_secs(30 * 86_400);
-/// The longest TTL. The server counts milliseconds with 63 bits, and records expire later.
+/// The longest TTL. A record lives twice as long, which must fit the server's milliseconds.
 const LONGEST_TTL: Duration = Duration::from_secs(3650 * 86_400);
 /// The size of the largest body that policies record by default, plus its head.
 const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
-/// The largest value that servers accept by default is 512 MiB.
+/// The most bytes of an entry: half of the 512 MiB that servers accept by default.
 const MOST_BYTES: u64 = 256 << 20;
 /// A builder for a [`RedisStore`].
 ///
@@ -199,13 +199,18 @@ impl RedisStoreBuilder {
     /// Authenticates entries by a secret that all processes share, with HMAC-SHA-256 over key and
     /// entry.
     ///
-    /// Entries that were changed, or that another program has written, are absent. Without this
-    /// method, entries with a code are absent.
+    /// Entries that were changed, or that another program has written, count as absent. A store
+    /// without a secret treats all authenticated entries as absent.
     ///
-    /// The first secret signs, and each secret of further calls is accepted. To replace a secret,
-    /// change all processes three times: to the old and the new secret, to the new and the old one,
-    /// and to the new one alone. A process without the signing secret of the others replaces their
-    /// entries, including counters.
+    /// The secret of the first call signs new entries. Entries that the secret of any call has
+    /// signed are accepted. To replace a secret, restart all processes three times:
+    ///
+    /// 1. with the old and then the new secret,
+    /// 2. with the new and then the old secret,
+    /// 3. with the new secret alone.
+    ///
+    /// A process that lacks the signing secret of the others replaces their entries, including
+    /// counters.
     ///
     /// # Security
     /// A program that can write to the server can still bring back an older entry of the same key,

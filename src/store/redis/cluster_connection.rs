@@ -16,9 +16,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection to the primaries of a cluster.
 ///
 /// The client notices a primary whose connection is closed, and slots that have moved. It does not
-/// notice a primary that keeps its connections open and answers nothing, so its commands would fail
-/// until that process ends. Therefore a command without a reply lets the next one verify all
-/// primaries, and another connection begins if one of them does not answer.
+/// notice a primary that keeps its connections open and answers nothing. All commands to such a
+/// primary would fail until its process ends. Therefore, after a command without a reply, the next
+/// command begins a verification of all primaries. If a primary does not answer, the store connects
+/// to the cluster again.
 #[derive(Clone)]
 pub(super) struct PrimariesConnection(Arc<PrimariesInner>);
 
@@ -39,7 +40,7 @@ struct SentCommand<'a> {
     is_answered: bool,
 }
 
-/// The end of a verification, by any way.
+/// A guard that notes the end of a verification when it is dropped, also after a panic.
 struct EndOfVerification(Arc<PrimariesInner>);
 
 impl PrimariesConnection {
@@ -79,7 +80,7 @@ impl PrimariesConnection {
         result.map_err(|error| self.0.passwords.hide(error))
     }
 
-    /// Verifies all primaries in a task, unless one does.
+    /// Begins a task that verifies all primaries, unless such a task is running.
     fn begin_verification(&self) {
         if self.0.is_verifying.swap(true, Ordering::AcqRel) {
             return;

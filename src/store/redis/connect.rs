@@ -31,18 +31,18 @@ pub(super) struct Connector {
     pub(super) timeout: Duration,
     /// The user and the password of the primary that sentinels name.
     pub(super) credentials: Option<(String, String)>,
-    /// A key of the store, which is never stored.
+    /// A key of the store, under which no entry is ever stored.
     pub(super) probe: Vec<u8>,
     pub(super) authorities: Authorities,
 }
 
-/// The most commands that wait for the connection's writer. Further ones wait before it.
+/// The most commands in the queue of the connection. Further commands wait for a place in it.
 const PIPELINE: usize = 1024;
 /// The most commands without a reply.
 const IN_FLIGHT: usize = 4096;
-/// The attempts of a command in a cluster whose slots move, after the first one.
+/// How often a command is repeated in a cluster whose slots move.
 const CLUSTER_RETRIES: u32 = 3;
-/// The wait before such an attempt, in milliseconds.
+/// The shortest and the longest wait before a repetition, in milliseconds.
 const CLUSTER_WAIT: (u64, u64) = (20, 200);
 /// The least time after which the system ends a connection whose data is not acknowledged.
 #[cfg(target_os = "linux")]

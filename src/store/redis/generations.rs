@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// The invalidations of a namespace.
 ///
-/// A check reads the record, unless it knows a generation that was read for its request: then the
-/// copy of this process answers, if it has passed that generation.
+/// A check reads the record in the server. A check with a generation that was read for its request
+/// uses the copy of this process instead, if the copy is new enough.
 #[derive(Clone)]
 pub(super) struct RedisGenerations(pub(super) RecordClient);
 
@@ -39,8 +39,8 @@ impl RedisGenerations {
     }
 
     async fn check_all(&self, all: &[(Scope, Generation)]) -> Result<Validity, StoreError> {
-        // The record is read after the entry. It has passed the entry's generations, unless it went
-        // back.
+        // The record is read after the entry. So its history has reached the generations of the
+        // entry, unless the record went back.
         let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
         passed.dedup();
         let record = self.0.read(&passed).await?;

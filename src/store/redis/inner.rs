@@ -24,7 +24,7 @@ pub(super) struct RedisInner {
     pub(super) namespaces: NamespaceRecords,
 }
 
-/// The least length of a key and a value that a script reads: kind, stamp, start of the frame.
+/// The bytes after the key in a value that a script may read: kind, stamp, start of the frame.
 const READ_BY_SCRIPTS: usize = 1 + 16 + 4;
 /// The bytes of a value that the weight of its entry does not count.
 const ENCODING: u64 = 1024;

@@ -60,7 +60,7 @@ impl Link {
         Self { connection, timeout, runtime: Arc::new(LinkRuntime::new(runtime)) }
     }
 
-    /// Returns a future that runs within the connection's runtime on any executor. After that runtime
+    /// Returns a future that any executor may poll. Each poll enters the runtime of the connection. After that runtime
     /// has shut down, the store is unavailable.
     pub(super) fn run<T>(
         &self,
@@ -179,7 +179,7 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
 }
 
-/// Returns the error of an operation that the server did not perform. Its source is a text without
+/// Returns the error of an operation that timed out or failed. Its source is a text without
 /// the arguments of the command.
 pub(super) fn store_error(error: RedisError) -> StoreError {
     let kind = match error.is_timeout() {

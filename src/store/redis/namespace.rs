@@ -50,8 +50,9 @@ impl NamespaceRecord {
         incarnation == Some(record.generation().incarnation())
     }
 
-    /// Keeps a record if it is newer than the known one, and returns the newer one. Returns `None`
-    /// if it contradicts one that another task has kept meanwhile.
+    /// Keeps `record` if it is newer than the known record, or if the known record is not
+    /// believable. Returns the record that is known afterwards, or `None` if the two contradict
+    /// each other.
     pub(super) fn note(&self, record: Arc<Record>) -> Option<Arc<Record>> {
         let mut known = lock(&self.known);
         match known.as_ref() {
@@ -100,7 +101,7 @@ pub(super) struct NamespaceRecords {
 #[derive(Default)]
 struct LiveRecords {
     records: HashMap<String, Weak<NamespaceRecord>>,
-    /// The number of records at which those without a handle are dropped.
+    /// The number of records that leads to a cleanup: all records without a handle are dropped.
     next_cleanup: usize,
 }
 

@@ -22,8 +22,9 @@ impl RedisInner {
         entry.weight() + slot.start.len() as u64 > self.largest_entry
     }
 
-    /// Returns the command that stores an entry unconditionally, or removes the old one. The reply to
-    /// the first is `OK`.
+    /// Returns the command that stores an entry unconditionally. For an entry that is too large or
+    /// has a TTL of zero, returns the command that removes the old entry. The reply is `OK` only if
+    /// the entry is stored.
     fn set(&self, slot: &KeySlot, entry: &Entry, ttl: Option<Duration>) -> Cmd {
         if ttl == Some(Duration::ZERO) || self.is_too_large(slot, entry) {
             return Self::delete(slot);
@@ -46,11 +47,12 @@ impl RedisInner {
         namespace: &NamespaceRecord,
         slots: &[KeySlot],
     ) -> Result<(Vec<Option<Entry>>, Option<Generation>), StoreError> {
-        // Taken before the request: a reply behind it reveals a record that went back.
+        // Read before the request. An older generation in the reply shows that the record went
+        // back.
         let known = namespace.known().map(|known| known.generation());
         let mut head = redis::cmd("HGET");
         head.arg(&namespace.key).arg("g");
-        // The server runs them in this order, so the generation is not older than an entry.
+        // A single server runs the commands in order, so the generation is not older than an entry.
         let renews = known.is_some() && namespace.begin_renewal(Duration::from_millis(self.record_ttl()));
         let renewal = renews.then(|| self.renewal(namespace));
         let commands = slots.iter().map(|slot| self.get(slot)).chain([head]).chain(renewal).collect();
@@ -116,7 +118,7 @@ impl RedisInner {
         self.replace_entry(slot, expected, new, NewTtl::Set(ttl)).await
     }
 
-    /// Replaces the expected entry. A new entry that is too large removes it, and is not stored.
+    /// Replaces the expected entry. If the new entry is too large, only removes the expected one.
     async fn replace_entry(
         &self,
         slot: &KeySlot,

@@ -86,8 +86,8 @@ struct EndOfPing(Arc<AttemptMarks>);
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
 
-/// The least time between two connection attempts. Commands fail at once for this long after a
-/// failed attempt.
+/// The least time from the beginning of one connection attempt to the next. If an attempt fails
+/// earlier, commands fail at once until this time has passed.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// The most sentinels that are asked at once.
 const MOST_SENTINELS: usize = 64;

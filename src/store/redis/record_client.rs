@@ -90,7 +90,7 @@ impl RecordClient {
         let known = self.namespace.known();
         let call = self.call(&READ_RECORD, known_arguments(known.as_deref()));
         if self.namespace.begin_renewal(Duration::from_millis(self.inner.record_ttl())) {
-            // If it fails, the next one comes long before the record expires.
+            // If the renewal fails, the next one comes long before the record expires.
             drop(self.inner.link.send(&self.inner.renewal(&self.namespace)).await);
         }
         let reply = match self.inner.link.call(&call).await {
@@ -192,8 +192,8 @@ impl RecordClient {
             }
             let reply = RecordReply::new(reply).ok_or_else(unexpected_reply)?;
             let mended = match self.judge(Some(&known), &reply, &[], &mut inspect)? {
-                // Not the newest record, which another task may have read meanwhile: it may contain
-                // later advances.
+                // Returns the generation in this reply. The newest known record may contain later
+                // advances, which another task has read meanwhile.
                 RecordState::Current(_) => {
                     let own = generation(&reply.head).ok_or_else(unexpected_reply)?;
                     return Ok(Appended::To(own));

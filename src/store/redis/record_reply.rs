@@ -9,7 +9,8 @@ use std::sync::Arc;
 const VERSION: u8 = b'1';
 /// The length of a head without its counter.
 const FIXED: usize = 1 + 16 + 8;
-/// Lua computes exactly up to this counter. A record beyond it begins a new incarnation.
+/// The largest counter: Lua computes exactly with numbers of this size. A record with a larger
+/// counter begins a new incarnation.
 const MOST: u64 = 1 << 52;
 
 /// Encodes the head of a record: version, incarnation, stamp, and the counter in decimal.
@@ -62,7 +63,7 @@ impl AdvanceKind {
     }
 }
 
-/// Repeats an advance of the log on a record. Returns `None` if it is malformed.
+/// Applies an advance in the log to a record. Returns `None` if the item is malformed.
 fn repeat(record: &mut Record, item: &[u8]) -> Option<()> {
     let (stamp, rest) = item.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first()?;

@@ -138,7 +138,7 @@ return is_present and 1 or 0
     ])
 });
 
-/// Removes the key if its value starts with `ARGV[4]`: it cannot be decoded.
+/// Removes the key if its value still starts with `ARGV[4]`, the start of an undecodable value.
 pub(super) static REMOVE_UNREADABLE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         ENTRY,

@@ -15,7 +15,7 @@ pub(super) struct Authorities {
     pem: Option<Vec<u8>>,
 }
 
-/// Fails for a URL over TLS if the crate was built without it: the client does not know the scheme.
+/// Fails for a URL over TLS if the crate was built without TLS. The error names the feature.
 pub(super) fn verify_scheme(url: &str) -> Result<(), ConnectError> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     let needs_tls = ["rediss", "valkeys"].iter().any(|secure| scheme.eq_ignore_ascii_case(secure));

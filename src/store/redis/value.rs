@@ -30,7 +30,7 @@ impl KeySlot {
     /// Returns the place of a key: its name is a digest, and its values start with the key in full.
     pub(super) fn new(prefix: &str, key: KeyRef<'_>) -> Self {
         let key = key.as_bytes();
-        // A longer key than the number can state never matches.
+        // Longer keys exceed the size limit of entries, so their length need not be exact.
         let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
         Self { name: name(prefix, "e", key), start: [START, &length.to_le_bytes(), key].concat() }
     }
@@ -121,7 +121,8 @@ impl ValueFormat {
         }
     }
 
-    /// Verifies and removes the code of an authenticated value.
+    /// Verifies the authentication code at the end of a value, and removes it. Without secrets,
+    /// values have no code.
     fn verify(&self, slot: &KeySlot, value: &mut Bytes) -> Option<()> {
         if self.secrets.is_empty() {
             return Some(());
@@ -132,8 +133,8 @@ impl ValueFormat {
     }
 }
 
-/// Computes the code over the name in the server, which has the prefix, and the value. So an entry
-/// under another prefix is not valid.
+/// Computes the code over the key's name in the server and the value. The name includes the prefix,
+/// so a value that was copied to another prefix is not valid.
 fn mac(secret: &Hmac<Sha256>, slot: &KeySlot, value: &[u8]) -> Hmac<Sha256> {
     let length = (slot.name.len() as u64).to_le_bytes();
     secret.clone().chain_update(length).chain_update(&slot.name).chain_update(value)

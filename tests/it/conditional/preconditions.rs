@@ -205,7 +205,7 @@ async fn nesting_the_same_layer_twice_does_not_deadlock() {
 }
 
 /// These preconditions cannot prevent a lost update: they are malformed, need a date that the layer
-/// does not have, or exclude only another version.
+/// does not have, or only forbid a version that is not the current one.
 #[tokio::test]
 async fn a_precondition_without_effect_gets_428() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));

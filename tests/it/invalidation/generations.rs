@@ -2,8 +2,10 @@
 //! attacker can select. Also: remote stores whose generation counter goes back.
 //!
 //! A store has exact marks for the first scopes that are invalidated. It marks later scopes in
-//! buckets. Scopes that share their buckets are invalidated together. An incarnation is the life of one generation counter. A process that notices a lost or
-//! outdated counter begins a new incarnation, in which all older entries are invalid.
+//! buckets. Scopes that share their buckets are invalidated together.
+//!
+//! An incarnation is the life of one generation counter. A process that notices a lost or outdated
+//! counter begins a new incarnation, in which all older entries are invalid.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;

@@ -129,8 +129,8 @@ fn extending(inner: Any) -> Any {
         .boxed_clone()
 }
 
-/// The policy must declare each extension that an outer layer adds to requests, because no outer
-/// layer can refuse the response to a background request.
+/// A background refresh does not pass the outer layers, so none of them can refuse its response. An
+/// extension that an outer layer adds must therefore be declared or removed.
 #[tokio::test(start_paused = true)]
 async fn undeclared_extensions_prevent_background_refreshes() {
     let in_background = ("1".to_owned(), 2);

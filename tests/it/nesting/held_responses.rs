@@ -461,7 +461,8 @@ async fn the_status_extension_reflects_the_admission() {
     }
 }
 
-/// Wraps `inner` in a session layer, which gives each request a token for the page and a cookie.
+/// Wraps `inner` in a session layer. The layer gives each request a token, and sets a cookie with
+/// the token in the response.
 fn session<B: Send + 'static>(inner: Any<B>, number: &Calls) -> Any<B> {
     let number = number.clone();
     service_fn(move |mut request: Request<Body>| {

@@ -500,8 +500,8 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                             return Err(format!("forwarded despite `only-if-cached`: {answer:?}"));
                         }
                     } else if answer.status.is_success() {
-                        // The response to the write may be stored, so only the calls before it
-                        // count as invalidated.
+                        // The response to the write may be stored. So the write invalidates only
+                        // the responses of earlier calls.
                         gone = before.call;
                     }
                 }

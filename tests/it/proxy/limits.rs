@@ -276,8 +276,8 @@ async fn endless_interim_responses_are_a_bad_gateway() {
 
 #[tokio::test]
 async fn up_to_a_hundred_http_2_interim_responses_are_skipped() {
-    // Both are frames with one `:status` field: a literal in `hints`, an index of the static table
-    // in `last`.
+    // `hints` and `last` are frames with one `:status` field. `hints` has a literal, and `last` an
+    // index of the static table.
     let hints = frame(1, 4, 1, b"\x08\x03103");
     let last = frame(1, 5, 1, b"\x88");
     for (count, outcome) in [(0, (200, None)), (100, (200, None)), (101, refused())] {

@@ -1,4 +1,4 @@
-//! Invalidations that replicas confirm, and fail-overs that undo others.
+//! Invalidations that replicas confirm, and fail-overs that undo unconfirmed invalidations.
 
 use super::sentinels::watched;
 use crate::support::redis_sites::RedisSite;

@@ -10,7 +10,7 @@ use tower_response_cache::store::{
     Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, RedisStore, StoreFuture,
 };
 
-/// Several processes on one server: each operation is done by the next one.
+/// Several processes on one server. They take turns: each operation runs in the next process.
 #[derive(Debug, Clone)]
 pub(super) struct Processes {
     stores: Vec<RedisStore>,

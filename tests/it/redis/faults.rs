@@ -52,7 +52,7 @@ async fn server_that_restarts_empty_begins_a_new_incarnation() {
         assert!(site.recovers("/").await && other.recovers("/").await);
         let other = other.store.generations("n").expect("its own");
         assert_ne!(other.current().await.expect("read").incarnation(), before.incarnation());
-        // This process has seen the earlier incarnation, so the next one is later.
+        // This process has seen the earlier incarnation, so it ends up in a later incarnation.
         let own = site.store.generations("n").expect("its own");
         let after = own.current().await.expect("read");
         assert!(after.incarnation() > before.incarnation());

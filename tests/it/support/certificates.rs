@@ -19,7 +19,8 @@ pub(crate) fn tls_programs() -> Vec<PathBuf> {
         return Vec::new();
     }
     let has_tls = |program: &PathBuf| {
-        // It ends at once: a server with TLS misses its certificate, another one the implementation.
+        // The program ends at once with an error. With TLS, the error names the missing
+        // certificate.
         let mut command = Command::new(program);
         let output = command.args(["--port", "0", "--tls-port", "1"]).output().expect("it starts");
         let is_known = String::from_utf8_lossy(&output.stdout).contains("tls-cert-file");

@@ -154,8 +154,8 @@ impl Server {
         let _ = self.process.wait();
     }
 
-    /// Starts the server again on the same port. All keys are gone; a server of a cluster knows the
-    /// other ones.
+    /// Starts the server again on the same port, without its keys. A server of a cluster still
+    /// knows the other servers.
     pub(crate) fn restart_empty(&mut self) {
         self.kill();
         self.process = start(&self.program, &self.options, self.port, &self.folder);

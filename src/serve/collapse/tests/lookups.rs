@@ -77,8 +77,8 @@ async fn full_flight_table_or_cyclic_wait_means_fetching_alone() {
     let full = Cache::builder(MemoryStore::with_max_bytes(1 << 20)).max_flights(0).build().expect("a cache");
     let follower = Follower::of(full, app(), RequestFacts::default(), &[]);
     assert_eq!(follower.round(missed()).await, "fetch alone", "no room");
-    // The request is nested in the one that leads the flight. If it waited for the flight, neither
-    // of them would end.
+    // The request is nested in the request that leads the flight. If the nested request waited for
+    // the flight, neither request would end.
     let follower = Follower::new(app());
     let parent = Chain::request(key(), 1);
     let generation = follower.generation().await;

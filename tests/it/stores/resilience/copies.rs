@@ -1,4 +1,5 @@
-//! A store that checks an entry by a copy of the invalidations, as of the read of the entry.
+//! A store that checks an entry against a copy of the invalidations. The copy has the invalidations
+//! up to the read of the entry.
 
 use super::*;
 use futures::FutureExt;

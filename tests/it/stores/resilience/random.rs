@@ -23,11 +23,11 @@ enum Step {
         process: usize,
         path: usize,
     },
-    /// Changes the value and sets it.
+    /// Changes the data of the value, and stores the new value.
     Set {
         process: usize,
     },
-    /// Changes the value and deletes the old one.
+    /// Changes the data of the value, and deletes the stored value.
     Delete {
         process: usize,
     },
