@@ -181,6 +181,7 @@ pub(super) fn is_wrong_type(error: &RedisError) -> bool {
 
 /// Returns the error of an operation that timed out or failed. Its source is a text without
 /// the arguments of the command.
+#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err`")]
 pub(super) fn store_error(error: RedisError) -> StoreError {
     let kind = match error.is_timeout() {
         true => StoreErrorKind::TimedOut,
