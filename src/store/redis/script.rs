@@ -52,8 +52,8 @@ pub(super) static PROBE: LazyLock<ServerScript> = LazyLock::new(|| {
         "#!lua flags=allow-oom,no-writes\n",
         r"
 local commands = {
-    {'GET'}, {'GETRANGE', 0, 1}, {'SET', '1'}, {'DEL'}, {'INCRBY', 1}, {'PTTL'}, {'PEXPIRE', 1},
-    {'HGET', 'g'}, {'HSET', 'g', '1'},
+    {'GET'}, {'GETRANGE', 0, 1}, {'SET', '1'}, {'DEL'}, {'INCRBY', 1}, {'PEXPIRE', 1}, {'HGET', 'g'},
+    {'HSET', 'g', '1'},
 }
 for _, command in ipairs(commands) do
     local reply = redis.pcall(command[1], KEYS[1], unpack(command, 2))
