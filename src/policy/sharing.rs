@@ -137,9 +137,9 @@ impl PolicyBuilder {
     /// Declares cookies that identify a visitor. A `*` at the end of a name matches any ending.
     ///
     /// A request with such a cookie bypasses the cache, unless
-    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID. The declaration outranks a pattern
-    /// of [`ignore_cookies`](Self::ignore_cookies) that also matches, and
-    /// [`ignore_undeclared_cookies`](Self::ignore_undeclared_cookies).
+    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID. The declaration outranks
+    /// [`ignore_undeclared_cookies`](Self::ignore_undeclared_cookies). It also outranks a pattern
+    /// of [`ignore_cookies`](Self::ignore_cookies) that matches the cookie.
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
     /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or

@@ -104,7 +104,7 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later of `wall` and `unset`, which leaves less time until `Expires`.
+    /// Returns the later of `wall` and `unset`. The later time leaves less time until `Expires`.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }

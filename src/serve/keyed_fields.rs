@@ -35,8 +35,8 @@ impl KeyedFields {
         response.extensions().get::<Self>().cloned()
     }
 
-    /// Adds the names that inner cache layers emit, read from a header field that survives layers
-    /// that drop extensions.
+    /// Adds `names` to the names in the extension. Inner cache layers also send their names in a
+    /// header field, because a layer in between may drop extensions. `names` come from that field.
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {

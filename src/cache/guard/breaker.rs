@@ -61,7 +61,7 @@ pub(super) enum Requester {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// A copy of the state, so that a call of a closed circuit takes no lock before it ends.
+    /// A copy of the state. If the circuit is closed, a call takes no lock before it ends.
     state: AtomicU8,
     /// How often the circuit has opened.
     openings: AtomicU64,

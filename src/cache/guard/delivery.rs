@@ -62,8 +62,8 @@ struct DeliveryTask {
 }
 
 impl StoreGuard {
-    /// Begins to deliver in a task, unless a task does or there is no tokio runtime. The next
-    /// operation tries again.
+    /// Begins to deliver in a new task, unless a task reports that it delivers. Without a tokio
+    /// runtime, the next operation tries again.
     pub(super) fn start_delivery(self: &Arc<Self>) {
         if !self.undelivered.is_waiting() {
             return;

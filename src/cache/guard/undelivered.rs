@@ -223,8 +223,9 @@ impl Undelivered {
         QueuePosition(self.lock().last_number)
     }
 
-    /// Spares the entry that a write of a value is about to store, if a removal of the value waits
-    /// that was queued before the write began, at `begun`.
+    /// Spares the entry that a write of a value is about to store: a waiting removal of the value
+    /// does not remove the entry. Only a removal that was queued before `begun` spares the entry.
+    /// The write began at `begun`.
     ///
     /// Call it before the write is sent, since the delivery may meet the entry before the store
     /// confirms the write.

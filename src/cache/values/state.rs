@@ -99,8 +99,8 @@ impl Cache {
         self.0.guard.queue_position()
     }
 
-    /// Keeps an undelivered removal of the value from removing `entry`, if the removal was queued
-    /// before the write of the entry began, at `begun`. Call it before the entry is put.
+    /// Keeps an undelivered removal of the value from removing `entry`. Has no effect on a removal
+    /// that was queued after `begun`, the start of the write. Call it before the entry is put.
     pub(super) fn spare(&self, name: &Name, begun: QueuePosition, entry: &Entry) {
         self.0.guard.spare(&self.0.namespace, name, begun, entry);
     }

@@ -65,8 +65,8 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
     action
 }
 
-/// Returns the reason for forwarding a request in a dry run: that of the request itself, if it
-/// would not have been a hit.
+/// Returns the reason for forwarding a request in a dry run. If the look-up found a usable
+/// response, fresh or stale, the reason is the dry run. Otherwise, it is the reason of the look-up.
 fn dry_run_reason(lookup: &Lookup) -> Reason {
     match lookup {
         Lookup::Hit(_) | Lookup::Stale { .. } => Reason::bypass(Detail::DryRun),

@@ -75,7 +75,8 @@ impl Forecast {
         let mut until =
             self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
-            // A transient reason does not predict the outcome of this recording.
+            // Before this recording ends, the reason is that of an earlier recording. A transient
+            // reason does not predict the outcome of this one.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
             // Cached values have shortened the lifetime of the last recorded response. This

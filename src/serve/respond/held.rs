@@ -118,8 +118,8 @@ impl HeldAdmission {
         policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
     }
 
-    /// Returns a reason if the response has `Vary: *`, or a layer has added a credential to its
-    /// `Vary`.
+    /// Returns a reason if the response has `Vary: *`. In an entry for all visitors, also returns a
+    /// reason if a layer has added a credential to `Vary`.
     fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
         let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
         let identifies = |name: &HeaderName| self.config.policy.is_secret(name);

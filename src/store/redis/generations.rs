@@ -148,7 +148,8 @@ impl Generations for RedisGenerations {
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         let this = self.clone();
         self.0.inner.link.run(async move {
-            // Read after the write: a dependent that is not recorded yet reads the new value.
+            // The record is read after the write of the value. A dependent that is not recorded by
+            // then reads the value later, so it reads the new value.
             if !this.0.read(&[]).await?.has_dependents(value) {
                 return Ok(Some(since));
             }

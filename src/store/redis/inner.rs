@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The state of a [`RedisStore`](super::RedisStore).
 pub(super) struct RedisInner {
     pub(super) link: Link,
-    /// The replicas that must have an advance, if any.
+    /// The confirmation of advances by replicas, if the store requires it.
     pub(super) confirmation: Option<Confirmation>,
     pub(super) format: ValueFormat,
     pub(super) prefix: String,

@@ -16,7 +16,8 @@ type RecordRefresh = BoxFuture<'static, Result<(), StoreErrorKind>>;
 pub(super) struct NamespaceRecord {
     /// The name of the record in the server.
     pub(super) key: Vec<u8>,
-    /// The newest record that this process has seen. It reveals a record that went back.
+    /// The newest record that this process has seen. If the server returns an older record, that
+    /// record has gone back, for example after a fail-over.
     known: Mutex<Option<Arc<Record>>>,
     /// The request that brings the copy up to date, while one is in progress.
     refresh: Mutex<Option<WeakShared<RecordRefresh>>>,

@@ -252,7 +252,8 @@ impl PrimaryConnection {
             connected.map_err(|error| passwords.hide(error))
         };
         let connecting = connect.boxed().shared();
-        // The futures of commands may be dropped before the connection exists.
+        // A task drives the attempt, since the futures of commands may be dropped before the
+        // connection exists.
         tokio::spawn(connecting.clone());
         ConnectionAttempt { connecting, began: Instant::now(), marks }
     }

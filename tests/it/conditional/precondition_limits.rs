@@ -304,7 +304,7 @@ async fn a_nested_write_is_refused_while_a_third_write_has_the_turn() {
         let within = within.clone();
         async move { within.oneshot(write("within", 0)).await }
     });
-    // While the outer write runs, the third write has the turn of the inner layer.
+    // While the outer write runs, the third write holds the lock of the inner layer.
     let stack = outer.layer(inner).boxed_clone();
     let stacked = async {
         let response = stack.oneshot(write("outer", 0)).await.expect("infallible");

@@ -73,7 +73,7 @@ async fn long_values_take_little_more_memory() {
     }
 }
 
-/// Many short lines of one field are a long value, too.
+/// The lines of one field count as one long value, even if each line is short.
 #[tokio::test]
 async fn many_lines_take_little_more_memory() {
     for (policy, vary, name) in selections().into_iter().filter(|(.., name)| *name == "x-a") {

@@ -23,7 +23,8 @@ fn counts(server: &Server) -> Counts {
     Counts { get: server.calls("getrange"), hget: server.calls("hget"), scripts }
 }
 
-/// The scripts read fields of the record, too, so `HGET` is compared only if no script ran.
+/// Returns the numbers of reads of entries and of scripts since `before`. Leaves out `HGET`, since
+/// scripts call `HGET`, too.
 fn since(server: &Server, before: Counts) -> (u64, u64) {
     let now = counts(server);
     (now.get - before.get, now.scripts - before.scripts)

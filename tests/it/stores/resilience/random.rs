@@ -78,7 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// For each process and page, the oldest data that a read may return. The last page is the value.
+/// For each process and page, the oldest data that a read may return. The last item is for the
+/// value.
 type Floors = Arc<Mutex<[[usize; 4]; 2]>>;
 const VALUE: usize = 3;
 

@@ -74,7 +74,7 @@ async fn write_from_before_a_queued_removal_is_removed() {
 async fn value_of_another_process_is_not_spared() {
     let [one, other] = with_queued_removal().await;
     assert!(one.cache.set("k", &2, MINUTE).await.expect("no fault"));
-    // For this process, a late effect of an old write would look the same.
+    // The process `one` cannot tell this value from the late effect of an old write.
     assert!(other.cache.set("k", &3, MINUTE).await.expect("no fault"));
     assert_eq!(one.value().await, None);
     one.recover().await;
