@@ -1,4 +1,5 @@
-//! Reads in progress, and the dependencies of a cached body that a page reads frame by frame.
+//! Reads in progress, and the transfer of dependencies from a cached body to the page that reads
+//! the body.
 
 use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;

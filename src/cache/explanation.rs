@@ -186,7 +186,7 @@ impl Explanation {
 
     /// Returns the inputs that the explanation cannot know: options with functions that may read
     /// extensions of the request, and the marks of outer layers. These functions were called with
-    /// the given request, so their results apply only if it has the same extensions as a real one.
+    /// the given request, so their results apply only to requests with the same extensions.
     #[must_use]
     pub fn unknown_inputs(&self) -> &[String] {
         &self.unknown_inputs

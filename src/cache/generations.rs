@@ -103,8 +103,8 @@ impl Cache {
         })
     }
 
-    /// Runs the work of an invalidation in the background. Returns `false`, after an event, if no
-    /// task can run it.
+    /// Runs the work of an invalidation in the background. If no task can run the work, emits an
+    /// event and returns `false`.
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {
@@ -172,8 +172,10 @@ impl Cache {
         self.await_counted(self.0.generations.cleared()).await
     }
 
-    /// Returns the generation of the last clear, for the key of a value to look up: the one that this
-    /// process knows, which may be outdated, or else the one in the store.
+    /// Returns the generation of the last clear, for the key of a value to look up.
+    ///
+    /// Returns the generation that this process knows, which may be outdated. Reads the generation
+    /// from the store if this process knows none, or has an undelivered invalidation.
     pub(super) async fn assumed_clear(&self) -> Result<AssumedClear, StoreError> {
         let known = self.0.generations.known_cleared().filter(|_| !self.0.guard.has_undelivered());
         Ok(match known {

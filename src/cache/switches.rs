@@ -47,7 +47,7 @@ impl Switches {
     pub(super) fn set_table(&self, table: Option<Arc<PolicyTable>>) -> Option<Arc<PolicyTable>> {
         let has_table = table.is_some();
         let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the flag is that of the last table.
+        // The flag is changed under the lock, so that it always fits the current table.
         self.change(HAS_TABLE, has_table);
         std::mem::replace(&mut *current, table)
     }

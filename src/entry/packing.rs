@@ -43,7 +43,7 @@ pub(super) fn with_first(headers: &HeaderMap, first: &HeaderName) -> HeaderMap {
     let mut ordered = HeaderMap::with_capacity((headers.keys_len() + 1 + SPARE_FIELDS).min(MAX_FIELDS));
     ordered.insert(first.clone(), was.clone());
     for (name, value) in headers.iter().filter(|(name, _)| is_other(name)) {
-        // A full header section is copied without the field.
+        // If the header section is full, the copy lacks the field.
         let _ = ordered.try_append(name.clone(), value.clone());
     }
     ordered

@@ -46,7 +46,7 @@ impl Default for RecentKeys<HitForMissReason> {
 }
 
 impl<T: Copy> RecentKeys<T> {
-    /// Creates a memory that keeps each key for `ttl`.
+    /// Creates a memory that keeps each key for at most `ttl`.
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
         let keys = Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle);

@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 pub(crate) struct Flight<O = Outcome> {
     /// The generation from before the call of the service, or from before the computation.
     pub(crate) generation: Generation,
-    /// The chain of the request that leads the flight.
+    /// The chain of the request or computation that leads the flight.
     pub(crate) leader: Weak<Chain>,
     /// The number of consecutive flights that failed before this one, as far as its leader knows.
     pub(crate) attempt: u32,

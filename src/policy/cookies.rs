@@ -154,9 +154,10 @@ impl Cookies<'_> {
         if ignores { CookieRole::Ignored } else { CookieRole::Undeclared }
     }
 
-    /// Returns the names of the cookies because of which a request is not answered from the cache:
-    /// those that identify the visitor or are not declared, and keyed ones with two values. Names
-    /// are cut and escaped, since a client chooses them.
+    /// Returns the names of the cookies for which a request bypasses the cache: cookies that
+    /// identify the visitor, undeclared cookies, and keyed cookies with two values.
+    ///
+    /// Returns at most 16 names, cut and escaped, since a client chooses the names.
     pub(crate) fn identifying_names(self, request: &HeaderMap) -> Vec<String> {
         const MAX_NAMES: usize = 16;
         const MAX_NAME_BYTES: usize = 64;

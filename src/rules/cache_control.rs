@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
-/// The largest number of seconds (RFC 9111 section 1.2.2). A larger number becomes this one.
+/// The largest number of seconds (RFC 9111 section 1.2.2). This number replaces larger ones.
 pub(super) const MAX_DELTA_SECONDS: u32 = 1 << 31;
 
 /// A directive that may be limited to named fields (RFC 9111 sections 5.2.2.4 and 5.2.2.7).

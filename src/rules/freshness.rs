@@ -20,8 +20,8 @@ pub(crate) enum ExplicitLifetime {
     For(Duration),
 }
 
-/// The longest lifetime and the highest age (RFC 9111 section 1.2.2). Larger values become this
-/// one.
+/// The longest lifetime and the highest age (RFC 9111 section 1.2.2). This value replaces larger
+/// ones.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`

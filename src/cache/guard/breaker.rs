@@ -73,7 +73,7 @@ struct Inner {
     state: CircuitState,
     outcomes: Outcomes,
     backoff: ExponentialBackoff,
-    /// An open circuit lets no call through before this.
+    /// An open circuit lets no call through before this time.
     open_until: Instant,
     /// The number of the probe in progress. A late probe of an earlier half-open time has another
     /// number.
@@ -256,7 +256,8 @@ fn report(change: Option<CircuitState>) {
 }
 
 impl Outcomes {
-    /// Counts a call, and returns `true` if half of the last calls have failed, and enough of them.
+    /// Counts a call. Returns `true` if at least half of the last calls have failed, and at least
+    /// [`MIN_FAILURES`] of them.
     fn count(&mut self, now: Instant, has_failed: bool) -> bool {
         self.last.push_back((now, has_failed));
         self.failures += usize::from(has_failed);

@@ -32,7 +32,7 @@ pub enum Delivery {
     Delivered,
     /// The store has failed or was too slow. The invalidation counts in this process, which sends
     /// it again until the store confirms it. Other processes may serve the old responses until
-    /// then. A process that ends loses what is queued.
+    /// then. A process that ends loses its queued invalidations.
     Queued,
 }
 

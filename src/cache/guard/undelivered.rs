@@ -1,5 +1,5 @@
-//! Invalidations that a store has not confirmed: kept to be delivered, and honored in this process
-//! until they are.
+//! Invalidations that a store has not confirmed. They count in this process until they are
+//! delivered.
 
 use super::breaker::backoff;
 use super::hidden_entries::HiddenEntries;
@@ -82,7 +82,8 @@ struct Mark {
     strength: Strength,
     /// The number of the last call that named the scope.
     number: u64,
-    /// The removal of a value: a counter has no generation that the scope could invalidate.
+    /// The removal of a value. The mark alone invalidates no counter, because a
+    /// counter has no generation.
     removal: Option<Removal>,
 }
 
@@ -134,7 +135,7 @@ impl Undelivered {
         self.holds_circuit.load(Ordering::SeqCst)
     }
 
-    /// Returns the notification of a new namespace that waits.
+    /// Returns the notification that another namespace has undelivered invalidations.
     pub(super) fn added(&self) -> Arc<Notify> {
         Arc::clone(&self.added)
     }
@@ -211,7 +212,8 @@ impl Undelivered {
         {
             return HiddenEntries::AllBut(*spared);
         }
-        // A counter has no scopes that a check of the entry could include.
+        // The entry of a counter has no scopes, so a check of the entry would not find the
+        // invalidation.
         match table.validity(namespace, &[value, Scope::VALUES], &[]) {
             Validity::Invalid => HiddenEntries::All,
             Validity::Valid | Validity::Stale => HiddenEntries::None,
@@ -271,7 +273,7 @@ impl Undelivered {
         self.lock().refused.first().map(|(due, _)| *due)
     }
 
-    /// Removes a delivered batch. What was added again during the delivery goes on waiting.
+    /// Removes a delivered batch. Scopes that were added again during the delivery stay queued.
     pub(super) fn delivered(&self, batch: &Batch) {
         let mut table = self.lock();
         table.dequeue(&batch.namespace);
@@ -389,7 +391,8 @@ impl Pending {
             marks.get(&Scope::EVERYTHING).is_some_and(|mark| mark.strength == Strength::Hard)
         };
         let names_all = strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING);
-        // Everything includes every other scope, and the counters, whose keys it changes.
+        // A hard invalidation of everything includes every other scope. It also includes counters,
+        // because it changes their keys.
         if names_all || has_all(&self.scopes) {
             self.scopes.clear();
             self.scopes.insert(Scope::EVERYTHING, Mark { strength: Strength::Hard, number, removal: None });

@@ -349,7 +349,7 @@ impl Value<'_> {
     }
 
     /// Returns `true` if neither the value nor its dependencies were invalidated since the
-    /// computation began.
+    /// computation began. Returns `false` if that is unknown, for example if the store fails.
     async fn is_valid(&self, value: &StoredValue) -> bool {
         let Some(since) = value.generation else { return false };
         let validity = self.cache.validity(since, &value.scopes, &value.dependencies).await;

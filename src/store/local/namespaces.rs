@@ -40,8 +40,8 @@ pub(super) struct LocalNamespaces {
 
 struct NamespaceSlot {
     table: Arc<NamespaceTable>,
-    /// The number of the last call of [`table`](LocalNamespaces::table) at which a handle to the
-    /// namespace is known to have existed.
+    /// The time at which the namespace was last known to have a handle, as a number of
+    /// [`requests`](LocalNamespaces::requests).
     last_use: AtomicU64,
 }
 

@@ -14,8 +14,8 @@ use crate::key::{CacheKey, KeyRef};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The number of the last store that was created. A place has the number of its store, since a
-/// thread may use several stores.
+/// The number of the last store that was created. Each [`ReplicaSlot`] has the number of its store,
+/// since a thread may use several stores.
 static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS_PER_THREAD: usize = 32;

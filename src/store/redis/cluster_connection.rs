@@ -66,7 +66,7 @@ impl PrimariesConnection {
         self.0.lock().clone()
     }
 
-    /// Runs a command. It may be dropped at any time.
+    /// Runs a command. The future may be dropped at any time.
     pub(super) async fn run<T, F>(&self, command: impl FnOnce(ClusterConnection) -> F) -> RedisResult<T>
     where
         F: Future<Output = RedisResult<T>>,

@@ -62,8 +62,8 @@ impl Confirmation {
 
     /// Calls a script that writes if the server has the generation, and waits for the replicas.
     ///
-    /// The replicas then have all earlier writes too, of any connection. Sends the code of the script: a
-    /// server that did not know its digest would wait twice.
+    /// The replicas then have all earlier writes too, of any connection. Sends the code of the
+    /// script: with an unknown digest, the server would wait for the replicas twice.
     pub(super) async fn call(&self, call: &ScriptCall) -> RedisResult<RoundReply> {
         let commands = vec![call.by_code(), wait(self.replicas, self.server_wait)];
         let replies = match self.link.send_to(&call.key, commands).await {

@@ -25,8 +25,10 @@ impl RedisGenerations {
         self.0.namespace.known().filter(|known| known.history.contains(read))
     }
 
-    /// Returns the state of an entry by the copy of this process. Returns `None` if the copy has not
-    /// passed `read`, or may lack an invalidation that the entry has passed.
+    /// Returns the state of an entry according to the copy of the record in this process.
+    ///
+    /// Returns `None` if the copy may lack an invalidation that happened before `read`, before the
+    /// entry was made, or before a dependency was read.
     fn state_now(
         &self,
         read: Generation,

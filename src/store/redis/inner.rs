@@ -51,7 +51,8 @@ impl RedisInner {
         command
     }
 
-    /// Returns a time to live in milliseconds, at least one unless it is zero. Everything expires.
+    /// Returns a time to live in milliseconds, rounded up and limited to the longest TTL. Without a
+    /// `ttl`, returns the longest TTL, since every key in the server expires.
     pub(super) fn millis(&self, ttl: Option<Duration>) -> u64 {
         let ttl = ttl.map_or(self.max_ttl, |ttl| ttl.min(self.max_ttl));
         u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
@@ -103,11 +104,11 @@ impl RedisInner {
     }
 
     /// Removes a value that the server takes for an entry, but that cannot be decoded. Returns
-    /// `true` if there was one.
+    /// `false` if the key has a valid entry.
     pub(super) async fn remove_unreadable(&self, slot: &KeySlot) -> Result<bool, StoreError> {
         let reply = self.link.send(&self.get(slot)).await.map_err(store_error)?;
         let Value::BulkString(value) = reply else {
-            // It has expired or was removed.
+            // The value has expired or was removed.
             return Ok(true);
         };
         let start = value[..value.len().min(slot.start.len() + READ_BY_SCRIPTS)].to_vec();

@@ -141,7 +141,8 @@ impl Link {
         }
     }
 
-    /// Calls scripts in one round trip. Scripts that the server did not know take another one.
+    /// Calls scripts in one round trip. Scripts that the server does not know take a second round
+    /// trip.
     pub(super) async fn call_all(&self, calls: &[ScriptCall]) -> RedisResult<Vec<RedisResult<Value>>> {
         let mut replies = self.send_all(calls.iter().map(ScriptCall::by_digest).collect()).await?;
         let is_unknown = |reply: &RedisResult<Value>| reply.as_ref().is_err_and(is_unknown_script);

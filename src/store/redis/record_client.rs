@@ -90,7 +90,7 @@ impl RecordClient {
         let known = self.namespace.known();
         let call = self.call(&READ_RECORD, known_arguments(known.as_deref()));
         if self.namespace.begin_renewal(Duration::from_millis(self.inner.record_ttl())) {
-            // If the renewal fails, the next one comes long before the record expires.
+            // If the renewal fails, the next renewal comes long before the record expires.
             drop(self.inner.link.send(&self.inner.renewal(&self.namespace)).await);
         }
         let reply = match self.inner.link.call(&call).await {

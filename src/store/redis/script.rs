@@ -45,8 +45,10 @@ impl ScriptCall {
     }
 }
 
-/// Verifies that the server has the commands of the store, and that the user may run them. It writes
-/// nothing: the server refuses each write of this script after both are verified.
+/// Verifies that the server has the commands of the store, and that the user may run them.
+///
+/// The script writes nothing, because it has the flag `no-writes`: the server verifies the command
+/// and the permission first, and then refuses the write.
 pub(super) static PROBE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom,no-writes\n",
@@ -207,9 +209,10 @@ local function counter_of(head)
 end
 ";
 
-/// Returns the head of a record, and the advances after a generation if the log has that one:
-/// otherwise the snapshot and the advances since. `ARGV[1]` is the incarnation, `ARGV[2]` the
-/// counter, `ARGV[3]` the stamp. A reply is much shorter than 4 MiB unless the record is damaged.
+/// Returns the head of a record. If the log has the generation of the caller, also returns the
+/// advances after that generation. Otherwise, also returns the snapshot and the advances after the
+/// snapshot. `ARGV[1]` is the incarnation of the generation, `ARGV[2]` the counter, `ARGV[3]` the
+/// stamp. A reply is much shorter than 4 MiB unless the record is damaged.
 const LOG: &str = r"
 local function log(head)
     local now = counter_of(head)

@@ -74,7 +74,7 @@ pub(super) fn prepare(
 ) -> Result<ConnectionInfo, ConnectError> {
     // Selects the implementation of cryptography, unless the application has selected one.
     if is_tls(&info) && rustls::crypto::CryptoProvider::get_default().is_none() {
-        // It fails if another thread has just selected one.
+        // The call fails if another thread has just selected one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let Some(certificates) = authorities.certificates() else { return Ok(info) };

@@ -135,7 +135,7 @@ async fn confirmed_invalidation_survives_a_fail_over() {
     }
 }
 
-/// This is what a fail-over costs without confirmations.
+/// Without confirmations, a fail-over may undo a delivered invalidation.
 #[tokio::test]
 async fn fail_over_undoes_an_invalidation_that_no_replica_has() {
     for program in programs() {

@@ -147,7 +147,8 @@ async fn read_only_replica_refuses_invalidations_and_the_site_goes_on() {
         let site = RedisSite::connect(&server).await;
         site.send("/").await;
         assert!(site.is_hit("/").await);
-        // Its primary does not exist, so it keeps its data and is read-only.
+        // The server becomes a replica of a primary that does not exist. So the server keeps its
+        // data, but refuses writes.
         let reply = server.direct().send(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
         assert_eq!(reply, Reply::Text("OK".into()));
         assert_eq!(site.cache.invalidate("/").await, Delivery::Queued);

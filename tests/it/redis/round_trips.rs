@@ -205,7 +205,8 @@ async fn value_is_read_in_one_round_trip() {
     }
 }
 
-/// After a clear, the first look-up takes the read of the clear and another look-up.
+/// The first look-up after a clear uses the key from before the clear. Two more round trips follow:
+/// one reads the clear, and one repeats the look-up.
 #[tokio::test]
 async fn clear_costs_the_next_value_two_more_round_trips() {
     for program in programs() {

@@ -36,7 +36,7 @@ fn expected(model: &Model, namespace: usize, scope: usize) -> Validity {
     Validity::worst(calls.map(|(_, is_hard)| if *is_hard { Invalid } else { Stale }))
 }
 
-/// Returns `true` if everything in a namespace waits.
+/// Returns `true` if an invalidation of everything in a namespace is undelivered.
 fn is_all(queue: &Queue, namespace: usize) -> bool {
     queue.undelivered.validity(NAMESPACES[namespace], &[], &[]) != Valid
 }
