@@ -162,13 +162,15 @@ impl Cookies<'_> {
         const MAX_NAMES: usize = 16;
         const MAX_NAME_BYTES: usize = 64;
         let mut keyed = BTreeSet::new();
-        let names = pairs(request).map(|(name, _)| name).filter(|name| match self.role(name) {
+        let identifying = pairs(request).filter(|(name, _)| match self.role(name) {
             CookieRole::Identifies | CookieRole::Undeclared => true,
             CookieRole::Keyed(at) => !keyed.insert(at),
             CookieRole::Ignored => false,
         });
-        let shown = names.map(|name| match name {
+        let shown = identifying.map(|(name, value)| match name {
             [] => "cookie without a name".to_owned(),
+            // A Base64 value without a name may have this form, so the text is not shown.
+            _ if value.iter().all(|&byte| byte == b'=') => "cookie without a value".to_owned(),
             name => format!("cookie {}", name[..name.len().min(MAX_NAME_BYTES)].escape_ascii()),
         });
         shown.take(MAX_NAMES).collect()

@@ -178,6 +178,8 @@ async fn bypass_names_cookies_and_fields_without_their_values() {
     let policy = || policy().ignore_cookies(["_ga"]).vary_on_cookies(["lang"]).credential_headers(["x-shop"]);
     let table = [
         (("cookie", "_ga=1; sid=s3cret; lang=de"), vec!["cookie sid"]),
+        (("cookie", "c2VjcmV0="), vec!["cookie without a value"]),
+        (("cookie", "c2VjcmV0=="), vec!["cookie without a value"]),
         (("cookie", "lang=de; lang=s3cret"), vec!["cookie lang"]),
         (("cookie", "s3cret"), vec!["cookie without a name"]),
         (("authorization", "Bearer s3cret"), vec!["header authorization"]),
