@@ -142,6 +142,14 @@ impl Store for FaultyStore {
         })
     }
 
+    fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let (earlier, key) = (self.earlier(key), key.to_key());
+        self.run(Operation::Lookup, None, move |inner| match earlier {
+            Some(entry) => StoreFuture::ready(Ok(Some(entry))),
+            None => inner.peek(key.as_ref()),
+        })
+    }
+
     fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
         let (earlier, key, namespace) = (self.earlier(key), key.to_key(), namespace.to_owned());
         let has_generations = self.has_generations;
