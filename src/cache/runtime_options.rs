@@ -20,8 +20,9 @@ impl Cache {
     ///
     /// The switch applies to all clones of the handle, and to the handles of other
     /// [namespaces](Self::with_namespace) and [versions](Self::with_version) that are derived from
-    /// it. It applies to this process alone. [Values](crate::values) are not affected: counters and
-    /// locks are data of the application.
+    /// it. It applies to this process alone. [Values](crate::values) are not affected: stored values
+    /// are still returned. A 304 or a response to a HEAD that was under way may still update its
+    /// entry.
     ///
     /// # Example
     /// ```

@@ -20,8 +20,9 @@ impl Cache {
     /// stored. The layers decide by the same functions. The request counts as one without content.
     /// The explanations are in the order in which the layers were created.
     ///
-    /// The call never runs the service, never changes an entry or the order of eviction
-    /// ([`Store::peek`](crate::Store::peek)), and joins no flight. It does call functions of the
+    /// The call never runs the service, never changes an entry, and joins no flight. It
+    /// does not change the order of eviction if the store implements
+    /// [`Store::peek`](crate::Store::peek), as [`MemoryStore`](crate::MemoryStore) does. It does call functions of the
     /// policy, such as [`bypass_if`](crate::policy::PolicyBuilder::bypass_if). Whether the response
     /// would be stored depends on the response, so it is not known.
     ///

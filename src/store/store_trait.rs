@@ -196,7 +196,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the same entry as [`get`](Self::get), for diagnosis.
     ///
-    /// A peek does not count as a use of the entry: it never decides which entry is evicted. The
+    /// A peek should not count as a use of the entry, which decides which entry is evicted. The
     /// default calls [`get`](Self::get). Implement it if look-ups in the store change the order of
     /// eviction. [`Cache::explain`](crate::cache::Cache::explain) calls it.
     fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {

@@ -23,7 +23,7 @@ use std::fmt;
 /// | field | meaning |
 /// |---|---|
 /// | `layer` | the [name](super::PolicyBuilder::name) of the layer; `site` and `route` name layers without a name |
-/// | `path` | the path that the client requested, such as `/about`; with `*` at its end, all paths with this prefix: `/blog/*` |
+/// | `path` | the path as the client sent it, without decoding, such as `/about`; with `*` at its end, all paths with this prefix: `/blog/*` |
 /// | `enabled` | `false`: the layer forwards the requests (`detail=disabled`); `true` turns a layer on that the application has turned off |
 /// | `dry_run` | `true`: requests are looked up and responses are stored, but the service answers every request |
 /// | `ttl` | the lifetime of 200 responses; it replaces the stated lifetime, as in a [`RouteCacheLayer`](crate::RouteCacheLayer) |
@@ -36,9 +36,11 @@ use std::fmt;
 ///
 /// # Dry run
 /// A dry run shows what the cache would do, before visitors depend on it. A request that would be a
-/// hit is forwarded, and reports `fwd=bypass; detail=dry-run`. Other requests report the
-/// same as always. Requests do not collapse. The service sees requests without their unkeyed inputs, as
-/// in every fetch.
+/// hit is forwarded, and reports `fwd=bypass; detail=dry-run`. Its response is stored again, so an
+/// entry stays fresh for longer than without a dry run, and the reported hits are an upper bound. The
+/// service still receives `If-None-Match` and `If-Modified-Since`; its 304 is not stored. Other
+/// requests report the same as always. Requests do not collapse. The service sees requests without
+/// their unkeyed inputs, as in every fetch.
 ///
 /// # Errors
 /// Deserialization fails if a field is unknown, occurs twice or has the wrong type, if two fields
