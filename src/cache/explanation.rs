@@ -127,6 +127,7 @@ impl Explanation {
 
     /// Returns the names of the cookies and fields by which the request counts as identified, so
     /// that it bypasses the cache. At most 16 names are returned, each cut to 64 bytes and escaped.
+    /// A cookie without a value is not named, since its text may be a secret value without a name.
     #[must_use]
     pub fn identified_by(&self) -> &[String] {
         &self.identified_by
@@ -185,8 +186,9 @@ impl Explanation {
     }
 
     /// Returns the inputs that the explanation cannot know: options with functions that may read
-    /// extensions of the request, and the marks of outer layers. These functions were called with
-    /// the given request, so their results apply only to requests with the same extensions.
+    /// extensions of the request, the marks of outer layers, and rewrites by routers and outer
+    /// layers. The functions were called with the given request, so their results apply only if it
+    /// has the same extensions as a real one.
     #[must_use]
     pub fn unknown_inputs(&self) -> &[String] {
         &self.unknown_inputs

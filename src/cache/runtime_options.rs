@@ -20,9 +20,8 @@ impl Cache {
     ///
     /// The switch applies to all clones of the handle, and to the handles of other
     /// [namespaces](Self::with_namespace) and [versions](Self::with_version) that are derived from
-    /// it. It applies to this process alone. [Values](crate::values) are not affected: stored values
-    /// are still returned. A 304 or a response to a HEAD that was under way may still update its
-    /// entry.
+    /// it. It applies to this process alone. [Values](crate::values) are not affected: computed
+    /// values are still stored and returned, and counters and locks are data of the application.
     ///
     /// # Example
     /// ```
@@ -54,7 +53,9 @@ impl Cache {
     ///
     /// Call it after the layers are created: the names of layers in the table must exist. A new
     /// `ttl`, stale window or `client_max_age` applies to responses that are fetched from now on; to
-    /// apply it to stored ones, invalidate them.
+    /// apply it to stored ones, invalidate them. Fetches that are in flight store their responses under
+    /// the options with which they began, even if a new entry has `enabled: false`. Only
+    /// [`set_enabled`](Self::set_enabled) prevents that.
     ///
     /// Like [`set_enabled`](Self::set_enabled), the table applies to all handles that are derived
     /// from one cache, in this process.

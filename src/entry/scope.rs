@@ -1,8 +1,8 @@
 //! Scopes: the names that an invalidation can use.
 
 use super::{Generation, form};
+use crate::rules::percent::percent_decoded;
 use siphasher::sip128::{Hasher128, SipHasher24};
-use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::Ipv6Addr;
 
@@ -353,29 +353,6 @@ fn subtrees(path: &[u8]) -> impl Iterator<Item = Scope> {
         Scope::new(Kind::Subtree, hasher.finish128().as_u64(), false)
     });
     std::iter::once(Scope::root()).chain(nested)
-}
-
-fn percent_decoded(path: &str) -> Cow<'_, [u8]> {
-    let bytes = path.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let hex = |at: usize| bytes.get(at).and_then(|&b| (b as char).to_digit(16));
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, _, _) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(decoded)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::Policy;
 
 impl Policy {
     /// Returns the inputs of decisions that may depend on more than the fields of a request: options
-    /// with functions of the user, and the marks of outer layers.
+    /// with functions of the user, and what routers and outer layers do to a request.
     pub(crate) fn unknown_inputs(&self) -> Vec<String> {
         let predicates = &self.predicates;
         let options = [
@@ -16,7 +16,7 @@ impl Policy {
         let identity = predicates.identity_name().map(|name| format!("vary_by_identity {name}"));
         let parts = self.key.vary_by.iter().filter(|part| !part.is_fixed());
         let parts = parts.map(|part| format!("vary_by {}", part.name()));
-        let marks = std::iter::once("marks of outer layers".to_owned());
-        options.chain(identity).chain(parts).chain(marks).collect()
+        let outer = ["marks of outer layers", "rewrites by routers and outer layers"].map(str::to_owned);
+        options.chain(identity).chain(parts).chain(outer).collect()
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod groups;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod patch;
+pub(crate) mod percent;
 pub(crate) mod position_index;
 pub(crate) mod preconditions;
 pub(crate) mod range;

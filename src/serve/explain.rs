@@ -20,15 +20,19 @@ impl Cache {
     /// stored. The layers decide by the same functions. The request counts as one without content.
     /// The explanations are in the order in which the layers were created.
     ///
-    /// The call never runs the service, never changes an entry, and joins no flight. It
-    /// does not change the order of eviction if the store implements
-    /// [`Store::peek`](crate::Store::peek), as [`MemoryStore`](crate::MemoryStore) does. It does call functions of the
-    /// policy, such as [`bypass_if`](crate::policy::PolicyBuilder::bypass_if). Whether the response
-    /// would be stored depends on the response, so it is not known.
+    /// The call never runs the service, never changes an entry and joins no flight. It may change the
+    /// order of eviction only in a store that does not implement
+    /// [`peek`](crate::Store::peek). It does call functions of the policy, such as
+    /// [`bypass_if`](crate::policy::PolicyBuilder::bypass_if). Whether the response would be stored
+    /// depends on the response, so it is not known.
+    ///
+    /// Pass the request as the layer sees it. The form of its URI (with or without scheme and host),
+    /// its `Host` field and, with axum, its extension `OriginalUri` enter the key. Changes that
+    /// routers and outer layers make to a request, such as a rewritten URI, are not known.
     ///
     /// A layer is explained if it was created with a handle of this namespace and version, and if
-    /// it or one of its services still exists. Layers with the same keys are explained once. At
-    /// most 256 layers are known.
+    /// it or one of its services still exists. Layers with the same keys are explained once, or
+    /// twice if only some of them are enabled. At most 256 layers are known.
     ///
     /// # Example
     /// ```
@@ -56,7 +60,9 @@ impl Cache {
         for layer in self.layer_registry().layers::<LayerConfig>() {
             let is_own =
                 layer.cache.namespace() == self.namespace() && layer.cache.version() == self.version();
-            if is_own && layers.iter().all(|known| known.id() != layer.id()) {
+            let is_same =
+                |known: &Arc<LayerConfig>| known.id() == layer.id() && known.is_enabled == layer.is_enabled;
+            if is_own && !layers.iter().any(is_same) {
                 layers.push(layer);
             }
         }
@@ -89,41 +95,47 @@ async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation 
     explanation.key_digest = Some(short_digest(buf.as_bytes()));
     let (facts, now) = (inspected.facts, config.cache.clock().now());
     let reuse = Reuse { config, request: request.headers, facts, now, read: None, is_read_only: true };
-    match lookup(reuse, buf.key()).await {
-        Lookup::Hit(stored) | Lookup::Stale { stored, .. } => match explanation.is_dry_run {
-            true if facts.head => explanation.forwarded(Reason::bypass(Detail::Head)),
-            true => explanation.forwarded(Reason::bypass(Detail::DryRun)),
-            false => explanation.hit(&stored, now),
-        },
-        Lookup::Miss { .. }
-            if !explanation.is_dry_run
-                && facts.directives
-                && policy.wants_only_if_cached(request.headers) =>
-        {
-            explanation.status = CacheStatus::refused(Detail::OnlyIfCached);
-            explanation.detail = Some(Detail::OnlyIfCached);
-        }
-        Lookup::Miss { reason, stale: None, .. } => {
-            let is_local = config.cache.is_local();
-            let by_inner = config.cache.hit_for_miss().peek(buf.key(), now);
-            explanation.forwarded(match by_inner {
-                _ if is_local && forwards_missed_head(config, facts, request.headers) => {
-                    Reason::new(reason.forward, Detail::Head)
-                }
-                Some(HitForMissReason::HandledByInner) if is_local && !explanation.is_dry_run => {
-                    Reason::bypass(Detail::HandledByInner)
-                }
-                _ => reason,
-            });
-        }
-        Lookup::Miss { reason, .. } => explanation.forwarded(reason),
-        Lookup::Bypass(why) => explanation.forwarded(Reason::bypass(why)),
-    }
+    let found = lookup(reuse, buf.key()).await;
+    explanation.decide(reuse, buf.key(), found);
     describe_entry(&mut explanation, reuse, buf.key()).await;
     explanation
 }
 
 impl Explanation {
+    /// Sets the decision that follows from a look-up, in the order in which the layer decides: with
+    /// a local store, first without waiting, then as a follower.
+    fn decide(&mut self, reuse: Reuse<'_>, key: KeyRef<'_>, lookup: Lookup) {
+        let Reuse { config, request, facts, now, .. } = reuse;
+        let (is_local, is_dry_run) = (config.cache.is_local(), self.is_dry_run);
+        let last = config.cache.hit_for_miss().peek(key, now);
+        let is_handled_by_inner = last == Some(HitForMissReason::HandledByInner);
+        let is_refused = !is_dry_run
+            && !is_handled_by_inner
+            && facts.directives
+            && config.policy.wants_only_if_cached(request);
+        match lookup {
+            Lookup::Hit(_) | Lookup::Stale { .. } if is_dry_run => {
+                self.forwarded(Reason::bypass(Detail::DryRun));
+            }
+            Lookup::Hit(stored) => self.hit(&stored, now),
+            Lookup::Miss { reason, stale: None, .. }
+                if is_local && forwards_missed_head(config, facts, request) =>
+            {
+                self.forwarded(Reason::new(reason.forward, Detail::Head));
+            }
+            _ if is_local && is_handled_by_inner && !is_dry_run => {
+                self.forwarded(Reason::bypass(Detail::HandledByInner));
+            }
+            Lookup::Stale { stored, .. } => self.hit(&stored, now),
+            Lookup::Miss { .. } | Lookup::Bypass(_) if is_refused => {
+                self.status = CacheStatus::refused(Detail::OnlyIfCached);
+                self.detail = Some(Detail::OnlyIfCached);
+            }
+            Lookup::Miss { reason, .. } => self.forwarded(reason),
+            Lookup::Bypass(why) => self.forwarded(Reason::bypass(why)),
+        }
+    }
+
     fn forwarded(&mut self, reason: Reason) {
         (self.status, self.detail) = (CacheStatus::forward(reason), reason.detail);
     }

@@ -198,7 +198,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// A peek should not count as a use of the entry, which decides which entry is evicted. The
     /// default calls [`get`](Self::get). Implement it if look-ups in the store change the order of
-    /// eviction. [`Cache::explain`](crate::cache::Cache::explain) calls it.
+    /// eviction. A store that wraps another one passes it on.
+    /// [`Cache::explain`](crate::cache::Cache::explain) calls it.
     fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         self.get(key)
     }

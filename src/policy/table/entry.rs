@@ -3,6 +3,7 @@
 use super::duration::{duration, ttl};
 use super::fields::{EntryFields, FieldValue, write_place};
 use crate::policy::{Policy, Ttl};
+use crate::rules::percent::percent_decoded;
 use crate::rules::stale::StaleOverrides;
 use std::fmt;
 use std::time::Duration;
@@ -12,13 +13,46 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PolicyTableEntry {
     layer: Option<String>,
-    path: Option<String>,
+    path: Option<PathPattern>,
     enabled: Option<bool>,
     dry_run: bool,
     ttl: Option<Ttl>,
     default_ttl: Option<Ttl>,
     client_max_age: Option<Duration>,
     stale: StaleOverrides,
+}
+
+/// The paths to which an entry applies: one path, or all paths with a prefix. Paths are compared
+/// without percent-encoding, as in invalidations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PathPattern {
+    /// The pattern as the table has it.
+    text: String,
+    /// The path or the prefix, without percent-encoding.
+    decoded: Vec<u8>,
+    is_prefix: bool,
+}
+
+impl PathPattern {
+    fn new(text: String) -> Result<Self, &'static str> {
+        check_path(&text)?;
+        let prefix = text.strip_suffix('*');
+        let decoded = percent_decoded(prefix.unwrap_or(&text)).into_owned();
+        Ok(Self { is_prefix: prefix.is_some(), decoded, text })
+    }
+
+    /// Returns `true` if the pattern matches a path without percent-encoding.
+    fn matches(&self, path: &[u8]) -> bool {
+        match self.is_prefix {
+            true => path.starts_with(&self.decoded),
+            false => path == self.decoded,
+        }
+    }
+
+    /// Returns `true` if the pattern matches all paths that the other one matches.
+    fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.decoded) && (self.is_prefix || !other.is_prefix)
+    }
 }
 
 /// The options of a policy that decide keys, or who shares a response.
@@ -52,27 +86,20 @@ impl PolicyTableEntry {
         self.layer.as_deref()
     }
 
-    /// Returns `true` if the entry applies to requests for a path in a layer.
-    pub(super) fn applies(&self, layer: &str, path: &str) -> bool {
-        self.layer().is_none_or(|own| own == layer)
-            && self.path.as_deref().is_none_or(|own| match own.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => own == path,
-            })
+    /// Returns `true` if the entry applies to requests for a path in a layer. The path is without
+    /// percent-encoding.
+    pub(super) fn applies(&self, layer: &str, path: &[u8]) -> bool {
+        self.layer().is_none_or(|own| own == layer) && self.path.as_ref().is_none_or(|own| own.matches(path))
     }
 
     /// Returns `true` if the entry applies to all requests to which the other one applies.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let covers_layer = self.layer.is_none() || self.layer == other.layer;
         covers_layer
-            && match (self.path.as_deref(), other.path.as_deref()) {
+            && match (&self.path, &other.path) {
                 (None, _) => true,
                 (Some(_), None) => false,
-                // A `*` at the end of `other` compares like any character: `/a*` covers `/ab*`.
-                (Some(own), Some(other)) => match own.strip_suffix('*') {
-                    Some(prefix) => other.starts_with(prefix),
-                    None => own == other,
-                },
+                (Some(own), Some(other)) => own.covers(other),
             }
     }
 
@@ -109,8 +136,7 @@ impl PolicyTableEntry {
         match (name, value) {
             ("layer", FieldValue::Text(name)) => self.layer = Some(name),
             ("path", FieldValue::Text(path)) => {
-                check_path(&path).map_err(refused)?;
-                self.path = Some(path);
+                self.path = Some(PathPattern::new(path).map_err(refused)?);
             }
             ("layer" | "path", _) => return Err(refused("expected a string")),
             ("enabled", value) => self.enabled = Some(flag(&value).map_err(refused)?),
@@ -190,6 +216,6 @@ impl TryFrom<EntryFields> for PolicyTableEntry {
 /// Writes the layer and the path of the entry.
 impl fmt::Display for PolicyTableEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_place(f, self.layer.as_deref(), self.path.as_deref())
+        write_place(f, self.layer.as_deref(), self.path.as_ref().map(|path| path.text.as_str()))
     }
 }

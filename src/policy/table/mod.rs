@@ -4,6 +4,7 @@ mod duration;
 mod entry;
 mod fields;
 
+use crate::rules::percent::percent_decoded;
 pub(crate) use entry::PolicyTableEntry;
 use fields::EntryFields;
 use serde::Deserialize;
@@ -23,9 +24,9 @@ use std::fmt;
 /// | field | meaning |
 /// |---|---|
 /// | `layer` | the [name](super::PolicyBuilder::name) of the layer; `site` and `route` name layers without a name |
-/// | `path` | the path as the client sent it, without decoding, such as `/about`; with `*` at its end, all paths with this prefix: `/blog/*` |
-/// | `enabled` | `false`: the layer forwards the requests (`detail=disabled`); `true` turns a layer on that the application has turned off |
-/// | `dry_run` | `true`: requests are looked up and responses are stored, but the service answers every request |
+/// | `path` | the path that the client requested, such as `/about`; with `*` at its end, all paths with this prefix: `/blog/*`. It may be percent-encoded or not |
+/// | `enabled` | `false`: the layer forwards the requests (`detail=disabled`), but fetches in flight still store their responses; `true` turns a layer on that the application has turned off |
+/// | `dry_run` | `true`: requests are looked up and missing responses are stored, but the service answers every request |
 /// | `ttl` | the lifetime of 200 responses; it replaces the stated lifetime, as in a [`RouteCacheLayer`](crate::RouteCacheLayer) |
 /// | `default_ttl` | [`default_ttl`](super::PolicyBuilder::default_ttl) |
 /// | `client_max_age` | [`client_max_age`](super::PolicyBuilder::client_max_age) |
@@ -36,11 +37,10 @@ use std::fmt;
 ///
 /// # Dry run
 /// A dry run shows what the cache would do, before visitors depend on it. A request that would be a
-/// hit is forwarded, and reports `fwd=bypass; detail=dry-run`. Its response is stored again, so an
-/// entry stays fresh for longer than without a dry run, and the reported hits are an upper bound. The
-/// service still receives `If-None-Match` and `If-Modified-Since`; its 304 is not stored. Other
-/// requests report the same as always. Requests do not collapse. The service sees requests without
-/// their unkeyed inputs, as in every fetch.
+/// hit is forwarded, and reports `fwd=bypass; detail=dry-run`. Its response is stored only if the
+/// stored response is stale, so lifetimes pass as they do without a dry run. Other requests report
+/// the same as always. Requests do not collapse. Requests whose responses may be stored reach the
+/// service without their unkeyed inputs, `If-None-Match` and `If-Modified-Since`, as in every fetch.
 ///
 /// # Errors
 /// Deserialization fails if a field is unknown, occurs twice or has the wrong type, if two fields
@@ -103,7 +103,8 @@ impl PolicyTable {
 
     /// Returns the first entry for a path in a layer, and its number, which counts from 1.
     pub(crate) fn find(&self, layer: &str, path: &str) -> Option<(usize, &PolicyTableEntry)> {
-        let at = self.entries.iter().position(|entry| entry.applies(layer, path))?;
+        let path = percent_decoded(path);
+        let at = self.entries.iter().position(|entry| entry.applies(layer, &path))?;
         Some((at + 1, &self.entries[at]))
     }
 

@@ -71,6 +71,10 @@ fn invalid_entries_are_refused_with_entry_and_field() {
             r#"{ "path": "/a/*", "ttl": 1 }, { "layer": "l", "path": "/a/b*", "ttl": 2 }"#,
             r#"entry 2 (layer "l", path "/a/b*"): entry 1 applies to all of its requests"#,
         ),
+        (
+            r#"{ "path": "/caf%C3%A9*", "ttl": 1 }, { "path": "/café/x", "ttl": 2 }"#,
+            r#"entry 2 (path "/café/x"): entry 1 applies to all of its requests"#,
+        ),
         (r#"{ "ttl": 1 }, { "path": "/", "ttl": 1 }"#, "entry 2 (path \"/\"): entry 1 applies"),
     ];
     for (entries, expected) in cases {
@@ -101,6 +105,28 @@ fn first_matching_entry_applies() {
     ];
     for (layer, path, expected) in cases {
         assert_eq!(table.find(layer, path).map(|(number, _)| number), expected, "{layer} {path}");
+    }
+}
+
+#[test]
+fn paths_are_compared_without_percent_encoding() {
+    let table = valid(
+        r#"{ "path": "/café/*", "ttl": 1 }, { "path": "/checkout/*", "ttl": 2 },
+           { "path": "/%7Eann", "ttl": 3 }, { "path": "/a%2A", "ttl": 4 }, { "path": "/50%", "ttl": 5 }"#,
+    );
+    let cases = [
+        ("/caf%C3%A9/menu", Some(1)),
+        ("/caf%c3%a9/menu", Some(1)),
+        ("/%63heckout/x", Some(2)),
+        ("/checkout%2Fx", Some(2)),
+        ("/~ann", Some(3)),
+        ("/a*", Some(4)),
+        ("/ab", None),
+        ("/50%", Some(5)),
+        ("/cafe/menu", None),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(table.find("site", path).map(|(number, _)| number), expected, "{path}");
     }
 }
 

@@ -44,16 +44,11 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
     if state.chain.is_loop() {
         return Action::Loop;
     }
+    if state.config.is_dry_run() {
+        return dry_run(state, look_up(state, request).await).await;
+    }
     if state.facts.needs_current {
-        let reason = match state.config.is_dry_run() {
-            true => dry_run_reason(&look_up(state, request).await),
-            false => Reason::new(ForwardReason::Request, Detail::RequestNoCache),
-        };
-        // The response to a HEAD has no body to store.
-        return Action::Fetch(match state.facts.head {
-            true => FetchPlan::new(None, reason, None),
-            false => FetchPlan::without_flight(state, reason, None).await,
-        });
+        return fetch_new(state, Reason::new(ForwardReason::Request, Detail::RequestNoCache)).await;
     }
     let mut has_waited = false;
     let mut action = find(state, request, first, &mut has_waited).await;
@@ -65,14 +60,27 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
     action
 }
 
-/// Returns the reason for forwarding a request in a dry run. If the look-up found a usable
-/// response, fresh or stale, the reason is the dry run. Otherwise, it is the reason of the look-up.
-fn dry_run_reason(lookup: &Lookup) -> Reason {
+/// Returns the action of a request in a dry run, which the service answers in any case.
+///
+/// The response to a request that would be a hit is not stored: the lifetime of the stored response
+/// would begin again, and later requests would be reported as hits for too long.
+async fn dry_run(state: &RequestState, lookup: Lookup) -> Action {
     match lookup {
-        Lookup::Hit(_) | Lookup::Stale { .. } => Reason::bypass(Detail::DryRun),
-        Lookup::Miss { reason, .. } => *reason,
-        Lookup::Bypass(why) => Reason::bypass(*why),
+        Lookup::Hit(_) => Action::bypass(Detail::DryRun),
+        Lookup::Stale { .. } if state.facts.head => Action::bypass(Detail::DryRun),
+        Lookup::Stale { .. } => fetch_new(state, Reason::bypass(Detail::DryRun)).await,
+        Lookup::Miss { reason, .. } => fetch_new(state, reason).await,
+        Lookup::Bypass(why) => Action::bypass(why),
     }
+}
+
+/// Returns the action that fetches a response without a flight and without the stored response.
+async fn fetch_new(state: &RequestState, reason: Reason) -> Action {
+    // The response to a HEAD has no body to store.
+    Action::Fetch(match state.facts.head {
+        true => FetchPlan::new(None, reason, None),
+        false => FetchPlan::without_flight(state, reason, None).await,
+    })
 }
 
 async fn find(

@@ -44,7 +44,11 @@ impl HeadUpdate {
         });
     }
 
+    /// Stores the replacement, unless the cache was turned off in the meantime.
     pub(in crate::serve) async fn store(self, cache: &Cache) {
+        if !cache.is_enabled() {
+            return;
+        }
         let Self { url, key, before, after, expires } = self;
         // If a write fails, the cache counts the failure, and the stored response stays as it is.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {

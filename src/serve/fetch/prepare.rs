@@ -5,7 +5,7 @@ use super::forwarded_request::{ForwardedRequest, head_of};
 use super::plan::Fetch;
 use crate::marks::{LayerPosition, OuterContext, is_outermost};
 use crate::serve::nesting::mark_request;
-use crate::serve::request::KeyedInputs;
+use crate::serve::request::{KeyedInputs, RequestFacts};
 use crate::serve::respond::OutgoingHead;
 use http::Request;
 
@@ -34,8 +34,13 @@ impl Fetch {
         if facts.conditional || facts.range || self.is_mismatched() {
             self.plan.stale = None;
         }
+        // A dry run has no flights, but forwards a miss in the form in which a leader forwards it.
+        let would_lead = config.is_dry_run()
+            && !facts.head
+            && RequestFacts { needs_current: false, ..facts }.is_collapsible();
+        let is_shared = self.plan.leader.is_some() || self.plan.stale.is_some() || would_lead;
         let mut conditions = None;
-        if self.plan.leader.is_some() || self.plan.stale.is_some() || config.policy.strips_unkeyed {
+        if is_shared || config.policy.strips_unkeyed {
             // Followers and later requests may lack this client's copy, so they need the complete
             // response.
             conditions = facts.has_copy.then(|| take_conditions(request.headers_mut()));

@@ -234,8 +234,11 @@ impl FreshenedResponse {
         let config = &state.config;
         let variants = Variants { config, key: pending_store.key.clone(), retention };
         let (stored, is_placed) = pending_store.store_whole(&config.cache).await;
-        // If this fails, the cache counts the failure, and the other variants stay as they are.
-        let _ = variants.freshen(&stored, &validated).await;
+        // A cache that was turned off in the meantime writes nothing.
+        if config.cache.is_enabled() {
+            // If this fails, the cache counts the failure, and the other variants stay as they are.
+            let _ = variants.freshen(&stored, &validated).await;
+        }
         if let Some(leader) = leader {
             match stored.is_fresh(now) || config.policy.followers_accept_stale() {
                 true => leader.end_stored(stored),

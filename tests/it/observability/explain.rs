@@ -166,7 +166,12 @@ async fn key_is_shown_by_named_inputs_without_secrets() {
     assert!(digests.iter().all(|input| input.value().is_some_and(|digest| digest.len() == 16)));
     assert_eq!(
         explanation.unknown_inputs(),
-        ["vary_by_identity user", "vary_by tenant", "marks of outer layers"]
+        [
+            "vary_by_identity user",
+            "vary_by tenant",
+            "marks of outer layers",
+            "rewrites by routers and outer layers"
+        ]
     );
     let answer = send(&stack, request).await;
     let digest = explanation.key_digest().expect("a key");
@@ -182,6 +187,8 @@ async fn bypass_names_cookies_and_fields_without_their_values() {
         (("cookie", "c2VjcmV0=="), vec!["cookie without a value"]),
         (("cookie", "lang=de; lang=s3cret"), vec!["cookie lang"]),
         (("cookie", "s3cret"), vec!["cookie without a name"]),
+        (("cookie", "s3cret="), vec!["cookie without a value"]),
+        (("cookie", "s3cret=="), vec!["cookie without a value"]),
         (("authorization", "Bearer s3cret"), vec!["header authorization"]),
         (("x-acme-session", "s3cret"), vec!["header x-acme-session"]),
         (("x-shop", "s3cret"), vec!["header x-shop"]),
@@ -227,6 +234,32 @@ async fn every_living_layer_of_the_namespace_is_explained_once() {
     assert_eq!(layers(&cache).await, ["route"]);
     assert!(layers(&blog).await.is_empty());
     drop(route);
+}
+
+#[tokio::test]
+async fn layers_with_the_same_keys_are_explained_twice_if_one_is_disabled() {
+    let cache = memory();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let layer = SiteCacheLayer::new(&cache);
+    let services = [layer.clone().enabled(false).layer(inner.clone()), layer.layer(inner)];
+    let all = cache.explain(&get("/")).await;
+    let mut details: Vec<_> = all.iter().map(|explanation| words(explanation).1).collect();
+    details.sort_unstable();
+    assert_eq!(details, [None, Some("disabled")]);
+    drop(services);
+}
+
+#[tokio::test]
+async fn explained_only_if_cached_is_what_requests_get() {
+    let only = || get_with("/", &[("cache-control", "only-if-cached")]);
+    let down = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Down));
+    for cache in [memory(), down] {
+        let (inner, calls) = origin(|_, call| numbered(&[], call));
+        let stack = layered(&cache, Policy::rfc9111().cache_status(true), inner);
+        let explanation = explain(&cache, &only()).await;
+        assert_eq!(words(&explanation).1, Some("only-if-cached"));
+        assert_eq!((send(&stack, only()).await.status.as_u16(), calls.count()), (504, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,7 +330,19 @@ async fn failing_store_is_the_reason_for_a_bypass() {
 
 #[tokio::test]
 async fn explained_entry_is_not_protected_from_eviction() {
-    let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
+    explain_often(Cache::new(MemoryStore::with_max_bytes(1 << 20))).await;
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test]
+async fn faulty_store_passes_the_peek_on() {
+    use tower_response_cache::store::faulty::FaultyStore;
+    explain_often(Cache::new(FaultyStore::new(MemoryStore::with_max_bytes(1 << 20)).local())).await;
+}
+
+/// Explains a request again and again while other pages are stored. Panics if that protects its
+/// entry.
+async fn explain_often(cache: Cache) {
     let (inner, _) = origin(|_, _| with_lines(&[], "x".repeat(2000)));
     let stack = site_over(&cache, inner);
     for number in 0..3000 {

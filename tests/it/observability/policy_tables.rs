@@ -1,6 +1,6 @@
 //! `Cache::set_policy_table`: options that are replaced at run time, by layer and path.
 
-use crate::support::stacks::{S, invalidate, settle};
+use crate::support::stacks::{S, invalidate, layered, settle};
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
@@ -83,18 +83,55 @@ async fn dry_run_decides_and_reports_but_serves_nothing() {
     });
     let stack = site_over(&cache, inner);
     set(&cache, r#"{ "dry_run": true }"#);
-    let again = "fwd=bypass; fwd-status=200; stored; ttl=60; detail=dry-run";
+    let again = "fwd=bypass; fwd-status=200; detail=dry-run";
     for expected in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", again, again] {
         assert_eq!(outcome(&send(&stack, get("/")).await), expected);
     }
-    manual.advance(61 * S);
+    // The request that would be a hit has not extended the lifetime.
+    manual.advance(30 * S);
+    assert_eq!(outcome(&send(&stack, get("/")).await), again);
+    manual.advance(31 * S);
     assert_eq!(outcome(&send(&stack, get("/")).await), "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     assert_eq!(send(&stack, get("/private")).await.detail(), Some("private"));
     assert_eq!(send(&stack, get_with("/", &[("cookie", "sid=1")])).await.detail(), Some("cookie"));
-    assert_eq!(send(&stack, request("HEAD", "/", &[])).await.detail(), Some("head"));
-    assert_eq!(calls.count(), 7, "each request reached the handler");
+    assert_eq!(outcome(&send(&stack, request("HEAD", "/", &[])).await), again);
+    assert_eq!(send(&stack, request("HEAD", "/other", &[])).await.detail(), Some("head"));
+    assert_eq!(calls.count(), 9, "each request reached the handler");
     cache.set_policy_table(PolicyTable::new()).expect("an empty table");
-    assert_eq!(send(&stack, get("/")).await.text(), "4", "the last stored response");
+    assert_eq!(send(&stack, get("/")).await.text(), "5", "the last stored response");
+}
+
+#[tokio::test]
+async fn dry_run_stores_in_place_of_a_stale_response() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = layered(&cache, policy().stale_while_revalidate(MINUTE), inner);
+    send(&stack, get("/")).await;
+    set(&cache, r#"{ "dry_run": true }"#);
+    manual.advance(61 * S);
+    let head = send(&stack, request("HEAD", "/", &[])).await;
+    assert_eq!(outcome(&head), "fwd=bypass; fwd-status=200; detail=dry-run");
+    let stored = "fwd=bypass; fwd-status=200; stored; ttl=60; detail=dry-run";
+    assert_eq!(outcome(&send(&stack, get("/")).await), stored);
+    cache.set_policy_table(PolicyTable::new()).expect("an empty table");
+    assert_eq!(outcome(&send(&stack, get("/")).await), "hit; ttl=60");
+}
+
+#[tokio::test]
+async fn miss_in_a_dry_run_is_forwarded_without_conditions_on_the_clients_copy() {
+    let cache = memory();
+    let (inner, _) = origin(|request, call| {
+        let conditions = ["if-none-match", "if-modified-since"];
+        assert!(conditions.iter().all(|name| !request.headers().contains_key(*name)));
+        numbered(&[("etag", "\"a\"")], call)
+    });
+    let stack = site_over(&cache, inner);
+    set(&cache, r#"{ "dry_run": true }"#);
+    let own = [("if-none-match", "\"a\""), ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    assert_eq!(send(&stack, get_with("/", &own)).await.status, 304);
+    cache.set_policy_table(PolicyTable::new()).expect("an empty table");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit()), ("1", true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! `Cache::set_enabled`: a cache that is turned off and on while it serves requests.
 
-use crate::support::stacks::invalidate;
+use crate::support::stacks::{invalidate, layered, with_status};
 use crate::support::*;
 use http::{Request, Response};
 use std::convert::Infallible;
@@ -78,6 +78,62 @@ async fn fetch_in_flight_at_the_switch_is_not_stored() {
     assert!(status.ends_with("fwd=uri-miss; fwd-status=200; stored; ttl=60"), "{status}");
     assert_eq!(calls.count(), 2);
     assert!(send(&stack, get("/")).await.is_hit());
+}
+
+/// RFC 9111 section 4.3.4: a 304 also freshens the other variants with its validator.
+#[tokio::test(start_paused = true)]
+async fn late_304_freshens_no_variant_of_a_disabled_cache() {
+    for (is_disabled, is_hit) in [(false, true), (true, false)] {
+        let (cache, manual) = timed();
+        let service = service_fn(|request: Request<Body>| async move {
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("vary", "accept-language")];
+            let mut response = numbered(&lines, 1);
+            if request.headers().contains_key("if-none-match") {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                response = with_status(response.map(|_| Body::default()), 304);
+            }
+            Ok::<_, Infallible>(response)
+        });
+        let stack = layered(&cache, Policy::rfc9111().cache_status(true), service.boxed_clone());
+        let page = |language| get_with("/", &[("accept-language", language)]);
+        for language in ["de", "en"] {
+            send(&stack, page(language)).await;
+        }
+        manual.advance(2 * MINUTE);
+        let switch = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            cache.set_enabled(!is_disabled);
+        };
+        tokio::join!(send(&stack, page("de")), switch);
+        cache.set_enabled(true);
+        assert_eq!(send(&stack, page("en")).await.is_hit(), is_hit, "disabled: {is_disabled}");
+    }
+}
+
+/// RFC 9111 section 4.3.5.
+#[tokio::test(start_paused = true)]
+async fn late_head_updates_nothing_in_a_disabled_cache() {
+    for (is_disabled, is_hit) in [(false, true), (true, false)] {
+        let (cache, manual) = timed();
+        let service = service_fn(|request: Request<Body>| async move {
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+            if request.method() == http::Method::HEAD {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                return Ok(with_lines(&lines, ""));
+            }
+            Ok::<_, Infallible>(numbered(&lines, 1))
+        });
+        let stack = layered(&cache, Policy::rfc9111().cache_status(true), service.boxed_clone());
+        send(&stack, get("/")).await;
+        manual.advance(2 * MINUTE);
+        let switch = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            cache.set_enabled(!is_disabled);
+        };
+        tokio::join!(send(&stack, request("HEAD", "/", &[])), switch);
+        cache.set_enabled(true);
+        assert_eq!(send(&stack, get("/")).await.is_hit(), is_hit, "disabled: {is_disabled}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
