@@ -16,7 +16,7 @@
 //!
 //! for is_hit in [false, true] {
 //!     let response = service.clone().oneshot(http::Request::new(String::new())).await?;
-//!     let status = response.extensions().get::<CacheStatus>().expect("the policy enables it");
+//!     let status = response.extensions().get::<CacheStatus>().expect("every response has one");
 //!     assert_eq!(status.is_hit(), is_hit);
 //!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
 //! }

@@ -35,7 +35,7 @@
 //! for (uri, languages, is_hit) in requests {
 //!     let request = http::Request::get(uri).header("accept-language", languages).body(String::new())?;
 //!     let response = service.clone().oneshot(request).await?;
-//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     let status = response.extensions().get::<CacheStatus>().expect("every response has one");
 //!     assert_eq!(status.is_hit(), is_hit, "{uri} {languages}");
 //!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
 //! }

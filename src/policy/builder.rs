@@ -178,13 +178,33 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets whether responses carry a `Cache-Status` field (RFC 9211) and a
-    /// [`CacheStatus`](crate::status::CacheStatus) extension. Off by default.
+    /// Sets whether responses carry a `Cache-Status` field (RFC 9211). Off by default.
     ///
-    /// The field reveals to each client whether a page was requested before.
+    /// The field reveals to each client whether a page was requested before. The
+    /// [extension](Self::status_extension) has the same facts, and no client sees it.
     #[doc(alias = "x-cache")]
     pub fn cache_status(mut self, on: bool) -> Self {
         self.policy.cache_status = on;
+        self
+    }
+
+    /// Sets whether responses carry a [`CacheStatus`](crate::status::CacheStatus) extension, with or
+    /// without the [field](Self::cache_status). On by default.
+    ///
+    /// Outer layers read the extension, such as one that writes an access log. Turn it off if
+    /// nothing reads it: a hit then allocates no extension. Statistics and events do not depend on
+    /// it. The responses of a [warm-up](crate::Cache::warm) always have one.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().status_extension(false).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    pub fn status_extension(mut self, on: bool) -> Self {
+        self.policy.status_extension = on;
         self
     }
 

@@ -28,7 +28,7 @@
 //! for (cookie, is_hit) in requests {
 //!     let request = http::Request::builder().header("cookie", cookie).body(String::new())?;
 //!     let response = service.clone().oneshot(request).await?;
-//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     let status = response.extensions().get::<CacheStatus>().expect("every response has one");
 //!     assert_eq!(status.is_hit(), is_hit, "{cookie}");
 //!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
 //! }

@@ -63,6 +63,8 @@ pub struct Policy {
     pub(crate) share_set_cookie: bool,
     pub(crate) cache_status: bool,
     pub(crate) cache_status_key: bool,
+    /// Whether responses get a `CacheStatus` extension.
+    pub(crate) status_extension: bool,
     pub(crate) collapse: bool,
     pub(crate) collapse_timeout: Duration,
     pub(crate) sharing: Sharing,
@@ -131,6 +133,7 @@ impl Default for Policy {
             share_set_cookie: false,
             cache_status: false,
             cache_status_key: false,
+            status_extension: true,
             collapse: true,
             collapse_timeout: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,

@@ -260,7 +260,7 @@ impl<S> ResponseCache<S> {
             detail = forward.bypass.detail.map(tracing::field::display),
             "forward"
         );
-        let status = || CacheStatus::forward(forward.bypass);
+        let status = CacheStatus::forward(forward.bypass);
         let (config, head) = (&self.config, RequestHead::from(&request));
         let personal = config.policy.predicates.identity(head).is_some();
         let identified =
@@ -323,7 +323,7 @@ impl<S> ResponseCache<S> {
         let identified = identifies(&config.policy, head);
         let personal = config.policy.predicates.identity(head).is_some();
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
-        let status = || CacheStatus::forward(bypass);
+        let status = CacheStatus::forward(bypass);
         let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
         outgoing.set_key(shown);
         let scopes = scopes((&request).into(), &config.policy.key);

@@ -14,25 +14,48 @@ use crate::rules::list::elements;
 use crate::rules::storability::NotStorable;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use sfv::{List, Parser};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// What a cache layer did with a request, as an extension of the response.
 ///
-/// Cache layers add it if
-/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on; it is off by
-/// default, so tests that read the extension need `cache_status(true)`. The same facts are in the
-/// response's `Cache-Status` field (RFC 9211).
+/// Cache layers add it to every response, unless
+/// [`PolicyBuilder::status_extension`](crate::policy::PolicyBuilder::status_extension) is off. Of
+/// nested cache layers, the outer layer's status replaces the inner layer's, unless the outer layer
+/// left the request to the inner one. The same facts are in the response's `Cache-Status` field
+/// (RFC 9211), if [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on.
 ///
-/// # Example
+/// # Access logs
+/// `Display` writes the parameters of the field, such as `hit; ttl=597` or
+/// `fwd=bypass; fwd-status=200; detail=cookie`. Read the extension in a layer outside the cache
+/// layer:
+///
 /// ```
-/// use tower_response_cache::CacheStatus;
+/// use std::{convert::Infallible, time::Duration};
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_http::trace::TraceLayer;
+/// use tower_response_cache::{Cache, CacheStatus, MemoryStore, RouteCacheLayer};
 ///
-/// fn log(response: &http::Response<()>) {
-///     if let Some(status) = response.extensions().get::<CacheStatus>() {
-///         println!("hit: {}, stored: {}", status.is_hit(), status.is_stored());
-///     }
-/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Infallible> {
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+/// let access_log = TraceLayer::new_for_http().on_response(
+///     |response: &Response<_>, latency: Duration, _: &tracing::Span| {
+///         let status = response.extensions().get::<CacheStatus>().map(tracing::field::display);
+///         tracing::info!(code = response.status().as_u16(), ?latency, cache = status, "answered");
+///     },
+/// );
+/// let page = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new(Full::from("hello"))) });
+/// let service = ServiceBuilder::new()
+///     .layer(access_log)
+///     .layer(RouteCacheLayer::new(&cache, Duration::from_secs(60)))
+///     .service(page);
+///
+/// let response = service.oneshot(Request::new(String::new())).await?;
+/// let status = response.extensions().get::<CacheStatus>().map(ToString::to_string);
+/// assert_eq!(status.as_deref(), Some("fwd=uri-miss; fwd-status=200; stored; ttl=60"));
+/// # Ok(()) }
 /// ```
 #[doc = include_str!("details.md")]
 #[doc(alias = "X-Cache")]
@@ -275,11 +298,19 @@ impl CacheStatus {
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
-    /// Replaces this status by another one, in the field and in the extensions. Of several equal
-    /// members of the field, the last one is replaced: an upstream cache may have written an equal
-    /// member before this cache.
-    pub(crate) fn replace<B>(self, response: &mut Response<B>, by: Self, key: Option<&str>) {
-        self.replace_in(response.headers_mut(), &by.to_value(key), key);
+    /// Replaces this status by another one, in the field if `is_emitted`, and in the extensions. Of
+    /// several equal members of the field, the last one is replaced: an upstream cache may have
+    /// written an equal member before this cache.
+    pub(crate) fn replace<B>(
+        self,
+        response: &mut Response<B>,
+        by: Self,
+        key: Option<&str>,
+        is_emitted: bool,
+    ) {
+        if is_emitted {
+            self.replace_in(response.headers_mut(), &by.to_value(key), key);
+        }
         if response.extensions().get() == Some(&self) {
             response.extensions_mut().insert(by);
         }
@@ -312,43 +343,64 @@ impl CacheStatus {
     /// Returns this status as a member of the `Cache-Status` list.
     pub(crate) fn to_value(self, key: Option<&str>) -> HeaderValue {
         let mut text = String::from(NAME);
+        // Writing to a string does not fail.
+        let _ = self.write_parameters(&mut text, "; ", key);
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(NAME))
+    }
+
+    /// Writes the parameters. `separator` precedes the first one.
+    fn write_parameters(
+        self,
+        to: &mut impl Write,
+        mut separator: &'static str,
+        key: Option<&str>,
+    ) -> fmt::Result {
+        let mut separator = || std::mem::replace(&mut separator, "; ");
         match self.outcome {
-            StatusOutcome::Hit => text.push_str("; hit"),
-            StatusOutcome::Forward(reason) => text.extend(["; fwd=", reason.as_str()]),
+            StatusOutcome::Hit => write!(to, "{}hit", separator())?,
+            StatusOutcome::Forward(reason) => write!(to, "{}fwd={}", separator(), reason.as_str())?,
             StatusOutcome::Refused => {}
         }
-        // Writing to a string does not fail.
         if let Some(status) = self.forward_status {
-            let _ = write!(text, "; fwd-status={}", status.as_u16());
+            write!(to, "{}fwd-status={}", separator(), status.as_u16())?;
         }
         if self.stored {
-            text.push_str("; stored");
+            write!(to, "{}stored", separator())?;
         }
         match self.collapsed {
-            Some(true) => text.push_str("; collapsed"),
-            Some(false) => text.push_str("; collapsed=?0"),
+            Some(true) => write!(to, "{}collapsed", separator())?,
+            Some(false) => write!(to, "{}collapsed=?0", separator())?,
             None => {}
         }
         // RFC 9651 integers have at most 15 digits.
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
+            let ttl = ttl.clamp(-999_999_999_999_999, 999_999_999_999_999);
+            write!(to, "{}ttl={ttl}", separator())?;
         }
         if let Some(key) = key {
-            text.push_str("; key=\"");
+            write!(to, "{}key=\"", separator())?;
             for char in key.chars() {
                 match char {
-                    '"' | '\\' => text.extend(['\\', char]),
-                    ' '..='~' => text.push(char),
+                    '"' | '\\' => write!(to, "\\{char}")?,
+                    ' '..='~' => to.write_char(char)?,
                     // RFC 9651 section 3.3.3: strings contain only printable ASCII characters.
-                    _ => text.push('?'),
+                    _ => to.write_char('?')?,
                 }
             }
-            text.push('"');
+            to.write_char('"')?;
         }
-        if let Some(detail) = self.detail {
-            let _ = write!(text, "; detail={detail}");
+        match self.detail {
+            Some(detail) => write!(to, "{}detail={detail}", separator()),
+            None => Ok(()),
         }
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(NAME))
+    }
+}
+
+/// Writes the parameters of `Cache-Status` without the name of the cache and without the key, such
+/// as `fwd=uri-miss; fwd-status=200; stored; ttl=600`.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_parameters(f, "", None)
     }
 }
 

@@ -35,8 +35,8 @@
 //! # Rules
 //! 1. The assertions read the [`CacheStatus`] extension of a response. Without it, they read the
 //!    `Cache-Status` field, so they also work for clients that receive responses over a socket.
-//!    Both exist only under a policy with [`cache_status`]. The cache of [`memory_cache`] has such
-//!    a policy, which applies to layers without another policy.
+//!    The field exists only under a policy with [`cache_status`]. The cache of [`memory_cache`] has
+//!    such a policy, which applies to layers without another policy.
 //! 2. Of nested cache layers, the assertions read the status of the outermost one. If that layer
 //!    left the request to an inner layer, they read the status of the inner layer.
 //! 3. A hit is a response from the cache, fresh or stale.
@@ -107,8 +107,10 @@ pub fn memory_cache() -> (Cache, ManualClock) {
 /// application.
 ///
 /// `configure` gets the builder of [`memory_cache`], and replaces options of that builder. The
-/// assertions need a policy with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do
-/// not set the clock: the test could not move it by the returned [`ManualClock`].
+/// assertions need a policy with
+/// [`status_extension`](crate::policy::PolicyBuilder::status_extension), which is on by default, or
+/// with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do not set the clock: the test
+/// could not move it by the returned [`ManualClock`].
 ///
 /// # Panics
 /// Panics if an option is invalid.

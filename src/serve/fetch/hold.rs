@@ -5,7 +5,7 @@ use super::plan::Fetch;
 use super::record::applies_to_resource;
 use crate::flight::{HitForMissReason, Leader, Outcome};
 use crate::marks::{PendingVerdict, Verdict};
-use crate::serve::respond::{Forecast, HeldAdmission};
+use crate::serve::respond::{Forecast, HeldAdmission, HeldStatus};
 use crate::status::CacheStatus;
 use http::Response;
 
@@ -25,10 +25,10 @@ impl Fetch {
             return None;
         }
         let (state, status) = (&self.state, response.status());
-        let held_status = statuses.and_then(|(held, stored)| {
+        let held_status = statuses.map(|(held, stored)| {
             // The status of a revalidation already has the code of the 304.
             let held = held.forward_status().map_or_else(|| held.with_response_code(status), |_| held);
-            forwarded.outgoing.held_status(held, stored.with_response_code(status))
+            HeldStatus { held, stored: stored.with_response_code(status) }
         });
         let (held, verdict) =
             HeldAdmission::new(&state.config, state.facts.personal, response.headers(), held_status);

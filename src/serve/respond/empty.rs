@@ -29,7 +29,7 @@ pub(in crate::serve) fn loop_head(
     request: &Extensions,
 ) -> OutgoingHead {
     let status = CacheStatus::refused(Detail::Loop);
-    let mut outgoing = OutgoingHead::new(config, request, || status, facts);
+    let mut outgoing = OutgoingHead::new(config, request, status, facts);
     outgoing.set_key(key);
     outgoing
 }

@@ -7,7 +7,7 @@ use crate::entry::{Dependencies, Head};
 use crate::key::CacheKey;
 use crate::serve::request::RequestState;
 use crate::status::CacheStatus;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
 
 /// The expected `Cache-Status` of a response that is being stored. An incomplete or too large body
@@ -24,6 +24,8 @@ pub(in crate::serve) struct Forecast {
     response_time: Moment,
     /// The text of the `key` parameter, if clients get one.
     shown_key: Option<Arc<str>>,
+    /// Whether clients get `Cache-Status`.
+    emits_status: bool,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
     /// Whether the recording has ended. Always `false` over a remote store, where the outcome comes
@@ -48,6 +50,7 @@ impl Forecast {
             fresh_until: head.fresh_until,
             response_time: head.response_time,
             shown_key: state.shown_key.clone(),
+            emits_status: state.config.policy.cache_status,
             reads,
             has_ended: false,
         }
@@ -97,8 +100,13 @@ impl Forecast {
         Self { reads, has_ended, ..self }
     }
 
-    /// Returns the text of the `key` parameter, if clients get one.
-    pub(in crate::serve) fn shown_key(&self) -> Option<Arc<str>> {
-        self.shown_key.clone()
+    /// Replaces a status of the response by another one.
+    pub(in crate::serve) fn replace<B>(
+        &self,
+        response: &mut Response<B>,
+        before: CacheStatus,
+        by: CacheStatus,
+    ) {
+        before.replace(response, by, self.shown_key.as_deref(), self.emits_status);
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::serve) struct HeldAdmission {
     personal: bool,
     /// The parts of the head that are no reason to refuse the response.
     accepted: AcceptedHead,
-    /// The `Cache-Status` before and after the admission, if the response has a status.
+    /// The `Cache-Status` before and after the admission. A response to a HEAD has none.
     status: Option<HeldStatus>,
 }
 
@@ -54,7 +54,6 @@ struct AcceptedHead {
 pub(in crate::serve) struct HeldStatus {
     pub(in crate::serve) held: CacheStatus,
     pub(in crate::serve) stored: Forecast,
-    pub(in crate::serve) key: Option<Arc<str>>,
 }
 
 impl AcceptedHead {
@@ -130,9 +129,9 @@ impl HeldAdmission {
 
     /// Replaces the `Cache-Status` that was written before the verdict by the final one.
     fn replace_status<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
-        let Some(HeldStatus { held, stored, key }) = &self.status else { return };
+        let Some(HeldStatus { held, stored }) = &self.status else { return };
         let now = refusal.map_or_else(|| stored.status(), |why| held.detail(why));
-        held.replace(response, now, key.as_deref());
+        stored.replace(response, *held, now);
     }
 }
 
@@ -198,7 +197,7 @@ pub(in crate::serve) fn correct_status<B>(
     }
     let (written, now) = (written.with_response_code(code), forecast.status());
     if written != now {
-        written.replace(response, now, forecast.shown_key().as_deref());
+        forecast.replace(response, written, now);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::serve::config::LayerConfig;
 use crate::serve::keyed_fields::{KeyedFields, emit_to_outer};
 use crate::serve::request::{RequestFacts, shown_key};
 use crate::status::{CacheStatus, Reason, WantsStatus};
-use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
 /// An answer from the cache, before [`response`](Self::response) builds its response.
@@ -28,10 +28,9 @@ pub(in crate::serve) struct Hit {
     selection: Selection,
     /// Present if the request collapsed: the reason why it would have been forwarded otherwise.
     collapsed: Option<Reason>,
-    /// Whether the response gets the field `Cache-Status`, and a [`CacheStatus`] in its extensions.
+    /// Whether the response gets the field `Cache-Status`.
     emits_status: bool,
-    /// Whether the response gets a [`CacheStatus`] in its extensions, because this crate made the
-    /// request to warm the cache.
+    /// Whether the response gets a [`CacheStatus`] in its extensions.
     adds_status: bool,
     /// Whether the response is marked as handled by a cache layer, for outer cache layers.
     marks_handled: bool,
@@ -73,7 +72,7 @@ impl Hit {
             selection,
             collapsed,
             emits_status: config.policy.cache_status,
-            adds_status: request.extensions.get::<WantsStatus>().is_some(),
+            adds_status: adds_status(&config.policy, request.extensions),
             marks_handled,
             keyed_fields: config.keyed_fields.clone().filter(|_| marks_handled),
             key: shown_key(config, request, key),
@@ -177,21 +176,26 @@ impl Hit {
         }
     }
 
+    fn status(&self) -> CacheStatus {
+        let (stored, now) = (&*self.stored, self.now);
+        let fresh_until = stored.head().fresh_until;
+        match self.collapsed {
+            Some(reason) => with_ttl(CacheStatus::forward(reason).collapsed(true), fresh_until, now),
+            None if stored.is_fresh(now) => CacheStatus::hit(fresh_until.since(now)),
+            None => CacheStatus::stale_hit(now.since(fresh_until)),
+        }
+    }
+
     /// Adds the status, and the extensions for outer layers.
     fn finish<B>(&self, response: &mut Response<B>) {
         if self.emits_status || self.adds_status {
-            let (stored, now) = (&*self.stored, self.now);
-            let status = match self.collapsed {
-                Some(reason) => {
-                    with_ttl(CacheStatus::forward(reason).collapsed(true), stored.head().fresh_until, now)
-                }
-                None if stored.is_fresh(now) => CacheStatus::hit(stored.head().fresh_until.since(now)),
-                None => CacheStatus::stale_hit(now.since(stored.head().fresh_until)),
-            };
+            let status = self.status();
             if self.emits_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
-            response.extensions_mut().insert(status);
+            if self.adds_status {
+                response.extensions_mut().insert(status);
+            }
         }
         if let Some(keyed_fields) = &self.keyed_fields {
             emit_to_outer(response, keyed_fields, self.stored.head().original_vary());
@@ -200,6 +204,13 @@ impl Hit {
             response.extensions_mut().insert(HandledByInner);
         }
     }
+}
+
+/// Returns `true` if a response gets a [`CacheStatus`] in its extensions: by its policy, or because
+/// this crate made the request to warm the cache.
+#[inline]
+pub(super) fn adds_status(policy: &Policy, request: &Extensions) -> bool {
+    policy.status_extension || request.get::<WantsStatus>().is_some()
 }
 
 /// Adds the `ttl` parameter: how long a response stays fresh, or has been stale

@@ -10,7 +10,7 @@ use crate::body::ResponseBody;
 use crate::cache::AnswerDependencies;
 pub(super) use empty::{empty, loop_head};
 pub(super) use forecast::Forecast;
-pub(super) use held::{HeldAdmission, correct_status};
+pub(super) use held::{HeldAdmission, HeldStatus, correct_status};
 pub(crate) use held::{receive, send_and_refuse_rest};
 pub(super) use hit::{Hit, with_ttl};
 use http::Response;

@@ -1,7 +1,7 @@
 //! Changes to the head of a response that leaves a cache layer.
 
-use super::forecast::Forecast;
-use super::held::{HeldStatus, send};
+use super::held::send;
+use super::hit::adds_status;
 use crate::clock::Clock;
 use crate::marks::{FromIdentified, HandledByInner, has_outer_cache_layer, is_outermost};
 use crate::policy::request_fields::PersonalRule;
@@ -14,7 +14,7 @@ use crate::rules::groups::TagFields;
 use crate::serve::config::LayerConfig;
 use crate::serve::keyed_fields::{KeyedFields, emit};
 use crate::serve::request::RequestFacts;
-use crate::status::{CacheStatus, Detail, WantsStatus};
+use crate::status::{CacheStatus, Detail};
 use http::header::DATE;
 use http::{Extensions, HeaderMap, Response};
 use std::sync::Arc;
@@ -23,11 +23,12 @@ use std::time::Duration;
 /// The changes to the head of a response that leaves the layer.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct OutgoingHead {
-    /// The `Cache-Status`. Present if clients get it, or if this crate made the request to warm the
-    /// cache.
-    status: Option<CacheStatus>,
+    /// The outcome of the request in this layer.
+    status: CacheStatus,
     /// Whether clients get `Cache-Status`.
     emits_status: bool,
+    /// Whether the response gets the status in its extensions.
+    adds_status: bool,
     /// The `key` parameter of `Cache-Status`, if clients get one.
     key: Option<Arc<str>>,
     /// Whether the response is marked as handled by a cache layer, for outer cache layers.
@@ -63,16 +64,16 @@ pub(in crate::serve) struct OutgoingHead {
 }
 
 impl OutgoingHead {
-    /// Creates the changes for a response. `status` is called only if the status is needed.
     pub(in crate::serve) fn new(
         config: &LayerConfig,
         request: &Extensions,
-        status: impl FnOnce() -> CacheStatus,
+        status: CacheStatus,
         facts: RequestFacts,
     ) -> Self {
         Self {
-            status: (config.policy.cache_status || request.get::<WantsStatus>().is_some()).then(status),
+            status,
             emits_status: config.policy.cache_status,
+            adds_status: adds_status(&config.policy, request),
             key: None,
             marks_handled: has_outer_cache_layer(request),
             is_outermost: is_outermost(request),
@@ -165,29 +166,38 @@ impl OutgoingHead {
         Self { is_outermost: true, ..self }
     }
 
-    /// Returns the statuses of a held admission, if a status is needed.
-    pub(in crate::serve) fn held_status(&self, held: CacheStatus, stored: Forecast) -> Option<HeldStatus> {
-        self.status.map(|_| HeldStatus { held, stored, key: self.key.clone() })
-    }
-
     /// Leaves `Cache-Control` and the tags unchanged.
     pub(in crate::serve) fn without_rewrites(self) -> Self {
         Self { rewrites_fields: false, ..self }
     }
 
-    /// Replaces the status, if one is needed.
-    pub(in crate::serve) fn with_status(mut self, status: CacheStatus) -> Self {
-        if self.status.is_some() {
-            self.status = Some(status);
-        }
-        self
+    /// Replaces the status.
+    pub(in crate::serve) fn with_status(self, status: CacheStatus) -> Self {
+        Self { status, ..self }
     }
 
     /// Applies the changes to a response of the service, and adds its status code to
     /// `Cache-Status`.
     pub(in crate::serve) fn apply_to_answer<B>(&mut self, response: &mut Response<B>) {
-        self.status = self.status.map(|status| status.with_response_code(response.status()));
+        self.status = self.status.with_response_code(response.status());
         self.apply(response);
+    }
+
+    /// Adds the status to the field and the extensions, as far as they are on.
+    fn add_status<B>(&self, response: &mut Response<B>) {
+        let status = match self.is_invalidation_queued {
+            true => self.status.detail(Detail::InvalidationQueued),
+            false => self.status,
+        };
+        if self.emits_status {
+            status.write(response.headers_mut(), self.key.as_deref());
+        }
+        // An inner layer's status is more specific than `detail=inner-layer`.
+        let keeps_inner =
+            || status.reports_inner_layer() && response.extensions().get::<CacheStatus>().is_some();
+        if self.adds_status && !keeps_inner() {
+            response.extensions_mut().insert(status);
+        }
     }
 
     /// Applies the changes to a response.
@@ -209,17 +219,7 @@ impl OutgoingHead {
         if !self.is_left_to_outer && (self.keyed_fields.is_some() || !response.extensions().is_empty()) {
             emit(response, self.keyed_fields.as_ref(), self.marks_handled);
         }
-        if let Some(status) = self.status {
-            let status =
-                if self.is_invalidation_queued { status.detail(Detail::InvalidationQueued) } else { status };
-            if self.emits_status {
-                status.write(response.headers_mut(), self.key.as_deref());
-            }
-            // An inner layer's status is more specific than `detail=inner-layer`.
-            if !(status.reports_inner_layer() && response.extensions().get::<CacheStatus>().is_some()) {
-                response.extensions_mut().insert(status);
-            }
-        }
+        self.add_status(response);
         if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);
         }

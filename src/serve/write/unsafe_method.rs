@@ -41,7 +41,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let status = || CacheStatus::forward(ForwardReason::Method);
+    let status = CacheStatus::forward(ForwardReason::Method);
     let mut outgoing =
         OutgoingHead::new(&config, &parts.extensions, status, RequestFacts::default()).without_rewrites();
     let mut post = CacheablePost::new(&config, &parts, &outgoing).await;

@@ -88,7 +88,7 @@ async fn warmed_pages_answer_http_1_clients() {
     let cache = memory();
     let (inner, calls) = origin(|request, _| with_lines(&[], request.uri().to_string()));
     let stack = SiteCacheLayer::new(&cache)
-        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .policy(Policy::app().default_ttl(MINUTE).status_extension(false).build().expect("a policy"))
         .layer(inner)
         .boxed_clone();
     let warmed = cache.warm_as(stack.clone(), uris(&["/", "/page?x=1"])).await;

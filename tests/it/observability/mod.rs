@@ -2,4 +2,5 @@
 
 mod explain;
 mod policy_tables;
+mod status_extension;
 mod switches;

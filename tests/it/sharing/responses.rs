@@ -5,7 +5,7 @@ use crate::support::*;
 use http::{Method, StatusCode};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{CacheStatus, Policy, RouteCacheLayer, SiteCacheLayer};
 
 fn plain(_: &http::Request<Body>, call: usize) -> http::Response<Body> {
     numbered(&[], call)
@@ -322,7 +322,8 @@ async fn cache_status_is_not_sent_by_default() {
     send(&quiet, get("/")).await;
     let hit = quiet.clone().oneshot(get("/")).await.expect("infallible");
     assert!(hit.headers().get("cache-status").is_none());
-    assert!(hit.extensions().is_empty());
+    let extensions = hit.extensions();
+    assert_eq!((extensions.len(), extensions.get::<CacheStatus>().is_some()), (1, true));
 }
 
 #[tokio::test(start_paused = true)]

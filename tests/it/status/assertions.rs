@@ -89,7 +89,7 @@ async fn memory_cache_reports_status_and_shares_its_stores_clock() {
 async fn assert_hit_explains_a_missing_cache_status() {
     let (cache, _) = memory_cache();
     let (inner, _) = origin(|_, call| numbered(&[], call));
-    let policy = Policy::app().build().expect("a policy");
+    let policy = Policy::app().status_extension(false).build().expect("a policy");
     let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
     assert_hit(&response_to(&stack, get("/"), false).await);
 }

@@ -317,15 +317,16 @@ async fn nested_layers_report_from_inner_to_outer() {
         .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
         .layer(inner(MINUTE));
     assert_eq!(status_of(&silent, get("/")).await, "hit; ttl=60");
-    let quiet = RouteCacheLayer::new(&cache, MINUTE).layer(page());
+    let silent = Policy::app().status_extension(false).build().expect("a policy");
+    let quiet = RouteCacheLayer::new(&cache, MINUTE).policy(silent).layer(page());
     let statuses = status_of(&outer.layer(quiet), get("/quiet")).await;
     assert_eq!(statuses, "fwd=uri-miss; fwd-status=200; detail=inner-layer");
 }
 
 #[tokio::test]
-async fn no_field_or_extension_unless_cache_status_is_enabled() {
+async fn no_field_or_extension_if_both_options_are_off() {
     let (cache, manual) = timed();
-    let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
+    let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true).status_extension(false);
     let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
     let stack = SiteCacheLayer::new(&cache)
         .policy(policy.build().expect("a policy"))

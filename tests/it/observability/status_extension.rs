@@ -1,0 +1,102 @@
+//! The [`CacheStatus`] extension, which each response has whether or not `Cache-Status` is sent.
+
+use crate::support::*;
+use http::{Request, Response};
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Cache, CacheStatus, Policy, RouteCacheLayer, SiteCacheLayer};
+
+/// Sends a request, and returns the extension as an access log shows it. Asserts that the response
+/// has no `Cache-Status`.
+async fn logged<S, B>(stack: &S, request: Request<Body>) -> Option<String>
+where
+    S: tower::Service<Request<Body>, Response = Response<B>, Error: std::fmt::Debug> + Clone,
+    B: http_body::Body<Data = bytes::Bytes, Error: std::fmt::Debug>,
+{
+    let response = stack.clone().oneshot(request).await.expect("an answer");
+    let status = response.extensions().get::<CacheStatus>().map(ToString::to_string);
+    assert_eq!(read(response).await.header("cache-status"), None);
+    status
+}
+
+fn plain(_: &Request<Body>, call: usize) -> Response<Body> {
+    numbered(&[], call)
+}
+
+fn quiet() -> tower_response_cache::policy::PolicyBuilder {
+    Policy::app().default_ttl(MINUTE)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_answer_has_the_extension() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|request, _| match request.uri().path() {
+        "/private" => with_lines(&[("cache-control", "private")], "page"),
+        _ => with_lines(&[("etag", "\"a\"")], "page"),
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(quiet().build().expect("a policy")).layer(inner);
+    let requests = [
+        (get("/"), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+        (get("/"), "hit; ttl=59"),
+        (get_with("/", &[("if-none-match", "\"a\"")]), "hit; ttl=58"),
+        (request("HEAD", "/", &[]), "hit; ttl=57"),
+        (get_with("/", &[("cookie", "sid=1")]), "fwd=bypass; fwd-status=200; detail=cookie"),
+        (get_with("/", &[("x-acme-session", "1")]), "fwd=bypass; fwd-status=200; detail=x-acme-session"),
+        (request("POST", "/", &[]), "fwd=method; fwd-status=200"),
+        (get("/"), "fwd=stale; fwd-status=200; stored; ttl=60; detail=invalidated"),
+        (get("/private"), "fwd=uri-miss; fwd-status=200; detail=private"),
+    ];
+    for (request, status) in requests {
+        assert_eq!(logged(&stack, request).await.as_deref(), Some(status));
+        manual.advance(std::time::Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn switched_off_no_answer_has_the_extension() {
+    let (inner, _) = origin(plain);
+    let policy = quiet().status_extension(false).build().expect("a policy");
+    let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+    for request in
+        [get("/"), get("/"), get_with("/", &[("cookie", "sid=1")]), request("POST", "/", &[]), get("/")]
+    {
+        assert_eq!(logged(&stack, request).await, None);
+    }
+}
+
+#[tokio::test]
+async fn switched_off_the_field_is_still_sent() {
+    let (inner, _) = origin(plain);
+    let policy = quiet().status_extension(false).cache_status(true).build().expect("a policy");
+    let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+    for status in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "hit; ttl="] {
+        let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+        assert!(response.extensions().get::<CacheStatus>().is_none());
+        let field = read(response).await.header("cache-status").map(str::to_owned).expect("a field");
+        assert!(field.starts_with(&format!("tower-response-cache; {status}")), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn extension_of_nested_layers_names_the_one_that_decided() {
+    let cache: Cache = memory();
+    let (inner, _) = origin(plain);
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).layer(route);
+    let stored = logged(&stack, get("/")).await.expect("a status");
+    assert!(stored.starts_with("fwd=uri-miss; fwd-status=200; stored; ttl="), "{stored}");
+    let hit = logged(&stack, get("/")).await.expect("a status");
+    assert!(hit.starts_with("hit; ttl="), "{hit}");
+}
+
+/// The field that an upstream cache of this crate wrote is not the status of this layer.
+#[tokio::test]
+async fn correction_of_the_extension_leaves_a_foreign_field() {
+    let foreign = "tower-response-cache; fwd=uri-miss; fwd-status=200";
+    let (inner, _) = origin(move |_, _| with_lines(&[("cache-status", foreign)], "page"));
+    let cache: Cache = memory();
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).layer(route);
+    let response = stack.oneshot(get("/")).await.expect("infallible");
+    assert!(response.extensions().get::<CacheStatus>().expect("a status").is_stored());
+    assert_eq!(read(response).await.header("cache-status"), Some(foreign));
+}
