@@ -53,9 +53,14 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Returns the number of recordings that may hold bytes of the budget.
+    pub(super) fn recordings(&self) -> usize {
+        self.lock().all.iter().filter(|recording| recording.strong_count() > 0).count()
+    }
+
     /// Registers a recording that may be ended if another one needs room.
     pub(crate) fn register(&self, recording: Weak<dyn BudgetedRecording>) {
-        let mut recordings = self.recordings();
+        let mut recordings = self.lock();
         if recordings.all.len() >= recordings.sweep_at {
             recordings.all.retain(|recording| recording.strong_count() > 0);
             recordings.sweep_at = MIN_SWEEP.max(2 * recordings.all.len());
@@ -68,7 +73,7 @@ impl Budget {
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
-            let recordings = self.recordings();
+            let recordings = self.lock();
             if recordings.earliest.is_some_and(|earliest| now < earliest) {
                 return;
             }
@@ -84,10 +89,10 @@ impl Budget {
         // The earliest time at which a recording that begins after the search may be stalled.
         let begun = now + STALL_TIMEOUT;
         // Set after the bytes are released: until then, concurrent callers must not return early.
-        self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
+        self.lock().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 
-    fn recordings(&self) -> MutexGuard<'_, Recordings> {
+    fn lock(&self) -> MutexGuard<'_, Recordings> {
         // No code panics under this lock.
         self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -98,6 +98,7 @@ impl Cache {
             number_locks: Arc::default(),
             switches: Arc::default(),
             layers: Arc::default(),
+            counters: Arc::default(),
         }))
     }
 }

@@ -54,6 +54,7 @@ impl Cache {
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
         async move {
             let _write = self.begin_write();
+            self.0.counters.count_invalidation();
             self.advance(scopes, what.strength()).await
         }
     }
@@ -92,14 +93,21 @@ impl Cache {
     /// runs it, and a failure queues the invalidation.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
-            return pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
+            let is_delivered = pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
+            if !is_delivered {
+                self.count_failed_invalidation();
+            }
+            return is_delivered;
         }
+        self.0.counters.count_invalidation();
         event!(scopes = what.scopes().len(), strength = ?what.strength(), "invalidate");
         // If the task is dropped, this guard is dropped with it and queues the invalidation.
         let unconfirmed = self.unconfirmed(what.scopes(), what.strength());
-        // The result is ignored, since a failure is logged and queues the invalidation.
+        let cache = self.clone();
         self.spawn_or_run_invalidation(async move {
-            let _ = unconfirmed.advance().await;
+            if unconfirmed.advance().await == Delivery::Queued {
+                cache.count_failed_invalidation();
+            }
         })
     }
 
@@ -108,6 +116,7 @@ impl Cache {
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {
+            self.count_failed_invalidation();
             warning!("invalidation queued: no tokio runtime");
         }
         begun
@@ -300,6 +309,7 @@ impl Unconfirmed {
             let written = self.cache.await_counted(written).await;
             log_failure(&written);
             if written.is_err() {
+                self.cache.count_failed_invalidation();
                 return;
             }
             self.scopes.pop();

@@ -9,6 +9,7 @@ use super::layer_registry::LayerRegistry;
 use super::namespaces::Namespaces;
 use super::number_locks::NumberLocks;
 use super::split_mix64::SplitMix64;
+use super::stats::CacheCounters;
 use super::switches::Switches;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
@@ -70,6 +71,7 @@ pub(super) struct CacheInner {
     pub(super) number_locks: Arc<NumberLocks>,
     pub(super) switches: Arc<Switches>,
     pub(super) layers: Arc<LayerRegistry>,
+    pub(super) counters: Arc<CacheCounters>,
 }
 
 /// The function that transforms the keys of values.

@@ -63,6 +63,7 @@ mod number_locks;
 mod outdated_response;
 mod runtime_options;
 mod split_mix64;
+mod stats;
 mod storing;
 mod switches;
 pub(crate) mod tracking;
@@ -82,6 +83,8 @@ pub use handle::Cache;
 pub(crate) use invalidation::{InvalidateOnSuccess, Invalidation};
 pub(crate) use last_recording::LastRecording;
 pub(crate) use outdated_response::{OutdatedResponse, UnstoredAction};
+pub use stats::{CacheStats, LayerStats};
+pub(crate) use stats::{HitKind, LayerCounters, LayerIdentity, StoreReport};
 pub(crate) use storing::{PendingStore, RefreshOutcome};
 pub(crate) use tracking::{
     AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,

@@ -21,6 +21,11 @@ impl Namespaces {
         Self { store, records: Quick::new(MAX_NAMESPACES) }
     }
 
+    /// Returns the store, without the guard.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// Returns the generations of a namespace. All handles of the cache share them.
     pub(super) fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
         self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))

@@ -4,6 +4,7 @@ use super::entry_write::{EntryWrite, WriteOutcome};
 use super::handle::Cache;
 use super::last_recording::LastRecording;
 use super::outdated_response::OutdatedResponse;
+use super::stats::StoreReport;
 use crate::clock::Moment;
 use crate::entry::{Dependencies, StoredResponse, VariantSelection};
 use crate::flight::HitForMissReason;
@@ -44,6 +45,8 @@ pub(crate) struct PendingStore {
     pub(crate) selection: Arc<VariantSelection>,
     /// How long the store keeps the response after it becomes stale.
     pub(crate) retention: Duration,
+    /// Counts whether the response is stored.
+    report: StoreReport,
     /// The stored response that this one should replace.
     pub(crate) outdated: Option<OutdatedResponse>,
     /// The flag of the background refresh that fetched the response.
@@ -78,6 +81,7 @@ impl PendingStore {
         selection: Arc<VariantSelection>,
         max_variants: usize,
         retention: Duration,
+        report: StoreReport,
     ) -> Self {
         Self {
             key,
@@ -86,11 +90,17 @@ impl PendingStore {
             max_variants,
             selection,
             retention,
+            report,
             outdated: None,
             refresh_outcome: None,
             head_fresh_until: Moment::NEVER,
             shortened_lifetime: None,
         }
+    }
+
+    /// Returns the counter of whether the response is stored.
+    pub(crate) fn report(&self) -> StoreReport {
+        self.report.clone()
     }
 
     /// Stores nothing, because the response turned out not to be storable. Handles the outdated
@@ -116,6 +126,7 @@ impl PendingStore {
     /// key.
     pub(crate) fn record_not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
+        self.report.count_not_stored(why);
         let (own, now) = (self.outcome_key(), cache.clock().now());
         let key = own.as_ref().unwrap_or(&self.key);
         cache.last_recordings().remember(key.as_ref(), LastRecording::NotStored(why), now);
@@ -172,7 +183,15 @@ impl PendingStore {
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
         let outcome_key = self.outcome_key();
         let Self {
-            key, mut response, request, max_variants, selection, retention, shortened_lifetime, ..
+            key,
+            mut response,
+            request,
+            max_variants,
+            selection,
+            retention,
+            report,
+            shortened_lifetime,
+            ..
         } = self;
         let now = cache.clock().now();
         // The retention counts from now at the earliest, so that a response that is stale on
@@ -202,6 +221,7 @@ impl PendingStore {
         };
         if let Some(why) = why {
             last.remember(remembered_key, LastRecording::NotStored(why), now);
+            report.count_not_stored(why);
             event!(status = response.status().as_u16(), detail = %why, "not stored");
             return (response, false);
         }
@@ -217,6 +237,7 @@ impl PendingStore {
             }
             None => last.forget(remembered_key),
         }
+        report.count_stored();
         event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
         (response, true)
     }

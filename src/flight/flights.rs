@@ -87,6 +87,11 @@ impl<O: AbandonedOutcome> Flights<O> {
     pub(crate) fn len(&self) -> usize {
         self.table.flights.len()
     }
+
+    /// Returns how many followers wait for an outcome now.
+    pub(crate) fn followers(&self) -> usize {
+        self.table.flights.iter().map(|flight| flight.followers.load(Ordering::Relaxed)).sum()
+    }
 }
 
 #[cfg(test)]

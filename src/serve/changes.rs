@@ -45,6 +45,7 @@ impl<'a> WriteInvalidations<'a> {
             let delivery = self.cache.invalidate(what).await;
             self.pending.pop();
             if delivery == Delivery::Queued {
+                self.cache.count_failed_invalidation();
                 all = delivery;
             }
         }

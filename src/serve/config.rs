@@ -1,13 +1,14 @@
 //! The configuration of a layer, shared with all its services.
 
 use super::keyed_fields::KeyedFields;
-use crate::cache::Cache;
+use crate::cache::{Cache, LayerCounters, LayerIdentity};
 use crate::entry::{SecretFields, VariantSelection};
 use crate::key::{KeyBuf, ValueDigests};
 use crate::marks::{LAYER_ID_LENGTH, LayerId};
 use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, PolicyTable, PolicyTableEntry, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
+use crate::status::Detail;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -60,6 +61,9 @@ pub(crate) struct LayerConfig {
     selection: Arc<VariantSelection>,
     /// Computes the digests that replace secret values in keys.
     digests: ValueDigests,
+    /// The counters of the layer's name. They are looked up for the first request: until then, the
+    /// name may change.
+    counters: OnceLock<Arc<LayerCounters>>,
     /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
     /// Whether the switches of the cache led to this configuration.
@@ -183,6 +187,7 @@ impl LayerConfig {
             personal,
             selection,
             digests,
+            counters: OnceLock::new(),
             is_enabled: true,
             is_switched: false,
             is_dry_run: false,
@@ -197,6 +202,37 @@ impl LayerConfig {
         let config = Arc::new(self);
         config.cache.layer_registry().add(config.name(), &config);
         config
+    }
+
+    /// Returns the counters of the layer's name.
+    #[inline]
+    pub(in crate::serve) fn counters(&self) -> &Arc<LayerCounters> {
+        self.counters.get_or_init(|| self.register())
+    }
+
+    #[cold]
+    fn register(&self) -> Arc<LayerCounters> {
+        let Self { cache, policy, level, id, .. } = self;
+        let identity = || LayerIdentity {
+            scope: format!("{} {} {level:?}", cache.namespace(), cache.version()),
+            id: id.to_vec(),
+        };
+        cache.layer_counters(self.name(), policy.name.is_some().then(identity))
+    }
+
+    /// Counts a response of the service that is not stored.
+    pub(in crate::serve) fn note_not_stored(&self, why: Detail) {
+        event!(detail = %why, "not stored");
+        let counters = self.counters();
+        counters.count_not_stored(why);
+        let has_no_ttl = matches!(self.level, Level::Site) && self.policy.default_ttl == Ttl::Default;
+        if why == Detail::NoLifetime && has_no_ttl && counters.stores_nothing_without_ttl() {
+            warning!(
+                layer = counters.name(),
+                "none of the first 1,000 responses was stored: they have no lifetime, and the policy has no \
+                 `default_ttl`"
+            );
+        }
     }
 
     /// Returns how requests select variants.
@@ -281,7 +317,8 @@ impl LayerConfig {
 
     /// Returns a copy of the configuration for a state of the switches.
     fn derived(&self) -> Self {
-        Self { is_switched: true, switched: Arc::default(), ..self.clone() }
+        let counters = OnceLock::from(Arc::clone(self.counters()));
+        Self { is_switched: true, switched: Arc::default(), counters, ..self.clone() }
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn refuse_loop<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>>,
 {
-    let outgoing = loop_head(config, key, facts, request.extensions());
+    let outgoing = loop_head(config, key, facts, request.into());
     respond_with(StatusCode::LOOP_DETECTED, request.version(), outgoing)
 }
 

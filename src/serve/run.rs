@@ -33,7 +33,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (config, facts) = (&state.config, state.facts);
-    let mut outgoing = OutgoingHead::new(config, request.extensions(), status, facts);
+    let mut outgoing = OutgoingHead::new(config, (&request).into(), status, facts);
     outgoing.set_key(state.shown_key.clone());
     KeyedInputs::new(&config.policy, facts, &state.parts).strip(&mut request);
     let position = LayerPosition::of(request.extensions_mut());
@@ -83,7 +83,7 @@ where
         Action::Forward(status) => forward_keyed(state, inner, status, request),
         Action::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let mut outgoing = OutgoingHead::new(config, request.extensions(), status, facts);
+            let mut outgoing = OutgoingHead::new(config, (&request).into(), status, facts);
             outgoing.set_key(state.shown_key.clone());
             refuse(request.version(), outgoing)
         }

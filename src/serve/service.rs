@@ -266,7 +266,7 @@ impl<S> ResponseCache<S> {
         let identified =
             forward.bypass.detail.is_some_and(Detail::is_identified) || identifies(&config.policy, head);
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
-        let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
+        let mut outgoing = OutgoingHead::new(config, head, status, who);
         if !forward.marks_response {
             outgoing.leave_to_outer();
         }
@@ -324,7 +324,7 @@ impl<S> ResponseCache<S> {
         let personal = config.policy.predicates.identity(head).is_some();
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
         let status = CacheStatus::forward(bypass);
-        let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
+        let mut outgoing = OutgoingHead::new(config, head, status, who);
         outgoing.set_key(shown);
         let scopes = scopes((&request).into(), &config.policy.key);
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);

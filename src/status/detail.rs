@@ -79,74 +79,103 @@ pub(crate) enum Detail {
     ZeroTtl,
 }
 
+/// Defines the word of each detail that is not the name of a field.
+macro_rules! words {
+    ($($detail:ident => $word:literal,)*) => {
+        /// The details without those that are the name of a field.
+        enum DetailIndex {
+            $($detail,)*
+        }
+
+        impl Detail {
+            /// The words of all details, by [`index`](Self::index).
+            pub(crate) const WORDS: &'static [&'static str] = &[$($word,)*];
+
+            /// Returns the index of the word. Names of fields have the index of `credentials`.
+            #[inline]
+            pub(crate) const fn index(self) -> usize {
+                let index = match self {
+                    $(Self::$detail => DetailIndex::$detail,)*
+                    Self::Credential(_) | Self::Field(_) => DetailIndex::Credentials,
+                };
+                index as usize
+            }
+        }
+    };
+}
+
+words! {
+    Authorization => "authorization",
+    Body => "body",
+    Cookie => "cookie",
+    Credentials => "credentials",
+    Disabled => "disabled",
+    DryRun => "dry-run",
+    Expect => "expect",
+    Forwarded => "forwarded",
+    HandledByInner => "inner-layer",
+    Host => "host",
+    Identified => "identified",
+    KeyLength => "key-length",
+    MethodOverride => "method-override",
+    SameName => "same-name",
+    Skipped => "skipped",
+    StoreFailed => "store-failed",
+    UnknownHost => "unknown-host",
+    Upgrade => "upgrade",
+    Invalidated => "invalidated",
+    Loop => "loop",
+    OnlyIfCached => "only-if-cached",
+    Precondition => "precondition",
+    RequestMaxAge => "request-max-age",
+    RequestMinFresh => "request-min-fresh",
+    RequestNoCache => "request-no-cache",
+    RequestNoStore => "request-no-store",
+    InvalidationQueued => "invalidation-queued",
+    OriginTimeout => "origin-timeout",
+    Revalidated => "revalidated",
+    Stale => "stale",
+    StaleIfError => "stale-if-error",
+    ContentEncoding => "content-encoding",
+    ContentLength => "content-length",
+    Cors => "cors",
+    CutShort => "cut-short",
+    Dependencies => "dependencies",
+    EventStream => "event-stream",
+    Head => "head",
+    Hint => "hint",
+    Mismatch => "mismatch",
+    MustUnderstand => "must-understand",
+    NoCache => "no-cache",
+    NoLifetime => "no-lifetime",
+    NoStore => "no-store",
+    Nonce => "nonce",
+    NotFresh => "not-fresh",
+    NoRoom => "no-room",
+    Partial => "partial",
+    Predicate => "predicate",
+    Private => "private",
+    SetCookie => "set-cookie",
+    Status => "status",
+    Superseded => "superseded",
+    Tags => "tags",
+    TooLarge => "too-large",
+    Trailers => "trailers",
+    Unkeyed => "unkeyed",
+    Variants => "variants",
+    VaryAny => "vary-any",
+    VaryOnCredential => "vary-on-credential",
+    VaryOnIgnored => "vary-on-ignored",
+    VaryOnRemoved => "vary-on-removed",
+    ZeroTtl => "zero-ttl",
+}
+
 impl Detail {
     /// Returns the value; `credentials` for [`Field`](Self::Field), whose name is not static.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Authorization => "authorization",
-            Self::Body => "body",
-            Self::Cookie => "cookie",
             Self::Credential(field) => field,
-            Self::Credentials | Self::Field(_) => "credentials",
-            Self::Disabled => "disabled",
-            Self::DryRun => "dry-run",
-            Self::Expect => "expect",
-            Self::Forwarded => "forwarded",
-            Self::HandledByInner => "inner-layer",
-            Self::Host => "host",
-            Self::Identified => "identified",
-            Self::KeyLength => "key-length",
-            Self::MethodOverride => "method-override",
-            Self::SameName => "same-name",
-            Self::Skipped => "skipped",
-            Self::StoreFailed => "store-failed",
-            Self::UnknownHost => "unknown-host",
-            Self::Upgrade => "upgrade",
-            Self::Invalidated => "invalidated",
-            Self::Loop => "loop",
-            Self::OnlyIfCached => "only-if-cached",
-            Self::Precondition => "precondition",
-            Self::RequestMaxAge => "request-max-age",
-            Self::RequestMinFresh => "request-min-fresh",
-            Self::RequestNoCache => "request-no-cache",
-            Self::RequestNoStore => "request-no-store",
-            Self::InvalidationQueued => "invalidation-queued",
-            Self::OriginTimeout => "origin-timeout",
-            Self::Revalidated => "revalidated",
-            Self::Stale => "stale",
-            Self::StaleIfError => "stale-if-error",
-            Self::ContentEncoding => "content-encoding",
-            Self::ContentLength => "content-length",
-            Self::Cors => "cors",
-            Self::CutShort => "cut-short",
-            Self::Dependencies => "dependencies",
-            Self::EventStream => "event-stream",
-            Self::Head => "head",
-            Self::Hint => "hint",
-            Self::Mismatch => "mismatch",
-            Self::MustUnderstand => "must-understand",
-            Self::NoCache => "no-cache",
-            Self::NoLifetime => "no-lifetime",
-            Self::NoStore => "no-store",
-            Self::Nonce => "nonce",
-            Self::NotFresh => "not-fresh",
-            Self::NoRoom => "no-room",
-            Self::Partial => "partial",
-            Self::Predicate => "predicate",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::Status => "status",
-            Self::Superseded => "superseded",
-            Self::Tags => "tags",
-            Self::TooLarge => "too-large",
-            Self::Trailers => "trailers",
-            Self::Unkeyed => "unkeyed",
-            Self::Variants => "variants",
-            Self::VaryAny => "vary-any",
-            Self::VaryOnCredential => "vary-on-credential",
-            Self::VaryOnIgnored => "vary-on-ignored",
-            Self::VaryOnRemoved => "vary-on-removed",
-            Self::ZeroTtl => "zero-ttl",
+            _ => Self::WORDS[self.index()],
         }
     }
 }

@@ -282,6 +282,11 @@ impl CacheStatus {
         self.detail.map(Detail::as_str)
     }
 
+    /// Returns the `detail` parameter.
+    pub(crate) fn detail_value(&self) -> Option<Detail> {
+        self.detail
+    }
+
     /// Returns `true` if this status reports that an inner cache layer handled the request.
     pub(crate) fn reports_inner_layer(&self) -> bool {
         self.detail == Some(Detail::HandledByInner)

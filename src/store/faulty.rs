@@ -49,7 +49,9 @@ pub use self::operation::Operation;
 
 use self::earlier_entries::EarlierEntries;
 use self::generations::FaultyGenerations;
-use super::{CacheKey, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Store, StoreFuture};
+use super::{
+    CacheKey, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Store, StoreFuture, StoreStats,
+};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -265,5 +267,9 @@ impl Store for FaultyStore {
 
     fn largest_entry(&self) -> Option<u64> {
         self.inner.largest_entry()
+    }
+
+    fn stats(&self) -> Option<StoreStats> {
+        self.inner.stats()
     }
 }

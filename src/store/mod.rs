@@ -62,6 +62,7 @@ mod placement;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod store_stats;
 mod store_trait;
 
 #[cfg(feature = "redis")]
@@ -75,4 +76,5 @@ pub use local::LocalGenerations;
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 pub use null::NullStore;
 pub(crate) use record::RecordGenerations;
+pub use store_stats::StoreStats;
 pub use store_trait::{InitialCounter, PutMode, Store};

@@ -1,6 +1,6 @@
 //! The [`Store`] trait, and the argument types of its methods.
 
-use super::{Generations, StoreFuture};
+use super::{Generations, StoreFuture, StoreStats};
 use crate::entry::{Entry, Generation};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::KeyRef;
@@ -333,6 +333,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The bytes of an entry are its [`weight`](Entry::weight). The cache does not record a
     /// response that would be larger.
     fn largest_entry(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns the number of entries and other statistics, as far as the store knows them without
+    /// waiting.
+    ///
+    /// [`Cache::stats`](crate::cache::Cache::stats) calls this method. The default is `None`.
+    fn stats(&self) -> Option<StoreStats> {
         None
     }
 }

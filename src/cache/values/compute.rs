@@ -223,7 +223,7 @@ impl Value<'_> {
     async fn find<T: DeserializeOwned>(&self) -> Result<T, MissingValue> {
         match self.cache.read(&self.name).await {
             Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
-                decode_or_report(&entry).ok_or(MissingValue {
+                decode_or_report(self.cache, &entry).ok_or(MissingValue {
                     key: Some(key),
                     unreadable: Some(entry),
                     stale: None,

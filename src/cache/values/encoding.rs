@@ -1,5 +1,6 @@
 //! The encoding of values: MessagePack with named fields, which other languages can read.
 
+use crate::cache::Cache;
 use crate::entry::{Encoding, Entry, EntryKind, body_for_storage};
 use crate::error::ValueError;
 use bytes::Bytes;
@@ -29,10 +30,11 @@ pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     }
 }
 
-/// Decodes an entry as a type. If that fails, emits an event and returns `None`.
-pub(super) fn decode_or_report<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+/// Decodes an entry as a type. If that fails, counts it, emits an event and returns `None`.
+pub(super) fn decode_or_report<T: DeserializeOwned>(cache: &Cache, entry: &Entry) -> Option<T> {
     let value = decode(entry);
     if value.is_none() {
+        cache.count_unreadable_value();
         event!("a value can't be read as the requested type");
     }
     value

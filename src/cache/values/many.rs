@@ -113,7 +113,9 @@ impl Cache {
                     tracking::inherit(value);
                 }
             }
-            if let (true, Some(value)) = (is_live, entry.as_ref().and_then(decode_or_report)) {
+            if let (true, Some(value)) =
+                (is_live, entry.as_ref().and_then(|entry| decode_or_report(self, entry)))
+            {
                 found.insert(key, value);
             }
         }

@@ -38,7 +38,7 @@ impl Value<'_> {
     /// ```
     pub async fn get<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
         let seen = self.cache.read(&self.name).await?;
-        Ok(seen.live().and_then(decode_or_report))
+        Ok(seen.live().and_then(|entry| decode_or_report(self.cache, entry)))
     }
 
     /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if they are absent.
@@ -57,6 +57,7 @@ impl Value<'_> {
                 Some(value.bytes().clone())
             }
             Some(_) => {
+                self.cache.count_unreadable_value();
                 event!("a value can't be read as bytes");
                 None
             }

@@ -68,7 +68,7 @@ impl Fetch {
         failure: Option<StatusCode>,
         marks: Extensions,
     ) -> Response<ResponseBody<B>> {
-        event!(detail = %Detail::StaleIfError, "not stored");
+        self.state.config.note_not_stored(Detail::StaleIfError);
         let status = with_ttl(
             self.status.detail(Detail::StaleIfError),
             stale.head().fresh_until,
@@ -118,7 +118,7 @@ impl Fetch {
         self,
         forwarded: &ForwardedRequest,
     ) -> Response<ResponseBody<B>> {
-        event!(detail = %Detail::OriginTimeout, "not stored");
+        self.state.config.note_not_stored(Detail::OriginTimeout);
         let outgoing = forwarded.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.end_failed();
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)

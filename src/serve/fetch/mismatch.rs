@@ -37,7 +37,7 @@ impl Fetch {
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         *response.version_mut() = forwarded.version;
         *response.extensions_mut() = marks;
-        event!(detail = %Detail::Mismatch, "not stored");
+        self.state.config.note_not_stored(Detail::Mismatch);
         let status = self.status.with_response_code(given).detail(Detail::Mismatch);
         self.end_failed();
         forwarded.outgoing.clone().with_status(status).apply(&mut response);

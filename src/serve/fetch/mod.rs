@@ -146,18 +146,18 @@ impl Fetch {
         }
         let conditions = forwarded.conditions.take();
         let outdated = self.take_outdated(response.status());
-        let Received { mut response, tag, inherited, forecast } =
+        let Received { mut response, tag, inherited, forecast, report } =
             self.receive(response, forwarded, outdated, tracker);
         // Records the part of the body that is ready, so that a slow client does not delay the
         // store.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
         if let Some((forecast, written_status)) = forecast {
             let has_ended = !response.body().is_recording();
-            correct_status(
-                &mut response,
-                written_status,
-                forecast.after_read_ahead(ahead.clone(), has_ended),
-            );
+            let forecast = forecast.after_read_ahead(ahead.clone(), has_ended);
+            let status = correct_status(&mut response, written_status, forecast);
+            if let Some(report) = report {
+                report.send(status);
+            }
         }
         let inherited = inherited.with(ahead);
         if let Some(tag) = tag.get() {

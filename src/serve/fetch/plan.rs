@@ -5,7 +5,7 @@ use crate::entry::{Generation, StoredResponse};
 use crate::flight::Leader;
 use crate::key::CacheKey;
 use crate::serve::request::RequestState;
-use crate::status::{CacheStatus, Reason};
+use crate::status::{CacheStatus, Detail, Reason};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -99,6 +99,9 @@ impl Fetch {
             stored = plan.stored.is_some(),
             "miss"
         );
+        if plan.reason.detail == Some(Detail::Invalidated) {
+            state.config.counters().count_invalidated();
+        }
         let status = CacheStatus::forward(plan.reason);
         let status = if plan.has_waited { status.collapsed(false) } else { status };
         Self {

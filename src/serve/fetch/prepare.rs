@@ -16,8 +16,11 @@ impl Fetch {
     pub(super) fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> ForwardedRequest {
         let (config, facts) = (&*self.state.config, self.state.facts);
         let (headers, version) = (request.headers().clone(), request.version());
-        let mut outgoing = OutgoingHead::new(config, request.extensions(), self.status, facts);
+        let mut outgoing = OutgoingHead::new(config, (&*request).into(), self.status, facts);
         outgoing.set_key(self.state.shown_key.clone());
+        if self.background.is_some() {
+            outgoing.take_report();
+        }
         // No outer layer can admit the response of a background refresh.
         let held = self.background.is_none() && !is_outermost(request.extensions());
         let (outgoing, position) = match held {

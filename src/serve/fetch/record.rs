@@ -3,7 +3,9 @@
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
 use crate::body::{Commit, GeneratedTag, Recorder, ResponseBody};
-use crate::cache::{AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome, Tracker, is_tracked};
+use crate::cache::{
+    AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome, StoreReport, Tracker, is_tracked,
+};
 use crate::clock::Moment;
 use crate::entry::Dependencies;
 use crate::error::BoxError;
@@ -12,7 +14,7 @@ use crate::marks::{HandledByInner, LayerPosition};
 use crate::rules::entity_tag::EntityTag;
 use crate::serve::admission::{Admission, admit, body_fits};
 use crate::serve::request::RequestState;
-use crate::serve::respond::{Forecast, OutgoingHead};
+use crate::serve::respond::{AnswerReport, Forecast, OutgoingHead};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
@@ -31,6 +33,19 @@ pub(in crate::serve) struct Received<B> {
     /// If the response is recorded: the forecast of its `Cache-Status`, and the status that the
     /// forecast gave when the head was made.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
+    /// The report of the answer, if it is sent only once the status is final.
+    pub(in crate::serve) report: Option<AnswerReport>,
+}
+
+impl<B> Received<B> {
+    /// Returns the response and the dependencies, without a correction of the status.
+    pub(in crate::serve) fn into_answer(self) -> (Response<ResponseBody<B>>, AnswerDependencies) {
+        if let (Some(report), Some((forecast, status))) = (self.report, self.forecast) {
+            forecast.note_reported(status);
+            report.send(status.with_response_code(self.response.status()));
+        }
+        (self.response, self.inherited)
+    }
 }
 
 impl Fetch {
@@ -98,10 +113,13 @@ impl Fetch {
         let inherited = self.unstored_dependencies(&head, handled_by_inner).with(tracker.peek());
         let outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(self.status.detail(why));
         let body = ResponseBody::forwarded(body).in_chain(&self.state.chain);
+        self.state.config.note_not_stored(why);
         self.end_unshared(&head, handled_by_inner, why);
-        event!(detail = %why, "not stored");
         let response = Response::from_parts(head, body);
-        (outgoing, Received { response, tag: GeneratedTag::default(), inherited, forecast: None })
+        (
+            outgoing,
+            Received { response, tag: GeneratedTag::default(), inherited, forecast: None, report: None },
+        )
     }
 
     /// Returns an admitted response whose body is recorded while it streams, and its outgoing head.
@@ -137,7 +155,15 @@ impl Fetch {
         }
         let reads = tracker.peek();
         let head_fresh_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until);
-        let forecast = Forecast::new(self.status, &self.state, response.head(), &forwarded.headers, reads);
+        let report = StoreReport::new(config.counters());
+        let forecast = Forecast::new(
+            self.status,
+            &self.state,
+            response.head(),
+            &forwarded.headers,
+            reads,
+            report.clone(),
+        );
         let written_status = forecast.status();
         let mut held = Response::from_parts(head, ());
         let verdict = self.hold(&forwarded, &mut held, Some((self.status, forecast.clone())));
@@ -146,15 +172,18 @@ impl Fetch {
         let ForwardedRequest { headers: request, outgoing, .. } = forwarded;
         let (key, selection) = (self.state.key, Arc::clone(config.selection()));
         let max_variants = config.policy.max_variants;
-        let mut pending_store = PendingStore::new(key, response, request, selection, max_variants, retention);
+        let mut pending_store =
+            PendingStore::new(key, response, request, selection, max_variants, retention, report);
         (pending_store.outdated, pending_store.refresh_outcome) = (outdated, self.background);
         pending_store.head_fresh_until = head_fresh_until;
         let commit = Commit { cache: config.cache.clone(), pending_store, leader: self.plan.leader, verdict };
         let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
         let tag = recorder.tag();
         let response = held.map(|()| ResponseBody::recording(body, recorder));
-        let outgoing = outgoing.stored(client_control).with_status(status);
-        (outgoing, Received { response, tag, inherited, forecast: Some((forecast, written_status)) })
+        let mut outgoing = outgoing.stored(client_control).with_status(status);
+        let forecast = Some((forecast, written_status));
+        let report = outgoing.take_report();
+        (outgoing, Received { response, tag, inherited, forecast, report })
     }
 
     /// Releases the followers of a response that is not shared. After a server error, the flight

@@ -6,7 +6,7 @@ use super::plan::Fetch;
 use super::record::start_hit_for_miss;
 use super::variants::Variants;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome};
+use crate::cache::{AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome, StoreReport};
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Head, StoredResponse};
 use crate::flight::{HitForMissReason, Leader};
@@ -37,6 +37,7 @@ impl Fetch {
         if validators == ValidatorMatch::Another {
             return self.answer_mismatch(&validated.extensions, &forwarded, reads).await;
         }
+        self.state.config.counters().count_revalidation();
         let outdated = self.take_outdated(stale.status());
         let (config, facts) = (Arc::clone(&self.state.config), self.state.facts);
         let now = config.cache.clock().now();
@@ -63,7 +64,7 @@ impl Fetch {
             }
             Err(why) => {
                 let status = self.revalidated_status().detail(why);
-                event!(detail = %why, "not stored");
+                config.note_not_stored(why);
                 self.handle_not_stored((handled_by_inner, updates), outdated, &mut parts, now);
                 (Arc::new(stale.with_headers(parts.headers)), status, held_within)
             }
@@ -160,9 +161,15 @@ impl Fetch {
         pending_store.settle_refresh();
         let mut answer = Response::new(());
         *answer.headers_mut() = pending_store.response.headers().clone();
-        let forecast =
-            Forecast::new(status, &self.state, pending_store.response.head(), &forwarded.headers, reads)
-                .with_ended_recording();
+        let forecast = Forecast::new(
+            status,
+            &self.state,
+            pending_store.response.head(),
+            &forwarded.headers,
+            reads,
+            pending_store.report(),
+        )
+        .with_ended_recording();
         let verdict = self.hold(forwarded, &mut answer, Some((status, forecast.clone())));
         pending_store.set_body(stale.body().clone());
         let stored = Arc::clone(&pending_store.response);
@@ -274,7 +281,9 @@ fn replacement_of(
     head.inherit(before.head());
     let response = Arc::new(before.successor(head, Bytes::new()));
     let (key, request, max_variants) = (state.key.clone(), request.clone(), state.config.policy.max_variants);
-    let mut pending_store = PendingStore::new(key, response, request, selection, max_variants, retention);
+    let report = StoreReport::new(state.config.counters());
+    let mut pending_store =
+        PendingStore::new(key, response, request, selection, max_variants, retention, report);
     pending_store.refresh_outcome = refresh_outcome;
     pending_store
 }

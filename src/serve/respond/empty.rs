@@ -2,10 +2,11 @@
 
 use super::outgoing_head::OutgoingHead;
 use crate::body::ResponseBody;
+use crate::key::RequestHead;
 use crate::serve::config::LayerConfig;
 use crate::serve::request::RequestFacts;
 use crate::status::{CacheStatus, Detail};
-use http::{Extensions, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use std::sync::Arc;
 
 /// Creates a response without a body, and applies the outgoing head to it.
@@ -26,7 +27,7 @@ pub(in crate::serve) fn loop_head(
     config: &LayerConfig,
     key: Option<Arc<str>>,
     facts: RequestFacts,
-    request: &Extensions,
+    request: RequestHead<'_>,
 ) -> OutgoingHead {
     let status = CacheStatus::refused(Detail::Loop);
     let mut outgoing = OutgoingHead::new(config, request, status, facts);

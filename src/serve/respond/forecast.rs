@@ -1,7 +1,7 @@
 //! The `Cache-Status` of a response that is being stored.
 
 use super::hit::with_ttl;
-use crate::cache::{Cache, LastRecording};
+use crate::cache::{Cache, LastRecording, StoreReport};
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Head};
 use crate::key::CacheKey;
@@ -26,6 +26,8 @@ pub(in crate::serve) struct Forecast {
     shown_key: Option<Arc<str>>,
     /// Whether clients get `Cache-Status`.
     emits_status: bool,
+    /// Counts whether the response is stored.
+    report: StoreReport,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
     /// Whether the recording has ended. Always `false` over a remote store, where the outcome comes
@@ -41,6 +43,7 @@ impl Forecast {
         head: &Head,
         request: &HeaderMap,
         reads: Option<Dependencies>,
+        report: StoreReport,
     ) -> Self {
         let own = state.config.selection().response_variant_key(state.key.as_ref(), &head.nominated, request);
         Self {
@@ -51,6 +54,7 @@ impl Forecast {
             response_time: head.response_time,
             shown_key: state.shown_key.clone(),
             emits_status: state.config.policy.cache_status,
+            report,
             reads,
             has_ended: false,
         }
@@ -100,13 +104,23 @@ impl Forecast {
         Self { reads, has_ended, ..self }
     }
 
-    /// Replaces a status of the response by another one.
+    /// Replaces a status of the response by the final one.
     pub(in crate::serve) fn replace<B>(
         &self,
         response: &mut Response<B>,
         before: CacheStatus,
         by: CacheStatus,
     ) {
-        before.replace(response, by, self.shown_key.as_deref(), self.emits_status);
+        if before != by {
+            before.replace(response, by, self.shown_key.as_deref(), self.emits_status);
+        }
+        self.note_reported(by);
+    }
+
+    /// Notes whether the final status reports the response as stored.
+    pub(in crate::serve) fn note_reported(&self, status: CacheStatus) {
+        if status.is_stored() {
+            self.report.note_reported();
+        }
     }
 }

@@ -148,7 +148,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     let is_declared = |name: &HeaderName| response.headers().contains_key(name);
     let declared = credentials.iter().any(is_declared).then_some(Detail::Credentials);
     let Some(why) = held.refusal(response).or(declared) else { return };
-    event!(detail = %why, "not stored");
+    held.config.note_not_stored(why);
     if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
         held.replace_status(response, Some(why));
         held.decider.decide(Verdict::Refused);
@@ -181,24 +181,24 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
 }
 
 /// Corrects the status of a response after its body was read ahead, which may have ended the
-/// recording. The status of a held response changes only at its admission.
+/// recording. Returns the final status. The status of a held response changes only at its
+/// admission.
 pub(in crate::serve) fn correct_status<B>(
     response: &mut Response<B>,
     written: CacheStatus,
     forecast: Forecast,
-) {
+) -> CacheStatus {
     let code = response.status();
     let forecast = forecast.with_response_code(code);
     if let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() {
         if let Some(status) = &mut held.status {
             status.stored = forecast;
         }
-        return;
+        return written.with_response_code(code);
     }
-    let (written, now) = (written.with_response_code(code), forecast.status());
-    if written != now {
-        forecast.replace(response, written, now);
-    }
+    let now = forecast.status();
+    forecast.replace(response, written.with_response_code(code), now);
+    now
 }
 
 /// Sends a response from a layer. The outermost layer also refuses the admissions whose responses

@@ -1,7 +1,7 @@
 //! Answers with a stored or an arriving response.
 
 use crate::body::ResponseBody;
-use crate::cache::{inherit_response, is_tracked};
+use crate::cache::{HitKind, inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
@@ -62,6 +62,16 @@ impl Hit {
             "hit"
         );
         let selection = Self::select(&config.policy, facts, request.method, request.headers, &stored);
+        let bytes = match &selection {
+            Selection::Whole if !facts.head => stored.body().len(),
+            selection => selected_length(selection),
+        };
+        let kind = match collapsed {
+            Some(_) => HitKind::Collapsed,
+            None if stored.is_fresh(now) => HitKind::Fresh,
+            None => HitKind::Stale,
+        };
+        config.counters().count_hit(kind, bytes, stored.head().cost);
         let marks_handled = has_outer_cache_layer(request.extensions);
         Self {
             stored,
@@ -203,6 +213,15 @@ impl Hit {
         if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);
         }
+    }
+}
+
+/// Returns the bytes of the ranges that a response gets.
+#[inline]
+fn selected_length(selection: &Selection) -> usize {
+    match selection {
+        Selection::Parts(ranges) => ranges.iter().map(|range| (range.end - range.start) as usize).sum(),
+        _ => 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Responses of a cache layer: from the store, from the service, or made by the layer itself.
 
+mod answer_report;
 mod empty;
 mod forecast;
 mod held;
@@ -8,6 +9,7 @@ mod outgoing_head;
 
 use crate::body::ResponseBody;
 use crate::cache::AnswerDependencies;
+pub(super) use answer_report::AnswerReport;
 pub(super) use empty::{empty, loop_head};
 pub(super) use forecast::Forecast;
 pub(super) use held::{HeldAdmission, HeldStatus, correct_status};

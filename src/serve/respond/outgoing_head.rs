@@ -1,8 +1,10 @@
 //! Changes to the head of a response that leaves a cache layer.
 
+use super::answer_report::AnswerReport;
 use super::held::send;
 use super::hit::adds_status;
 use crate::clock::Clock;
+use crate::key::RequestHead;
 use crate::marks::{FromIdentified, HandledByInner, has_outer_cache_layer, is_outermost};
 use crate::policy::request_fields::PersonalRule;
 use crate::policy::{CacheHints, Policy};
@@ -16,7 +18,7 @@ use crate::serve::keyed_fields::{KeyedFields, emit};
 use crate::serve::request::RequestFacts;
 use crate::status::{CacheStatus, Detail};
 use http::header::DATE;
-use http::{Extensions, HeaderMap, Response};
+use http::{HeaderMap, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ use std::time::Duration;
 pub(in crate::serve) struct OutgoingHead {
     /// The outcome of the request in this layer.
     status: CacheStatus,
+    /// Reports the outcome when the changes are applied.
+    report: Option<AnswerReport>,
     /// Whether clients get `Cache-Status`.
     emits_status: bool,
     /// Whether the response gets the status in its extensions.
@@ -66,17 +70,19 @@ pub(in crate::serve) struct OutgoingHead {
 impl OutgoingHead {
     pub(in crate::serve) fn new(
         config: &LayerConfig,
-        request: &Extensions,
+        request: RequestHead<'_>,
         status: CacheStatus,
         facts: RequestFacts,
     ) -> Self {
+        let extensions = request.extensions;
         Self {
             status,
+            report: Some(AnswerReport::new(config)),
             emits_status: config.policy.cache_status,
-            adds_status: adds_status(&config.policy, request),
+            adds_status: adds_status(&config.policy, extensions),
             key: None,
-            marks_handled: has_outer_cache_layer(request),
-            is_outermost: is_outermost(request),
+            marks_handled: has_outer_cache_layer(extensions),
+            is_outermost: is_outermost(extensions),
             keyed_fields: config.keyed_fields.clone(),
             is_left_to_outer: false,
             rewrites_fields: true,
@@ -161,6 +167,12 @@ impl OutgoingHead {
         self.keyed_fields.clone().filter(|_| self.marks_handled)
     }
 
+    /// Takes the report. The caller sends it once the status is final, or drops it if the response
+    /// answers no request.
+    pub(in crate::serve) fn take_report(&mut self) -> Option<AnswerReport> {
+        self.report.take()
+    }
+
     /// Makes this layer the outermost one of the response, e.g. in a background refresh.
     pub(in crate::serve) fn for_outermost(self) -> Self {
         Self { is_outermost: true, ..self }
@@ -220,6 +232,9 @@ impl OutgoingHead {
             emit(response, self.keyed_fields.as_ref(), self.marks_handled);
         }
         self.add_status(response);
+        if let Some(report) = &self.report {
+            report.send(self.status);
+        }
         if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);
         }

@@ -112,7 +112,7 @@ impl CacheablePost {
     /// Returns a 508 in place of the service's response, if the request is part of a loop.
     pub(in crate::serve) fn loop_response<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
         let state = &self.fetch.state;
-        let outgoing = || loop_head(&state.config, state.shown_key.clone(), state.facts, &request.extensions);
+        let outgoing = || loop_head(&state.config, state.shown_key.clone(), state.facts, request.into());
         state.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &outgoing()))
     }
 
@@ -180,8 +180,7 @@ impl CacheablePost {
         };
         if now.is_some_and(is_expected) {
             self.fetch.plan.generation = now;
-            let received = self.fetch.receive(response, self.forwarded, None, self.tracker);
-            return (received.response, received.inherited);
+            return self.fetch.receive(response, self.forwarded, None, self.tracker).into_answer();
         }
         let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(self.chain()));
         self.forwarded.outgoing.apply_to_answer(&mut response);

@@ -43,7 +43,7 @@ where
 {
     let status = CacheStatus::forward(ForwardReason::Method);
     let mut outgoing =
-        OutgoingHead::new(&config, &parts.extensions, status, RequestFacts::default()).without_rewrites();
+        OutgoingHead::new(&config, (&parts).into(), status, RequestFacts::default()).without_rewrites();
     let mut post = CacheablePost::new(&config, &parts, &outgoing).await;
     if let Some(refused) = post.as_ref().and_then(|post| post.loop_response(&parts)) {
         return (Ok(refused), AnswerDependencies::none_added());

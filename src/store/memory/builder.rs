@@ -10,6 +10,7 @@ use crate::key::BuildPrehashed;
 use crate::store::LocalGenerations;
 use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache as Quick;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
@@ -123,6 +124,8 @@ impl MemoryStoreBuilder {
             generations: self.seed.map_or_else(LocalGenerations::new, LocalGenerations::with_seed),
             clock: self.clock,
             largest_entry,
+            evictions: AtomicU64::new(0),
+            expirations: AtomicU64::new(0),
         })))
     }
 }

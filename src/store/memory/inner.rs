@@ -7,6 +7,7 @@ use crate::key::{BuildPrehashed, CacheKey, KeyRef};
 use crate::store::LocalGenerations;
 use quick_cache::sync::Cache as Quick;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The state that the clones of a store share.
@@ -19,6 +20,10 @@ pub(super) struct MemoryInner {
     pub(super) generations: LocalGenerations,
     pub(super) clock: Clock,
     pub(super) largest_entry: u64,
+    /// The number of entries that were evicted to make room.
+    pub(super) evictions: AtomicU64,
+    /// The number of entries that a look-up removed because they had expired.
+    pub(super) expirations: AtomicU64,
 }
 
 pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
@@ -37,13 +42,22 @@ impl MemoryInner {
         }
         removed.push(slot);
         let has_expired = |slot: &StoredSlot| slot.expires != Moment::NEVER && slot.expires <= now;
-        removed.extend(self.entries.remove_if(&key, has_expired).map(|(_, slot)| slot));
+        if let Some((_, slot)) = self.entries.remove_if(&key, has_expired) {
+            self.expirations.fetch_add(1, Ordering::Relaxed);
+            removed.push(slot);
+        }
         None
     }
 
     /// Returns `true` unless an entry has expired.
     pub(super) fn is_unexpired(&self, slot: &StoredSlot) -> bool {
         slot.expires == Moment::NEVER || self.clock.now() < slot.expires
+    }
+
+    pub(super) fn count_evictions(&self, number: u64) {
+        if number > 0 {
+            self.evictions.fetch_add(number, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn expiry(&self, ttl: Option<Duration>) -> Moment {

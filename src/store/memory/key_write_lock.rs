@@ -1,7 +1,7 @@
 //! The lock of a writer: mutual exclusion of the writers of one key.
 
 use super::inner::{MemoryInner, WRITE_LOCKS};
-use super::slot::{StoredSlot, entry_weight};
+use super::slot::{RemovedSlots, StoredSlot, entry_weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::KeyRef;
@@ -15,7 +15,7 @@ pub(super) struct KeyWriteLock<'a> {
     /// The entries found or removed while the lock is held. Fields are dropped in order of
     /// declaration, so these entries are dropped after the lock is released. The drop of an entry
     /// may run code of the owner of its body (`Bytes::from_owner`), which may use the store.
-    dropped_after_unlock: Vec<StoredSlot>,
+    dropped_after_unlock: RemovedSlots,
 }
 
 impl<'a> KeyWriteLock<'a> {
@@ -23,7 +23,7 @@ impl<'a> KeyWriteLock<'a> {
         let writer = &store.write_locks[key.process_hash() as usize % WRITE_LOCKS];
         // The mutex contains no data, so no panic can leave data half-changed.
         let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { store, key, _guard: guard, dropped_after_unlock: Vec::new() }
+        Self { store, key, _guard: guard, dropped_after_unlock: RemovedSlots::default() }
     }
 
     /// Returns the entry, unless it has expired.
@@ -32,10 +32,10 @@ impl<'a> KeyWriteLock<'a> {
     /// a replica of an entry that was evicted. Once a writer has found the key absent, no thread
     /// may answer from such a replica.
     pub(super) fn get_unexpired(&mut self) -> Option<&StoredSlot> {
-        match self.store.get_unexpired(self.key, &mut self.dropped_after_unlock) {
+        match self.store.get_unexpired(self.key, &mut self.dropped_after_unlock.slots) {
             Some(slot) => {
-                self.dropped_after_unlock.push(slot);
-                self.dropped_after_unlock.last()
+                self.dropped_after_unlock.slots.push(slot);
+                self.dropped_after_unlock.slots.last()
             }
             None => {
                 self.store.replicas.outdate(self.key);
@@ -49,17 +49,20 @@ impl<'a> KeyWriteLock<'a> {
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
         let slot = StoredSlot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {
-            self.dropped_after_unlock.push(slot);
+            self.dropped_after_unlock.slots.push(slot);
             self.remove();
             return false;
         }
-        self.store.entries.insert_with_lifecycle(self.key.to_key(), slot, &mut self.dropped_after_unlock);
+        let removed = &mut self.dropped_after_unlock;
+        removed.written = Some(self.key.process_hash());
+        self.store.entries.insert_with_lifecycle(self.key.to_key(), slot, removed);
+        self.store.count_evictions(std::mem::take(&mut removed.evicted));
         self.store.replicas.outdate(self.key);
         true
     }
 
     pub(super) fn remove(&mut self) {
-        self.dropped_after_unlock.extend(self.store.entries.remove(&self.key).map(|(_, slot)| slot));
+        self.dropped_after_unlock.slots.extend(self.store.entries.remove(&self.key).map(|(_, slot)| slot));
         self.store.replicas.outdate(self.key);
     }
 }

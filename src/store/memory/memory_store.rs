@@ -6,9 +6,11 @@ use super::slot::StoredSlot;
 use crate::entry::EntryKind;
 use crate::store::{
     Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreError, StoreErrorKind, StoreFuture,
+    StoreStats,
 };
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A store in the memory of this process, with a capacity in bytes.
@@ -163,6 +165,13 @@ impl Store for MemoryStore {
 
     fn largest_entry(&self) -> Option<u64> {
         Some(self.0.largest_entry)
+    }
+
+    fn stats(&self) -> Option<StoreStats> {
+        let stats = StoreStats::new().with_entries(self.len() as u64).with_bytes(self.weight());
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let inner = &*self.0;
+        Some(stats.with_evictions(read(&inner.evictions)).with_expirations(read(&inner.expirations)))
     }
 }
 

@@ -39,13 +39,24 @@ pub(super) fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct RemovalLifecycle;
 
+/// The entries that an operation has removed from the table.
+#[derive(Default)]
+pub(super) struct RemovedSlots {
+    pub(super) slots: Vec<StoredSlot>,
+    /// The hash of the key that is written. Its old entry is replaced, not evicted.
+    pub(super) written: Option<u64>,
+    /// The number of evicted entries.
+    pub(super) evicted: u64,
+}
+
 impl Lifecycle<CacheKey, StoredSlot> for RemovalLifecycle {
-    type RequestState = Vec<StoredSlot>;
+    type RequestState = RemovedSlots;
 
     #[inline]
-    fn on_evict(&self, removed: &mut Vec<StoredSlot>, _: CacheKey, slot: StoredSlot) {
+    fn on_evict(&self, removed: &mut RemovedSlots, key: CacheKey, slot: StoredSlot) {
+        removed.evicted += u64::from(removed.written != Some(key.as_ref().process_hash()));
         if !matches!(slot.entry, Entry(EntryKind::Counter(_))) {
-            removed.push(slot);
+            removed.slots.push(slot);
         }
     }
 }

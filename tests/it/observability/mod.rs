@@ -2,5 +2,6 @@
 
 mod explain;
 mod policy_tables;
+mod stats;
 mod status_extension;
 mod switches;

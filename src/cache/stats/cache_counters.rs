@@ -1,0 +1,42 @@
+//! The counters that the handles of one cache share.
+
+use super::layer_registry::LayerRegistry;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters of a cache, over all namespaces.
+#[derive(Debug, Default)]
+pub(in crate::cache) struct CacheCounters {
+    pub(super) layers: LayerRegistry,
+    invalidations: AtomicU64,
+    failed_invalidations: AtomicU64,
+    unreadable_values: AtomicU64,
+}
+
+impl CacheCounters {
+    pub(in crate::cache) fn count_invalidation(&self) {
+        self.invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an invalidation that no call of the application has asked for, and that the store has
+    /// not confirmed.
+    pub(in crate::cache) fn count_failed_invalidation(&self) {
+        self.failed_invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a value that could not be read as the requested type.
+    pub(in crate::cache) fn count_unreadable_value(&self) {
+        self.unreadable_values.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn invalidations(&self) -> u64 {
+        self.invalidations.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed_invalidations(&self) -> u64 {
+        self.failed_invalidations.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn unreadable_values(&self) -> u64 {
+        self.unreadable_values.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,186 @@
+//! The snapshot of all statistics of a cache.
+
+use super::layer_counters::LayerCounters;
+use super::layer_registry::LayerIdentity;
+use super::layer_stats::LayerStats;
+use crate::cache::background::RefreshStats;
+use crate::cache::guard::CircuitState;
+use crate::cache::handle::Cache;
+use crate::store::StoreStats;
+use std::sync::Arc;
+
+impl Cache {
+    /// Returns the statistics of all layers over this cache, and the state of the cache.
+    ///
+    /// The counters are always on, and cover all namespaces. Reading them takes some microseconds,
+    /// so read them at intervals, not for each request. Counters that change during the call may
+    /// disagree by the requests of that moment.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let stats = cache.stats();
+    /// assert_eq!((stats.flights(), stats.store_errors(), stats.store().entries()), (0, 0, Some(0)));
+    /// for layer in stats.layers() {
+    ///     println!("{}: {} hits, {} misses", layer.name(), layer.hits(), layer.misses());
+    /// }
+    /// ```
+    #[must_use]
+    #[doc(alias = "statistics")]
+    #[doc(alias = "metrics")]
+    pub fn stats(&self) -> CacheStats {
+        let counters = &self.0.counters;
+        CacheStats {
+            layers: counters.layers.all().iter().map(|layer| LayerStats::of(layer)).collect(),
+            store: self.0.namespaces.store().stats().unwrap_or_default(),
+            invalidations: counters.invalidations(),
+            failed_invalidations: counters.failed_invalidations(),
+            unreadable_values: counters.unreadable_values(),
+            flights: self.flights(),
+            followers: self.flight_table().followers(),
+            refreshes: self.refreshes(),
+            recordings: self.0.recording.recordings(),
+            recording_bytes: self.recording_bytes(),
+            store_errors: self.store_errors(),
+            circuit: self.circuit(),
+            undelivered: self.undelivered(),
+        }
+    }
+
+    /// Returns the counters of the layers with a name. If the policy sets the name, `identity` is
+    /// that of the layer.
+    pub(crate) fn layer_counters(&self, name: &str, identity: Option<LayerIdentity>) -> Arc<LayerCounters> {
+        self.0.counters.layers.counters(name, identity)
+    }
+
+    /// Counts a value that could not be read as the requested type.
+    pub(in crate::cache) fn count_unreadable_value(&self) {
+        self.0.counters.count_unreadable_value();
+    }
+
+    /// Counts an invalidation that no call of the application has asked for, and that the store has
+    /// not confirmed.
+    pub(crate) fn count_failed_invalidation(&self) {
+        self.0.counters.count_failed_invalidation();
+    }
+}
+
+/// The statistics of a cache. [`Cache::stats`] returns them.
+///
+/// Counters begin at zero when the cache is built, and never decrease. Numbers of things that are
+/// under way, such as [`flights`](Self::flights), are those at the time of the call.
+#[derive(Debug, Clone)]
+pub struct CacheStats {
+    layers: Vec<LayerStats>,
+    store: StoreStats,
+    invalidations: u64,
+    failed_invalidations: u64,
+    unreadable_values: u64,
+    flights: usize,
+    followers: usize,
+    refreshes: RefreshStats,
+    recordings: usize,
+    recording_bytes: u64,
+    store_errors: u64,
+    circuit: CircuitState,
+    undelivered: usize,
+}
+
+impl CacheStats {
+    /// Returns the statistics of the layers that have had a request, by name and in the order of
+    /// the names.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerStats] {
+        &self.layers
+    }
+
+    /// Returns the statistics of the layers with this name, if they have had a request.
+    #[must_use]
+    pub fn layer(&self, name: &str) -> Option<&LayerStats> {
+        self.layers.iter().find(|layer| layer.name() == name)
+    }
+
+    /// Returns the statistics that the store knows about itself.
+    #[must_use]
+    pub fn store(&self) -> StoreStats {
+        self.store
+    }
+
+    /// Returns the number of invalidations: calls of [`Cache::invalidate`], and invalidations by
+    /// writes, handlers and purge requests. [`LayerStats::invalidated`] counts their effects.
+    #[must_use]
+    pub fn invalidations(&self) -> u64 {
+        self.invalidations
+    }
+
+    /// Returns the number of automatic invalidations that the store did not confirm when they were
+    /// sent: by writes, by handlers, and of pages that depend on a changed value. They are
+    /// [queued](crate::invalidation::Delivery::Queued).
+    #[must_use]
+    pub fn failed_invalidations(&self) -> u64 {
+        self.failed_invalidations
+    }
+
+    /// Returns the number of reads that found a [value](crate::values) of another type, or one that
+    /// could not be decoded.
+    #[must_use]
+    pub fn unreadable_values(&self) -> u64 {
+        self.unreadable_values
+    }
+
+    /// Returns the number of flights in progress, as [`Cache::flights`] does.
+    #[must_use]
+    #[doc(alias = "single-flight")]
+    pub fn flights(&self) -> usize {
+        self.flights
+    }
+
+    /// Returns the number of followers that wait for the response of a flight to begin.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.followers
+    }
+
+    /// Returns the number of background refreshes by outcome, as [`Cache::refreshes`] does.
+    #[must_use]
+    #[doc(alias = "SWR")]
+    pub fn refreshes(&self) -> RefreshStats {
+        self.refreshes
+    }
+
+    /// Returns the number of response bodies that are being recorded and shared with followers.
+    #[must_use]
+    pub fn recordings(&self) -> usize {
+        self.recordings
+    }
+
+    /// Returns the bytes of response bodies that are being recorded, as [`Cache::recording_bytes`]
+    /// does.
+    #[must_use]
+    pub fn recording_bytes(&self) -> u64 {
+        self.recording_bytes
+    }
+
+    /// Returns the number of operations of the store that failed or timed out, as
+    /// [`Cache::store_errors`] does.
+    #[must_use]
+    pub fn store_errors(&self) -> u64 {
+        self.store_errors
+    }
+
+    /// Returns the state of the circuit breaker of the store, as [`Cache::circuit`] does.
+    #[must_use]
+    #[doc(alias = "circuit breaker")]
+    pub fn circuit(&self) -> CircuitState {
+        self.circuit
+    }
+
+    /// Returns the number of scopes whose invalidation the store has not confirmed, as
+    /// [`Cache::undelivered`] does.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.undelivered
+    }
+}

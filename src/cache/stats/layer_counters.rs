@@ -1,0 +1,167 @@
+//! The counters of all layers with one name.
+
+use super::sharded_counters::ShardedCounters;
+use crate::status::{CacheStatus, Detail, ForwardReason};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The counters with a fixed meaning, by their index. The first ones are those of a hit, which
+/// share a cache line.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counter {
+    FreshHits,
+    StaleHits,
+    CollapsedHits,
+    BytesServed,
+    SavedMillis,
+    Writes,
+    Refused,
+    UriMiss,
+    VaryMiss,
+    Request,
+    Stale,
+    Invalidated,
+    Revalidated,
+    StaleOnErrors,
+    Stored,
+    FailedStores,
+}
+
+/// The index of the first counter of bypasses. There is one for each word of [`Detail`].
+pub(super) const BYPASSES: usize = Counter::FailedStores as usize + 1;
+/// The index of the first counter of responses that are not stored, one for each word.
+pub(super) const NOT_STORED: usize = BYPASSES + Detail::WORDS.len();
+pub(super) const COUNTERS: usize = NOT_STORED + Detail::WORDS.len();
+
+/// How a request was answered from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HitKind {
+    Fresh,
+    Stale,
+    Collapsed,
+}
+
+/// The number of requests after which a site-wide cache without a TTL should have stored a
+/// response.
+const REQUESTS_BEFORE_WARNING: u64 = 1000;
+
+/// The counters of all layers with one name.
+#[derive(Debug)]
+pub(crate) struct LayerCounters {
+    name: Box<str>,
+    counters: ShardedCounters<COUNTERS>,
+    /// Whether it is decided if a site-wide cache stores nothing because it has no TTL.
+    has_checked_ttl: AtomicBool,
+}
+
+impl LayerCounters {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), counters: ShardedCounters::new(), has_checked_ttl: AtomicBool::new(false) }
+    }
+
+    /// Returns the name of the layers.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[inline]
+    fn add(&self, counter: Counter, number: u64) {
+        self.counters.own()[counter as usize].fetch_add(number, Ordering::Relaxed);
+    }
+
+    /// Counts a request that is answered from the cache: the bytes of the body that it gets, and
+    /// the time that the service took to begin the stored response.
+    #[inline]
+    pub(crate) fn count_hit(&self, kind: HitKind, bytes: usize, saved: Duration) {
+        let own = self.counters.own();
+        let counter = match kind {
+            HitKind::Fresh => Counter::FreshHits,
+            HitKind::Stale => Counter::StaleHits,
+            HitKind::Collapsed => Counter::CollapsedHits,
+        };
+        own[counter as usize].fetch_add(1, Ordering::Relaxed);
+        if bytes > 0 {
+            own[Counter::BytesServed as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        if !saved.is_zero() {
+            let millis = saved.as_secs().wrapping_mul(1000).wrapping_add(u64::from(saved.subsec_millis()));
+            own[Counter::SavedMillis as usize].fetch_add(millis, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that is not answered from the cache.
+    pub(crate) fn count_answer(&self, status: CacheStatus) {
+        let counter = match status.forward_reason() {
+            Some(ForwardReason::Bypass) => {
+                let why = status.detail_value().unwrap_or(Detail::Skipped);
+                self.counters.own()[BYPASSES + why.index()].fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Some(ForwardReason::Method) => Counter::Writes,
+            Some(ForwardReason::UriMiss) => Counter::UriMiss,
+            Some(ForwardReason::VaryMiss) => Counter::VaryMiss,
+            Some(ForwardReason::Request) => Counter::Request,
+            Some(ForwardReason::Stale) => Counter::Stale,
+            None => Counter::Refused,
+        };
+        self.add(counter, 1);
+        if status.detail_value() == Some(Detail::StaleIfError) {
+            self.add(Counter::StaleOnErrors, 1);
+        }
+    }
+
+    /// Counts a response of the service that is not stored.
+    pub(crate) fn count_not_stored(&self, why: Detail) {
+        self.counters.own()[NOT_STORED + why.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a response that the store has accepted.
+    pub(super) fn count_stored(&self) {
+        self.add(Counter::Stored, 1);
+    }
+
+    /// Counts a response that was reported as stored, but is not.
+    pub(super) fn count_failed_store(&self) {
+        self.add(Counter::FailedStores, 1);
+    }
+
+    /// Counts a 304 of the service that confirmed a stored response.
+    pub(crate) fn count_revalidation(&self) {
+        self.add(Counter::Revalidated, 1);
+    }
+
+    /// Counts a look-up that found an invalidated response.
+    pub(crate) fn count_invalidated(&self) {
+        self.add(Counter::Invalidated, 1);
+    }
+
+    /// Returns the sums of all counters.
+    pub(super) fn sums(&self) -> Vec<u64> {
+        (0..COUNTERS).map(|counter| self.counters.sum(counter)).collect()
+    }
+
+    /// Returns `true`, once, if these layers have stored none of the responses to their first 1,000
+    /// requests. Call it for a response without a freshness lifetime, in a layer without a TTL.
+    pub(crate) fn stores_nothing_without_ttl(&self) -> bool {
+        if self.has_checked_ttl.load(Ordering::Relaxed) {
+            return false;
+        }
+        let not_requests = [
+            Counter::BytesServed,
+            Counter::SavedMillis,
+            Counter::Invalidated,
+            Counter::Revalidated,
+            Counter::StaleOnErrors,
+            Counter::Stored,
+            Counter::FailedStores,
+        ];
+        let sums = self.sums();
+        let others: u64 = not_requests.iter().map(|counter| sums[*counter as usize]).sum();
+        let requests = sums[..NOT_STORED].iter().sum::<u64>() - others;
+        let stored = sums[Counter::Stored as usize];
+        if stored == 0 && requests < REQUESTS_BEFORE_WARNING {
+            return false;
+        }
+        !self.has_checked_ttl.swap(true, Ordering::Relaxed) && stored == 0
+    }
+}

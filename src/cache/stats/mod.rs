@@ -1,0 +1,19 @@
+//! Statistics: counters of the requests of each layer, and totals of the cache.
+//!
+//! A layer counts into the shard of its thread, so that threads do not contend for a counter. A
+//! [`CacheStats`] is a snapshot that adds the shards up.
+
+mod cache_counters;
+mod cache_stats;
+mod layer_counters;
+mod layer_registry;
+mod layer_stats;
+mod sharded_counters;
+mod store_report;
+
+pub(super) use cache_counters::CacheCounters;
+pub use cache_stats::CacheStats;
+pub(crate) use layer_counters::{HitKind, LayerCounters};
+pub(crate) use layer_registry::LayerIdentity;
+pub use layer_stats::LayerStats;
+pub(crate) use store_report::StoreReport;

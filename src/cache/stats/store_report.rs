@@ -1,0 +1,50 @@
+//! The outcome of storing one response, compared with what its `Cache-Status` reported.
+
+use super::layer_counters::LayerCounters;
+use crate::status::Detail;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Counts the outcome of storing one response. Its status is sent before the outcome is known, so
+/// the two may differ.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreReport {
+    counters: Arc<LayerCounters>,
+    /// The flags [`REPORTED`] and [`NOT_STORED`].
+    flags: Arc<AtomicU8>,
+}
+
+/// The status reported the response as stored.
+const REPORTED: u8 = 1;
+/// The response was not stored.
+const NOT_STORED: u8 = 2;
+
+impl StoreReport {
+    pub(crate) fn new(counters: &Arc<LayerCounters>) -> Self {
+        Self { counters: Arc::clone(counters), flags: Arc::default() }
+    }
+
+    /// Notes that the status reports the response as stored.
+    pub(crate) fn note_reported(&self) {
+        self.set(REPORTED, NOT_STORED);
+    }
+
+    /// Counts a response that is stored.
+    pub(crate) fn count_stored(&self) {
+        self.counters.count_stored();
+    }
+
+    /// Counts a response that is not stored.
+    pub(crate) fn count_not_stored(&self, why: Detail) {
+        self.counters.count_not_stored(why);
+        self.set(NOT_STORED, REPORTED);
+    }
+
+    /// Sets a flag. Whoever sets the second one counts the contradiction.
+    fn set(&self, flag: u8, other: u8) {
+        let before = self.flags.fetch_or(flag, Ordering::Relaxed);
+        if before & flag == 0 && before & other != 0 {
+            self.counters.count_failed_store();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `Cache::stats`: each request and each response is counted once, by its word.
+
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::*;
+use futures::{StreamExt, stream};
+use http::{Request, Response};
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::cache::LayerStats;
+use tower_response_cache::status::ForwardReason;
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
+
+const S: Duration = Duration::from_secs(1);
+
+fn plain(_: &Request<Body>, call: usize) -> Response<Body> {
+    numbered(&[], call)
+}
+
+fn layer(cache: &Cache, name: &str) -> LayerStats {
+    cache.stats().layer(name).cloned().expect("the layer has had a request")
+}
+
+fn words(counts: impl Iterator<Item = (&'static str, u64)>) -> Vec<(&'static str, u64)> {
+    counts.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_outcome_is_counted_once() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|request, call| match request.uri().path() {
+        "/private" => numbered(&[("cache-control", "private")], call),
+        "/stale" => numbered(&[("cache-control", "max-age=1, stale-while-revalidate=60")], call),
+        _ => numbered(&[("vary", "accept-language")], call),
+    });
+    let stack = site_over(&cache, inner);
+    let requests = [
+        get("/"),
+        get("/"),
+        get_with("/", &[("accept-language", "de")]),
+        get_with("/", &[("cookie", "sid=1")]),
+        get_with("/", &[("x-acme-session", "1")]),
+        get_with("/", &[("authorization", "Basic x")]),
+        get("/private"),
+        get("/stale"),
+        request("POST", "/", &[]),
+        get("/"),
+    ];
+    for request in requests {
+        send(&stack, request).await;
+    }
+    manual.advance(2 * S);
+    assert!(send(&stack, get("/stale")).await.is_hit());
+    cache.wait_idle().await;
+
+    let site = layer(&cache, "site");
+    assert_eq!((site.requests(), site.misses(), site.bypasses()), (11, 5, 3));
+    assert_eq!((site.fresh_hits(), site.stale_hits(), site.collapsed_hits(), site.hits()), (1, 1, 0, 2));
+    let forwards =
+        [ForwardReason::UriMiss, ForwardReason::VaryMiss, ForwardReason::Stale, ForwardReason::Method];
+    assert_eq!(forwards.map(|reason| site.forwards(reason)), [3, 1, 1, 1]);
+    let bypasses = words(site.bypasses_by_detail());
+    assert_eq!(bypasses, [("authorization", 1), ("cookie", 1), ("credentials", 1)]);
+    assert_eq!(words(site.not_stored_by_detail()), [("private", 1)]);
+    // The background refresh stores a fifth response.
+    assert_eq!((site.stored(), site.not_stored(), site.failed_stores()), (5, 1, 0));
+    assert_eq!((site.invalidated(), cache.stats().invalidations()), (1, 1));
+    assert_eq!((site.bytes_served(), site.hit_ratio()), (2, Some(2.0 / 7.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_count_as_collapsed_hits() {
+    let cache = memory();
+    let (inner, _) = origin(plain);
+    let slow = tower::service_fn(move |request: Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            tokio::time::sleep(S).await;
+            inner.oneshot(request).await
+        }
+    });
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(slow);
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let stack = stack.clone();
+            tokio::spawn(async move { read(stack.oneshot(get("/")).await.expect("infallible")).await })
+        })
+        .collect();
+    tokio::time::sleep(S / 2).await;
+    let stats = cache.stats();
+    assert_eq!((stats.flights(), stats.followers()), (1, 3));
+    for task in tasks {
+        task.await.expect("an answer");
+    }
+    let route = layer(&cache, "route");
+    assert_eq!((route.misses(), route.collapsed_hits(), route.requests()), (1, 3, 4));
+    let stats = cache.stats();
+    assert_eq!((stats.flights(), stats.followers(), stats.recording_bytes()), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn saved_time_is_the_time_of_the_stored_response() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(move |_, call| {
+        manual.advance(3 * S);
+        numbered(&[], call)
+    });
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    for _ in 0..5 {
+        read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    }
+    assert_eq!(layer(&cache, "route").handler_time_saved(), 12 * S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reported_but_not_stored_responses_are_counted_apart() {
+    let cache = memory();
+    let (inner, _) = origin(|_, _| with_lines(&[], vec![b'x'; 9 << 20]));
+    let long = site_over(&cache, inner);
+    let response = long.clone().oneshot(get("/")).await.expect("infallible");
+    drop(response);
+    let site = layer(&cache, "site");
+    assert_eq!((site.stored(), site.failed_stores()), (0, 0), "its length excluded it at once");
+    assert_eq!(words(site.not_stored_by_detail()), [("too-large", 1)]);
+
+    let cache = memory();
+    let streamed = tower::service_fn(|_: Request<Body>| async {
+        let first = http_body::Frame::data(bytes::Bytes::from("a"));
+        let frames = stream::iter([Ok::<_, Infallible>(first)]).chain(stream::pending());
+        Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(frames)))
+    });
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(streamed);
+    let response = stack.oneshot(get("/")).await.expect("infallible");
+    assert_eq!(layer(&cache, "route").failed_stores(), 0, "still being recorded");
+    assert!(cache.stats().recording_bytes() > 0);
+    drop(response);
+    let route = layer(&cache, "route");
+    assert_eq!((route.stored(), route.failed_stores()), (0, 1));
+    assert_eq!(words(route.not_stored_by_detail()), [("cut-short", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_counts_as_a_revalidation_and_is_stored() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|request, call| {
+        let mut response = numbered(&[("etag", "\"a\"")], call);
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let stack = RouteCacheLayer::new(&cache, MINUTE)
+        .policy(Policy::app().stale_if_error(MINUTE).build().expect("a policy"))
+        .layer(inner);
+    for _ in 0..2 {
+        read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+        manual.advance(61 * S);
+    }
+    let route = layer(&cache, "route");
+    assert_eq!((route.misses(), route.revalidations(), route.stored(), route.not_stored()), (2, 1, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_are_counted_by_name_and_nested_ones_each() {
+    let cache = memory();
+    let (inner, _) = origin(plain);
+    let named = Policy::app().name("blog").build().expect("a policy");
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(named).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).layer(route);
+    for _ in 0..2 {
+        read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    }
+    let names: Vec<_> = cache.stats().layers().iter().map(|layer| layer.name().to_owned()).collect();
+    assert_eq!(names, ["blog", "site"]);
+    let (blog, site) = (layer(&cache, "blog"), layer(&cache, "site"));
+    assert_eq!((blog.fresh_hits(), blog.misses(), blog.stored()), (1, 1, 1));
+    assert_eq!((site.hits(), site.requests(), site.stored()), (0, 2, 0));
+    assert_eq!(words(site.bypasses_by_detail()), [("inner-layer", 1)]);
+}
+
+#[tokio::test]
+async fn store_totals_count_evictions_and_expirations() {
+    let (cache, manual) = timed();
+    for key in ["a", "b"] {
+        cache.set(key, &1, S).await.expect("in memory");
+    }
+    manual.advance(2 * S);
+    assert!(!cache.contains("a").await.expect("in memory"));
+    let store = cache.stats().store();
+    assert_eq!((store.entries(), store.evictions(), store.expirations()), (Some(1), Some(0), Some(1)));
+    assert!(store.bytes().is_some_and(|bytes| bytes > 0));
+
+    let small = Cache::new(MemoryStore::with_max_bytes(64 << 10));
+    for number in 0..1000_u32 {
+        small.set(number.to_string(), &[0_u8; 100].to_vec(), Ttl::Forever).await.expect("in memory");
+    }
+    small.set("999", &1, Ttl::Forever).await.expect("in memory");
+    let store = small.stats().store();
+    let (entries, evictions) = (store.entries().expect("known"), store.evictions().expect("known"));
+    assert_eq!(entries + evictions, 1000, "a replaced entry is not evicted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_automatic_invalidations_are_counted() {
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::CantInvalidate));
+    let (inner, _) = origin(plain);
+    let stack = site_over(&cache, inner);
+    send(&stack, request("POST", "/", &[])).await;
+    let stats = cache.stats();
+    assert_eq!((stats.invalidations(), stats.failed_invalidations()), (1, 1));
+    // The caller knows the outcome of this one.
+    let _ = cache.invalidate(Invalidation::tag("t")).await;
+    let stats = cache.stats();
+    assert_eq!((stats.invalidations(), stats.failed_invalidations()), (2, 1));
+    assert!(stats.undelivered() > 0 && stats.store_errors() > 0);
+}
+
+#[tokio::test]
+async fn unreadable_values_are_counted() {
+    let cache = memory();
+    cache.set("text", "text", Ttl::Forever).await.expect("set");
+    assert_eq!(cache.get::<u8>("text").await.expect("read"), None);
+    assert_eq!(cache.get_bytes("text").await.expect("read"), None);
+    assert_eq!(cache.stats().unreadable_values(), 2);
+}
+
+#[tokio::test]
+async fn a_dropped_request_is_not_counted() {
+    let cache = memory();
+    let pending =
+        tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(pending);
+    let mut answer = Box::pin(stack.oneshot(get("/")));
+    assert!(futures::poll!(&mut answer).is_pending());
+    drop(answer);
+    assert!(cache.stats().layers().iter().all(|layer| layer.requests() == 0));
+}
