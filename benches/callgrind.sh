@@ -29,18 +29,20 @@ each() {
 none=$(each none)
 floor=$(each floor)
 hit=$(each hit)
+quiet=$(each hit-quiet)
 none_conditional=$(each none-conditional)
 not_modified=$(each 304)
 none_bypass=$(each none-bypass)
 bypass=$(each bypass)
 none_miss=$(each none-miss)
 miss=$(each miss)
-awk -v none="$none" -v floor="$floor" -v hit="$hit" -v none_conditional="$none_conditional" -v not_modified="$not_modified" \
+awk -v none="$none" -v floor="$floor" -v hit="$hit" -v quiet="$quiet" -v none_conditional="$none_conditional" -v not_modified="$not_modified" \
     -v none_bypass="$none_bypass" -v bypass="$bypass" -v none_miss="$none_miss" -v miss="$miss" 'BEGIN {
     print "instructions      with the harness      without"
     printf "harness         %18d\n", none
     printf "floor           %18d %12d\n", floor, floor - none
     printf "hit             %18d %12d\n", hit, hit - none
+    printf "hit, quiet      %18d %12d\n", quiet, quiet - none
     printf "hit, 304        %18d %12d\n", not_modified, not_modified - none_conditional
     printf "bypass          %18d %12d\n", bypass, bypass - none_bypass
     printf "miss and store  %18d %12d\n", miss, miss - none_miss

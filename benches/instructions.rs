@@ -18,7 +18,7 @@ use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|304|bypass|miss TIMES\n\
+const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|hit-quiet|304|bypass|miss TIMES\n\
                      and with the feature redis: redis-get|redis-hit";
 
 fn main() {
@@ -39,6 +39,11 @@ fn main() {
         }
         "hit" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
+            repeat(times, &request, |request| run(&mut service, request));
+        }
+        // Without the `CacheStatus` extension.
+        "hit-quiet" => {
+            let mut service = support::warm_without_extension(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
         }
         // Requests with `If-None-Match`.

@@ -20,6 +20,7 @@
 //!
 //! **In production**
 //! - [several_machines]: one cache for several processes, in Redis or Valkey.
+//! - [observability]: access logs, statistics and events.
 //! - [sizing]: memory, concurrency and time limits.
 //! - [operations]: turn the cache off, explain its decisions, change lifetimes at run time.
 //! - [testing]: tests of an application that has a cache.
@@ -63,6 +64,9 @@ pub mod downstream_caches {}
 
 #[doc = include_str!("docs/several_machines.md")]
 pub mod several_machines {}
+
+#[doc = include_str!("docs/observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("docs/sizing.md")]
 pub mod sizing {}

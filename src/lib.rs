@@ -33,8 +33,8 @@
 //!   [invalidation](docs::invalidation), [values](docs::values), [stores](docs::stores)
 //! - **Beside other layers**: [sessions](docs::sessions), [compression](docs::compression),
 //!   [downstream caches](docs::downstream_caches)
-//! - **In production**: [sizing](docs::sizing), [testing](docs::testing),
-//!   [a caching proxy](docs::proxy), [security](docs::security)
+//! - **In production**: [observability](docs::observability), [sizing](docs::sizing),
+//!   [testing](docs::testing), [a caching proxy](docs::proxy), [security](docs::security)
 //! - **Background**: [architecture](docs::architecture), [from Django](docs::from_django),
 //!   [from other crates](docs::from_other_crates)
 //!
@@ -46,7 +46,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `axum` | yes | keys nested routers by their public URI (axum's `OriginalUri`) and, if it differs, by the URI that the handler sees; handlers return [`CacheHints`], [`Identified`] and [`InvalidateOnSuccess`](invalidation::InvalidateOnSuccess), and take [`Cache`] as an argument, if the router's state is or contains one (`with_state(cache)`; axum's derive of `FromRef` needs its feature `macros`) |
-//! | `tracing` | no | `DEBUG` events for hits, misses, stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores and for weak tags that fail `If-Match`; spans for work in separate tasks |
+//! | `tracing` | no | one `DEBUG` event for each [answered request](docs::observability#events), and events for stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores, for mistakes in the order and options of layers, and for weak tags that fail `If-Match`; spans for work in separate tasks |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //! | `redis` | no | `RedisStore`, a store in Redis or Valkey that several processes share |

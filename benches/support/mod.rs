@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service, service_fn};
 use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer, Store};
 
@@ -126,9 +127,17 @@ pub(crate) fn cached(
     response: Response<Body>,
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
-    let cache = Cache::new(store);
-    let policy = Policy::app().default_ttl(Duration::from_secs(600));
-    SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(floor(response))
+    cached_with(store, response, Policy::app())
+}
+
+fn cached_with(
+    store: impl Store,
+    response: Response<Body>,
+    policy: PolicyBuilder,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let policy = policy.default_ttl(Duration::from_secs(600)).build().expect("a policy");
+    SiteCacheLayer::new(&Cache::new(store)).policy(policy).layer(floor(response))
 }
 
 /// Returns the floor behind a cache that has stored the response to the request.
@@ -138,6 +147,19 @@ pub(crate) fn warm(
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
     let mut service = cached(MemoryStore::with_max_bytes(64 << 20), response);
+    call(&mut service, request.clone());
+    assert!(call(&mut service, request).is_hit(), "the response is stored");
+    service
+}
+
+/// Returns the same as [`warm`], with responses that have no `CacheStatus` extension.
+pub(crate) fn warm_without_extension(
+    request: Request<Body>,
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let policy = Policy::app().status_extension(false);
+    let mut service = cached_with(MemoryStore::with_max_bytes(64 << 20), response, policy);
     call(&mut service, request.clone());
     assert!(call(&mut service, request).is_hit(), "the response is stored");
     service

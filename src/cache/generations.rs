@@ -51,7 +51,7 @@ impl Cache {
         // `Sync`, and the future must be `Send`.
         let what = what.into();
         let scopes = what.scopes();
-        event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
+        event!(scopes = scopes.len(), names = what.names(), strength = ?what.strength(), "invalidate");
         async move {
             let _write = self.begin_write();
             self.0.counters.count_invalidation();
@@ -100,7 +100,7 @@ impl Cache {
             return is_delivered;
         }
         self.0.counters.count_invalidation();
-        event!(scopes = what.scopes().len(), strength = ?what.strength(), "invalidate");
+        event!(scopes = what.scopes().len(), names = what.names(), strength = ?what.strength(), "invalidate");
         // If the task is dropped, this guard is dropped with it and queues the invalidation.
         let unconfirmed = self.unconfirmed(what.scopes(), what.strength());
         let cache = self.clone();

@@ -173,6 +173,34 @@ impl Invalidation {
         if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
+    /// Returns the names of the scopes for an event, at most eight of them.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn names(&self) -> String {
+        const MAX_SCOPES: usize = 8;
+        const MAX_NAME: usize = 128;
+        let mut names = String::new();
+        for InvalidationTarget { kind, host } in self.targets.iter().take(MAX_SCOPES) {
+            let (word, name) = match kind {
+                TargetKind::Path(name) | TargetKind::RequestPath(name) => ("path", name.as_str()),
+                TargetKind::Uri(name) => ("uri", name.split('?').next().unwrap_or_default()),
+                TargetKind::Subtree(name) => ("subtree", name.as_str()),
+                TargetKind::Tag(name) => ("tag", name.as_str()),
+                TargetKind::All => ("all", ""),
+            };
+            let separator = if names.is_empty() { "" } else { ", " };
+            names.extend([separator, word, if name.is_empty() { "" } else { " " }]);
+            names.extend(name.escape_debug().take(MAX_NAME));
+            if let Some(host) = host {
+                names.push_str(" on ");
+                names.extend(host.escape_debug().take(MAX_NAME));
+            }
+        }
+        if self.targets.len() > MAX_SCOPES {
+            names.push_str(", …");
+        }
+        names
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

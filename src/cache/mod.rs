@@ -83,6 +83,8 @@ pub use handle::Cache;
 pub(crate) use invalidation::{InvalidateOnSuccess, Invalidation};
 pub(crate) use last_recording::LastRecording;
 pub(crate) use outdated_response::{OutdatedResponse, UnstoredAction};
+#[cfg(feature = "tracing")]
+pub(crate) use stats::Mistake;
 pub use stats::{CacheStats, LayerStats};
 pub(crate) use stats::{HitKind, LayerCounters, LayerIdentity, StoreReport};
 pub(crate) use storing::{PendingStore, RefreshOutcome};

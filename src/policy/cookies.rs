@@ -132,6 +132,15 @@ impl Cookies<'_> {
         self.role(name) != CookieRole::Undeclared
     }
 
+    /// Returns the name of the first cookie of a request that identifies its visitor or is not
+    /// declared.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn first_personal(self, request: &HeaderMap) -> Option<&[u8]> {
+        let is_personal =
+            |name: &&[u8]| matches!(self.role(name), CookieRole::Identifies | CookieRole::Undeclared);
+        cookie_names(request).find(is_personal)
+    }
+
     fn role(self, name: &[u8]) -> CookieRole {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
             matches_any(list(self.own), name)

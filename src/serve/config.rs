@@ -223,10 +223,19 @@ impl LayerConfig {
     /// Counts a response of the service that is not stored.
     pub(in crate::serve) fn note_not_stored(&self, why: Detail) {
         event!(detail = %why, "not stored");
+        self.counters().count_not_stored(why);
+        #[cfg(feature = "tracing")]
+        if why == Detail::NoLifetime {
+            self.warn_without_ttl();
+        }
+    }
+
+    /// Warns, once, if a site-wide cache stores nothing because it has no TTL.
+    #[cfg(feature = "tracing")]
+    fn warn_without_ttl(&self) {
         let counters = self.counters();
-        counters.count_not_stored(why);
         let has_no_ttl = matches!(self.level, Level::Site) && self.policy.default_ttl == Ttl::Default;
-        if why == Detail::NoLifetime && has_no_ttl && counters.stores_nothing_without_ttl() {
+        if has_no_ttl && counters.stores_nothing_without_ttl() {
             warning!(
                 layer = counters.name(),
                 "none of the first 1,000 responses was stored: they have no lifetime, and the policy has no \

@@ -255,11 +255,6 @@ impl<S> ResponseCache<S> {
         S: Service<Request<ReqBody>> + Clone,
     {
         marks::remove_from_request(request.headers_mut());
-        event!(
-            reason = forward.bypass.forward.as_str(),
-            detail = forward.bypass.detail.map(tracing::field::display),
-            "forward"
-        );
         let status = CacheStatus::forward(forward.bypass);
         let (config, head) = (&self.config, RequestHead::from(&request));
         let personal = config.policy.predicates.identity(head).is_some();
@@ -315,11 +310,6 @@ impl<S> ResponseCache<S> {
         if chain.is_loop() {
             return refuse_loop(config, shown, facts, &request);
         }
-        event!(
-            reason = bypass.forward.as_str(),
-            detail = bypass.detail.map(tracing::field::display),
-            "forward"
-        );
         let identified = identifies(&config.policy, head);
         let personal = config.policy.predicates.identity(head).is_some();
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };

@@ -1,10 +1,14 @@
 //! The outcome of a request in a cache layer, as `Cache-Status` parameters (RFC 9211).
 
 mod detail;
+#[cfg(feature = "tracing")]
+mod event_target;
 mod guide;
 mod meanings;
 
 pub(crate) use detail::{Detail, FieldName};
+#[cfg(feature = "tracing")]
+pub use event_target::EVENT_TARGET;
 pub(crate) use guide::guide_page;
 #[cfg(feature = "testing")]
 pub(crate) use meanings::has_meaning;

@@ -2,7 +2,9 @@
 
 use super::sharded_counters::ShardedCounters;
 use crate::status::{CacheStatus, Detail, ForwardReason};
-use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "tracing")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The counters with a fixed meaning, by their index. The first ones are those of a hit, which
@@ -41,8 +43,19 @@ pub(crate) enum HitKind {
     Collapsed,
 }
 
+/// A mistake in the order or the options of layers.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mistake {
+    /// Two nested layers have the same keys.
+    SameKeys,
+    /// Cookies are in use, but no outer layer of this crate sees the responses.
+    UnseenCookies,
+}
+
 /// The number of requests after which a site-wide cache without a TTL should have stored a
 /// response.
+#[cfg(feature = "tracing")]
 const REQUESTS_BEFORE_WARNING: u64 = 1000;
 
 /// The counters of all layers with one name.
@@ -51,12 +64,23 @@ pub(crate) struct LayerCounters {
     name: Box<str>,
     counters: ShardedCounters<COUNTERS>,
     /// Whether it is decided if a site-wide cache stores nothing because it has no TTL.
+    #[cfg(feature = "tracing")]
     has_checked_ttl: AtomicBool,
+    /// Whether a [`Mistake`] was reported.
+    #[cfg(feature = "tracing")]
+    mistakes: [AtomicBool; 2],
 }
 
 impl LayerCounters {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), counters: ShardedCounters::new(), has_checked_ttl: AtomicBool::new(false) }
+        Self {
+            name: name.into(),
+            counters: ShardedCounters::new(),
+            #[cfg(feature = "tracing")]
+            has_checked_ttl: AtomicBool::new(false),
+            #[cfg(feature = "tracing")]
+            mistakes: Default::default(),
+        }
     }
 
     /// Returns the name of the layers.
@@ -140,8 +164,16 @@ impl LayerCounters {
         (0..COUNTERS).map(|counter| self.counters.sum(counter)).collect()
     }
 
+    /// Returns `true` for the first report of a mistake.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_first(&self, mistake: Mistake) -> bool {
+        let was_reported = &self.mistakes[mistake as usize];
+        !was_reported.load(Ordering::Relaxed) && !was_reported.swap(true, Ordering::Relaxed)
+    }
+
     /// Returns `true`, once, if these layers have stored none of the responses to their first 1,000
     /// requests. Call it for a response without a freshness lifetime, in a layer without a TTL.
+    #[cfg(feature = "tracing")]
     pub(crate) fn stores_nothing_without_ttl(&self) -> bool {
         if self.has_checked_ttl.load(Ordering::Relaxed) {
             return false;

@@ -13,6 +13,8 @@ mod store_report;
 
 pub(super) use cache_counters::CacheCounters;
 pub use cache_stats::CacheStats;
+#[cfg(feature = "tracing")]
+pub(crate) use layer_counters::Mistake;
 pub(crate) use layer_counters::{HitKind, LayerCounters};
 pub(crate) use layer_registry::LayerIdentity;
 pub use layer_stats::LayerStats;

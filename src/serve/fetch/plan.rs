@@ -93,12 +93,6 @@ pub(in crate::serve) struct Fetch {
 
 impl Fetch {
     pub(in crate::serve) fn new(state: RequestState, plan: FetchPlan) -> Self {
-        event!(
-            reason = plan.reason.forward.as_str(),
-            detail = plan.reason.detail.map(tracing::field::display),
-            stored = plan.stored.is_some(),
-            "miss"
-        );
         if plan.reason.detail == Some(Detail::Invalidated) {
             state.config.counters().count_invalidated();
         }

@@ -1,6 +1,8 @@
 //! The request: the facts that matter to the cache, its key, and the form in which it is forwarded.
 
 mod anonymize;
+#[cfg(feature = "tracing")]
+mod bypass_name;
 mod chain;
 mod facts;
 mod forwarded;
@@ -14,6 +16,8 @@ mod target;
 pub(super) use anonymize::{
     CarriedFields, anonymize, is_personal, nominated, nominated_fields, unkeyed_fields,
 };
+#[cfg(feature = "tracing")]
+pub(super) use bypass_name::bypass_name;
 pub(super) use chain::chain;
 pub(super) use facts::RequestFacts;
 pub(super) use forwarded::{add_hosts, forwarded_prefix};

@@ -1,5 +1,7 @@
 //! Answers with a stored or an arriving response.
 
+#[cfg(feature = "tracing")]
+use super::answer_event::AnswerEvent;
 use crate::body::ResponseBody;
 use crate::cache::{HitKind, inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
@@ -55,12 +57,6 @@ impl Hit {
         collapsed: Option<Reason>,
         key: &[u8],
     ) -> Self {
-        event!(
-            status = stored.status().as_u16(),
-            age = stored.current_age(now).as_secs(),
-            collapsed = collapsed.is_some(),
-            "hit"
-        );
         let selection = Self::select(&config.policy, facts, request.method, request.headers, &stored);
         let bytes = match &selection {
             Selection::Whole if !facts.head => stored.body().len(),
@@ -73,7 +69,7 @@ impl Hit {
         };
         config.counters().count_hit(kind, bytes, stored.head().cost);
         let marks_handled = has_outer_cache_layer(request.extensions);
-        Self {
+        let hit = Self {
             stored,
             now,
             clock: config.cache.clock().clone(),
@@ -86,7 +82,12 @@ impl Hit {
             marks_handled,
             keyed_fields: config.keyed_fields.clone().filter(|_| marks_handled),
             key: shown_key(config, request, key),
+        };
+        #[cfg(feature = "tracing")]
+        if let Some(event) = AnswerEvent::new(config, request, None) {
+            event.emit(config.counters().name(), hit.status(), Some(hit.stored.current_age(now)));
         }
+        hit
     }
 
     /// Answers a request with a stored response after the request's own fetch, e.g. after a 304 or

@@ -1,10 +1,14 @@
 //! Responses of a cache layer: from the store, from the service, or made by the layer itself.
 
+#[cfg(feature = "tracing")]
+mod answer_event;
 mod answer_report;
 mod empty;
 mod forecast;
 mod held;
 mod hit;
+#[cfg(feature = "tracing")]
+mod mistakes;
 mod outgoing_head;
 
 use crate::body::ResponseBody;

@@ -77,7 +77,7 @@ impl OutgoingHead {
         let extensions = request.extensions;
         Self {
             status,
-            report: Some(AnswerReport::new(config)),
+            report: Some(AnswerReport::new(config, request, status)),
             emits_status: config.policy.cache_status,
             adds_status: adds_status(&config.policy, extensions),
             key: None,

@@ -1,5 +1,7 @@
 //! What the cache shows of its decisions, and what changes them at run time.
 
+#[cfg(feature = "tracing")]
+mod events;
 mod explain;
 mod policy_tables;
 mod stats;

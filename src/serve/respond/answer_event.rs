@@ -1,0 +1,59 @@
+//! The event of an answered request, with the words of its `Cache-Status`.
+
+use crate::key::RequestHead;
+use crate::serve::config::LayerConfig;
+use crate::serve::request::{bypass_name, public_uri};
+use crate::status::{CacheStatus, EVENT_TARGET, ForwardReason};
+use std::time::Duration;
+
+/// The most bytes of the path.
+const MAX_PATH: usize = 512;
+
+/// The parts of the event that come from the request.
+#[derive(Debug)]
+pub(super) struct AnswerEvent {
+    path: String,
+    /// The name of the field or cookie that made the request bypass the cache.
+    name: Option<String>,
+}
+
+impl AnswerEvent {
+    /// Returns the event of a request, if a subscriber wants it. `status` tells why the request is
+    /// forwarded, if it is.
+    #[inline]
+    pub(super) fn new(
+        config: &LayerConfig,
+        request: RequestHead<'_>,
+        status: Option<CacheStatus>,
+    ) -> Option<Self> {
+        tracing::enabled!(target: EVENT_TARGET, tracing::Level::DEBUG)
+            .then(|| Self::of(config, request, status))
+    }
+
+    #[cold]
+    fn of(config: &LayerConfig, request: RequestHead<'_>, status: Option<CacheStatus>) -> Self {
+        let path: String = public_uri(request).path().escape_debug().take(MAX_PATH).collect();
+        let bypass = status.filter(|status| status.forward_reason() == Some(ForwardReason::Bypass));
+        let detail = bypass.and_then(|status| status.detail_value());
+        Self { path, name: detail.and_then(|why| bypass_name(&config.policy, request, why)) }
+    }
+
+    /// Emits the event. A hit has an `age`.
+    pub(super) fn emit(&self, layer: &str, status: CacheStatus, age: Option<Duration>) {
+        tracing::debug!(
+            target: EVENT_TARGET,
+            layer,
+            path = self.path,
+            hit = status.is_hit(),
+            fwd = status.forward_reason().map(ForwardReason::as_str),
+            fwd_status = status.forward_status().map(|status| status.as_u16()),
+            stored = status.is_stored(),
+            collapsed = status.is_collapsed(),
+            age = age.map(|age| age.as_secs()),
+            ttl = status.ttl_seconds(),
+            detail = status.detail_value().map(tracing::field::display),
+            name = self.name,
+            "answered"
+        );
+    }
+}
