@@ -7,6 +7,7 @@ use super::handle::{Cache, CacheInner, KeyFunction};
 use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
 use super::split_mix64::SplitMix64;
+use super::stats::CacheCounters;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::flight::{Flights, RecentKeys};
@@ -40,6 +41,7 @@ pub struct CacheBuilder {
     limits: StoreLimits,
     max_refreshes: u32,
     max_flights: usize,
+    top_paths: usize,
     seed: u64,
     value_ttl: Option<Duration>,
     key_function: Option<Arc<KeyFunction>>,
@@ -98,7 +100,7 @@ impl Cache {
             number_locks: Arc::default(),
             switches: Arc::default(),
             layers: Arc::default(),
-            counters: Arc::default(),
+            counters: Arc::new(CacheCounters::new(builder.top_paths)),
         }))
     }
 }
@@ -114,6 +116,7 @@ impl CacheBuilder {
             limits: DEFAULT_LIMITS,
             max_refreshes: DEFAULT_MAX_REFRESHES,
             max_flights: DEFAULT_MAX_FLIGHTS,
+            top_paths: 0,
             seed: KeyRef::new(b"dice").process_hash(),
             value_ttl: Some(DEFAULT_VALUE_TTL),
             key_function: None,
@@ -210,6 +213,29 @@ impl CacheBuilder {
     /// Computations of values have a separate limit of the same size.
     pub fn max_flights(mut self, most: usize) -> Self {
         self.max_flights = most;
+        self
+    }
+
+    /// Sets how many paths [`Cache::stats`] counts for its [top
+    /// paths](crate::cache::CacheStats::paths). The default is zero: no path is counted.
+    ///
+    /// The cache knows at most twice as many paths, each with at most 512 bytes. A forwarded request
+    /// takes a lock for a moment to count its path. Of 128 hits, one does.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20)).top_paths(1000).build()?;
+    /// let mut paths = cache.stats().paths().to_vec();
+    /// paths.sort_unstable_by_key(|path| std::cmp::Reverse(path.handler_time()));
+    /// for path in paths.iter().take(10) {
+    ///     println!("{}: {} misses, {:?}", path.path(), path.misses(), path.handler_time());
+    /// }
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    pub fn top_paths(mut self, number: usize) -> Self {
+        self.top_paths = number;
         self
     }
 

@@ -1,18 +1,32 @@
 //! The counters that the handles of one cache share.
 
 use super::layer_registry::LayerRegistry;
+use super::path_table::PathTable;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a cache, over all namespaces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::cache) struct CacheCounters {
     pub(super) layers: LayerRegistry,
+    pub(super) paths: Arc<PathTable>,
     invalidations: AtomicU64,
     failed_invalidations: AtomicU64,
     unreadable_values: AtomicU64,
 }
 
 impl CacheCounters {
+    /// Creates the counters. `top_paths` is the number of paths that are counted.
+    pub(in crate::cache) fn new(top_paths: usize) -> Self {
+        Self {
+            layers: LayerRegistry::default(),
+            paths: Arc::new(PathTable::new(top_paths)),
+            invalidations: AtomicU64::new(0),
+            failed_invalidations: AtomicU64::new(0),
+            unreadable_values: AtomicU64::new(0),
+        }
+    }
+
     pub(in crate::cache) fn count_invalidation(&self) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
     }

@@ -3,6 +3,8 @@
 use super::layer_counters::LayerCounters;
 use super::layer_registry::LayerIdentity;
 use super::layer_stats::LayerStats;
+use super::path_stats::PathStats;
+use super::path_table::PathTable;
 use crate::cache::background::RefreshStats;
 use crate::cache::guard::CircuitState;
 use crate::cache::handle::Cache;
@@ -34,6 +36,7 @@ impl Cache {
         let counters = &self.0.counters;
         CacheStats {
             layers: counters.layers.all().iter().map(|layer| LayerStats::of(layer)).collect(),
+            paths: counters.paths.all(),
             store: self.0.namespaces.store().stats().unwrap_or_default(),
             invalidations: counters.invalidations(),
             failed_invalidations: counters.failed_invalidations(),
@@ -55,6 +58,12 @@ impl Cache {
         self.0.counters.layers.counters(name, identity)
     }
 
+    /// Returns the table of paths.
+    #[inline]
+    pub(crate) fn path_table(&self) -> &Arc<PathTable> {
+        &self.0.counters.paths
+    }
+
     /// Counts a value that could not be read as the requested type.
     pub(in crate::cache) fn count_unreadable_value(&self) {
         self.0.counters.count_unreadable_value();
@@ -74,6 +83,7 @@ impl Cache {
 #[derive(Debug, Clone)]
 pub struct CacheStats {
     layers: Vec<LayerStats>,
+    paths: Vec<PathStats>,
     store: StoreStats,
     invalidations: u64,
     failed_invalidations: u64,
@@ -100,6 +110,18 @@ impl CacheStats {
     #[must_use]
     pub fn layer(&self, name: &str) -> Option<&LayerStats> {
         self.layers.iter().find(|layer| layer.name() == name)
+    }
+
+    /// Returns the statistics of the top paths, in no order: those with the most misses, with the most
+    /// handler time, and with the most hits. Empty unless
+    /// [`CacheBuilder::top_paths`](crate::cache::CacheBuilder::top_paths) is set.
+    ///
+    /// The counts of a path begin when the cache learns of it. They are exact, except for hits, which
+    /// are estimated. A path that is requested less than others may be forgotten, and then begins
+    /// again at zero.
+    #[must_use]
+    pub fn paths(&self) -> &[PathStats] {
+        &self.paths
     }
 
     /// Returns the statistics that the store knows about itself.

@@ -94,16 +94,17 @@ impl LayerCounters {
     }
 
     /// Counts a request that is answered from the cache: the bytes of the body that it gets, and
-    /// the time that the service took to begin the stored response.
+    /// the time that the service took to begin the stored response. Returns the number of hits of
+    /// this kind that the shard counted before.
     #[inline]
-    pub(crate) fn count_hit(&self, kind: HitKind, bytes: usize, saved: Duration) {
+    pub(crate) fn count_hit(&self, kind: HitKind, bytes: usize, saved: Duration) -> u64 {
         let own = self.counters.own();
         let counter = match kind {
             HitKind::Fresh => Counter::FreshHits,
             HitKind::Stale => Counter::StaleHits,
             HitKind::Collapsed => Counter::CollapsedHits,
         };
-        own[counter as usize].fetch_add(1, Ordering::Relaxed);
+        let before = own[counter as usize].fetch_add(1, Ordering::Relaxed);
         if bytes > 0 {
             own[Counter::BytesServed as usize].fetch_add(bytes as u64, Ordering::Relaxed);
         }
@@ -111,6 +112,7 @@ impl LayerCounters {
             let millis = saved.as_secs().wrapping_mul(1000).wrapping_add(u64::from(saved.subsec_millis()));
             own[Counter::SavedMillis as usize].fetch_add(millis, Ordering::Relaxed);
         }
+        before
     }
 
     /// Counts a request that is not answered from the cache.

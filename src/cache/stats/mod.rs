@@ -8,6 +8,8 @@ mod cache_stats;
 mod layer_counters;
 mod layer_registry;
 mod layer_stats;
+mod path_stats;
+mod path_table;
 mod sharded_counters;
 mod store_report;
 
@@ -18,4 +20,7 @@ pub(crate) use layer_counters::Mistake;
 pub(crate) use layer_counters::{HitKind, LayerCounters};
 pub(crate) use layer_registry::LayerIdentity;
 pub use layer_stats::LayerStats;
+pub(crate) use path_stats::HITS_PER_SAMPLE;
+pub use path_stats::PathStats;
+pub(crate) use path_table::PathTable;
 pub(crate) use store_report::StoreReport;

@@ -1,13 +1,15 @@
-//! The report of an answered request: it is counted, and an event is emitted.
+//! The report of an answered request: it and its path are counted, and an event is emitted.
 
 #[cfg(feature = "tracing")]
 use super::answer_event::AnswerEvent;
 #[cfg(feature = "tracing")]
 use super::mistakes::warn_of_mistakes;
-use crate::cache::LayerCounters;
+use crate::cache::{LayerCounters, PathTable};
+use crate::clock::{Clock, Moment};
 use crate::key::RequestHead;
 use crate::serve::config::LayerConfig;
-use crate::status::CacheStatus;
+use crate::serve::request::public_uri;
+use crate::status::{CacheStatus, ForwardReason};
 use std::sync::Arc;
 
 /// Reports a request that is not answered from the cache, once its status is final. The answer to a
@@ -15,19 +17,45 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct AnswerReport {
     counters: Arc<LayerCounters>,
+    /// Present if paths are counted.
+    path: Option<Arc<ForwardedPath>>,
     /// Present if a subscriber wants the event.
     #[cfg(feature = "tracing")]
     event: Option<Arc<AnswerEvent>>,
 }
 
+/// The path of a forwarded request, and the time at which it is forwarded.
+#[derive(Debug)]
+struct ForwardedPath {
+    path: String,
+    began: Moment,
+    clock: Clock,
+    table: Arc<PathTable>,
+}
+
+impl ForwardedPath {
+    #[cold]
+    fn new(config: &LayerConfig, request: RequestHead<'_>) -> Arc<Self> {
+        let (path, clock) = (public_uri(request).path().to_owned(), config.cache.clock().clone());
+        Arc::new(Self { path, began: clock.now(), clock, table: Arc::clone(config.cache.path_table()) })
+    }
+
+    fn count(&self, status: CacheStatus) {
+        use ForwardReason::{Bypass, Method};
+        let is_miss = status.forward_reason().is_some_and(|reason| !matches!(reason, Bypass | Method));
+        self.table.count_forwarded(&self.path, is_miss, self.clock.now().since(self.began));
+    }
+}
+
 impl AnswerReport {
     /// Creates the report for a request that is forwarded for the reason in `status`.
-    #[cfg_attr(not(feature = "tracing"), expect(unused, reason = "only events need the request"))]
+    #[cfg_attr(not(feature = "tracing"), expect(unused, reason = "only events need the status"))]
     pub(in crate::serve) fn new(config: &LayerConfig, request: RequestHead<'_>, status: CacheStatus) -> Self {
         #[cfg(feature = "tracing")]
         warn_of_mistakes(config, request, status);
         Self {
             counters: Arc::clone(config.counters()),
+            path: config.cache.path_table().is_on().then(|| ForwardedPath::new(config, request)),
             #[cfg(feature = "tracing")]
             event: AnswerEvent::new(config, request, Some(status)).map(Arc::new),
         }
@@ -36,6 +64,9 @@ impl AnswerReport {
     /// Counts the answer, and emits its event.
     pub(in crate::serve) fn send(&self, status: CacheStatus) {
         self.counters.count_answer(status);
+        if let Some(path) = &self.path {
+            path.count(status);
+        }
         #[cfg(feature = "tracing")]
         if let Some(event) = &self.event {
             event.emit(self.counters.name(), status, None);

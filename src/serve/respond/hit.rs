@@ -3,7 +3,7 @@
 #[cfg(feature = "tracing")]
 use super::answer_event::AnswerEvent;
 use crate::body::ResponseBody;
-use crate::cache::{HitKind, inherit_response, is_tracked};
+use crate::cache::{HITS_PER_SAMPLE, HitKind, inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::rules::selection::{Selection, select, select_stored};
 use crate::serve::config::LayerConfig;
 use crate::serve::keyed_fields::{KeyedFields, emit_to_outer};
-use crate::serve::request::{RequestFacts, shown_key};
+use crate::serve::request::{RequestFacts, public_uri, shown_key};
 use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
@@ -67,7 +67,10 @@ impl Hit {
             None if stored.is_fresh(now) => HitKind::Fresh,
             None => HitKind::Stale,
         };
-        config.counters().count_hit(kind, bytes, stored.head().cost);
+        let before = config.counters().count_hit(kind, bytes, stored.head().cost);
+        if (before + 1).is_multiple_of(HITS_PER_SAMPLE) && config.cache.path_table().is_on() {
+            config.cache.path_table().count_sampled_hit(public_uri(request).path());
+        }
         let marks_handled = has_outer_cache_layer(request.extensions);
         let hit = Self {
             stored,

@@ -235,3 +235,32 @@ async fn a_dropped_request_is_not_counted() {
     drop(answer);
     assert!(cache.stats().layers().iter().all(|layer| layer.requests() == 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn top_paths_count_misses_handler_time_and_hits() {
+    let (clock, manual) = tower_response_cache::clock::Clock::manual();
+    let store = MemoryStore::builder().max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
+    let cache = Cache::builder(store).clock(clock).top_paths(10).build().expect("valid");
+    let (inner, _) = origin(move |_, call| {
+        manual.advance(S);
+        numbered(&[], call)
+    });
+    let stack = RouteCacheLayer::new(&cache, Duration::from_secs(3600)).layer(inner);
+    let cookie = || get_with("/b", &[("cookie", "sid=1")]);
+    let mut requests = vec![get("/a?x=1"), get("/a?x=2"), get("/a?x=3"), cookie(), cookie()];
+    requests.extend((0..256).map(|_| get("/a?x=1")));
+    for request in requests {
+        read(stack.clone().oneshot(request).await.expect("infallible")).await;
+    }
+    let stats = cache.stats();
+    let mut paths: Vec<_> = stats
+        .paths()
+        .iter()
+        .map(|path| {
+            (path.path(), path.misses(), path.forwarded(), path.handler_time(), path.estimated_hits())
+        })
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(paths, [("/a", 3, 3, 3 * S, 256), ("/b", 0, 2, 2 * S, 0)]);
+    assert!(memory().stats().paths().is_empty());
+}

@@ -1,0 +1,60 @@
+//! The statistics of one path.
+
+use std::time::Duration;
+
+/// Of so many hits of a thread, one is counted.
+pub(crate) const HITS_PER_SAMPLE: u64 = 128;
+
+/// What is counted for one path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PathCounts {
+    pub(super) misses: u64,
+    pub(super) forwarded: u64,
+    pub(super) handler_millis: u64,
+    pub(super) sampled_hits: u64,
+}
+
+/// The statistics of one path, on all hosts and with any query.
+/// [`CacheStats::paths`](super::CacheStats::paths) returns it.
+#[derive(Debug, Clone)]
+pub struct PathStats {
+    path: String,
+    counts: PathCounts,
+}
+
+impl PathStats {
+    pub(super) fn new(path: &str, counts: PathCounts) -> Self {
+        Self { path: path.to_owned(), counts }
+    }
+
+    /// Returns the path that clients requested, cut to 512 bytes.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the number of requests that were forwarded because no stored response could be used.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.counts.misses
+    }
+
+    /// Returns the number of requests that were forwarded for any reason: misses, bypasses and
+    /// writes.
+    #[must_use]
+    pub fn forwarded(&self) -> u64 {
+        self.counts.forwarded
+    }
+
+    /// Returns the time that the service took to begin its responses to forwarded requests.
+    #[must_use]
+    pub fn handler_time(&self) -> Duration {
+        Duration::from_millis(self.counts.handler_millis)
+    }
+
+    /// Returns the estimated number of hits: a multiple of 128, since one of 128 hits is counted.
+    #[must_use]
+    pub fn estimated_hits(&self) -> u64 {
+        self.counts.sampled_hits * HITS_PER_SAMPLE
+    }
+}
