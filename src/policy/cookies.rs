@@ -132,15 +132,6 @@ impl Cookies<'_> {
         self.role(name) != CookieRole::Undeclared
     }
 
-    /// Returns the name of the first cookie of a request that identifies its visitor or is not
-    /// declared.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn first_personal(self, request: &HeaderMap) -> Option<&[u8]> {
-        let is_personal =
-            |name: &&[u8]| matches!(self.role(name), CookieRole::Identifies | CookieRole::Undeclared);
-        cookie_names(request).find(is_personal)
-    }
-
     fn role(self, name: &[u8]) -> CookieRole {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
             matches_any(list(self.own), name)
@@ -180,7 +171,10 @@ impl Cookies<'_> {
             [] => "cookie without a name".to_owned(),
             // A Base64 value without a name may have this form, so the text is not shown.
             _ if value.iter().all(|&byte| byte == b'=') => "cookie without a value".to_owned(),
-            name => format!("cookie {}", name[..name.len().min(MAX_NAME_BYTES)].escape_ascii()),
+            name => {
+                let escaped = name.escape_ascii().take(MAX_NAME_BYTES).map(char::from);
+                format!("cookie {}", escaped.collect::<String>())
+            }
         });
         shown.take(MAX_NAMES).collect()
     }

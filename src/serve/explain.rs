@@ -3,13 +3,12 @@
 use super::classify::{Decision, examine, forwards_missed_head};
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup};
-use super::request::{InspectedRequest, key_inputs, public_uri, short_digest};
+use super::request::{InspectedRequest, identified_by, key_inputs, public_uri, short_digest};
 use crate::cache::{Cache, Explanation, LastRecording, StoredSummary};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::flight::HitForMissReason;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
-use crate::policy::Cookies;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use std::sync::Arc;
 
@@ -87,7 +86,8 @@ async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation 
             Decision::Forward(forward) => forward.bypass,
             Decision::Hit(..) | Decision::Miss(_) | Decision::Unsafe => ForwardReason::Method.into(),
         };
-        explanation.identified_by = identified_by(config, request, reason.detail);
+        explanation.identified_by =
+            reason.detail.map_or_else(Vec::new, |why| identified_by(&config.policy, request, why));
         explanation.forwarded(reason);
         return explanation;
     }
@@ -183,26 +183,4 @@ async fn describe_entry(explanation: &mut Explanation, reuse: Reuse<'_>, key: Ke
         Some(LastRecording::NotStored(why)) => Some(why),
         Some(LastRecording::ShortenedLifetime { .. }) | None => None,
     };
-}
-
-/// Returns the names of the cookies and fields that identify the visitor, if they are the reason for
-/// the bypass.
-fn identified_by(config: &LayerConfig, request: RequestHead<'_>, why: Option<Detail>) -> Vec<String> {
-    let policy = &config.policy;
-    match why {
-        Some(Detail::Cookie) => {
-            let cookies = Cookies { own: &policy.cookies, outer: None, personal: false };
-            cookies.identifying_names(request.headers)
-        }
-        Some(Detail::Credentials) => policy
-            .credentials
-            .iter()
-            .filter(|name| request.headers.contains_key(*name))
-            .map(|name| format!("header {name}"))
-            .collect(),
-        Some(field @ (Detail::Authorization | Detail::Credential(_) | Detail::Field(_))) => {
-            vec![format!("header {field}")]
-        }
-        _ => Vec::new(),
-    }
 }

@@ -17,7 +17,7 @@
 /// | `age` | integer | the age of a stored response in seconds |
 /// | `ttl` | integer | the rest of the freshness lifetime in seconds; negative if stale |
 /// | `detail` | string | the reason, as in `Cache-Status` |
-/// | `name` | string | for a bypass: the name of the field or cookie that caused it; the name of a cookie is escaped and has at most 64 bytes |
+/// | `identified_by` | string | for a bypass: the field or cookie that caused it, such as `cookie sid`; the name of a cookie is escaped and has at most 64 bytes |
 ///
 /// Events never contain keys, values of fields or cookies, or bodies. If an outer cache layer decides
 /// whether a response is stored, `stored` of the inner layer's event is a forecast.

@@ -1,11 +1,10 @@
 //! The request: the facts that matter to the cache, its key, and the form in which it is forwarded.
 
 mod anonymize;
-#[cfg(feature = "tracing")]
-mod bypass_name;
 mod chain;
 mod facts;
 mod forwarded;
+mod identified_by;
 mod inspect;
 mod key_inputs;
 mod keyed_inputs;
@@ -16,11 +15,10 @@ mod target;
 pub(super) use anonymize::{
     CarriedFields, anonymize, is_personal, nominated, nominated_fields, unkeyed_fields,
 };
-#[cfg(feature = "tracing")]
-pub(super) use bypass_name::bypass_name;
 pub(super) use chain::chain;
 pub(super) use facts::RequestFacts;
 pub(super) use forwarded::{add_hosts, forwarded_prefix};
+pub(super) use identified_by::identified_by;
 pub(crate) use inspect::is_identified;
 pub(super) use inspect::{InspectedRequest, identifies, inspect};
 pub(super) use key_inputs::key_inputs;

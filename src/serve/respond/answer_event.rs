@@ -2,7 +2,7 @@
 
 use crate::key::RequestHead;
 use crate::serve::config::LayerConfig;
-use crate::serve::request::{bypass_name, public_uri};
+use crate::serve::request::{identified_by, public_uri};
 use crate::status::{CacheStatus, EVENT_TARGET, ForwardReason};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ const MAX_PATH: usize = 512;
 #[derive(Debug)]
 pub(super) struct AnswerEvent {
     path: String,
-    /// The name of the field or cookie that made the request bypass the cache.
-    name: Option<String>,
+    /// The name of the first field or cookie that made the request bypass the cache.
+    identified_by: Option<String>,
 }
 
 impl AnswerEvent {
@@ -35,7 +35,8 @@ impl AnswerEvent {
         let path: String = public_uri(request).path().escape_debug().take(MAX_PATH).collect();
         let bypass = status.filter(|status| status.forward_reason() == Some(ForwardReason::Bypass));
         let detail = bypass.and_then(|status| status.detail_value());
-        Self { path, name: detail.and_then(|why| bypass_name(&config.policy, request, why)) }
+        let mut names = detail.map_or_else(Vec::new, |why| identified_by(&config.policy, request, why));
+        Self { path, identified_by: (!names.is_empty()).then(|| names.swap_remove(0)) }
     }
 
     /// Emits the event. A hit has an `age`.
@@ -52,7 +53,7 @@ impl AnswerEvent {
             age = age.map(|age| age.as_secs()),
             ttl = status.ttl_seconds(),
             detail = status.detail_value().map(tracing::field::display),
-            name = self.name,
+            identified_by = self.identified_by,
             "answered"
         );
     }

@@ -85,13 +85,13 @@ async fn bypass_event_names_the_field_or_cookie() {
     send_all(&stack, lines.iter().map(|(name, value)| get_with("/", &[(*name, value.as_str())]))).await;
     let others = ["layer", "path", "hit", "fwd", "fwd_status", "stored", "collapsed"];
     let expected = [
-        "detail=cookie name=sid".to_owned(),
-        format!("detail=cookie name={}", &long[..64]),
-        "detail=cookie".to_owned(),
-        "detail=authorization name=authorization".to_owned(),
-        "detail=x-api-key name=x-api-key".to_owned(),
-        "detail=credentials name=x-tenant".to_owned(),
-        "detail=x-acme-session name=x-acme-session".to_owned(),
+        "detail=cookie identified_by=cookie sid".to_owned(),
+        format!("detail=cookie identified_by=cookie {}", &long[..64]),
+        "detail=cookie identified_by=cookie without a name".to_owned(),
+        "detail=authorization identified_by=header authorization".to_owned(),
+        "detail=x-api-key identified_by=header x-api-key".to_owned(),
+        "detail=credentials identified_by=header x-tenant".to_owned(),
+        "detail=x-acme-session identified_by=header x-acme-session".to_owned(),
     ];
     assert_eq!(answers(&others), expected);
 }
