@@ -5,6 +5,8 @@ mod detail;
 mod event_target;
 mod guide;
 mod meanings;
+#[cfg(feature = "tracing")]
+mod span_fields;
 
 pub(crate) use detail::{Detail, FieldName};
 #[cfg(feature = "tracing")]

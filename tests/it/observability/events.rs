@@ -6,7 +6,8 @@ use http::{Request, Response};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::status::EVENT_TARGET;
-use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{Cache, CacheStatus, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
+use tracing::field::Empty;
 
 fn plain(_: &Request<Body>, call: usize) -> Response<Body> {
     numbered(&[], call)
@@ -120,9 +121,40 @@ async fn invalidation_event_names_its_scopes() {
     let _ = cache.invalidate(many.soft()).await;
     let events = recorded_events();
     let has = |text: &str| events.iter().any(|line| line.contains(text));
-    assert!(has("scopes=2 names=tag news, subtree /blog on shop.example strength=Hard"), "{events:#?}");
-    assert!(has("scopes=20 names=path /0, "), "{events:#?}");
+    assert!(has("buckets=5 names=tag news, subtree /blog on shop.example strength=Hard"), "{events:#?}");
+    assert!(has("buckets=80 names=path /0, "), "{events:#?}");
     assert!(has("path /7, … strength=Soft"), "{events:#?}");
+}
+
+#[tokio::test]
+async fn status_is_recorded_into_the_fields_that_a_span_declares() {
+    listen();
+    let stack = RouteCacheLayer::new(&memory(), MINUTE).layer(origin(plain).0);
+    for _ in 0..2 {
+        let answer = stack.clone().oneshot(get("/")).await.expect("an answer");
+        let status = *answer.extensions().get::<CacheStatus>().expect("the extension");
+        read(answer).await;
+        let span = tracing::info_span!("request", cache.hit = Empty, cache.fwd = Empty, cache.ttl = Empty);
+        status.record(&span);
+    }
+    let events = recorded_events();
+    let recorded: Vec<_> =
+        events.iter().filter_map(|line| line.strip_prefix("SPAN ")).map(str::trim).collect();
+    let expected =
+        ["cache.hit=false", "cache.fwd=uri-miss", "cache.ttl=60", "cache.hit=true", "cache.ttl=60"];
+    assert_eq!(recorded, expected);
+}
+
+#[tokio::test]
+async fn switches_are_events_of_level_info() {
+    listen();
+    let cache = memory();
+    cache.set_enabled(false);
+    cache.set_enabled(false);
+    let events = recorded_events();
+    let switched: Vec<_> = events.iter().filter(|line| line.contains("cache switched")).collect();
+    assert_eq!(switched.len(), 1, "{events:?}");
+    assert!(switched[0].starts_with("INFO "), "{switched:?}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::thread::ThreadId;
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Invalidation, Ttl};
 use tracing::field::{Field, Visit};
+use tracing::span::{Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -36,6 +37,12 @@ impl Visit for Line {
 }
 
 impl<S: Subscriber> Layer<S> for Log {
+    fn on_record(&self, _: &Id, fields: &Record<'_>, _: Context<'_, S>) {
+        let mut line = Line("SPAN ".to_owned());
+        fields.record(&mut line);
+        RECORDED_EVENTS.lock().expect("not poisoned").push((std::thread::current().id(), line.0));
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let (level, target) = (event.metadata().level(), event.metadata().target());
         let mut line = Line(format!("{level} {target} "));
