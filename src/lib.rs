@@ -68,6 +68,17 @@ macro_rules! event {
     ($($what:tt)*) => {{}};
 }
 
+/// Emits an event of level `INFO`, if the feature `tracing` is enabled.
+#[cfg(feature = "tracing")]
+macro_rules! notice {
+    ($($what:tt)*) => { tracing::info!($($what)*) };
+}
+
+#[cfg(not(feature = "tracing"))]
+macro_rules! notice {
+    ($($what:tt)*) => {{}};
+}
+
 /// Emits an event of level `WARN`, if the feature `tracing` is enabled.
 #[cfg(feature = "tracing")]
 macro_rules! warning {

@@ -38,7 +38,7 @@ impl Cache {
     #[doc(alias = "bypass")]
     pub fn set_enabled(&self, on: bool) {
         if self.0.switches.set_enabled(on) {
-            event!(enabled = on, "cache switched");
+            notice!(enabled = on, "cache switched");
         }
     }
 
@@ -88,7 +88,7 @@ impl Cache {
         if let Some(error) = ConfigError::join(unknown.collect()) {
             return Err(error);
         }
-        event!(entries = table.len(), "policy table set");
+        notice!(entries = table.len(), "policy table set");
         let is_empty = table.is_empty();
         drop(self.0.switches.set_table((!is_empty).then(|| Arc::new(table))));
         Ok(())

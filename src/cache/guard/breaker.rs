@@ -248,9 +248,9 @@ impl Drop for Permit {
 /// Emits the event of a change. Must be called without the lock: a subscriber is foreign code.
 fn report(change: Option<CircuitState>) {
     match change {
-        Some(CircuitState::Closed) => warning!("store circuit closed"),
-        Some(CircuitState::Open) => warning!("store circuit opened"),
-        Some(CircuitState::HalfOpen) => warning!("store circuit half-open"),
+        Some(CircuitState::Closed) => notice!("store circuit closed"),
+        Some(CircuitState::Open) => notice!("store circuit opened"),
+        Some(CircuitState::HalfOpen) => notice!("store circuit half-open"),
         None => {}
     }
 }
