@@ -3,6 +3,7 @@
 
 use super::background::{RefreshEnd, RefreshStats};
 use super::contradictions::UnkeyedFieldsDigest;
+use super::guard::GuardedOperation;
 use super::handle::Cache;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -28,7 +29,7 @@ impl Cache {
                 work.await;
             });
         } else {
-            self.0.guard.count_failure();
+            self.0.guard.count_failure(GuardedOperation::Write);
             return false;
         }
         true

@@ -63,7 +63,7 @@ impl EntryWrite<'_> {
         // Whether the index had the variant before the first try.
         let mut is_known = None;
         for _ in 0..MAX_ATTEMPTS {
-            let seen = self.cache.await_counted(self.cache.store().get(key)).await?;
+            let seen = self.cache.await_lookup(self.cache.store().get(key)).await?;
             let outcome = match &seen {
                 Some(Entry(EntryKind::Index(index))) => {
                     self.write_variant(seen.as_ref(), index, response, &mut is_known).await?
@@ -124,7 +124,7 @@ impl EntryWrite<'_> {
         if self.put_if_absent(buf.key(), response).await? {
             return Ok(Some(WriteOutcome::Stored));
         }
-        let seen = self.cache.await_counted(store.get(buf.key())).await?;
+        let seen = self.cache.await_lookup(store.get(buf.key())).await?;
         self.replace_older(buf.key(), seen.as_ref(), response).await
     }
 
@@ -171,7 +171,7 @@ impl EntryWrite<'_> {
     /// Returns a variant of the URL if it is stored and no hard invalidation covers it.
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
-        let found = self.cache.await_counted(self.cache.store().get(key.as_ref())).await?;
+        let found = self.cache.await_lookup(self.cache.store().get(key.as_ref())).await?;
         let Some(Entry(EntryKind::Response(response))) = found else { return Ok(None) };
         let is_valid = self.cache.validity_of(&response).await? != Validity::Invalid;
         Ok(is_valid.then_some(response))
@@ -184,7 +184,7 @@ impl EntryWrite<'_> {
         let keys: Vec<_> =
             variants.iter().map(|variant| VaryIndex::variant_key(self.key.as_ref(), variant)).collect();
         let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        self.cache.await_counted(self.cache.store().remove_many(&keys)).await.map(drop)
+        self.cache.await_write(self.cache.store().remove_many(&keys)).await.map(drop)
     }
 
     /// Stores the response if the key is absent. Returns `true` if the response is stored.
@@ -195,7 +195,7 @@ impl EntryWrite<'_> {
     ) -> Result<bool, StoreError> {
         let (entry, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
-        self.cache.await_counted(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
+        self.cache.await_write(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
     /// Replaces the entry `seen`, unless it is a newer response. Returns `None` if another writer
@@ -214,7 +214,7 @@ impl EntryWrite<'_> {
         let (new, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
         let put = self.cache.store().compare_and_set(key, seen, new, ttl);
-        Ok(self.cache.await_counted(put).await?.then_some(WriteOutcome::Stored))
+        Ok(self.cache.await_write(put).await?.then_some(WriteOutcome::Stored))
     }
 
     /// Returns `true` if a stored response is valid and answers a later request than the new one.
@@ -243,7 +243,7 @@ impl Cache {
         index: VaryIndex,
     ) -> Result<bool, StoreError> {
         let ttl = self.ttl_until(index.expires());
-        self.await_counted(self.store().compare_and_set(
+        self.await_write(self.store().compare_and_set(
             url,
             seen,
             Entry(EntryKind::Index(Arc::new(index))),
@@ -256,7 +256,7 @@ impl Cache {
     /// before the lifetime of a variant is extended, since the index must outlive its variants.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let seen = self.await_counted(self.store().get(url)).await?;
+            let seen = self.await_lookup(self.store().get(url)).await?;
             let Some(Entry(EntryKind::Index(index))) = &seen else { return Ok(()) };
             let Some(extended) = index.extended(until) else { return Ok(()) };
             if self.put_index(url, seen.as_ref(), extended).await? {

@@ -7,6 +7,8 @@ use crate::cache::values::Name;
 use crate::entry::{Dependency, Entry, Generation, Scope, StoredResponse};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::key::{CacheKey, KeyRef};
+#[cfg(feature = "tracing")]
+use crate::store::marked_places;
 use crate::store::{StoreFuture, Strength, Validity};
 use futures_util::FutureExt;
 use std::pin::pin;
@@ -51,10 +53,10 @@ impl Cache {
         // `Sync`, and the future must be `Send`.
         let what = what.into();
         let scopes = what.scopes();
-        event!(scopes = scopes.len(), names = what.names(), strength = ?what.strength(), "invalidate");
+        event!(buckets = marked_places(&scopes), names = what.names(), strength = ?what.strength(), "invalidate");
         async move {
             let _write = self.begin_write();
-            self.0.counters.count_invalidation();
+            self.0.counters.count_invalidation(what.kinds());
             self.advance(scopes, what.strength()).await
         }
     }
@@ -99,10 +101,11 @@ impl Cache {
             }
             return is_delivered;
         }
-        self.0.counters.count_invalidation();
-        event!(scopes = what.scopes().len(), names = what.names(), strength = ?what.strength(), "invalidate");
+        self.0.counters.count_invalidation(what.kinds());
+        let scopes = what.scopes();
+        event!(buckets = marked_places(&scopes), names = what.names(), strength = ?what.strength(), "invalidate");
         // If the task is dropped, this guard is dropped with it and queues the invalidation.
-        let unconfirmed = self.unconfirmed(what.scopes(), what.strength());
+        let unconfirmed = self.unconfirmed(scopes, what.strength());
         let cache = self.clone();
         self.spawn_or_run_invalidation(async move {
             if unconfirmed.advance().await == Delivery::Queued {
@@ -123,7 +126,7 @@ impl Cache {
     }
 
     pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
-        self.await_counted(self.0.generations.current()).await
+        self.await_lookup(self.0.generations.current()).await
     }
 
     /// Returns `true` if a stored response is known to be valid without waiting for the store.
@@ -161,7 +164,7 @@ impl Cache {
         key: KeyRef<'_>,
     ) -> Result<(Option<Entry>, Option<Generation>), StoreError> {
         let had_undelivered = self.0.guard.has_undelivered();
-        let (entry, read) = self.await_counted(self.0.store.get_at(&self.0.namespace, key)).await?;
+        let (entry, read) = self.await_lookup(self.0.store.get_at(&self.0.namespace, key)).await?;
         Ok((entry, read.filter(|_| !had_undelivered)))
     }
 
@@ -172,13 +175,13 @@ impl Cache {
     ) -> Result<(Vec<Option<Entry>>, Option<Generation>), StoreError> {
         let had_undelivered = self.0.guard.has_undelivered();
         let keys: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
-        let (entries, read) = self.await_counted(self.0.store.get_many_at(&self.0.namespace, &keys)).await?;
+        let (entries, read) = self.await_lookup(self.0.store.get_many_at(&self.0.namespace, &keys)).await?;
         Ok((entries, read.filter(|_| !had_undelivered)))
     }
 
     /// Returns the generation of the last clear.
     pub(super) async fn cleared(&self) -> Result<Generation, StoreError> {
-        self.await_counted(self.0.generations.cleared()).await
+        self.await_lookup(self.0.generations.cleared()).await
     }
 
     /// Returns the generation of the last clear, for the key of a value to look up.
@@ -206,7 +209,7 @@ impl Cache {
         // This generation is no older than the look-up, so it shows every clear that was delivered
         // before the look-up.
         let cleared = match read {
-            Some(read) => self.await_counted(self.0.generations.cleared_at(read)).await?,
+            Some(read) => self.await_lookup(self.0.generations.cleared_at(read)).await?,
             None => self.cleared().await?,
         };
         Ok(Some(cleared).filter(|cleared| *cleared != assumed.generation))
@@ -236,7 +239,7 @@ impl Cache {
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
         let check = self.0.generations.check_at(read, since, scopes, dependencies);
-        let stored = self.await_counted(check).await?;
+        let stored = self.await_lookup(check).await?;
         // Evaluated after the store's answer, to include invalidations that were queued meanwhile.
         let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
         Ok(Validity::worst([stored, undelivered].into_iter()))
@@ -262,7 +265,7 @@ impl Cache {
         // Evaluated before and after the store's answer, since an invalidation may leave or enter
         // the queue during the check.
         let before = undelivered();
-        let stored = self.await_counted(self.0.generations.check(since, scopes, dependencies)).await?;
+        let stored = self.await_lookup(self.0.generations.check(since, scopes, dependencies)).await?;
         Ok(Validity::worst([before, stored, undelivered()].into_iter()))
     }
 }
@@ -290,7 +293,7 @@ impl Unconfirmed {
             return Delivery::Delivered;
         }
         let advance = self.cache.0.generations.advance(&self.scopes, self.strength);
-        let result = self.cache.await_counted(advance).await;
+        let result = self.cache.await_invalidation(advance).await;
         log_failure(&result);
         match result {
             Ok(()) => {
@@ -306,7 +309,7 @@ impl Unconfirmed {
     pub(super) async fn written(mut self, since: Generation) {
         while let Some(scope) = self.scopes.last().copied() {
             let written = self.cache.0.generations.written(scope, since);
-            let written = self.cache.await_counted(written).await;
+            let written = self.cache.await_invalidation(written).await;
             log_failure(&written);
             if written.is_err() {
                 self.cache.count_failed_invalidation();

@@ -3,7 +3,7 @@
 use super::background::Background;
 use super::budget::{Budget, Reservation};
 use super::compute_outcome::ComputeOutcome;
-use super::guard::{CircuitState, StoreGuard, guarded_generations};
+use super::guard::{CircuitState, GuardedOperation, StoreGuard, guarded_generations};
 use super::last_recording::LastRecording;
 use super::layer_registry::LayerRegistry;
 use super::namespaces::Namespaces;
@@ -154,6 +154,11 @@ impl Cache {
     /// look-up fails, the layers forward the request.
     #[must_use]
     pub fn store_errors(&self) -> u64 {
+        self.store_errors_by_operation().iter().map(|(_, errors)| errors).sum()
+    }
+
+    /// Returns the same number by the word of the operation.
+    pub(super) fn store_errors_by_operation(&self) -> [(&'static str, u64); 3] {
         self.0.guard.failures()
     }
 
@@ -214,14 +219,31 @@ impl Cache {
         Reservation::new(&self.0.recording)
     }
 
-    /// Awaits an operation of the store. A failure is counted.
-    ///
+    /// Awaits a look-up in the store. A failure is counted.
+    pub(crate) async fn await_lookup<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+        self.await_counted(GuardedOperation::Lookup, future).await
+    }
+
+    /// Awaits a write to the store. A failure is counted.
+    pub(crate) async fn await_write<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+        self.await_counted(GuardedOperation::Write, future).await
+    }
+
+    /// Awaits an invalidation in the store. A failure is counted.
+    pub(crate) async fn await_invalidation<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+        self.await_counted(GuardedOperation::Invalidation, future).await
+    }
+
     /// For a store outside the process, the guard sets a time limit and counts failures. The guard
     /// does not wrap a store inside the process, so the failures of such a store are counted here.
-    pub(crate) async fn await_counted<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+    async fn await_counted<T>(
+        &self,
+        operation: GuardedOperation,
+        future: StoreFuture<T>,
+    ) -> Result<T, StoreError> {
         let result = future.await;
         if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {
-            self.0.guard.count_failure();
+            self.0.guard.count_failure(operation);
         }
         result
     }

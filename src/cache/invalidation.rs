@@ -51,6 +51,45 @@ enum TargetKind {
     All,
 }
 
+/// The kinds of scopes in the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScopeKind {
+    Path,
+    Uri,
+    Subtree,
+    Tag,
+    All,
+    Values,
+}
+
+impl ScopeKind {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Path, Self::Uri, Self::Subtree, Self::Tag, Self::All, Self::Values];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Uri => "uri",
+            Self::Subtree => "subtree",
+            Self::Tag => "tag",
+            Self::All => "all",
+            Self::Values => "values",
+        }
+    }
+}
+
+impl TargetKind {
+    fn scope_kind(&self) -> ScopeKind {
+        match self {
+            Self::Path(_) | Self::RequestPath(_) => ScopeKind::Path,
+            Self::Uri(_) => ScopeKind::Uri,
+            Self::Subtree(_) => ScopeKind::Subtree,
+            Self::Tag(_) => ScopeKind::Tag,
+            Self::All => ScopeKind::All,
+        }
+    }
+}
+
 impl Invalidation {
     /// Names a path as clients see it: all its responses, for every query, host, method, variant
     /// and layer.
@@ -180,12 +219,14 @@ impl Invalidation {
         const MAX_NAME: usize = 128;
         let mut names = String::new();
         for InvalidationTarget { kind, host } in self.targets.iter().take(MAX_SCOPES) {
-            let (word, name) = match kind {
-                TargetKind::Path(name) | TargetKind::RequestPath(name) => ("path", name.as_str()),
-                TargetKind::Uri(name) => ("uri", name.split('?').next().unwrap_or_default()),
-                TargetKind::Subtree(name) => ("subtree", name.as_str()),
-                TargetKind::Tag(name) => ("tag", name.as_str()),
-                TargetKind::All => ("all", ""),
+            let word = kind.scope_kind().as_str();
+            let name = match kind {
+                TargetKind::Uri(name) => name.split('?').next().unwrap_or_default(),
+                TargetKind::Path(name)
+                | TargetKind::RequestPath(name)
+                | TargetKind::Subtree(name)
+                | TargetKind::Tag(name) => name.as_str(),
+                TargetKind::All => "",
             };
             let separator = if names.is_empty() { "" } else { ", " };
             names.extend([separator, word, if name.is_empty() { "" } else { " " }]);
@@ -199,6 +240,11 @@ impl Invalidation {
             names.push_str(", …");
         }
         names
+    }
+
+    /// Returns the kind of each named scope.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = ScopeKind> + '_ {
+        self.targets.iter().map(|target| target.kind.scope_kind())
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -108,7 +108,7 @@ impl Cache {
             let outdated = Entry(EntryKind::Response(outdated));
             let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
             let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
-            let _ = cache.await_counted(removed).await;
+            let _ = cache.await_write(removed).await;
         });
     }
 }

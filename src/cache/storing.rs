@@ -212,7 +212,7 @@ impl PendingStore {
         };
         let remembered_key = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
-        // A failure of the store is not counted here, since `await_counted` has counted it.
+        // A failure of the store is not counted here, since `await_write` has counted it.
         let why = match outcome {
             Ok(WriteOutcome::Stored) => None,
             Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),

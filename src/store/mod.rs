@@ -75,6 +75,8 @@ pub use generations::{Generations, Strength, Validity};
 pub use local::LocalGenerations;
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 pub use null::NullStore;
+#[cfg(feature = "tracing")]
+pub(crate) use placement::marked_places;
 pub(crate) use record::RecordGenerations;
 pub use store_stats::StoreStats;
 pub use store_trait::{InitialCounter, PutMode, Store};

@@ -69,6 +69,16 @@ impl ScopeSlot {
     }
 }
 
+/// Returns the number of places that an invalidation of some scopes marks.
+#[cfg(feature = "tracing")]
+pub(crate) fn marked_places(scopes: &[Scope]) -> usize {
+    let places = |scope: &Scope| match ScopeSlot::of(*scope) {
+        ScopeSlot::Fixed(_) | ScopeSlot::Named { .. } => 1,
+        ScopeSlot::Rows { .. } => ROWS,
+    };
+    scopes.iter().map(places).sum()
+}
+
 /// The secret key that selects the buckets. Without it, a client could predict which scopes share a
 /// bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

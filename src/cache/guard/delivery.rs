@@ -3,7 +3,7 @@
 use super::breaker::{Requester, backoff};
 use super::delivery_attempt::DeliveryAttempt;
 use super::delivery_claim::{Acquisition, TaskNumber};
-use super::store_guard::StoreGuard;
+use super::store_guard::{GuardedOperation, StoreGuard};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -101,7 +101,7 @@ impl StoreGuard {
             DeliveryOutcome::Refused => self.undelivered.refuse(&batch, Instant::now()),
             DeliveryOutcome::Failed | DeliveryOutcome::NotDue(_) => self.undelivered.postpone(&batch),
         }
-        self.end(permit, &result);
+        self.end(GuardedOperation::Invalidation, permit, &result);
         let is_answered = matches!(outcome, DeliveryOutcome::Delivered | DeliveryOutcome::Refused);
         if is_answered && !self.holds_circuit() {
             self.breaker.close_if_half_open();

@@ -24,7 +24,7 @@ mod undelivered;
 pub use breaker::CircuitState;
 pub use delivery::Delivery;
 pub(super) use hidden_entries::HiddenEntries;
-pub(super) use store_guard::{StoreGuard, StoreLimits};
+pub(super) use store_guard::{GuardedOperation, StoreGuard, StoreLimits};
 pub(super) use undelivered::QueuePosition;
 
 use self::generations::GuardedGenerations;

@@ -29,6 +29,18 @@ pub(in crate::cache) enum GuardedOperation {
     Invalidation,
 }
 
+impl GuardedOperation {
+    const ALL: [Self; 3] = [Self::Lookup, Self::Write, Self::Invalidation];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Write => "write",
+            Self::Invalidation => "invalidation",
+        }
+    }
+}
+
 /// What the handles of one cache share about its store.
 #[derive(Debug)]
 pub(in crate::cache) struct StoreGuard {
@@ -39,8 +51,8 @@ pub(in crate::cache) struct StoreGuard {
     pub(super) undelivered: Undelivered,
     /// Which task delivers.
     pub(super) claim: DeliveryClaim,
-    /// How often the store failed or did not answer in time.
-    failures: AtomicU64,
+    /// How often the store failed or did not answer in time, by operation.
+    failures: [AtomicU64; GuardedOperation::ALL.len()],
 }
 
 impl StoreGuard {
@@ -51,7 +63,7 @@ impl StoreGuard {
             breaker: Arc::new(Breaker::new()),
             undelivered: Undelivered::default(),
             claim: DeliveryClaim::default(),
-            failures: AtomicU64::new(0),
+            failures: Default::default(),
         })
     }
 
@@ -68,14 +80,15 @@ impl StoreGuard {
         self.breaker.state()
     }
 
-    /// Returns how often the store failed or did not answer in time.
-    pub(in crate::cache) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// Returns how often the store failed or did not answer in time, by the word of the operation.
+    pub(in crate::cache) fn failures(&self) -> [(&'static str, u64); GuardedOperation::ALL.len()] {
+        GuardedOperation::ALL
+            .map(|operation| (operation.as_str(), self.failures[operation as usize].load(Ordering::Relaxed)))
     }
 
-    /// Counts a failure of a store inside the process, which has no circuit.
-    pub(in crate::cache) fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+    /// Counts a failure of the store.
+    pub(in crate::cache) fn count_failure(&self, operation: GuardedOperation) {
+        self.failures[operation as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(in crate::cache) fn limits(&self) -> StoreLimits {
@@ -160,24 +173,24 @@ impl StoreGuard {
         };
         match call().now() {
             Ok(result) => {
-                self.end(permit, &result);
+                self.end(operation, permit, &result);
                 StoreFuture::ready(result)
             }
             Err(future) => {
                 let guard = Arc::clone(self);
                 StoreFuture::new(async move {
                     let result = guard.with_timeout(operation, future).await;
-                    guard.end(permit, &result);
+                    guard.end(operation, permit, &result);
                     result
                 })
             }
         }
     }
 
-    pub(super) fn end<T>(&self, permit: Permit, result: &Result<T, StoreError>) {
+    pub(super) fn end<T>(&self, operation: GuardedOperation, permit: Permit, result: &Result<T, StoreError>) {
         match result {
             Err(error) if error.kind().is_outage() => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.count_failure(operation);
                 // The circuit of a store inside the process never opens.
                 if !self.is_local() {
                     permit.failed();

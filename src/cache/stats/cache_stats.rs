@@ -1,7 +1,7 @@
 //! The snapshot of all statistics of a cache.
 
 use super::layer_counters::LayerCounters;
-use super::layer_registry::LayerIdentity;
+use super::layer_names::LayerIdentity;
 use super::layer_stats::LayerStats;
 use super::path_stats::PathStats;
 use super::path_table::PathTable;
@@ -39,6 +39,7 @@ impl Cache {
             paths: counters.paths.all(),
             store: self.0.namespaces.store().stats().unwrap_or_default(),
             invalidations: counters.invalidations(),
+            invalidated_scopes: counters.scopes().to_vec(),
             failed_invalidations: counters.failed_invalidations(),
             unreadable_values: counters.unreadable_values(),
             flights: self.flights(),
@@ -46,7 +47,7 @@ impl Cache {
             refreshes: self.refreshes(),
             recordings: self.0.recording.recordings(),
             recording_bytes: self.recording_bytes(),
-            store_errors: self.store_errors(),
+            store_errors: self.store_errors_by_operation().to_vec(),
             circuit: self.circuit(),
             undelivered: self.undelivered(),
         }
@@ -86,6 +87,7 @@ pub struct CacheStats {
     paths: Vec<PathStats>,
     store: StoreStats,
     invalidations: u64,
+    invalidated_scopes: Vec<(&'static str, u64)>,
     failed_invalidations: u64,
     unreadable_values: u64,
     flights: usize,
@@ -93,7 +95,7 @@ pub struct CacheStats {
     refreshes: RefreshStats,
     recordings: usize,
     recording_bytes: u64,
-    store_errors: u64,
+    store_errors: Vec<(&'static str, u64)>,
     circuit: CircuitState,
     undelivered: usize,
 }
@@ -130,11 +132,17 @@ impl CacheStats {
         self.store
     }
 
-    /// Returns the number of invalidations: calls of [`Cache::invalidate`], and invalidations by
-    /// writes, handlers and purge requests. [`LayerStats::invalidated`] counts their effects.
+    /// Returns the number of invalidations: calls of [`Cache::invalidate`] and of the clears, and
+    /// invalidations by writes, handlers and purge requests. [`LayerStats::invalidated`] counts their effects.
     #[must_use]
     pub fn invalidations(&self) -> u64 {
         self.invalidations
+    }
+
+    /// Returns the number of scopes in these invalidations, by kind: `path`, `uri`, `subtree`, `tag`,
+    /// `all`, and `values` for [`Cache::clear_values`].
+    pub fn invalidations_by_kind(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.invalidated_scopes.iter().copied()
     }
 
     /// Returns the number of automatic invalidations that the store did not confirm when they were
@@ -189,7 +197,14 @@ impl CacheStats {
     /// [`Cache::store_errors`] does.
     #[must_use]
     pub fn store_errors(&self) -> u64 {
-        self.store_errors
+        self.store_errors.iter().map(|(_, errors)| errors).sum()
+    }
+
+    /// Returns the number of operations of the store that failed or timed out, by the kind of the
+    /// operation: `lookup`, `write` or `invalidation`. The kinds are those of the time limits
+    /// ([`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout)).
+    pub fn store_errors_by_operation(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.store_errors.iter().copied()
     }
 
     /// Returns the state of the circuit breaker of the store, as [`Cache::circuit`] does.

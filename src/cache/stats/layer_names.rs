@@ -1,4 +1,4 @@
-//! The registry of layer names.
+//! The counters of layers, by name.
 
 use super::layer_counters::LayerCounters;
 use super::layer_stats::OTHER_LAYERS;
@@ -19,7 +19,7 @@ pub(crate) struct LayerIdentity {
 }
 
 #[derive(Debug)]
-struct RegisteredLayer {
+struct NamedLayer {
     counters: Arc<LayerCounters>,
     /// The identity of the first layer with the name, if the policy sets the name.
     first: Option<LayerIdentity>,
@@ -28,12 +28,12 @@ struct RegisteredLayer {
 
 /// The counters of layers, by name.
 #[derive(Debug, Default)]
-pub(super) struct LayerRegistry {
-    layers: Mutex<BTreeMap<Box<str>, RegisteredLayer>>,
+pub(super) struct LayerNames {
+    layers: Mutex<BTreeMap<Box<str>, NamedLayer>>,
 }
 
-impl LayerRegistry {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, RegisteredLayer>> {
+impl LayerNames {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, NamedLayer>> {
         // No code panics under this lock.
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +52,7 @@ impl LayerRegistry {
         let mut layers = self.lock();
         let is_full = layers.len() >= MAX_NAMES && !layers.contains_key(name);
         let (name, identity) = if is_full { (OTHER_LAYERS, None) } else { (name, identity) };
-        let layer = layers.entry(name.into()).or_insert_with(|| RegisteredLayer {
+        let layer = layers.entry(name.into()).or_insert_with(|| NamedLayer {
             counters: Arc::new(LayerCounters::new(name)),
             first: identity.clone(),
             has_warned: false,
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn further_names_share_the_counters_of_one_name() {
-        let registry = LayerRegistry::default();
+        let registry = LayerNames::default();
         let names: Vec<_> = (0..1000).map(|number| format!("layer {number}")).collect();
         let counted: BTreeSet<_> =
             names.iter().map(|name| registry.counters(name, None).name().to_owned()).collect();
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn contradictory_layers_of_one_name_are_reported_once() {
-        let registry = LayerRegistry::default();
+        let registry = LayerNames::default();
         let identity = |scope: &str, id| Some(LayerIdentity { scope: scope.to_owned(), id: vec![id] });
         let reports = |name, identity| registry.register(name, identity).1;
         assert!(!reports("shop", identity("site", 1)));

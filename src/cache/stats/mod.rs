@@ -6,7 +6,7 @@
 mod cache_counters;
 mod cache_stats;
 mod layer_counters;
-mod layer_registry;
+mod layer_names;
 mod layer_stats;
 mod path_stats;
 mod path_table;
@@ -18,7 +18,7 @@ pub use cache_stats::CacheStats;
 #[cfg(feature = "tracing")]
 pub(crate) use layer_counters::Mistake;
 pub(crate) use layer_counters::{HitKind, LayerCounters};
-pub(crate) use layer_registry::LayerIdentity;
+pub(crate) use layer_names::LayerIdentity;
 pub use layer_stats::LayerStats;
 pub(crate) use path_stats::HITS_PER_SAMPLE;
 pub use path_stats::PathStats;

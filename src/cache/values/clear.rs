@@ -1,5 +1,6 @@
 //! Invalidation of all entries, all pages or all values in a namespace.
 
+use crate::cache::invalidation::ScopeKind;
 use crate::cache::{Cache, Delivery, Invalidation};
 use crate::entry::Scope;
 use crate::store::Strength;
@@ -63,6 +64,7 @@ impl Cache {
     pub async fn clear_values(&self) -> Delivery {
         event!("clear all values");
         let _write = self.begin_write();
+        self.0.counters.count_invalidation([ScopeKind::Values]);
         self.advance(vec![Scope::VALUES], Strength::Hard).await
     }
 }

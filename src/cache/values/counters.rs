@@ -157,7 +157,7 @@ impl Value<'_> {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
             let place = cache.value_key(&self.name).await?;
-            let changed = cache.await_counted(cache.store().increment(place.as_ref(), delta, initial)).await;
+            let changed = cache.await_write(cache.store().increment(place.as_ref(), delta, initial)).await;
             match changed {
                 Err(error) if error.kind() == StoreErrorKind::NotANumber => {}
                 changed => return changed,
@@ -208,7 +208,7 @@ impl Value<'_> {
         let (new, ttl) = (Arc::new(new), cache.ttl_until(value.fresh_until));
         let counted = Entry(EntryKind::Value(Arc::clone(&new)));
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
-        if cache.await_counted(put).await? {
+        if cache.await_write(put).await? {
             write.finish().await?;
             // A page that is made from the sum inherits the tags of the number. `finish` has
             // already recorded a dependency on the number itself.
@@ -227,7 +227,7 @@ impl Value<'_> {
             let store = self.cache.store();
             let zero = Some(Duration::ZERO);
             let removed = store.compare_and_set(seen.key.as_ref(), Some(entry), entry.clone(), zero);
-            self.cache.await_counted(removed).await?;
+            self.cache.await_write(removed).await?;
         }
         Ok(IncrementAttempt::Retry)
     }

@@ -199,7 +199,7 @@ impl Cache {
             entries.iter().map(|(key, entry, ttl)| (key.as_ref(), entry.clone(), *ttl)).collect();
         let write = self.guard_write(scopes).await?;
         puts.iter().zip(&refs).for_each(|(put, (_, entry, _))| self.spare(&put.name, begun, entry));
-        let stored = self.await_counted(self.store().put_many(&refs)).await;
+        let stored = self.await_write(self.store().put_many(&refs)).await;
         write.finish().await?;
         stored
     }
@@ -247,7 +247,7 @@ impl Cache {
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
         let scopes = names.iter().map(|name| Scope::value(name.as_bytes())).collect();
         let write = self.guard_write(scopes).await?;
-        let removed = self.await_counted(self.store().remove_many(&keys)).await;
+        let removed = self.await_write(self.store().remove_many(&keys)).await;
         write.finish().await?;
         removed?;
         Ok(live)

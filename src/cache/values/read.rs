@@ -121,13 +121,13 @@ impl Value<'_> {
                 }
                 // The entry of a counter does not contain its expiry, so the store must set the new
                 // TTL. If it does not support `touch`, the counter is stored again.
-                other => match cache.await_counted(cache.store().touch(key.as_ref(), lifetime)).await {
+                other => match cache.await_write(cache.store().touch(key.as_ref(), lifetime)).await {
                     Err(error) if error.kind() == StoreErrorKind::Unsupported => other.clone(),
                     touched => return touched,
                 },
             };
             let put = cache.store().compare_and_set(key.as_ref(), Some(&entry), touched, self.retention());
-            if cache.await_counted(put).await? {
+            if cache.await_write(put).await? {
                 return Ok(true);
             }
         }
@@ -154,7 +154,7 @@ impl Value<'_> {
         let _write = cache.begin_write();
         let seen = cache.load(&self.name).await?;
         let write = cache.guard_write(vec![self.scope()]).await?;
-        let removed = cache.await_counted(cache.store().remove(seen.key.as_ref())).await;
+        let removed = cache.await_write(cache.store().remove(seen.key.as_ref())).await;
         // The value may be removed even if the store reported a failure, so its dependents are
         // invalidated in any case.
         write.finish().await?;

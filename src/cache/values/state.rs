@@ -164,7 +164,7 @@ impl Cache {
     /// Registers that a page or value is about to be made from the value of a scope. A later write
     /// of that value then invalidates the dependent. Returns the current generation.
     pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
-        let since = self.await_counted(self.0.generations.depend(scope)).await;
+        let since = self.await_write(self.0.generations.depend(scope)).await;
         since.inspect_err(|_| tracking::mark_untrackable())
     }
 

@@ -76,7 +76,7 @@ impl Value<'_> {
         if mode == PutMode::Always {
             let key = cache.value_key(&self.name).await?;
             cache.spare(&self.name, begun, &entry);
-            return cache.await_counted(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
+            return cache.await_write(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
         }
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
@@ -110,7 +110,7 @@ impl Value<'_> {
             // Callers have checked that the new value may replace this entry.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
-        self.cache.await_counted(put).await
+        self.cache.await_write(put).await
     }
 
     /// Returns the value in the form that the store keeps.

@@ -46,7 +46,7 @@ impl WriteGuard {
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         while let Some(scope) = self.scopes.last().copied() {
             let cache = &self.cache;
-            let written = cache.await_counted(cache.0.generations.written(scope, self.since)).await;
+            let written = cache.await_invalidation(cache.0.generations.written(scope, self.since)).await;
             tracking::record_write(scope, written.as_ref().ok().copied().flatten());
             if written.is_err() {
                 cache.queue_invalidation(&std::mem::take(&mut self.scopes), Strength::Hard, None);

@@ -58,7 +58,7 @@ impl HeadUpdate {
             (Entry(EntryKind::Response(before)), Entry(EntryKind::Response(Arc::new(after))));
         let ttl = cache.ttl_until(expires);
         let put = cache.store().compare_and_set(key.as_ref(), Some(&before), after, ttl);
-        let _ = cache.await_counted(put).await;
+        let _ = cache.await_write(put).await;
     }
 }
 

@@ -34,7 +34,7 @@ impl Variants<'_> {
         let (cache, like) = (&self.config.cache, fresh.head());
         let (store, targets) = (cache.store(), &self.config.policy.targets);
         let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
-        let Some(Entry(EntryKind::Index(index))) = cache.await_counted(store.get(self.key.as_ref())).await?
+        let Some(Entry(EntryKind::Index(index))) = cache.await_lookup(store.get(self.key.as_ref())).await?
         else {
             return Ok(());
         };
@@ -44,7 +44,7 @@ impl Variants<'_> {
         }
         for variant in index.variants() {
             let key = VaryIndex::variant_key(self.key.as_ref(), variant);
-            let seen = cache.await_counted(store.get(key.as_ref())).await?;
+            let seen = cache.await_lookup(store.get(key.as_ref())).await?;
             let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
@@ -72,7 +72,7 @@ impl Variants<'_> {
                 let (before, new) =
                     (Entry(EntryKind::Response(variant)), Entry(EntryKind::Response(Arc::new(new))));
                 let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
-                cache.await_counted(put).await?;
+                cache.await_write(put).await?;
             }
         }
         Ok(())

@@ -47,7 +47,7 @@ impl Reuse<'_> {
         let cache = &self.config.cache;
         match self.is_read_only {
             false => cache.find(key).await,
-            true => Ok((cache.await_counted(cache.store().peek(key)).await?, None)),
+            true => Ok((cache.await_lookup(cache.store().peek(key)).await?, None)),
         }
     }
 
@@ -146,7 +146,7 @@ impl Reuse<'_> {
         let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
         // If this write fails, or another one came first, the answer to this request is still
         // correct.
-        let _ = cache.await_counted(put).await;
+        let _ = cache.await_write(put).await;
         Ok(Some(stale))
     }
 

@@ -151,7 +151,7 @@ pub(in crate::serve) async fn nominated_fields(
     let mut names = stored.map(nominated).unwrap_or_default();
     let cache = &state.config.cache;
     if let Ok(Some(Entry(EntryKind::Index(index)))) =
-        cache.await_counted(cache.store().get(state.key.as_ref())).await
+        cache.await_lookup(cache.store().get(state.key.as_ref())).await
     {
         names.extend(index.fields().iter().cloned());
     }

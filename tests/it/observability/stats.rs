@@ -213,6 +213,22 @@ async fn failed_automatic_invalidations_are_counted() {
     let stats = cache.stats();
     assert_eq!((stats.invalidations(), stats.failed_invalidations()), (2, 1));
     assert!(stats.undelivered() > 0 && stats.store_errors() > 0);
+    let by_operation: Vec<_> = stats.store_errors_by_operation().collect();
+    assert_eq!(by_operation, [("lookup", 0), ("write", 0), ("invalidation", stats.store_errors())]);
+}
+
+#[tokio::test]
+async fn invalidated_scopes_are_counted_by_kind() {
+    let cache = memory();
+    let stack = site_over(&cache, origin(plain).0);
+    send(&stack, request("POST", "/", &[])).await;
+    let both = Invalidation::tag("t").and(Invalidation::tag("u")).and(Invalidation::uri("/?a=1"));
+    let _ = cache.invalidate(both).await;
+    let _ = (cache.clear().await, cache.clear_pages().await, cache.clear_values().await);
+    let stats = cache.stats();
+    let by_kind: Vec<_> = stats.invalidations_by_kind().collect();
+    let expected = [("path", 1), ("uri", 1), ("subtree", 1), ("tag", 2), ("all", 1), ("values", 1)];
+    assert_eq!((by_kind.as_slice(), stats.invalidations()), (&expected[..], 5));
 }
 
 #[tokio::test]
