@@ -30,11 +30,11 @@ impl CacheStatus {
     /// use tracing::{Span, field::Empty, info_span};
     ///
     /// let trace = TraceLayer::new_for_http()
-    ///     .make_span_with(|request: &Request<_>| {
+    ///     .make_span_with(|request: &Request<String>| {
     ///         let path = request.uri().path();
     ///         info_span!("request", path, cache.hit = Empty, cache.fwd = Empty, cache.detail = Empty)
     ///     })
-    ///     .on_response(|response: &Response<_>, _: Duration, span: &Span| {
+    ///     .on_response(|response: &Response<String>, _: Duration, span: &Span| {
     ///         if let Some(status) = response.extensions().get::<CacheStatus>() {
     ///             status.record(span);
     ///         }
