@@ -45,7 +45,7 @@ fn imports(source: &Source) -> BTreeMap<String, String> {
     names
 }
 
-/// Returns the signatures of public items and of `impl` blocks, bounds included.
+/// Returns the signatures of public items and of `impl` blocks, with all parameters and bounds.
 fn signatures(source: &Source) -> Vec<String> {
     let lines: Vec<_> = source.code().filter(|line| !line.trim_start().starts_with("//")).collect();
     let is_public = |line: &str| {
@@ -55,9 +55,7 @@ fn signatures(source: &Source) -> Vec<String> {
     };
     let starts = lines.iter().enumerate().filter(|(_, line)| is_public(line));
     let signature = |(at, _): (usize, &&str)| {
-        let end = lines[at..]
-            .iter()
-            .position(|line| line.contains('{') || line.ends_with(';') || line.ends_with(','));
+        let end = lines[at..].iter().position(|line| line.contains('{') || line.ends_with(';'));
         lines[at..=at + end.unwrap_or(0)].join(" ")
     };
     starts.map(signature).collect()
@@ -65,9 +63,9 @@ fn signatures(source: &Source) -> Vec<String> {
 
 #[test]
 fn names_of_other_crates_are_found_only_in_public_signatures() {
-    let text = "use http::{Method, header::HeaderMap};\nuse std::fmt;\n/// pub fn a(Method)\npub fn b(h: &HeaderMap)\n{\n Method\n}";
+    let text = "use http::{Method, Uri, header::HeaderMap};\nuse std::fmt;\n/// pub fn a(Method)\npub fn b<T>(\n h: &HeaderMap,\n t: T,\n)\nwhere\n T: Copy,\n Uri: From<T>,\n{\n Method\n}";
     let source = Source { path: "a.rs".into(), text: text.to_owned() };
     let found = external(&[source]);
-    assert_eq!(found["http"].iter().collect::<Vec<_>>(), ["HeaderMap"]);
+    assert_eq!(found["http"].iter().collect::<Vec<_>>(), ["HeaderMap", "Uri"]);
     assert_eq!(found.len(), 1);
 }
