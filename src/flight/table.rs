@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
-/// A call of the service whose response other requests may wait for.
+/// A call of the service, or the computation of a value, whose result others may wait for.
+///
+/// The diagram and the events below are those of a call of the service:
 ///
 /// ```text
 /// under way ─┬─► begun ─┬─► ended: Stored, Unshared, Failed or Abandoned

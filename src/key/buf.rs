@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 /// The longest key in bytes. Requests with longer keys bypass the cache.
 const MAX_KEY_BYTES: usize = 8 * 1024;
 
-/// The longest client-chosen part, in bytes, that enters a key unchanged. A longer part enters as
-/// its digest.
+/// The longest field value or namespace, in bytes, that enters a key unchanged. A longer one enters
+/// as its digest. The URI always enters unchanged.
 pub(crate) const MAX_PLAIN_VALUE: usize = 128;
 
 /// The room for a key on the stack, in bytes. Most keys need no allocation.

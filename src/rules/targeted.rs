@@ -178,7 +178,7 @@ mod tests {
 
     /// RFC 9213 section 2.1.
     #[test]
-    fn members_are_directives_with_any_parameters() {
+    fn members_are_directives_whose_parameters_are_ignored() {
         let all = "max-age=60;x=1, s-maxage=30, public, must-revalidate, private=?0, no-cache=(x-a \"x-b\"), \
                    unknown=(1 2), stale-if-error=5";
         let read_all = read(&[("cdn-cache-control", all)]);

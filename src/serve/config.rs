@@ -298,8 +298,8 @@ impl LayerConfig {
         Self { is_enabled, switched: Arc::default(), ..Arc::unwrap_or_clone(self) }.registered()
     }
 
-    /// Returns the configuration that replaces this one for requests with a path, because of the
-    /// switches of the cache.
+    /// Returns the configuration that replaces this one for requests with this path, because of the
+    /// switches of the cache. Returns `None` if this one applies.
     pub(in crate::serve) fn switched(&self, path: &str) -> Option<Arc<Self>> {
         if self.is_switched {
             return None;

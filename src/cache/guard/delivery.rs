@@ -75,8 +75,9 @@ impl StoreGuard {
         runtime.spawn(task.run(takes_over));
     }
 
-    /// Returns `true` if undelivered invalidations hold the circuit. They do only while a task
-    /// delivers them. Otherwise a process without a runtime would never use the store again.
+    /// Returns `true` if undelivered invalidations keep the circuit from closing. They do so only
+    /// while a task delivers them. A process without a runtime has no such task, so its circuit would
+    /// never close again.
     pub(super) fn holds_circuit(&self) -> bool {
         self.undelivered.holds_circuit() && self.claim.is_progressing(Instant::now())
     }

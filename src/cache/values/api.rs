@@ -17,8 +17,8 @@ impl Cache {
     ///
     /// # Dependencies
     /// The page or value that the current task makes becomes a dependent of this value. A dependent
-    /// is invalidated if this value is set, deleted or invalidated, and expires no later than this
-    /// value.
+    /// expires no later than this value. It is invalidated if this value is set, deleted or
+    /// invalidated.
     ///
     /// If this value is absent, the dependent is invalidated once a value is set. A value that
     /// [`get_or_set`](Self::get_or_set) computes does not invalidate the dependent. If other code

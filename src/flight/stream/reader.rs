@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep};
 /// ```text
 /// reading ─┬─► end       the body has ended
 ///          ├─► failed    the source failed
-///          └─► cut off   too slow for the window (see the module)
+///          └─► cut off   too slow for the window (see the docs of the module `stream`)
 /// ```
 #[derive(Debug)]
 pub(crate) struct BodyReader {

@@ -117,7 +117,8 @@ impl PolicyTable {
             .filter_map(move |(at, entry)| Some((entry.layer()?, named((at, entry)))))
     }
 
-    /// Checks the entries. An error names the entry and the field.
+    /// Checks the number of entries, and each entry. The error for an entry names it, and the field
+    /// if one is at fault.
     fn check(fields: Vec<EntryFields>) -> Result<Self, String> {
         if fields.len() > MAX_ENTRIES {
             return Err(format!("{} entries (at most {MAX_ENTRIES} are permitted)", fields.len()));

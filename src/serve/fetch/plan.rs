@@ -81,11 +81,11 @@ pub(in crate::serve) struct Fetch {
     pub(in crate::serve) state: RequestState,
     pub(in crate::serve) plan: FetchPlan,
     pub(in crate::serve) status: CacheStatus,
-    /// Present in a background refresh, in which no client waits for the response. Records whether
-    /// the refresh stored a new response or removed the stored one.
+    /// Present in a background refresh, in which no client waits for the response. The refresh marks
+    /// it as successful if it stores a new response or removes the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// Whether the fetch runs in its own task, where `is_tracked` does not see the tracker of a
-    /// page that includes the response.
+    /// Whether the fetch runs in its own task. A page that includes the response has its tracker on
+    /// the client's task, so dependencies are collected even if this task has no tracker.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) unstored_action: UnstoredAction,

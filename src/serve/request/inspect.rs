@@ -89,7 +89,7 @@ impl<'a> InspectedRequest<'a> {
                     continue;
                 }
             }
-            // Most fields have no [`HeaderRole`]. One check of the name rules them out.
+            // Most fields have the role `Other`. One check of the name rules them out.
             if !is_harmless(name.as_str()) {
                 self.inspect_field(name, value, app, strict, &policy.key)?;
             }
@@ -154,7 +154,8 @@ impl<'a> InspectedRequest<'a> {
     }
 }
 
-/// Returns `true` if a field, cookie or extension of a request identifies its visitor. The result
+/// Returns `true` if a field, cookie, extension or the policy's identity function identifies the
+/// visitor of a request. The result
 /// is the same under both presets, [`Policy::app`] and [`Policy::rfc9111`].
 pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());

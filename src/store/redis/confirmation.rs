@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The longest wait of a server for its replicas. An idle server ends it up to 100 ms later.
+/// The longest wait of a server for its replicas. A server without other work may notice the end of
+/// this time up to 100 ms late, at the next tick of its timer.
 const SERVER_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait for a round. With the advance before it, it is shorter than the cache's default
 /// limit for invalidations.
@@ -25,7 +26,7 @@ pub(super) struct Confirmation {
     server_wait: Duration,
 }
 
-/// The reply to a round.
+/// The server's reply to one request for confirmation (see `ConfirmationRounds`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RoundReply {
     Confirmed,

@@ -87,7 +87,8 @@ pub(super) struct RecordReply {
     /// The snapshot to which `items` apply. `None` if they apply to the record that this process
     /// knows, or if the server has no usable record.
     snapshot: Option<Vec<u8>>,
-    /// The advances after that record, each `None` if it is missing.
+    /// The advances after the snapshot, or after the record that this process knows. An advance that
+    /// the server lacks is `None`.
     items: Vec<Option<Vec<u8>>>,
 }
 

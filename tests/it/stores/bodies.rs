@@ -403,7 +403,7 @@ async fn a_small_single_frame_body_is_not_copied() {
 }
 
 #[tokio::test]
-async fn repeated_lines_and_non_ascii_bytes_are_kept_exactly() {
+async fn repeated_field_lines_and_non_ascii_values_are_kept() {
     let (stack, _) = site(policy(), |_, call| {
         let mut response = numbered(&[("link", "<a>"), ("link", ""), ("link", "<b>, <c>")], call);
         response.headers_mut().insert("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));

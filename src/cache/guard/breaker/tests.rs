@@ -149,7 +149,7 @@ async fn probe_that_does_not_end_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_probe_frees_no_other_probe() {
+async fn late_probe_does_not_end_the_probe_in_progress() {
     let breaker = after_the_backoff().await;
     let late = call(&breaker);
     breaker.close_if_half_open();

@@ -36,7 +36,8 @@ fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> Sto
     StoredResponse::new(head, Bytes::new())
 }
 
-/// Updates the head of a stored response from a 304 with these fields and hints.
+/// Returns the head of a stored response after a 304 with these fields and hints. If `updates` is
+/// `false`, only the hints of the 304 count.
 fn update(
     policy: PolicyBuilder,
     stale: &StoredResponse,

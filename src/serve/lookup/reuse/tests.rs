@@ -155,6 +155,7 @@ fn response_that_does_not_fit_the_request_is_refused() {
             (with_x_a(app().nominates("1"), "2"), Some(Fields)),
             (app().nominates("1"), Some(Fields)),
             (with_x_a(app().nominates("1"), "2").stale_for(1), Some(Fields)),
+            // The content coding of a response that does not nominate `Accept-Encoding`.
             (gzip(app()).request_field(&[("accept-encoding", "gzip")]), None),
             (gzip(app()).request_field(&[("accept-encoding", "br")]), Some(Fields)),
             (gzip(app()), Some(Fields)),
