@@ -20,9 +20,9 @@
 //!
 //! **In production**
 //! - [several_machines]: one cache for several processes, in Redis or Valkey.
-//! - [observability]: access logs, statistics and events.
+//! - [observability]: access logs, statistics, metrics and events.
 //! - [sizing]: memory, concurrency and time limits.
-//! - [operations]: turn the cache off, explain its decisions, change lifetimes at run time.
+//! - [operations]: turn the cache off, purge, explain decisions, change lifetimes, alerts and a dashboard.
 //! - [testing]: tests of an application that has a cache.
 //! - [proxy]: a caching reverse proxy.
 //! - [security]: the attacks that the cache prevents, and the inputs that it cannot see.
@@ -71,7 +71,15 @@ pub mod observability {}
 #[doc = include_str!("docs/sizing.md")]
 pub mod sizing {}
 
-#[doc = include_str!("docs/operations.md")]
+#[doc = concat!(
+    include_str!("docs/operations.md"),
+    "```yaml\n",
+    include_str!("docs/alerts.yml"),
+    "```\n\nA dashboard for Grafana, to import as JSON. It needs the buckets of the histogram, as set in the ",
+    "[example](crate::docs::observability#metrics):\n\n```json\n",
+    include_str!("docs/dashboard.json"),
+    "```\n"
+)]
 pub mod operations {}
 
 #[doc = include_str!("docs/testing.md")]

@@ -47,6 +47,7 @@
 //! |---|---|---|
 //! | `axum` | yes | keys nested routers by their public URI (axum's `OriginalUri`) and, if it differs, by the URI that the handler sees; handlers return [`CacheHints`], [`Identified`] and [`InvalidateOnSuccess`](invalidation::InvalidateOnSuccess), and take [`Cache`] as an argument, if the router's state is or contains one (`with_state(cache)`; axum's derive of `FromRef` needs its feature `macros`) |
 //! | `tracing` | no | one `DEBUG` event for each [answered request](docs::observability#events), and events for stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores, for mistakes in the order and options of layers, and for weak tags that fail `If-Match`; spans for work in separate tasks |
+//! | `metrics` | no | `Cache::publish_metrics`, which hands the [statistics](docs::observability#metrics) to the recorder of the crate `metrics`, for Prometheus and others |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //! | `redis` | no | `RedisStore`, a store in Redis or Valkey that several processes share |

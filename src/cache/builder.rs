@@ -76,6 +76,7 @@ impl Cache {
         let namespaces = Namespaces::new(Arc::clone(&builder.store));
         let guard = StoreGuard::new(builder.store, builder.limits);
         let unguarded_generations = namespaces.generations(&builder.namespace);
+        let counters = Arc::new(CacheCounters::new(&builder.namespace, builder.top_paths));
         Self(Arc::new(CacheInner {
             is_local: guard.is_local(),
             store: guarded_store(&guard),
@@ -100,7 +101,7 @@ impl Cache {
             number_locks: Arc::default(),
             switches: Arc::default(),
             layers: Arc::default(),
-            counters: Arc::new(CacheCounters::new(builder.top_paths)),
+            counters,
         }))
     }
 }

@@ -174,6 +174,8 @@ pub enum ConfigErrorKind {
     ZeroLimit,
     /// A time limit is zero, so no operation could ever finish within it.
     ZeroTimeout,
+    /// The method starts a task, and was called outside a tokio runtime.
+    NoRuntime,
     /// The option contradicts another option or a default: two directives exclude each other, or
     /// two rules apply to the same name. For example, `Cookie` always counts as a credential, so it
     /// cannot be a keyed header field.
@@ -246,6 +248,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero (use at least one byte)",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero (use a longer one)",
+            ConfigErrorKind::NoRuntime => "there is no tokio runtime (call it inside one)",
             ConfigErrorKind::Contradiction => "contradicts another option or a default (remove one of them)",
             ConfigErrorKind::InvalidCookieName => "invalid cookie name, or pattern not allowed here",
             ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",

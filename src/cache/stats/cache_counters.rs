@@ -4,11 +4,19 @@ use super::layer_names::LayerNames;
 use super::path_table::PathTable;
 use crate::cache::invalidation::ScopeKind;
 use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of a cache, over all namespaces.
 #[derive(Debug)]
 pub(in crate::cache) struct CacheCounters {
+    /// The namespace with which the cache was built: the label of the cache in metrics.
+    #[cfg(feature = "metrics")]
+    name: Arc<str>,
+    /// Whether the metrics were described to the recorder.
+    #[cfg(feature = "metrics")]
+    are_described: AtomicBool,
     pub(super) layers: LayerNames,
     pub(super) paths: Arc<PathTable>,
     invalidations: AtomicU64,
@@ -19,9 +27,15 @@ pub(in crate::cache) struct CacheCounters {
 }
 
 impl CacheCounters {
-    /// Creates the counters. `top_paths` is the number of paths that are counted.
-    pub(in crate::cache) fn new(top_paths: usize) -> Self {
+    /// Creates the counters of a cache that is built with a namespace. `top_paths` is the number of
+    /// paths that are counted.
+    #[cfg_attr(not(feature = "metrics"), expect(unused, reason = "only metrics need the namespace"))]
+    pub(in crate::cache) fn new(namespace: &str, top_paths: usize) -> Self {
         Self {
+            #[cfg(feature = "metrics")]
+            name: namespace.into(),
+            #[cfg(feature = "metrics")]
+            are_described: AtomicBool::new(false),
             layers: LayerNames::default(),
             paths: Arc::new(PathTable::new(top_paths)),
             invalidations: AtomicU64::new(0),
@@ -29,6 +43,19 @@ impl CacheCounters {
             failed_invalidations: AtomicU64::new(0),
             unreadable_values: AtomicU64::new(0),
         }
+    }
+
+    /// Returns the label of the cache in metrics. All namespaces share it, as they share the
+    /// counters.
+    #[cfg(feature = "metrics")]
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// Returns `true` for the first call.
+    #[cfg(feature = "metrics")]
+    pub(super) fn is_first_publication(&self) -> bool {
+        !self.are_described.swap(true, Ordering::Relaxed)
     }
 
     /// Counts an invalidation and its scopes.

@@ -2,6 +2,7 @@
 
 use super::sharded_counters::ShardedCounters;
 use crate::status::{CacheStatus, Detail, ForwardReason};
+use std::sync::Arc;
 #[cfg(feature = "tracing")]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -61,7 +62,7 @@ const REQUESTS_BEFORE_WARNING: u64 = 1000;
 /// The counters of all layers with one name.
 #[derive(Debug)]
 pub(crate) struct LayerCounters {
-    name: Box<str>,
+    name: Arc<str>,
     counters: ShardedCounters<COUNTERS>,
     /// Whether it is decided if a site-wide cache stores nothing because it has no TTL.
     #[cfg(feature = "tracing")]
@@ -86,6 +87,12 @@ impl LayerCounters {
     /// Returns the name of the layers.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the name of the layers, without a copy.
+    #[cfg(feature = "metrics")]
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     #[inline]

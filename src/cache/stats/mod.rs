@@ -8,8 +8,12 @@ mod cache_stats;
 mod layer_counters;
 mod layer_names;
 mod layer_stats;
+#[cfg(feature = "metrics")]
+mod metrics_task;
 mod path_stats;
 mod path_table;
+#[cfg(feature = "metrics")]
+mod published_metrics;
 mod sharded_counters;
 mod store_report;
 

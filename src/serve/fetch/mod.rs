@@ -15,6 +15,7 @@ mod background;
 mod conditions;
 mod detached;
 mod failure;
+mod fetch_timer;
 mod forwarded_request;
 mod head_update;
 mod hold;
@@ -37,6 +38,7 @@ pub(super) use background::{Refresh, unstored_action};
 use bytes::Bytes;
 use conditions::into_not_modified;
 pub(super) use detached::run_detached;
+use fetch_timer::FetchTimer;
 pub(super) use forwarded_request::ForwardedRequest;
 use head_update::HeadTarget;
 use http::header::ETAG;
@@ -64,6 +66,7 @@ impl Fetch {
         let mut forwarded = self.prepare(&mut request);
         let head_target = self.head_target().await;
         let mut tracker = Tracker::for_chain(&self.state.chain);
+        let timer = FetchTimer::start();
         let answer = {
             // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
@@ -82,6 +85,7 @@ impl Fetch {
                 })
             })
         };
+        timer.record(&self.state.config);
         let recorded = |tracker: &Tracker| AnswerDependencies::none_added().with(tracker.peek());
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_on_failure(&forwarded).await {
