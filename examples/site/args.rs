@@ -13,6 +13,8 @@ Options:
   --ttl N      the freshness lifetime of the report in seconds [default: 3600]
   --purge-secret S
                accept POST /purge?tag=flavours with `Authorization: Bearer S`
+  --policy PATH
+               replace lifetimes by this policy table, a JSON file, and apply it again when it changes
   --warm       fetch the popular pages before the first visitor arrives
   --redis URL  share the cache with other processes, in the Redis or Valkey server at
                redis://[[user]:password@]host[:port][/database]; needs `--features redis`
@@ -24,6 +26,7 @@ pub(crate) struct Args {
     pub(crate) port: u16,
     pub(crate) db: Option<PathBuf>,
     pub(crate) redis: Option<String>,
+    pub(crate) policy: Option<PathBuf>,
     pub(crate) cache: bool,
     pub(crate) ttl: u64,
     pub(crate) warm: bool,
@@ -37,6 +40,7 @@ impl Args {
             port: 3000,
             db: None,
             redis: None,
+            policy: None,
             cache: true,
             ttl: 3600,
             warm: false,
@@ -51,6 +55,7 @@ impl Args {
                 }
                 "--db" => args.db = Some(words.next().ok_or("--db needs a path")?.into()),
                 "--redis" => args.redis = Some(words.next().ok_or("--redis needs a URL")?),
+                "--policy" => args.policy = Some(words.next().ok_or("--policy needs a path")?.into()),
                 "--ttl" => {
                     let ttl = words.next().and_then(|ttl| ttl.parse().ok());
                     args.ttl = ttl.ok_or("--ttl needs a number of seconds")?;

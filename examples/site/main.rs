@@ -15,13 +15,18 @@
 //! ```
 //!
 //! `README.md` in this directory is a walk-through with curl: hits, writes, preconditions,
-//! dependencies, languages, sessions and stale pages. `--help` lists the options.
+//! dependencies, languages, sessions, stale pages, a policy table and metrics. `--help` lists the
+//! options.
 
 mod args;
+mod assets;
 mod db;
 mod forms;
 mod handlers;
 mod pages;
+mod policy_file;
+#[cfg(feature = "metrics")]
+mod prometheus;
 mod visitor;
 
 use args::{Args, HELP};
@@ -73,6 +78,8 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
         .merge(one_flavour(site.clone()))
         .route("/report", report)
         .merge(unshared())
+        .route("/style.css", get(assets::stylesheet))
+        .route("/icon.svg", get(assets::icon))
         .fallback(handlers::not_found)
         .layer(from_fn(visitor::recognise))
         .layer(sessions);
@@ -175,9 +182,11 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         (false, _) => None,
     };
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
-    if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
-        // This route is outside the layers. A public shop would serve it on a separate listener.
-        app = app.route_service("/purge", PurgeService::with_secret(cache, secret)?);
+    if let Some(cache) = &cache {
+        app = app.merge(operator_routes(cache, args.purge_secret)?);
+        if let Some(path) = args.policy {
+            policy_file::watch(cache.clone(), path)?;
+        }
     }
 
     let address = listener.local_addr()?;
@@ -198,6 +207,20 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         cache.shutdown().await;
     }
     Ok(())
+}
+
+/// Returns the routes for operators. They are outside the cache layers. A public shop
+/// would serve them on a separate listener.
+fn operator_routes(cache: &Cache, purge_secret: Option<String>) -> Result<Router, Box<dyn Error>> {
+    let mut routes = Router::new();
+    if let Some(secret) = purge_secret {
+        routes = routes.route_service("/purge", PurgeService::with_secret(cache, secret)?);
+    }
+    #[cfg(feature = "metrics")]
+    {
+        routes = routes.merge(prometheus::route(cache)?);
+    }
+    Ok(routes)
 }
 
 /// Returns a cache that all processes with the same server share.

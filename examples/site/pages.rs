@@ -5,9 +5,9 @@ use crate::forms::FlavourForm;
 use crate::visitor::{Language, Visitor};
 use axum::response::Html;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// The translated texts: the navigation, and the words of the list of flavours. All other texts are
+/// The translated texts: the navigation, the footer, and the words of the list of flavours. All other texts are
 /// in English.
 struct Words {
     flavours: &'static str,
@@ -15,6 +15,7 @@ struct Words {
     account: &'static str,
     from: &'static str,
     add: &'static str,
+    made: &'static str,
 }
 
 fn words(language: Language) -> Words {
@@ -25,10 +26,16 @@ fn words(language: Language) -> Words {
             account: "Account",
             from: "from",
             add: "Add a flavour",
+            made: "This page was made on",
         },
-        Language::German => {
-            Words { flavours: "Sorten", report: "Bericht", account: "Konto", from: "ab", add: "Neue Sorte" }
-        }
+        Language::German => Words {
+            flavours: "Sorten",
+            report: "Bericht",
+            account: "Konto",
+            from: "ab",
+            add: "Neue Sorte",
+            made: "Diese Seite entstand am",
+        },
     }
 }
 
@@ -161,19 +168,25 @@ pub(crate) fn error(title: &str) -> Html<String> {
     page(&Visitor::default(), title, "<p>Have another scoop instead.</p>")
 }
 
+/// Returns a page with the time at which it was made. A hit shows the time of the fetch.
 fn page(visitor: &Visitor, title: &str, body: &str) -> Html<String> {
-    let Words { flavours, report, account, .. } = words(visitor.language);
+    let Words { flavours, report, account, made, .. } = words(visitor.language);
+    let time = httpdate::fmt_http_date(SystemTime::now());
     let (title, code) = (escape(title), visitor.language.code());
     let account = visitor.name.as_deref().map_or_else(|| account.to_owned(), escape);
     Html(format!(
         r#"<!doctype html>
 <html lang="{code}">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<link rel="stylesheet" href="/style.css">
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
 <nav><a href="/">{flavours}</a> | <a href="/report">{report}</a> | <a href="/account">{account}</a> |
 <a href="/language/en">English</a> | <a href="/language/de">Deutsch</a></nav>
 <h1>{title}</h1>
 {body}
+<footer>{made} {time}.</footer>
 </html>
 "#
     ))
