@@ -129,7 +129,7 @@ async fn invalidation_event_names_its_scopes() {
 #[tokio::test]
 async fn status_is_recorded_into_the_fields_that_a_span_declares() {
     listen();
-    let stack = RouteCacheLayer::new(&memory(), MINUTE).layer(origin(plain).0);
+    let stack = RouteCacheLayer::new(&timed().0, MINUTE).layer(origin(plain).0);
     for _ in 0..2 {
         let answer = stack.clone().oneshot(get("/")).await.expect("an answer");
         let status = *answer.extensions().get::<CacheStatus>().expect("the extension");
