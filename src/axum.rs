@@ -45,7 +45,7 @@ impl IntoResponse for InvalidateOnSuccess {
     }
 }
 
-/// Adds the mark to a response, as [`Identified::add_to_response`] does.
+/// Marks a response as made for one visitor, as [`Identified::add_to_response`] does.
 impl IntoResponseParts for Identified {
     type Error = Infallible;
 

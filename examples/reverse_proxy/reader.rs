@@ -66,8 +66,8 @@ pin_project! {
     }
 }
 
-/// The size of a piece in bytes, so small that a slow client with many streams reads a piece of
-/// each stream in time.
+/// The size of a piece in bytes. A slow client with many streams must read a piece of each stream
+/// before the stream's time limit, so a piece is small.
 const PIECE: usize = 4 << 10;
 
 impl<B> Pieces<B> {

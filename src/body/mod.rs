@@ -143,7 +143,8 @@ where
 {
     /// Reads the ready frames of a body, up to a limit in bytes, without waiting.
     ///
-    /// The result is complete only if the body has the `declared` length and no trailers.
+    /// Returns [`PeekedBody::Complete`] only if the whole body was read, has the `declared` length
+    /// and has no trailers.
     pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> PeekedBody<B> {
         if body.size_hint().lower() > limit {
             return PeekedBody::Begun(Self::forwarded(body));
@@ -327,7 +328,8 @@ where
                 let frame = Pin::new(reader).poll_frame(cx);
                 if is_tracked() {
                     relay.set_waiting(frame.is_pending());
-                    // If another reader has polled the body, only the tracker has the dependencies.
+                    // The body's own tracker records the dependencies, whichever reader polls the
+                    // body. Without a tracker, the dependencies are unknown.
                     match tracker {
                         Some(tracker) => relay.pass_on(tracker),
                         None if frame.is_ready() => mark_untrackable(),

@@ -48,7 +48,7 @@ pub(crate) struct Recorder {
     digest: Option<(Sha256, Comparison)>,
     /// The generated tag, set once the body is complete.
     tag: GeneratedTag,
-    /// The dependencies that the body reads while it is made.
+    /// Records the dependencies of the body: the values that the body reads while it is polled.
     pub(super) tracker: Tracker,
 }
 
@@ -294,8 +294,8 @@ impl Recorder {
         }
     }
 
-    /// Stores the body if it has its declared length and is storable. If an outer layer must admit
-    /// the response, the body is stored only after the admission.
+    /// Stores the body if it has its declared length, and all its dependencies can be tracked. If
+    /// an outer layer must admit the response, the body is stored only after the admission.
     fn finish(&mut self, body: Bytes) -> EndedRecording {
         let reservation = Arc::new(self.reservation.take());
         let unstored = |reservation| EndedRecording { reservation, body: None, is_local: false };

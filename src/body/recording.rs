@@ -41,8 +41,8 @@ pin_project! {
         // The stored bytes of the complete body. They may replace the frames ahead, until the
         // client reads the first frame.
         stored: Option<Bytes>,
-        // The ended recorder. It holds its share of the budget until the frames read ahead are
-        // sent.
+        // The recorder after its end. It holds its reservation in the memory budget until the
+        // frames read ahead are sent.
         ended_recorder: Option<SharedRecorder>,
         // The dependencies of the body while a shared stream records it.
         pub(super) tracker: Option<Tracker>,

@@ -93,7 +93,7 @@ impl SharedRecorder {
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         let (data, end, make_room) = match &mut *self.slot.lock() {
             SlotState { owner: ReservationOwner::Recorder(recorder), last_progress } => {
-                // Set first, so that the budget does not end this recording.
+                // Set before `make_room`, which ends stalled recordings and must not end this one.
                 *last_progress = Instant::now();
                 let (data, end) = recorder.push(data);
                 let lacks_room = end == Some(RecordingEnd::NoRoom);

@@ -56,9 +56,10 @@ impl Cache {
         self.0.background.refresh_permit(key, self.clock().now())
     }
 
-    /// Returns a permit for a fetch in its own task, which survives a disconnect of its client.
-    /// Returns `None` outside a tokio runtime, after a shutdown, or if too many fetches run that
-    /// way.
+    /// Returns a permit for a fetch in its own task. Such a fetch continues after its client has
+    /// disconnected.
+    ///
+    /// Returns `None` outside a tokio runtime, after a shutdown, or if too many such fetches run.
     pub(crate) fn detach_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         self.0.background.detach_permit()
@@ -151,8 +152,10 @@ impl Cache {
         self.0.background.allows_refreshes()
     }
 
-    /// Records an answer that should have replaced the stored response received at `stored`, but is
-    /// not storable. Returns `true` if two visitors got such answers.
+    /// Records an answer that is not storable, although it should have replaced a stored response.
+    /// `stored` is the time at which the stored response was received.
+    ///
+    /// Returns `true` if an earlier visitor also got such an answer.
     pub(crate) fn add_contradiction(
         &self,
         key: KeyRef<'_>,

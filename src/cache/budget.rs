@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The most bytes of a small recording. In a small budget, a quarter of the budget is the limit. A
-/// quarter of the budget is reserved for small recordings.
+/// The most bytes of a small recording, or a quarter of the budget if that is less. A larger
+/// recording may not grow if all recordings would then take more than three quarters of the budget.
 const SMALL_BYTES: u64 = 256 << 10;
 
 /// The limit on the bytes of all recordings together, and the recordings that may be ended to make

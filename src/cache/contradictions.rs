@@ -86,9 +86,10 @@ impl Contradictions {
     }
 }
 
-/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the hash of the key.
+/// For each key, the last stored response that a 304 did not match (RFC 9111 section 4.3.4). Old
+/// keys are evicted.
 ///
-/// A response is identified by a hash of its validators and its `Date`.
+/// Keys are hashed. A response is identified by a hash of `ETag`, `Last-Modified` and `Date`.
 pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
 
 impl Default for Mismatches {

@@ -33,7 +33,7 @@ pub(crate) struct DependencyRelay {
     /// The page to which dependencies were last passed, and the change counts at that time: the
     /// count of the body's dependencies and the count of the page's.
     last_passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
-    /// Present while the page waits for a frame.
+    /// The pending read of the page. Present while the page waits for a frame of the body.
     waiting: Option<PendingRead>,
 }
 

@@ -133,15 +133,15 @@ impl Explanation {
         &self.identified_by
     }
 
-    /// Returns the inputs of the key. Returns none if the request bypasses the cache before it has
-    /// a key.
+    /// Returns the inputs of the key. The slice is empty if the request bypasses the cache before a
+    /// key is made.
     #[must_use]
     pub fn key(&self) -> &[KeyInput] {
         &self.key
     }
 
-    /// Returns the digest of the key that the parameter `key` of `Cache-Status` ends in
-    /// ([`cache_status_key`](crate::policy::PolicyBuilder::cache_status_key)).
+    /// Returns the digest of the key, with which the parameter `key` of `Cache-Status` ends. See
+    /// [`cache_status_key`](crate::policy::PolicyBuilder::cache_status_key).
     #[must_use]
     pub fn key_digest(&self) -> Option<&str> {
         self.key_digest.as_deref()
@@ -153,8 +153,10 @@ impl Explanation {
         self.stored.as_ref()
     }
 
-    /// Returns the number of variants that the index of the URL lists, or 1 for a URL whose stored
-    /// response does not vary. An index may list variants that have expired.
+    /// Returns the number of variants of the URL, or 0 if no entry was found for the URL. A stored
+    /// response that does not vary counts as one variant.
+    ///
+    /// The number is the length of the URL's index, which may list variants that have expired.
     #[must_use]
     pub fn variants(&self) -> usize {
         self.variants
@@ -166,12 +168,12 @@ impl Explanation {
         &self.variant_fields
     }
 
-    /// Returns why the last response under the key was not stored, as a word of
-    /// [`CacheStatus::detail_word`]. The cache remembers the reason for an hour, and forgets it when
-    /// a response is stored.
+    /// Returns the reason why the last response under the key was not stored, as a word of
+    /// [`CacheStatus::detail_word`]. The cache remembers the reason for an hour, and forgets it
+    /// when a response is stored.
     ///
-    /// Only responses whose head permitted storing them are remembered. The reason of others is in
-    /// their `Cache-Status`.
+    /// The reason is remembered only if the head of the response permitted storing it. Otherwise,
+    /// only the `Cache-Status` of that response has the reason.
     #[must_use]
     pub fn last_not_stored(&self) -> Option<&'static str> {
         self.last_not_stored.map(Detail::as_str)

@@ -77,8 +77,11 @@ impl Cache {
         guard.keep(namespace, unguarded_generations, scopes, strength, value);
     }
 
-    /// Queues the removal of values after a failed write, because the store may still have the old
-    /// values. Only a failure of the store and an open circuit count, not other errors.
+    /// Queues the removal of values if their write failed, because the store may still have the old
+    /// values.
+    ///
+    /// A write has failed if the store failed or the circuit is open. After other errors, nothing
+    /// is queued.
     pub(super) fn queue_removals<T>(&self, names: &[Name], result: &Result<T, StoreError>) {
         let Err(error) = result else { return };
         if error.kind().is_failure() || error.kind() == StoreErrorKind::CircuitOpen {
@@ -104,7 +107,7 @@ impl Cache {
         self.0.counters.count_invalidation(what.kinds());
         let scopes = what.scopes();
         event!(buckets = marked_places(&scopes), names = what.names(), strength = ?what.strength(), "invalidate");
-        // If the task is dropped, this guard is dropped with it and queues the invalidation.
+        // If the task is dropped, `unconfirmed` is dropped with it and queues the invalidation.
         let unconfirmed = self.unconfirmed(scopes, what.strength());
         let cache = self.clone();
         self.spawn_or_run_invalidation(async move {
@@ -129,7 +132,8 @@ impl Cache {
         self.await_lookup(self.0.generations.current()).await
     }
 
-    /// Returns `true` if a stored response is known to be valid without waiting for the store.
+    /// Returns `true` if a check that does not wait for the store finds a stored response valid.
+    /// Returns `false` if the response is stale or invalid, or if the check would have to wait.
     #[inline]
     pub(crate) fn is_valid_now(&self, response: &StoredResponse) -> bool {
         if self.0.guard.has_undelivered() {
@@ -154,11 +158,12 @@ impl Cache {
         self.0.generations.check(head.generation, &head.scopes, &head.dependencies)
     }
 
-    /// Returns the entry under a key, and the generation that was read in the same round trip, if
-    /// the store reads both together.
+    /// Returns the entry under a key. If the store reads the entry and the generation in one round
+    /// trip, also returns the generation.
     ///
-    /// Returns no generation if an invalidation was undelivered before the read. If that
-    /// invalidation is delivered after the read, neither the generation nor the queue has it.
+    /// Returns no generation if an invalidation was queued before the read. Otherwise, a check
+    /// against the generation could miss that invalidation: the generation is older than the
+    /// invalidation, and the queue may be empty by the time of the check.
     pub(crate) async fn find(
         &self,
         key: KeyRef<'_>,

@@ -386,7 +386,8 @@ impl InvalidateOnSuccess {
 fn uri_scopes(uri: &str) -> Vec<Scope> {
     let target = split_authority(uri).map_or(uri, |(_, rest)| rest);
     let mut scopes = Vec::new();
-    // A `#` is read both as the start of a fragment and as text.
+    // A `#` begins the fragment of an encoded URI, but is text in a decoded one. Both readings
+    // count.
     for target in [target.split('#').next().unwrap_or_default(), target] {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),

@@ -15,7 +15,7 @@ pub(crate) enum LastRecording {
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest shortened lifetime since the last recording with another outcome.
+        /// The longest such lifetime in the uninterrupted series of recordings with this outcome.
         longest: Duration,
     },
 }

@@ -12,7 +12,8 @@ const MAX_NAMESPACES: usize = 1024;
 /// The generations of the namespaces of one store.
 pub(super) struct Namespaces {
     store: Arc<dyn Store>,
-    /// The generations of the namespaces whose invalidations are an entry of the store.
+    /// The generations of each namespace, if the store provides none. The invalidations of a
+    /// namespace are then one entry of the store.
     records: Quick<String, Arc<RecordGenerations>>,
 }
 

@@ -1,9 +1,9 @@
-//! The handling of a stored response whose replacement is not stored.
+//! The decision whether to remove a stored response after a fetch whose response is not stored.
 //!
-//! A fetch should replace the stored response of its key, for example a stale one. If the answer of
-//! the service is not storable, the stored response may be outdated. But the stored response is
-//! still right if an unkeyed field of the request caused the answer: a field that is neither in
-//! the key nor nominated by `Vary`.
+//! Such a fetch may show that the stored response is outdated: for example, the page was removed.
+//! But an unkeyed field of the request may have caused the answer. The stored response is then
+//! still current for other requests. An unkeyed field is neither in the key nor nominated by
+//! `Vary`.
 
 use super::contradictions::UnkeyedFieldsDigest;
 use super::handle::Cache;
@@ -24,11 +24,12 @@ use std::time::Duration;
 ///                                     └─ second visitor ────────────────────► remove it
 /// ```
 pub(crate) enum UnstoredAction {
-    /// Remove the stored response. No unkeyed field can have caused the answer, so the answer is
-    /// the current one for every visitor.
+    /// Remove the stored response. The request had no unkeyed field that could have caused the
+    /// answer.
     Remove,
-    /// Keep the stored response: a second attempt without unkeyed fields decides, or this fetch has
-    /// acted already.
+    /// Keep the stored response. A background refresh uses this variant in its first attempt,
+    /// because its second attempt, without unkeyed fields, decides. A fetch that has acted already
+    /// has this variant, too.
     Keep,
     /// Keep the stored response, and start a background request without unkeyed fields. If the
     /// answer to that request is not stored either, the stored response is removed.
@@ -39,8 +40,9 @@ pub(crate) enum UnstoredAction {
     /// The function starts the background request. The mutex makes this variant `Sync`, so that
     /// response bodies, which contain the variant, are `Sync`, too.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFieldsDigest),
-    /// Keep the stored response until the answer to another visitor is not stored either. This
-    /// variant is for requests that the cache cannot repeat without unkeyed fields.
+    /// Keep the stored response for now. If the answer to another visitor is not stored either, the
+    /// stored response is removed. This variant is for requests that the cache cannot repeat
+    /// without unkeyed fields.
     AwaitAnother(UnkeyedFieldsDigest),
 }
 
@@ -70,8 +72,10 @@ pub(crate) struct OutdatedResponse {
 }
 
 impl OutdatedResponse {
-    /// Acts on an answer that an outer layer has refused. The outer layer would not see the answer
-    /// to a background request, so the cache sends no such request.
+    /// Acts on an answer that an outer layer has refused.
+    ///
+    /// Sends no background request, because the outer layer would not see the answer to it.
+    /// [`Confirm`](UnstoredAction::Confirm) becomes [`AwaitAnother`](UnstoredAction::AwaitAnother).
     pub(crate) fn handle_refusal(mut self, cache: &Cache) {
         if let UnstoredAction::Confirm(_, fields) = self.action {
             self.action = UnstoredAction::AwaitAnother(fields);

@@ -1,4 +1,5 @@
-//! What an operator changes at run time: whether the cache answers requests, and a table of options.
+//! The options that an operator can change at run time: the switch that disables the cache layers,
+//! and the policy table.
 
 use super::handle::Cache;
 use crate::error::{ConfigError, ConfigErrorKind};

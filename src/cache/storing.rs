@@ -98,14 +98,15 @@ impl PendingStore {
         }
     }
 
-    /// Returns the counter of whether the response is stored.
+    /// Returns the report that counts whether the response is stored.
     pub(crate) fn report(&self) -> StoreReport {
         self.report.clone()
     }
 
-    /// Stores nothing, because the response turned out not to be storable. Handles the outdated
-    /// response. Later responses under the key are probably not storable either, so the key becomes
-    /// hit-for-miss.
+    /// Stores nothing, because the response turned out not to be storable. Keeps or removes the
+    /// stored response that this one should have replaced: see [`OutdatedResponse`].
+    ///
+    /// The key becomes hit-for-miss, because later responses are probably not storable either.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.record_not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
@@ -194,8 +195,8 @@ impl PendingStore {
             ..
         } = self;
         let now = cache.clock().now();
-        // The retention counts from now at the earliest, so that a response that is stale on
-        // arrival is kept for its stale window, too.
+        // The retention of a response that is stale on arrival begins now. So the response is kept
+        // for its whole stale window.
         let expires = response.head().fresh_until.max(now).after(retention);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());

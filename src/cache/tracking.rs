@@ -249,8 +249,11 @@ impl From<&StoredResponse> for AnswerDependencies {
     }
 }
 
-/// Records that a value was written at the generation `since`. If `since` is `None`, another writer
-/// may have replaced the value, so the dependencies are unknown.
+/// Records a dependency on a value that the current page or value has written. `since` is the
+/// generation of the write.
+///
+/// If `since` is `None`, another writer may have replaced the value. The dependencies are then
+/// unknown, and the page or value is not stored.
 pub(super) fn record_write(value: Scope, since: Option<Generation>) {
     match (current(), since) {
         (Some(reads), Some(since)) => lock(&reads).record_write(Dependency { value, since }),

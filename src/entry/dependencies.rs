@@ -17,7 +17,8 @@ pub(crate) struct Dependencies {
     positions: PositionIndex<(Scope, u64)>,
     /// The earliest moment at which a dependency expires; `None` if no dependency expires.
     fresh_until: Option<Moment>,
-    /// The number of changes so far. If it is unchanged, no dependency was added.
+    /// The number of changes so far. If the number is unchanged, so are the dependencies and
+    /// `fresh_until`.
     changes: u64,
     /// The number of reads that have begun and are not recorded yet.
     pending: usize,
@@ -26,7 +27,8 @@ pub(crate) struct Dependencies {
 }
 
 impl Dependencies {
-    /// Returns the earliest moment at which a dependency expires.
+    /// Returns the earliest moment at which a dependency expires. Returns [`Moment::NEVER`] if no
+    /// dependency expires.
     pub(crate) fn fresh_until(&self) -> Moment {
         self.fresh_until.unwrap_or(Moment::NEVER)
     }
@@ -92,8 +94,8 @@ impl Dependencies {
         self.fresh_until = fresh_until;
     }
 
-    /// Adds the dependencies of a part that this page or value includes, and limits the freshness
-    /// to that of the part.
+    /// Adds the dependencies of a part that this page or value includes. The page or value is then
+    /// fresh no longer than the part, and is untrackable if the part is.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.values.iter().for_each(|value| self.inherit(*value));
         self.limit_freshness(other.fresh_until());

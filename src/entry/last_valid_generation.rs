@@ -3,8 +3,10 @@
 use super::{Generation, Head};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The last counter and stamp at which an entry was found valid. While they are current, the entry
-/// is valid without another check. The caller compares the incarnation.
+/// The counter and the stamp of the last generation at which an entry was found valid. While that
+/// generation is current, the entry needs no other check.
+///
+/// The incarnation is not part of this number, so the caller must compare the incarnations.
 #[derive(Debug)]
 pub(super) struct LastValidGeneration(AtomicU64);
 

@@ -56,7 +56,7 @@ impl Entry {
     /// Creates an entry of bytes that no invalidation applies to.
     ///
     /// The bytes are copied if something else shares their buffer, or if much of the buffer is
-    /// unused. So the entry keeps no larger buffer in memory.
+    /// unused. So the entry does not keep a much larger buffer in memory.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self(EntryKind::Value(Arc::new(StoredValue::raw(bytes.into()))))

@@ -71,8 +71,8 @@ impl VariantSelection {
         }
     }
 
-    /// Returns the key of the variant, computed from the fields that the response itself nominates,
-    /// or `None` if it nominates none.
+    /// Returns the variant key of a response, made from `nominated`: the fields that the response
+    /// itself nominates. Returns `None` if the response nominates no field.
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,

@@ -35,7 +35,7 @@ pub(super) fn pack(
     without_spare_room(&copy)
 }
 
-/// Orders the lines as [`pack`] does, without a copy of their values.
+/// Returns the lines in the order of [`pack`]. The result shares its values with `headers`.
 pub(super) fn with_first(headers: &HeaderMap, first: &HeaderName) -> HeaderMap {
     let zero = HeaderValue::from_static("0");
     let was = headers.get(first).filter(|_| *first != AGE).unwrap_or(&zero);
@@ -84,8 +84,8 @@ pub(super) fn unshared_name(name: &HeaderName) -> HeaderName {
 
 /// Returns a frame's bytes for storage, and the same bytes for sending.
 ///
-/// The stored bytes keep no larger buffer in memory. The bytes are not copied if the frame is the
-/// only owner of its buffer and fills nearly all of it.
+/// The buffer of the stored bytes is at most slightly larger than the bytes (see [`SPARE`]). The
+/// bytes are not copied if the frame is the only owner of such a buffer.
 pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     if !frame.is_unique() {
         return (Bytes::copy_from_slice(&frame), frame);

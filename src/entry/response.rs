@@ -126,8 +126,9 @@ impl StoredResponse {
         self.successor(head, self.body.clone())
     }
 
-    /// Adds dependencies, and limits the freshness to theirs. Returns `false` if the response is
-    /// not storable because of its dependencies.
+    /// Adds dependencies. The response then stays fresh only as long as all of its dependencies.
+    ///
+    /// Returns `false` if the dependencies make the response not storable.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
         // A response that a 304 has validated already has dependencies.
         let mut all = reads.clone();
@@ -207,8 +208,11 @@ impl StoredResponse {
         parts
     }
 
-    /// Returns `true` if `sent`, a line of `If-None-Match`, is exactly the entity tag of the
-    /// response. A line with several tags may match as well, but has to be parsed.
+    /// Returns `true` if a line of `If-None-Match` has the same bytes as the entity tag of the
+    /// response.
+    ///
+    /// `false` does not mean that the condition holds: the caller then has to parse the line, which
+    /// may list several tags.
     #[inline]
     pub(crate) fn matches_etag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
@@ -264,7 +268,10 @@ impl StoredResponse {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 
-    /// Returns the head to send, with the current `Age` (RFC 9111 section 5.1) or `Date`.
+    /// Returns the head to send. The first field of the head is brought up to date: `Age` gets the
+    /// current age (RFC 9111 section 5.1), `Date` gets the current time.
+    ///
+    /// If the response is stale, a lifetime that was rewritten for clients becomes zero.
     #[inline]
     pub(crate) fn parts_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.head.parts.clone();

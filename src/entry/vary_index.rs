@@ -45,8 +45,10 @@ impl VaryIndex {
         KeyRef::new(&[url.as_bytes(), variant].concat()).to_key()
     }
 
-    /// Returns this index with more fields and without its variants, or `None` if it has all of the
-    /// fields already. A look-up by more fields does not find the old variants.
+    /// Returns an index with additional fields, or `None` if this index already has all of them.
+    ///
+    /// The new index has no variants. A look-up could not find the old ones, because the key of a
+    /// variant contains all fields of the index.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);

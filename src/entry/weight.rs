@@ -14,14 +14,15 @@ pub(super) const SHARED: usize = 3 * size_of::<usize>();
 
 // These constants repeat the sizes of private types of `http`. A test compares the resulting
 // weights with measured allocations.
-/// A name with its first value, in a header map.
+/// The size of a name with its first value, in a header map.
 const BUCKET: usize = size_of::<(u16, HeaderName, HeaderValue, Option<(usize, usize)>)>();
-/// A further value of a name, with links to the previous and the next value.
+/// The size of a further value of a name, with links to the previous and the next value.
 const EXTRA_VALUE: usize = size_of::<(HeaderValue, [(usize, usize); 2])>();
-/// An entry in the index of a header map.
+/// The size of a position in the index of a header map.
 const POSITION: usize = size_of::<(u16, u16)>();
 
-/// Returns the size of a header map without spare room, excluding its names and values.
+/// Returns the size of a header map, excluding the text of its names and values. `positions` is the
+/// length of its index. `lines` counts all values, `names` counts the distinct names.
 fn table(positions: usize, names: usize, lines: usize) -> usize {
     positions * POSITION + names * BUCKET + (lines - names) * EXTRA_VALUE
 }
@@ -30,7 +31,7 @@ fn table(positions: usize, names: usize, lines: usize) -> usize {
 pub(super) fn section(headers: &HeaderMap) -> usize {
     let names: usize = headers.keys().map(name).sum();
     let values: usize = headers.values().map(HeaderValue::len).sum();
-    // A header map uses three quarters of its index at most.
+    // `capacity` returns three quarters of the number of positions in the index.
     let positions = headers.capacity() + headers.capacity() / 3;
     table(positions, headers.keys_len(), headers.len()) + names + values + SHARED
 }

@@ -35,8 +35,8 @@ pub(crate) struct Chain {
     key: CacheKey,
     /// A digest of the fields of a request; `None` for a computation and a [`root`](Self::root).
     fields: Option<u64>,
-    /// The leaders of all flights that the requests and computations nested in this one wait for.
-    /// Each [`Wait`] removes its own entries.
+    /// The leaders for which descendants wait: the requests and computations that this one has
+    /// started, directly or indirectly. The drop of a [`Wait`] removes its entry.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
@@ -49,7 +49,8 @@ pub(crate) struct Wait {
     leader: Weak<Chain>,
 }
 
-/// Sets the chain that runs on this thread, and returns the previous one.
+/// Sets the current chain of this thread, and returns the previous one. Has no effect while the
+/// thread ends.
 fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
     CURRENT_CHAIN.try_with(|current| current.replace(chain)).ok().flatten()
 }
@@ -107,8 +108,8 @@ impl Chain {
     /// Registers a wait for a leader. Returns `None` if the wait could be a deadlock.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
-        // Registered before the search, so that of two simultaneous waits, at least one finds the
-        // other.
+        // Registered before the search. If two requests begin to wait for each other at the same
+        // time, at least one of their searches finds the cycle.
         self.ancestors().for_each(|each| each.lock().push(Weak::clone(leader)));
         (!self.is_awaited_by(leader)).then_some(wait)
     }

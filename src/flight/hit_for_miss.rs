@@ -1,6 +1,6 @@
-//! A bounded memory of keys, each for a limited time. The cache uses several of them. One has the
-//! hit-for-miss keys, whose requests do not collapse for a while. Another has the outcome of the
-//! last recording of each key.
+//! Tables that remember a limited number of keys, each for a limited time. One table has the
+//! hit-for-miss keys, whose requests do not collapse for a while. Another table has the outcome of
+//! the last recording of each key.
 
 use crate::clock::Moment;
 use crate::key::{BuildPrehashed, KeyRef};

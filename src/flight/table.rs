@@ -79,8 +79,8 @@ impl<O: Clone> Flight<O> {
         self.outcome_set.notify_waiters();
     }
 
-    /// Waits until a flight that had begun has ended. Call this only after the outcome `Begun`. If
-    /// the first outcome is the final one, `final_outcome` stays empty and the wait never ends.
+    /// Waits for the final outcome of a flight whose first outcome was `Begun`. Never returns if
+    /// the first outcome is the final one, because `final_outcome` then stays empty.
     pub(crate) async fn wait_for_end(&self) {
         loop {
             let mut notified = pin!(self.outcome_set.notified());

@@ -87,10 +87,10 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
     Ok(Authority { name, port, is_canonical })
 }
 
-/// Returns an authority in canonical form: lower case, without a trailing dot and the default port
-/// of its scheme.
+/// Returns an authority in canonical form: in lower case, without a trailing dot, and without the
+/// default port of its scheme.
 ///
-/// Returns `None` if the authority is malformed or has user information.
+/// Returns `None` if the authority is malformed, has user information, or has two trailing dots.
 pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Option<String> {
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;

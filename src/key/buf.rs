@@ -67,7 +67,8 @@ impl KeyBuf {
         self.raw(bytes);
     }
 
-    /// Appends the digest of a part. Its prefix is a number that is not the length of any part.
+    /// Appends the digest of a part. The number before the digest exceeds the length of every part,
+    /// so a digest and a part never have the same bytes.
     #[inline]
     pub(crate) fn digest(&mut self, digest: &ValueDigest) {
         self.number(u32::MAX - 1);

@@ -25,7 +25,7 @@ pub(crate) struct KeyPolicy {
     pub(crate) vary_by: Vec<KeyPart>,
     /// The hosts whose requests have keys; an empty list permits all hosts.
     pub(crate) hosts: Vec<String>,
-    /// The fields of `headers` whose values enter as digests.
+    /// The fields of `headers` whose values are secret. The key contains digests of these values.
     pub(crate) secrets: Vec<HeaderName>,
     pub(crate) digests: ValueDigests,
 }
@@ -74,7 +74,7 @@ impl KeyPolicy {
             let Some(field) = part.replaced_field() else { continue };
             request.remove(field);
             if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
-                // A full header section has no room for the value. The handler then sees no field.
+                // If the header map is full, the field is left out.
                 let _ = request.try_insert(field, value);
             }
         }

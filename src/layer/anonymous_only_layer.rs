@@ -285,7 +285,8 @@ impl AnonymousOnlyBuilder {
 }
 
 impl Rules {
-    /// Returns `true` if a request is identified without an asynchronous predicate.
+    /// Returns `true` if a credential, a cookie or a synchronous predicate identifies the request.
+    /// Does not run the asynchronous predicates.
     pub(super) fn identify(&self, request: RequestHead<'_>) -> bool {
         identifies(request.headers, &self.credentials, &self.ignored, |_| false)
             || self.cookies.identifies(request.headers)

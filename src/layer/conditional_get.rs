@@ -102,8 +102,8 @@ impl ConditionalGetLayer {
         self
     }
 
-    /// Makes generated tags weak: outer layers may change the bytes, but not the meaning. This is
-    /// the default.
+    /// Makes generated tags weak. Outer layers may then change the bytes of a body, but not its
+    /// meaning. This is the default.
     pub fn weak(mut self) -> Self {
         self.comparison = Comparison::Weak;
         self
@@ -306,7 +306,8 @@ impl ConditionalRequest {
         }
     }
 
-    /// Answers with a body of unknown length, which is sent whole or not at all.
+    /// Selects the answer if the length of the body is unknown. The answer has the whole body or no
+    /// body, since a range needs a length.
     fn select<B>(&self, parts: Parts, body: ResponseBody<B>) -> Response<ResponseBody<B>> {
         match self.selection(&parts, None) {
             Selection::Whole => Response::from_parts(parts, body),

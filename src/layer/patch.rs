@@ -19,8 +19,8 @@ use tower::Service;
 pub(super) trait Patch {
     /// `true` if [`apply`](Self::apply) uses `is_identified`.
     const NEEDS_IDENTITY: bool = false;
-    /// `true` if the change may make inner cache layers refuse to store the response. They ignore a
-    /// change by the outermost layer, because such a change is for clients only.
+    /// `true` if the change may forbid inner cache layers to store the response. In the outermost
+    /// layer, the change has no effect on inner cache layers: it is for clients only.
     const IS_SEEN_BY_CACHES: bool = false;
 
     /// Changes the head. `is_identified` is `true` if the request has a credential, or if an outer

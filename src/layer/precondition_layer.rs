@@ -145,20 +145,22 @@ impl PreconditionLayer<ByGet> {
     /// Creates a layer that reads the validators with a GET to the inner service.
     ///
     /// Use it for an API whose responses already have validators. Before an unsafe request with a
-    /// precondition, the layer sends a GET to the same target, with the fields and extensions of
-    /// the request. The GET does not have the fields that belong to the write: those of its
-    /// preconditions, its content and its connection. The validators in the response to the GET are
-    /// the current ones. A 404 or 410 means that the resource does not exist. After another error
-    /// or a redirect, the write is answered with 412. GET and HEAD are forwarded unchanged.
+    /// precondition (the write), the layer sends a GET to the same target. The GET has the fields
+    /// and extensions of the write, except the fields of its preconditions, its content and its
+    /// connection. The validators in the response to the GET are the current ones. A 404 or 410
+    /// means that the resource does not exist. After another error or a redirect, the layer answers
+    /// the write with 412. GET and HEAD requests of clients are forwarded unchanged.
     ///
     /// Inner cache layers forward this GET to the service, and do not store its response. They do
     /// not answer it with a stored or stale response, or with the response to a concurrent request.
     ///
     /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
     /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
-    /// warns once. The option [`strong_etags`] of an inner cache layer can supply the tag of a
-    /// storable response whose body is ready together with its head, unless the request bypasses
-    /// that layer.
+    /// warns once.
+    ///
+    /// An inner cache layer with the option [`strong_etags`] can add the tag. It adds the tag only
+    /// if the response is storable and its body is ready together with its head. It adds no tag if
+    /// the request bypasses the inner layer.
     ///
     /// The body type of the request must implement [`Default`], for the body of the GET.
     ///

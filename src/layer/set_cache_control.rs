@@ -193,7 +193,8 @@ impl CacheControlPatch {
         let control = match control {
             _ if never && is_targeted => return,
             control if never || fails => &control.restrictions_only(),
-            // A targeted field is for shared caches, which must not store such a response.
+            // A targeted field addresses shared caches. They must not store a response that is
+            // personalized or forbids sharing.
             control if is_targeted && (personal || forbids_sharing(&own)) => &control.restrictions_only(),
             control if personal => &control.for_one_visitor(),
             control if *replaces && !own.no_store => {

@@ -93,8 +93,8 @@ impl WriteRefusal {
     }
 }
 
-/// An extension of a request: the locks that its layers hold. A layer does not wait for a lock that
-/// an outer clone of the layer holds.
+/// A request extension with the locks that layers hold for the request. A layer does not wait for a
+/// lock in this list: an outer clone of the layer holds it, and the wait would never end.
 #[derive(Clone, Default)]
 struct HeldLocks(Vec<Weak<HeldLock>>);
 
@@ -150,7 +150,8 @@ impl ResourceLock {
     ) -> Result<Self, WriteRefusal> {
         let resource = Arc::clone(&locks.0.entry(scope).or_default());
         let (held, acquired_at) = (Arc::new(HeldLock(Arc::clone(locks))), Instant::now());
-        // Created before the wait, so that a dropped wait also removes an unused table entry.
+        // Created before the wait: if the request is dropped while it waits, the drop of `lock`
+        // removes the table entry, unless another request uses that entry.
         let mut lock = Self { held, scope, resource: Some(resource), is_acquired: false, acquired_at };
         // `resource` is declared after `lock`, so that it is dropped first: the drop of `lock`
         // counts the references to the resource.
@@ -160,7 +161,8 @@ impl ResourceLock {
         if lock.is_acquired { Ok(lock) } else { Err(WriteRefusal::Busy(retry_after(limit))) }
     }
 
-    /// Completes once the lock has been held for `limit` and another request waits.
+    /// Completes once the lock has been held for `limit` and another request waits. Never completes
+    /// without a limit, or outside a tokio runtime.
     async fn overdue(&self, limit: Option<Duration>) {
         let end = limit.and_then(|limit| self.acquired_at.checked_add(limit));
         let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };

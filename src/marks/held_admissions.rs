@@ -30,10 +30,10 @@ impl HeldAdmissions {
         self.added.notify_waiters();
     }
 
-    /// Waits until this request holds an undecided admission.
+    /// Waits until an inner layer holds an undecided admission for this request.
     ///
-    /// A follower with an undecided admission stops waiting for its leader, because the leader may
-    /// itself wait for that admission.
+    /// A follower then stops waiting for its leader, because the leader may itself wait for the
+    /// decision on that admission.
     ///
     /// # Cancel safety
     /// This method is cancel safe.

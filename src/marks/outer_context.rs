@@ -71,7 +71,8 @@ impl OuterContext {
     /// except the `known` ones.
     pub(crate) fn has_foreign_extension(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
         let start = self.initial_extensions.as_deref();
-        // Typical requests only have the extensions that they entered with, and this mark.
+        // A typical request has the extensions with which it entered the outermost layer, and one
+        // more: this mark.
         if request.len() <= start.map_or(0, Extensions::len) + 1 {
             return false;
         }
@@ -125,8 +126,8 @@ impl OuterContext {
 }
 
 impl HeldAdmissions {
-    /// Returns the held admissions of a request. They exist while the outermost layer waits for its
-    /// response.
+    /// Returns a weak reference to the held admissions of a request. The reference is valid only
+    /// while the outermost layer waits for the response.
     pub(crate) fn of_request(request: &Extensions) -> Weak<Self> {
         request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }

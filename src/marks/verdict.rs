@@ -1,5 +1,5 @@
-//! The verdict of the outermost layer on storing the response of an inner layer. It is decided once
-//! the outermost layer has the response.
+//! The verdict of the outermost layer on whether an inner layer may store its response. The verdict
+//! is open until one of these events:
 //!
 //! ```text
 //!          Decider::decide(Admitted)

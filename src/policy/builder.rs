@@ -281,7 +281,8 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
         (credentials, &replaced),
         (credentials, allowed),
         (credentials, carried),
-        // A response with a credential field is not stored, not even without the field.
+        // A response with a credential field is not stored. So the option to store a response
+        // without one of its fields has no effect on a credential field.
         (credentials, unstored_headers),
     ];
     let secret = key.headers.iter().filter(|name| is_secret(name));

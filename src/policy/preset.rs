@@ -30,10 +30,11 @@ impl Policy {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }
 
-    /// Returns `true` if the followers of a fetch share its response even if that response must be
-    /// validated before each use.
+    /// Returns `true` if the followers of a fetch receive its response even if the response is
+    /// stale on arrival, for example because of `no-cache`.
     ///
-    /// Under [`rfc9111`](Self::rfc9111), each follower validates it (RFC 9111 section 5.2.2.4).
+    /// Under [`rfc9111`](Self::rfc9111), each follower validates such a response (RFC 9111 section
+    /// 5.2.2.4).
     pub(crate) fn followers_accept_stale(&self) -> bool {
         self.sharing == Sharing::App
     }

@@ -45,10 +45,11 @@ impl PolicyBuilder {
     ///
     /// A refresh never carries fields that identify a visitor.
     ///
-    /// If a refresh fails or its response is not stored, an unkeyed field may be the cause. So the
-    /// refresh is repeated with keyed fields alone, at once or as the next refresh. The second
-    /// response decides: if it is not stored either, such as a 404, the stale response is removed.
-    /// After a failure, the stale response stays.
+    /// If a refresh fails or its response is not stored, an unkeyed field may be the cause. So a
+    /// second request is sent with keyed fields alone. If a request cannot be sent at once, the
+    /// next refresh of the key is the second request. If the response to the second request is not
+    /// stored either, such as a 404, the stale response is removed. If the second request fails,
+    /// the stale response stays.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or
@@ -91,14 +92,14 @@ impl PolicyBuilder {
     /// Declares that extensions of type `T` do not depend on the visitor, such as a database pool
     /// or the time of the request.
     ///
-    /// An extension may be added by a layer between this one and an outer layer of this crate. The
-    /// response to a background request passes through neither of these layers. So unless the type
-    /// of the extension is declared here, requests wait for a new response, and no background
-    /// refresh runs.
+    /// An extension may be added by a layer between this one and an outer layer of this crate. If
+    /// the type of that extension is not declared here, no background refresh runs, and requests
+    /// wait for a new response. The reason: the response to a background request passes through
+    /// neither of these layers.
     ///
     /// Extensions of axum's router need no declaration. If the policy uses
     /// [`refresh_without`](Self::refresh_without) or [`refresh_request`](Self::refresh_request), no
-    /// extension needs a declaration: the policy itself removes what belongs to a visitor.
+    /// extension needs a declaration: these options remove the extensions of a visitor.
     ///
     /// # Example
     /// ```

@@ -3,8 +3,8 @@
 use super::Policy;
 
 impl Policy {
-    /// Returns the inputs of decisions that may depend on more than the fields of a request: options
-    /// with functions of the user, and what routers and outer layers do to a request.
+    /// Returns the inputs that the fields of a request do not show: the results of the user's
+    /// functions, the marks of outer layers, and rewrites by routers and outer layers.
     pub(crate) fn unknown_inputs(&self) -> Vec<String> {
         let predicates = &self.predicates;
         let options = [

@@ -116,8 +116,8 @@ fn is_prefix(short: &[u8], long: &[u8]) -> bool {
 
 /// Returns the index of the media type that a request prefers (RFC 9110 section 12.5.1).
 ///
-/// If the request accepts no offered media type, returns the first type that it does not exclude.
-/// If it excludes all, returns 0.
+/// If the request accepts no offered media type, returns the first type that is not excluded
+/// (`q=0`). If all types are excluded, returns 0.
 pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT);
     let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {

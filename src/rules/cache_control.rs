@@ -122,8 +122,9 @@ impl ResponseDirectives {
     /// permits no more than the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // Set after a `private` (`true`) or `no-cache` (`false`) with an unquoted argument. The
-        // next element may be another field name of that argument.
+        // Whether the previous element was `private` (`true`) or `no-cache` (`false`) with an
+        // unquoted argument, as in `private=x-a, x-b`. This element may then be another field name
+        // of that argument. `None` after all other elements.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
@@ -164,8 +165,8 @@ impl ResponseDirectives {
                     least(&mut directives.stale_while_revalidate, argument);
                 }
                 b"stale-if-error" => least(&mut directives.stale_if_error, argument),
-                // A name after `private=x-a` or `no-cache=x-a` may belong to an unquoted list. The
-                // directive then applies to the whole response.
+                // In `private=x-a, x-b`, the name `x-b` may belong to an unquoted list of fields.
+                // Such a `private` or `no-cache` applies to the whole response.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
                         directives.qualified(is_private).add(None, headers);

@@ -304,8 +304,8 @@ impl CacheControl {
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
-    /// Returns the directives for personalized responses. They include no directive that may permit
-    /// sharing: `public`, `s-maxage` and extensions.
+    /// Returns the directives for personalized responses. Removes the directives that may permit
+    /// sharing: `public`, `s-maxage` and all extension directives.
     pub(crate) fn for_one_visitor(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));

@@ -27,10 +27,11 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a strong tag, which changes with every byte of the representation.
+    /// Creates a strong tag. Pass another `opaque` whenever a byte of the representation has
+    /// changed (RFC 9110 section 8.8.1).
     ///
-    /// `opaque` is the text between the quotes. If it contains quotes, white space or control
-    /// characters, the tag contains its hash instead.
+    /// `opaque` is the text between the quotes. If `opaque` contains quotes, white space or control
+    /// characters, the tag contains a hash of `opaque` instead.
     pub fn strong(opaque: impl AsRef<[u8]>) -> Self {
         let opaque = opaque.as_ref();
         if opaque.iter().all(|&byte| is_opaque(byte)) {
@@ -133,9 +134,9 @@ impl EntityTag {
 /// The comparison that a generated tag allows (RFC 9110 section 8.8.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// Responses with equal tags are identical byte for byte.
+    /// The strong and the weak comparison: responses with equal tags are identical byte for byte.
     Strong,
-    /// An outer layer may change the bytes of the response.
+    /// Only the weak comparison, because an outer layer may change the bytes of the response.
     Weak,
 }
 

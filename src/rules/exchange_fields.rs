@@ -80,17 +80,18 @@ const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
 // The roles of words in a name.
 
-/// The owner of an identifier, as `request` in `request-id`.
+/// What an identifier identifies, as `request` in `request-id`.
 const TRACED: u16 = 1;
-/// An identifier, as `id` in `request-id`.
+/// A word for an identifier, such as `id` in `request-id`.
 const IDENTIFIER: u16 = 1 << 1;
-/// The owner of a context that services pass on, as `trace` in `trace-context`.
+/// A word that counts together with [`CONTEXT`], such as `trace` in `trace-context`.
 const PROPAGATED: u16 = 1 << 2;
-/// A context that services pass on, or a part of one, as `flags` in `trace-flags`.
+/// A word for data about a trace that services forward with requests, such as `flags` in
+/// `trace-flags`.
 const CONTEXT: u16 = 1 << 3;
 const RATE: u16 = 1 << 4;
 const LIMIT: u16 = 1 << 5;
-/// An operation that takes time while a response is made, as `query` in `query-time`.
+/// A word for an operation. It counts together with [`TIME`], such as `query` in `query-time`.
 const TIMED: u16 = 1 << 6;
 /// The time of an operation, as `time` in `query-time`.
 const TIME: u16 = 1 << 7;

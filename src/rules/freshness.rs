@@ -91,7 +91,7 @@ fn date_or_receipt_time(headers: &HeaderMap, response_time: SystemTime) -> Syste
 /// was sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
-    /// The time that the wall clock shows.
+    /// The time that the wall clock showed when the response was received.
     pub(crate) wall: SystemTime,
     /// The time that the wall clock would show if it had not been set since the request was sent.
     unset: SystemTime,

@@ -18,14 +18,15 @@ use std::collections::HashSet;
 impl CacheControl {
     /// Reads all directives of a field, including extensions.
     ///
-    /// Drops malformed elements and arguments. An open quote, for example, would hide the
-    /// directives that are written after it.
+    /// Drops an element with a malformed name. Drops a malformed argument, but keeps its directive.
+    /// If an open quote were kept, it would hide the directives that are written after it.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut directives = Vec::new();
         for element in field_elements(headers, field) {
             let (name, argument) = split(element);
             if !is_directive(name, argument) {
-                // Restricting words in a malformed element still restrict.
+                // The words `no-store`, `no-cache` and `private` restrict the response even in a
+                // malformed element.
                 directives.extend(restricting_directives(element));
             }
             if !is_token(name) {
@@ -95,8 +96,8 @@ impl CacheControl {
     ///
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        // A structured field whose members cannot be written back stays unchanged (RFC 9213 section
-        // 2.1).
+        // A targeted field is a structured field (RFC 9213 section 2.1). It stays unchanged if it
+        // has another meaning when it is parsed as `Cache-Control`.
         if self.is_empty() || (*field != CACHE_CONTROL && !parses_as_cache_control(headers, field)) {
             return;
         }

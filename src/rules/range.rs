@@ -24,7 +24,8 @@ const MAX_RANGES: usize = 32;
 /// The maximum sum of the lengths of the ranges, as a multiple of the length of the representation.
 const MAX_LENGTH_RATIO: u64 = 2;
 const MAX_FIELD_BYTES: usize = 4 << 10;
-/// The shortest gap between two parts, in bytes. The head of another part would be about as long.
+/// Ranges with a gap of fewer bytes than this are joined. The head of another part would be about
+/// as long as the gap.
 const MAX_GAP: u64 = 80;
 
 /// Returns the ranges of a request for a representation of `length` bytes.
@@ -121,7 +122,8 @@ pub(crate) fn unsatisfied_range(length: u64) -> HeaderValue {
     value(&format!("bytes */{length}"))
 }
 
-/// Returns a field value. The text must be printable ASCII.
+/// Converts a text to a field value. The text must be printable ASCII; other text becomes an empty
+/// value.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -91,8 +91,8 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     }
 }
 
-/// Returns `true` if this cache knows the caching requirements of a status. It knows all statuses
-/// that RFC 9110 defines.
+/// Returns `true` if this cache knows the caching requirements of a status (RFC 9111 section 3).
+/// These are the final statuses that RFC 9110 defines.
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }

@@ -41,7 +41,7 @@ pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
 }
 
 impl ResponseDirectives {
-    /// Reads the first of these fields that is valid and not empty. Without such a field, reads
+    /// Reads the first field of `targets` that is valid and not empty. Without such a field, reads
     /// `Cache-Control` (RFC 9213 section 2.2).
     pub(crate) fn for_targets(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
         let targeted = targets.iter().find_map(|target| targeted(headers, target));
@@ -104,7 +104,7 @@ fn is_present(value: &ListEntry) -> bool {
     !matches!(bare_item(value), Some(BareItem::Boolean(false)))
 }
 
-/// Returns `true` if a directive is present without an argument.
+/// Returns `true` if the value of a directive is the structured `true`: no argument, or `?1`.
 fn is_true(value: &ListEntry) -> bool {
     matches!(bare_item(value), Some(BareItem::Boolean(true)))
 }

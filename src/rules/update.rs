@@ -32,8 +32,9 @@ const BODY_FIELDS: [HeaderName; 6] = [
 ///
 /// The result may contain fields that must not be stored.
 ///
-/// `retyped` also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2 requires.
-/// It can do harm: frameworks add a default type, or the digest of an empty body, to a 304.
+/// If `retyped`, the 304 also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2
+/// requires. Otherwise these two fields stay: some frameworks add a default type, or the digest of
+/// an empty body, to a 304.
 pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // `Age` and `Date` describe the previous exchange.

@@ -15,10 +15,10 @@ pub(crate) enum Vary {
 }
 
 impl Vary {
-    /// Reads all lines of `Vary`. If one of the elements is `*`, returns [`Any`](Self::Any) (RFC
-    /// 9110 section 12.5.5).
+    /// Reads all lines of `Vary`. Returns [`Any`](Self::Any) if an element is `*` (RFC 9110 section
+    /// 12.5.5) or is not a valid name.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
-        // An invalid name cannot be compared, so it counts as `*`.
+        // The field of an invalid name cannot be compared.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");
         match field_elements(headers, &VARY).map(name).collect::<Option<Vec<_>>>() {
             Some(mut fields) => {
@@ -84,11 +84,11 @@ fn is_normalized(name: &HeaderName, vary_match: VaryMatch) -> bool {
     vary_match == VaryMatch::Normalized && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
-/// Returns a normalized value, which is equal for equivalent values.
+/// Returns the normalized form of a field's value: in lower case, and without white space around
+/// separators (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
+/// servers depend on it.
 ///
-/// The fields are lists of case-insensitive elements, and white space around separators has no
-/// meaning (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
-/// servers use it.
+/// Returns `None` if [`is_normalized`] returns `false`, or if the value has a quote.
 fn normalized(headers: &HeaderMap, name: &HeaderName, vary_match: VaryMatch) -> Option<Vec<u8>> {
     // These fields have no quoted strings, so a value with a quote has no known meaning.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');

@@ -96,7 +96,7 @@ pub(super) fn examine<'a>(
             return Some(Decision::forward(Reason::bypass(Detail::Identified)));
         }
         // An outer layer saw a cookie that no layer declares. The cookie may identify the visitor,
-        // even if the request has lost it since.
+        // even if a layer in between has removed it from the request.
         if !declares_all_cookies(&config.policy, outer) && is_safe(request.method) {
             return Some(Decision::forward(Reason::bypass(Detail::Cookie)));
         }
@@ -179,7 +179,10 @@ fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<Strin
     }
 }
 
-/// Returns `true` if a request that missed is a HEAD to forward without a flight.
+/// Returns `true` if a miss is a HEAD that the layer forwards without a flight.
+///
+/// A HEAD is not forwarded in this way if the policy has an `origin_timeout`, or if the request has
+/// `only-if-cached` and the policy honors it.
 pub(super) fn forwards_missed_head(config: &LayerConfig, facts: RequestFacts, request: &HeaderMap) -> bool {
     facts.head
         && config.policy.origin_timeout.is_none()

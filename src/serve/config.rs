@@ -46,7 +46,7 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
     pub(in crate::serve) policy: Policy,
     pub(in crate::serve) level: Level,
-    /// The name of a layer whose policy sets none.
+    /// The name of the layer if its policy sets no name.
     default_name: &'static str,
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
@@ -61,8 +61,8 @@ pub(crate) struct LayerConfig {
     selection: Arc<VariantSelection>,
     /// Computes the digests that replace secret values in keys.
     digests: ValueDigests,
-    /// The counters of the layer's name. They are looked up for the first request: until then, the
-    /// name may change.
+    /// The counters of all layers with this layer's name. Set at the first request, because the
+    /// name may change before that.
     counters: OnceLock<Arc<LayerCounters>>,
     /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
@@ -76,8 +76,8 @@ pub(crate) struct LayerConfig {
     switched: Arc<SwitchedConfigs>,
 }
 
-/// The configurations that replace that of a layer while the cache is disabled or a policy table
-/// applies. Each is created at first use, and has the same keys as the layer.
+/// The configurations that replace a layer's own configuration while the cache is disabled or a
+/// policy table applies. Each one is created at its first use. The keys of the layer stay the same.
 #[derive(Debug, Default)]
 struct SwitchedConfigs {
     disabled: OnceLock<Arc<LayerConfig>>,

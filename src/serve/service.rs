@@ -83,7 +83,8 @@ impl<S> ResponseCache<S> {
     /// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer).
     ///
     /// `ttl` is the freshness lifetime of stored 200 responses. It replaces the lifetime that a
-    /// response states. A response that states that it is stale (`max-age=0`) remains stale.
+    /// response states. Only [`CacheHints::ttl`](crate::policy::CacheHints::ttl) outranks it. A
+    /// response that states that it is stale (`max-age=0`) remains stale under `ttl`.
     pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }

@@ -171,7 +171,8 @@ words! {
 }
 
 impl Detail {
-    /// Returns the value; `credentials` for [`Field`](Self::Field), whose name is not static.
+    /// Returns the value of the parameter `detail` as a static string. Returns `credentials` for
+    /// [`Field`](Self::Field), because the name of that field is not static.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Credential(field) => field,
@@ -190,8 +191,8 @@ impl Detail {
 }
 
 impl Detail {
-    /// Returns `true` if the forecast for the next response ignores the reason: another writer was
-    /// first, the URL has too many variants, or the cache was disabled.
+    /// Returns `true` if the reason does not predict the outcome of the next recording: another
+    /// writer was first, the URL had too many variants, or the cache was disabled.
     pub(crate) const fn is_transient(self) -> bool {
         matches!(self, Self::Disabled | Self::Superseded | Self::Variants)
     }

@@ -9,9 +9,8 @@ pub(crate) fn forward_meaning(word: &str) -> Option<String> {
 
 /// Returns the meaning of a value of `detail`.
 ///
-/// A value that the tables do not list is the name of a field. The tables list a request field and
-/// a response field as examples. With `is_bypass`, the value has the meaning of the request field,
-/// otherwise of the response field.
+/// A value that the tables do not list is the name of a field. It has the meaning of an example
+/// field in the tables: of a request field if `is_bypass`, otherwise of a response field.
 pub(crate) fn detail_meaning(word: &str, is_bypass: bool) -> Option<String> {
     let example = if is_bypass { "client-cert" } else { "x-auth-token" };
     meaning("detail", word).or_else(|| meaning("detail", example))

@@ -214,7 +214,8 @@ impl CacheStatus {
         Self { ttl: Some(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)), ..self }
     }
 
-    /// Sets a negative `ttl` for a stale response (RFC 9211 section 2.4).
+    /// Sets `ttl` for a response that has been stale for `since`: zero, or a negative number of
+    /// seconds (RFC 9211 section 2.4).
     pub(crate) fn stale_for(self, since: Duration) -> Self {
         let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         Self { ttl: Some(since.saturating_neg()), ..self }

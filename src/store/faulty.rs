@@ -81,8 +81,8 @@ impl FaultyStore {
     /// Declares that the store is inside the process. Has no effect if the inner store is outside
     /// the process.
     ///
-    /// The operations of such a store must complete at once, so use only [`Fault::Error`],
-    /// [`Fault::ErrorAfter`], [`Fault::Lost`] and [`Fault::Outdated`].
+    /// The operations of a store inside the process must complete at once. So use only
+    /// [`Fault::Error`], [`Fault::ErrorAfter`], [`Fault::Lost`] and [`Fault::Outdated`] with it.
     #[must_use]
     pub fn local(mut self) -> Self {
         self.is_local = self.inner.is_local();

@@ -17,7 +17,7 @@ use std::hash::Hasher;
 pub(super) const ROWS: usize = 4;
 /// The number of groups. Each group has buckets of its own.
 pub(super) const GROUPS: usize = 8;
-/// The number of [wide](Scope::is_wide) scopes on all hosts. Each has an exact place.
+/// The number of [wide](Scope::is_wide) scopes that cover all hosts.
 pub(super) const FIXED: usize = 5;
 /// The most scopes in each table of a record. Scopes that no longer fit share buckets.
 pub(super) const MAX_NAMED: usize = 1024;
@@ -26,7 +26,7 @@ pub(super) const TABLES: usize = 2;
 /// The place where the last invalidation of a scope is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScopeSlot {
-    /// An exact place that always exists: an index below [`FIXED`].
+    /// The exact place with this index, which is below [`FIXED`]. Every namespace has these places.
     Fixed(usize),
     /// An exact place in a table of scopes, or the buckets of the group if the table is full.
     Named { table: usize, group: usize },
@@ -69,7 +69,7 @@ impl ScopeSlot {
     }
 }
 
-/// Returns the number of places that an invalidation of some scopes marks.
+/// Returns the number of exact places and buckets that an invalidation of these scopes writes.
 #[cfg(feature = "tracing")]
 pub(crate) fn marked_places(scopes: &[Scope]) -> usize {
     let places = |scope: &Scope| match ScopeSlot::of(*scope) {

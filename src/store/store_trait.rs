@@ -238,8 +238,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// counter keeps its value.
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64>;
 
-    /// Stores `new` if the current entry equals `expected` (`None`: the key is absent), atomically,
-    /// and returns `true` if it did.
+    /// Stores `new` atomically if the current entry equals `expected`. An `expected` of `None`
+    /// equals an absent key. Returns `true` if the call took effect.
     ///
     /// With a zero `ttl`, removes the current entry instead of replacing it. Entries are
     /// compared with `==`.

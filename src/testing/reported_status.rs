@@ -100,7 +100,8 @@ impl ReportedStatus {
         self.detail.as_deref().or(self.forward.as_deref().filter(|_| !self.is_miss()))
     }
 
-    /// Returns `true` if no stored response could be used for the request.
+    /// Returns `true` if the cache looked for a stored response, and forwarded the request because
+    /// none could answer it without the service.
     pub(super) fn is_miss(&self) -> bool {
         self.forward.as_deref().is_some_and(|word| MISSES.contains(&word))
     }

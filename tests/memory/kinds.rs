@@ -207,7 +207,7 @@ fn held(fill: &impl AsyncFn(&MemoryStore)) -> Held {
     Held { bytes: beyond(info.bytes_current), most: beyond(info.bytes_max.cast_signed()), weight }
 }
 
-/// Fills the store of a cache until it is full, and returns its memory.
+/// Puts entries through a cache until the store grows no heavier. Returns the memory of the store.
 fn held_when_full(cache: fn(&MemoryStore) -> Cache, put: &impl AsyncFn(&Cache, usize)) -> Held {
     held(&async |store| {
         let cache = cache(store);

@@ -16,11 +16,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// that hangs.
 const MAX_OUTCOMES: usize = 64;
 
-/// The circuit opens only if this many of these outcomes are failures.
+/// The circuit opens only if at least this many of the counted outcomes are failures.
 const MIN_FAILURES: usize = 5;
 
-/// The shortest and the longest time for which an open circuit lets no call through, before the
-/// jitter.
+/// The shortest and the longest back-off: the time for which an open circuit refuses all calls. A
+/// random jitter is added to the back-off.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -54,8 +54,8 @@ pub enum CircuitState {
 pub(super) enum Requester {
     /// An operation of a request or of the application.
     Operation,
-    /// The delivery of undelivered invalidations. While these invalidations hold the circuit, only
-    /// the delivery tests the store.
+    /// The delivery of undelivered invalidations. While invalidations wait and their delivery makes
+    /// progress, only the delivery tests the store of an open circuit.
     Delivery,
 }
 
@@ -73,7 +73,7 @@ struct Inner {
     state: CircuitState,
     outcomes: Outcomes,
     backoff: ExponentialBackoff,
-    /// An open circuit lets no call through before this time.
+    /// The end of the back-off. An open circuit refuses all calls before this time.
     open_until: Instant,
     /// The number of the probe in progress. A late probe of an earlier half-open time has another
     /// number.
@@ -86,7 +86,7 @@ struct Inner {
 /// The last outcomes of calls, in the order in which the calls ended.
 #[derive(Debug, Default)]
 struct Outcomes {
-    /// The end of each call, and whether the call failed.
+    /// The time at which each call ended, and whether the call failed.
     last: VecDeque<(Instant, bool)>,
     failures: usize,
 }
@@ -134,8 +134,9 @@ impl Breaker {
         }
     }
 
-    /// Returns permission for a call, or `None` if the caller has to do without the store. `is_held`:
-    /// undelivered invalidations hold the circuit.
+    /// Returns permission for a call, or `None` if the circuit refuses the call.
+    ///
+    /// With `is_held`, only a delivery may probe the store, because invalidations are undelivered.
     pub(super) fn acquire(self: &Arc<Self>, caller: Requester, is_held: bool) -> Option<Permit> {
         if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
             return Some(self.permit(None));
@@ -199,7 +200,9 @@ impl Breaker {
 }
 
 impl Permit {
-    /// Ends the call, which the store answered.
+    /// Counts a call that the store answered. If the call is the current probe, closes the circuit.
+    ///
+    /// With `is_held`, the circuit stays half-open, because invalidations are undelivered.
     pub(super) fn succeeded(self, is_held: bool) {
         let mut inner = self.breaker.lock();
         self.count(&mut inner, Instant::now(), false);
@@ -209,7 +212,8 @@ impl Permit {
         report(change);
     }
 
-    /// Ends the call, which the store failed or did not answer in time.
+    /// Counts a call that failed or timed out. Opens a closed circuit if too many calls failed.
+    /// Opens a half-open circuit if the call is the current probe.
     pub(super) fn failed(self) {
         let now = Instant::now();
         let mut inner = self.breaker.lock();
@@ -227,7 +231,8 @@ impl Permit {
             && inner.outcomes.count(now, has_failed)
     }
 
-    /// Returns `true` if the call is the probe of this half-open time.
+    /// Returns `true` if this call is the current probe: the one call that tests the store while
+    /// the circuit is half-open.
     fn is_probing(&self, inner: &Inner) -> bool {
         self.probe.is_some() && self.probe == inner.probe
     }

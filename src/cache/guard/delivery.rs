@@ -117,7 +117,8 @@ impl DeliveryTask {
     async fn run(mut self, takes_over: bool) {
         let mut pauses = backoff();
         let mut pause = pauses.next().unwrap_or_default();
-        // A runtime that is polled for single operations may never run a task after a pause.
+        // A task that takes over does not pause first. The application may poll the runtime only
+        // for single operations, so the task may never run again after a pause.
         let mut skips_pause = takes_over;
         loop {
             if self.report(pause).is_none() {

@@ -41,7 +41,8 @@ impl DeliveryAttempt<'_> {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Removes the values, and returns the first error that is no outage.
+    /// Removes the values from the store. Returns the first refusal, an error that is not an
+    /// outage. Fails with the first outage.
     async fn remove_values(&self) -> Result<Option<StoreError>, StoreError> {
         let Batch { namespace, generations, values, .. } = self.batch;
         let cleared = self.timed(generations.cleared()).await?;
@@ -82,7 +83,8 @@ impl DeliveryAttempt<'_> {
             return Ok(());
         }
         let store = self.guard.unguarded();
-        // Also if nothing was found: another version of this crate may be able to read the entry.
+        // The removal runs even if no entry was found. The store may have an entry that only
+        // another version of this crate can read.
         let any = found.clone().unwrap_or(Entry(EntryKind::Counter(0)));
         let removed = store.compare_and_set(key, found.as_ref(), any, Some(Duration::ZERO));
         if self.timed(removed).await? || is_spared(self.timed(store.get(key)).await?.as_ref()) {

@@ -7,11 +7,12 @@ use tokio::time::Instant;
 /// How late a task may report before another task takes over.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// The longest wait that counts between two reports.
+/// The longest wait that a report can announce. A longer wait counts as this one.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// The claim of one task at a time to deliver. The task reports before each wait: a runtime that is
-/// not polled any more runs no task, and drops none.
+/// The claim of one task at a time to deliver. The task reports before each wait, so that another
+/// task can replace a silent one. A runtime that is no longer polled neither runs nor drops its
+/// tasks.
 ///
 /// ```text
 ///          acquire            report
@@ -64,8 +65,8 @@ impl DeliveryClaim {
         Some(Acquisition { task, takes_over })
     }
 
-    /// Reports that a task runs, and that its next report comes after this wait. Returns `false` if
-    /// another task has taken over.
+    /// Reports that a task runs and now waits for the time `wait`. The task has to report again
+    /// within [`MAX_SILENCE`] after the wait. Returns `false` if the task no longer has the claim.
     pub(super) fn report(&self, task: TaskNumber, now: Instant, wait: Duration) -> bool {
         let mut state = self.lock();
         let Some(holder) = state.holder.as_mut().filter(|holder| holder.task == task) else { return false };
@@ -85,8 +86,10 @@ impl DeliveryClaim {
         state.has_lost_task |= state.remove(task);
     }
 
-    /// Returns `true` if a task delivers. A task that replaces a lost one counts from its first report:
-    /// its runtime may not run it either.
+    /// Returns `true` if a task has the claim and is not silent.
+    ///
+    /// A task that replaces a dropped or silent task counts only after its first report. Until
+    /// then, nothing shows that its runtime is polled.
     pub(super) fn is_progressing(&self, now: Instant) -> bool {
         let state = self.lock();
         state.is_held(now) && !state.has_lost_task

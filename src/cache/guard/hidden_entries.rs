@@ -8,7 +8,8 @@ use crate::entry::Entry;
 pub(crate) enum HiddenEntries {
     None,
     All,
-    /// All but the entry of a write that began after the removal was queued.
+    /// All entries except the one with this digest, which a write stores. The write began after the
+    /// removal was queued.
     AllBut(EntryDigest),
 }
 

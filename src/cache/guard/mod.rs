@@ -1,5 +1,5 @@
-//! What stands between a cache and a store outside the process: time limits, a circuit breaker, and
-//! the invalidations that the store has not confirmed.
+//! The guard of a store outside the process. It applies time limits and a circuit breaker to the
+//! operations of a cache, and keeps the invalidations that the store has not confirmed.
 //!
 //! ```text
 //! operation ──▶ circuit closed? ──▶ store, within the time limit ──▶ result

@@ -130,7 +130,8 @@ impl StoreGuard {
         self.undelivered.hidden_entries(namespace, name)
     }
 
-    /// Returns the position of the last undelivered invalidation, for a write that begins now.
+    /// Returns the position of the last queued invalidation, for a write that begins now. Returns
+    /// [`QueuePosition::START`] if all invalidations are delivered.
     pub(in crate::cache) fn queue_position(&self) -> QueuePosition {
         match self.has_undelivered() {
             true => self.undelivered.position(),
@@ -160,7 +161,8 @@ impl StoreGuard {
         self.start_delivery();
     }
 
-    /// Runs one operation of the store: within its limit, and not at all if the circuit refuses it.
+    /// Runs one operation of the store, within its time limit. If the circuit breaker gives no
+    /// permit, returns an error and does not call the store.
     pub(super) fn run<T: Send + 'static>(
         self: &Arc<Self>,
         operation: GuardedOperation,

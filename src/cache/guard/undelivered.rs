@@ -39,7 +39,7 @@ pub(crate) struct Undelivered {
     count: AtomicUsize,
     /// Whether any namespace waits, apart from the refused ones.
     holds_circuit: AtomicBool,
-    /// Notified when such a namespace is added.
+    /// Notified when an invalidation is added, unless the store has refused its namespace.
     added: Arc<Notify>,
     table: Mutex<Table>,
 }
@@ -51,8 +51,8 @@ struct Table {
     order: VecDeque<String>,
     /// The refused namespaces, by the time of their next delivery.
     refused: BTreeSet<(Instant, String)>,
-    /// Whether the last delivery was of a refused namespace. The two kinds take turns, so neither
-    /// holds up the other.
+    /// Whether the last delivery was of a refused namespace. Waiting and refused namespaces
+    /// alternate, so that neither kind delays the other.
     was_refused_last: bool,
     /// The number of scopes in all namespaces.
     total: usize,
@@ -82,8 +82,8 @@ struct Mark {
     strength: Strength,
     /// The number of the last call that named the scope.
     number: u64,
-    /// The removal of a value. The mark alone invalidates no counter, because a
-    /// counter has no generation.
+    /// Present if the scope is a value that the store must remove. The invalidation alone has no
+    /// effect on a counter, because a counter has no generation.
     removal: Option<Removal>,
 }
 
@@ -246,8 +246,9 @@ impl Undelivered {
         }
     }
 
-    /// Returns what waits for the namespace that has waited longest, and in every other delivery for
-    /// a refused namespace whose back-off has passed.
+    /// Returns the next batch: all undelivered invalidations of one namespace. Batches alternate
+    /// between the first waiting namespace and a refused namespace whose back-off has passed, if
+    /// there are both.
     pub(super) fn next(&self, now: Instant) -> Option<Batch> {
         let table = self.lock();
         let refused = table.refused.first().filter(|(due, _)| *due <= now).map(|(_, namespace)| namespace);
@@ -305,7 +306,8 @@ impl Undelivered {
         self.publish(&table);
     }
 
-    /// Lets the namespace of a batch that the store refused wait for its back-off.
+    /// Removes the namespace of a batch from the queue, because the store refused the batch. The
+    /// namespace waits until its back-off ends.
     pub(super) fn refuse(&self, batch: &Batch, now: Instant) {
         let mut table = self.lock();
         table.dequeue(&batch.namespace);
@@ -379,7 +381,8 @@ impl Mark {
 }
 
 impl Pending {
-    /// Returns the time of the next delivery after another refusal.
+    /// Records a refusal by the store, and returns the time of the next delivery. Each refusal
+    /// lengthens the back-off.
     fn refuse(&mut self, now: Instant) -> Instant {
         let refusal = self.refusal.get_or_insert_with(|| Refusal { due: now, backoff: backoff() });
         refusal.due = now + refusal.backoff.next().unwrap_or_default();

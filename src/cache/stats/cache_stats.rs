@@ -180,7 +180,8 @@ impl CacheStats {
         self.refreshes
     }
 
-    /// Returns the number of response bodies that are being recorded and shared with followers.
+    /// Returns the number of response bodies that are being recorded while they stream, with or
+    /// without followers.
     #[must_use]
     pub fn recordings(&self) -> usize {
         self.recordings

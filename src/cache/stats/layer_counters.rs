@@ -30,9 +30,10 @@ pub(super) enum Counter {
     FailedStores,
 }
 
-/// The index of the first counter of bypasses. There is one for each word of [`Detail`].
+/// The index of the first counter of bypasses. Each word of [`Detail`] has one counter of bypasses.
 pub(super) const BYPASSES: usize = Counter::FailedStores as usize + 1;
-/// The index of the first counter of responses that are not stored, one for each word.
+/// The index of the first counter of responses that are not stored. Each word of [`Detail`] has one
+/// such counter.
 pub(super) const NOT_STORED: usize = BYPASSES + Detail::WORDS.len();
 pub(super) const COUNTERS: usize = NOT_STORED + Detail::WORDS.len();
 
@@ -64,7 +65,8 @@ const REQUESTS_BEFORE_WARNING: u64 = 1000;
 pub(crate) struct LayerCounters {
     name: Arc<str>,
     counters: ShardedCounters<COUNTERS>,
-    /// Whether it is decided if a site-wide cache stores nothing because it has no TTL.
+    /// Whether [`stores_nothing_without_ttl`](Self::stores_nothing_without_ttl) is decided: a
+    /// response was stored, or none in the first 1,000 requests.
     #[cfg(feature = "tracing")]
     has_checked_ttl: AtomicBool,
     /// Whether a [`Mistake`] was reported.
@@ -100,9 +102,9 @@ impl LayerCounters {
         self.counters.own()[counter as usize].fetch_add(number, Ordering::Relaxed);
     }
 
-    /// Counts a request that is answered from the cache: the bytes of the body that it gets, and
-    /// the time that the service took to begin the stored response. Returns the number of hits of
-    /// this kind that the shard counted before.
+    /// Counts a hit. `bytes` is the length of the body that the client gets. `saved` is the time
+    /// that the service took to begin the stored response. Returns the number of hits of this kind
+    /// that the current shard of the counters had before.
     #[inline]
     pub(crate) fn count_hit(&self, kind: HitKind, bytes: usize, saved: Duration) -> u64 {
         let own = self.counters.own();
@@ -122,7 +124,8 @@ impl LayerCounters {
         before
     }
 
-    /// Counts a request that is not answered from the cache.
+    /// Counts a request that was forwarded or refused. Also counts whether a stale response
+    /// answered the request because the service failed.
     pub(crate) fn count_answer(&self, status: CacheStatus) {
         let counter = match status.forward_reason() {
             Some(ForwardReason::Bypass) => {

@@ -5,7 +5,8 @@ use super::layer_stats::OTHER_LAYERS;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most names with counters of their own.
+/// The most layer names with counters of their own. All other names share the counters of
+/// [`OTHER_LAYERS`].
 const MAX_NAMES: usize = 256;
 
 /// What distinguishes layers of one name: two layers with the same `scope` and different `id`s have

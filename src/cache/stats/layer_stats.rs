@@ -149,8 +149,8 @@ impl LayerStats {
         self.bypasses_by_detail().map(|(_, count)| count).sum()
     }
 
-    /// Returns the number of requests that bypassed the cache, by the word of their reason. Words
-    /// with the number zero are left out.
+    /// Returns the number of requests that bypassed the cache, for each reason. An item has the
+    /// word of the reason and the number. Reasons without a request are left out.
     pub fn bypasses_by_detail(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.words(BYPASSES)
     }

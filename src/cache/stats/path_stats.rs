@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Of so many hits of a thread, one is counted.
+/// Each thread counts one of this many hits for the statistics of paths.
 pub(crate) const HITS_PER_SAMPLE: u64 = 128;
 
 /// What is counted for one path.

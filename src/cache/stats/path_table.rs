@@ -87,7 +87,6 @@ impl PathTable {
         *paths = kept;
     }
 
-    /// Returns the counts of all known paths.
     pub(super) fn all(&self) -> Vec<PathStats> {
         self.lock().iter().map(|(path, counts)| PathStats::new(path, *counts)).collect()
     }

@@ -14,9 +14,9 @@ pub(crate) struct StoreReport {
     flags: Arc<AtomicU8>,
 }
 
-/// The status reported the response as stored.
+/// The flag for a response that its `Cache-Status` reported as stored.
 const REPORTED: u8 = 1;
-/// The response was not stored.
+/// The flag for a response that was not stored.
 const NOT_STORED: u8 = 2;
 
 impl StoreReport {

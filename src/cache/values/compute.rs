@@ -42,8 +42,8 @@ use std::time::Duration;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl PendingComputation {
-    /// Creates a computation without followers. Its value is not stored while `since`, the
-    /// generation before the computation, is unknown.
+    /// Creates a computation without followers. `since`, the generation before the computation, is
+    /// not known yet. The value is not stored unless the caller sets `since`.
     fn without_followers(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
@@ -127,10 +127,11 @@ impl Value<'_> {
         }
     }
 
-    /// Returns the value. If it is absent, computes and stores it unless the computation fails.
+    /// Returns the value. If the value is absent, computes it with a function that can fail, and
+    /// stores the result.
     ///
-    /// An error is not stored. Followers of the computation return the same error; a follower with
-    /// another error type computes the value itself. Otherwise, this works like
+    /// An error is not stored. Followers of the computation return the same error. A follower with
+    /// another error type computes the value itself. In all other respects, this method works like
     /// [`get_or_set`](Self::get_or_set).
     ///
     /// # Errors
@@ -252,8 +253,10 @@ impl Value<'_> {
         Some(old)
     }
 
-    /// Joins the flight of the value, or leads a new one. A flight is not joined if the value was
-    /// changed after the flight began: its outcome would be outdated.
+    /// Joins the flight of the value, or leads a new one.
+    ///
+    /// Replaces a flight that began before the last change of the value, because the outcome of
+    /// that flight would be outdated.
     async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<ComputeOutcome> {
         let mut outdated: Option<Arc<Flight<ComputeOutcome>>> = None;
         let leader = Arc::downgrade(chain);
@@ -291,8 +294,8 @@ impl Value<'_> {
         ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. Its key has a fixed generation, so that an invalidation
-    /// of all values within a loop does not hide the loop.
+    /// Creates the chain of a computation. Equal keys in a chain are a loop. The key contains a fixed
+    /// generation: a computation that invalidates all values does not change its key.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }

@@ -61,9 +61,9 @@ impl Cache {
     /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
     /// - [`StoreErrorKind::Overflow`] if the sum is out of the range of `i64`. The number does not
     ///   change.
-    /// - [`StoreErrorKind::Contended`] if other tasks changed the number in each of many tries. This
-    ///   concerns numbers that were stored as values, and counters in a store that cannot add to
-    ///   them itself.
+    /// - [`StoreErrorKind::Contended`] if other tasks changed the number during each of many
+    ///   attempts. This error is possible for numbers that were stored as values. For counters, it
+    ///   is possible only if the store has no atomic addition.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety

@@ -25,7 +25,7 @@ impl EntryDigest {
                 hash.update([2]);
                 hash.update(number.to_le_bytes());
             }
-            // Only values and counters have the keys of values.
+            // Under the keys of values, the cache stores only values and counters.
             Entry(EntryKind::Response(_) | EntryKind::Index(_)) => hash.update([3]),
         }
         Self(hash.finalize().into())

@@ -46,8 +46,8 @@ impl Name {
 /// Returns the key of a value in the store.
 ///
 /// The key contains `cleared`, the generation of the last invalidation of everything or of all
-/// values. The entry of a counter has no generation, so only a change of its key can invalidate the
-/// counter.
+/// values. So such an invalidation changes the keys of all values and counters. A counter can be
+/// invalidated in this way only, because its entry has no generation.
 pub(crate) fn value_key(namespace: &str, name: &Name, cleared: Generation) -> CacheKey {
     let mut buf = KeyBuf::new();
     buf.part(b"tower-response-cache value");

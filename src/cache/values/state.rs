@@ -99,8 +99,10 @@ impl Cache {
         self.0.guard.queue_position()
     }
 
-    /// Keeps an undelivered removal of the value from removing `entry`. Has no effect on a removal
-    /// that was queued after `begun`, the start of the write. Call it before the entry is put.
+    /// Exempts `entry` from the undelivered removal of the value, if there is one. Call this before
+    /// the entry is put.
+    ///
+    /// A removal that was queued after `begun`, the start of the write, still removes the entry.
     pub(super) fn spare(&self, name: &Name, begun: QueuePosition, entry: &Entry) {
         self.0.guard.spare(&self.0.namespace, name, begun, entry);
     }

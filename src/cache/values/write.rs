@@ -101,8 +101,8 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Replaces the entry that was seen. Returns `false` if another write came first, or if the new
-    /// entry is too large for the store.
+    /// Stores an entry if the key still has the entry of `seen`, or still has none. Returns `false`
+    /// if another write came first, or if the new entry is too large for the store.
     pub(super) async fn replace(&self, seen: &ValueSnapshot, entry: Entry) -> Result<bool, StoreError> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.retention());
         let put = match &seen.entry {

@@ -49,8 +49,8 @@ impl PolledFrame {
         };
         match frame.into_data() {
             Ok(data) if data.is_empty() => Self::Empty,
-            // Copies data that is a small piece of a large buffer: the piece would keep the whole
-            // buffer in memory.
+            // Copies data that shares its buffer, or that leaves a part of it unused. Otherwise the
+            // item would keep the whole buffer in memory.
             Ok(data) => Self::Data(body_for_storage(data).0),
             Err(frame) => frame.into_trailers().map_or(Self::Unknown, Self::Trailers),
         }

@@ -157,11 +157,11 @@ impl BodyReader {
         .await;
     }
 
-    /// Waits for the slowest reader, which needs the frame `slowest` next. Cuts it off if it makes
-    /// too little progress.
+    /// Waits for the slowest reader. `slowest` is the number of the frame that the slowest reader
+    /// needs next. `frames` is the number of kept frames.
     ///
-    /// The slowest reader must read half of the `frames` in the window within [`STALL_TIMEOUT`].
-    /// Outside a tokio runtime there is no such limit.
+    /// The slowest reader is cut off if it does not read half of these frames within
+    /// [`STALL_TIMEOUT`]. Outside a tokio runtime, it has no time limit.
     fn await_slowest(&mut self, slowest: Option<usize>, frames: usize, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slowest) = slowest else { return Poll::Ready(()) };
         if tokio::runtime::Handle::try_current().is_err() {

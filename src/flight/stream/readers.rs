@@ -10,7 +10,8 @@ pub(super) enum Cursor {
     /// The reader was cut off, but has not returned the error yet. Until then, no other reader gets
     /// its number.
     CutOff,
-    /// The reader was dropped, or has returned the error. The next reader may get its number.
+    /// The reader was dropped, or has returned the error of a cut-off. The next reader that joins
+    /// may get its number.
     Gone,
 }
 
@@ -119,7 +120,6 @@ impl Readers {
         self.first_frame + self.readers_before.len() - 1
     }
 
-    /// Returns the number of the first frame that is kept.
     pub(super) fn first_frame(&self) -> usize {
         self.first_frame
     }

@@ -44,8 +44,9 @@ impl Stream {
         lock(&self.state).readers.present() <= 1
     }
 
-    /// Returns the head with the dependencies of the response so far. Returns `None` if the
-    /// response can't be shared now, for example because a read is pending.
+    /// Returns the head with the dependencies of the response so far.
+    ///
+    /// Returns `None` while a read is pending, or if the dependencies forbid storing the response.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
         let Some(reads) = lock(&self.state).sink.as_ref().and_then(|sink| sink.dependencies()) else {
             return Some(Arc::clone(&self.head));
@@ -71,7 +72,8 @@ impl Stream {
 }
 
 impl Stream {
-    /// Runs deferred work. The frames, the source and the reservations in it are dropped last.
+    /// Runs deferred work. The caller must not hold the lock. The frames, the source and the
+    /// reservations of the work are dropped at the end of this function.
     fn run(&self, deferred: DeferredWork) {
         if deferred.wakes {
             self.wakers.wake_by_ref();
@@ -92,7 +94,7 @@ impl Stream {
     /// Makes room in the memory budget for data that has arrived.
     pub(super) fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
-        // Records progress, so that the budget does not count this recording as stalled and end it.
+        // Records progress first: `make_room` ends stalled recordings, and must not end this one.
         state.last_progress = Instant::now();
         let make_room = state.sink.as_ref().and_then(|sink| sink.room_maker(data));
         drop(state);

@@ -22,7 +22,8 @@ pub(crate) trait BodySink: Send {
     fn set_no_room(&mut self);
     /// Returns `true` if the body has its declared length.
     fn is_whole(&self) -> bool;
-    /// Returns a permit to read the body for the store alone, if the cache has one left.
+    /// Returns a permit to read on without clients, only to store the body. Returns `None` if the
+    /// cache has no permit left.
     fn drain_permit(&self) -> Option<WorkPermit>;
     /// Stores the whole body. Returns the reservation in the memory budget, which the caller holds
     /// while readers need the recorded frames. Returns `None` if the store is inside the process:

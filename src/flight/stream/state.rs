@@ -33,7 +33,7 @@ pub(super) struct StreamState {
     /// The reservation of an ended recording in the memory budget. It is held while a reader needs
     /// frames of the recording.
     pub(super) reservation: Option<Box<dyn Send>>,
-    /// The number of the first frame after the recording.
+    /// The number of the first frame that the ended recording lacks.
     pub(super) recording_end: usize,
     pub(super) readers: Readers,
     /// The time at which the source last made progress.
@@ -55,8 +55,8 @@ pub(super) enum ReaderStep {
     PollSource(BodySource),
     /// Another reader polls the source.
     AwaitPoll,
-    /// The window is full, so the reader waits for the slowest one. The step has the number of the
-    /// frame that the slowest reader needs next, and the number of frames in the window.
+    /// The window of kept frames is full, so the reader waits for the slowest reader. Holds the
+    /// number of the frame that the slowest reader needs next, and the number of kept frames.
     AwaitSlowest(Option<usize>, usize),
 }
 
@@ -139,7 +139,8 @@ impl StreamState {
         self.readers.add_frame();
     }
 
-    /// Ends the recording without storing the body. Readers go on through the window.
+    /// Ends the recording without storing the body. From then on, the window limits how far the
+    /// fastest reader is ahead of the slowest.
     fn give_up(&mut self) {
         self.end_recording(|_| SinkEnd::GivenUp);
         self.trim();
@@ -167,7 +168,8 @@ impl StreamState {
         });
     }
 
-    /// Ends the recording, if there is one. `ending` returns how it ends.
+    /// Ends the recording, if there is one. `ending` decides whether its sink completes, fails or
+    /// gives up. The sink does so after the lock is released.
     fn end_recording(&mut self, ending: impl FnOnce(&mut Self) -> SinkEnd) {
         if let Some(sink) = self.sink.take() {
             self.recording_end = self.readers.end_frame();

@@ -1,8 +1,9 @@
 //! Decides whether the name of a field looks like that of a credential.
 //!
 //! The words of a name are its parts between characters that are not letters or digits. A name
-//! *identifies* if one of its words does, or two adjacent words do together. Many products run
-//! words together (`customerid`), so parts of words count, too.
+//! *identifies* if one of its words is listed below (`cookie`), or if two adjacent words are listed
+//! as a pair (`device-id`). Many products run words together (`customerid`), so parts of words
+//! count, too.
 
 use super::by_length::is_listed;
 

@@ -137,8 +137,8 @@ impl<'a> Candidate<'a> {
     /// Checks the rules of RFC 9111 section 3.
     fn check_storable(&self) -> Result<(), Detail> {
         let (response, facts) = (self.response, self.exchange.facts);
-        // RFC 9110 section 14.4: `Content-Range` has no meaning in a 200. After a range request,
-        // the service may have meant a 206.
+        // RFC 9110 section 14.4: `Content-Range` has no meaning in a 200. In the response to a
+        // range request, the body may be a part that the service failed to send as a 206.
         if facts.range && response.headers.contains_key(CONTENT_RANGE) {
             return Err(Detail::Partial);
         }
@@ -221,8 +221,8 @@ impl<'a> Candidate<'a> {
     /// Returns `true` if all requests with one key are forwarded with the same value of a field.
     fn is_covered(&self, field: &HeaderName) -> bool {
         let exchange = self.exchange;
-        // Requests with undeclared cookies bypass the cache, and cookies outside the key are
-        // stripped.
+        // If cookies are declared, the handler sees only cookies in the key. A request with an
+        // undeclared cookie bypasses the cache, and other unkeyed cookies are stripped.
         let is_cookie = *field == COOKIE && exchange.cookies_declared && !exchange.facts.personal;
         // The handler sees a forwarded field only in the form that enters the key.
         let is_forwarded = ForwardedField::from_name(field).is_some();

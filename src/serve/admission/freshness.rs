@@ -23,9 +23,9 @@ const MIN_LIFETIME: Duration = Duration::from_millis(1);
 /// 5. `default_ttl`, for a 200.
 /// 6. A heuristic lifetime, less the age, if the policy enables heuristics.
 ///
-/// The TTLs of rules 2, 3 and 5 begin now. Rules 4 and 6 need a status that is storable with a
-/// lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these
-/// rules.
+/// The TTLs of rules 2, 3 and 5 begin now. Under rules 4 and 6, a response is refused if
+/// `Policy::stores_with_lifetime` is `false` for its status. `Candidate::fresh_until` applies the
+/// handler's hints and `no-cache` before these rules.
 pub(super) fn fresh_by_policy_until(
     config: &LayerConfig,
     (stated, heuristic): (ExplicitLifetime, impl FnOnce() -> Option<Duration>),
@@ -64,11 +64,12 @@ pub(super) fn fresh_by_policy_until(
     if until > now { Ok(until) } else { Err(Detail::NotFresh) }
 }
 
-/// Returns the end of freshness of a variant after the validation of another response (`like`) with
+/// Returns the end of freshness of a variant after the validation of `like`, another response with
 /// the same strong entity tag (RFC 9111 section 4.3.4).
 ///
-/// The end is no later than that of `like`, and no later than the variant's own lifetime allows.
-/// Returns `None` if the variant has to be validated itself.
+/// The result is the end of freshness of `like`, or the end of the variant's own lifetime if that
+/// is earlier. Returns `None` if the variant has no lifetime of its own, e.g. because of
+/// `no-cache`. The variant must then be validated itself.
 pub(in crate::serve) fn fresh_again_until(
     config: &LayerConfig,
     variant: &StoredResponse,

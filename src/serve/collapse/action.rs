@@ -22,8 +22,8 @@ pub(in crate::serve) enum Action {
     Forward(CacheStatus),
     /// Answer 504 to `only-if-cached`: no stored response can be used (RFC 9111 section 5.2.1.7).
     Refuse,
-    /// Answer 508: the request's own handler, body or computation sends the request again and
-    /// again.
+    /// Answer 508 to a loop: the handler, the body or a computation of the request leads to the
+    /// same request repeatedly.
     Loop,
 }
 

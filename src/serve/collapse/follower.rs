@@ -28,7 +28,8 @@ pub(super) struct Collapse<'a> {
     deadline: Deadline,
     /// The number of consecutive flights that have failed for the key of the request.
     failures: u32,
-    /// A flight that the next round replaces instead of joining it.
+    /// A flight that the next call of [`round`](Self::round) replaces instead of joining it: its
+    /// response was invalidated, or its body has stalled.
     outdated: Option<Arc<Flight>>,
     /// Present if the request has waited for a flight: the reason why the request would have been
     /// forwarded otherwise.
@@ -187,8 +188,8 @@ impl<'a> Collapse<'a> {
         };
         match answers_request(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.with_wait(wait), reason)),
-            // The arriving response is another variant. Its nominated fields give this request the
-            // key of a variant for the next round.
+            // The arriving response is another variant. The key of this request's variant follows
+            // from the nominated fields of the response. The next round uses that key.
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::LookedUp(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
@@ -211,8 +212,8 @@ impl<'a> Collapse<'a> {
         if self.failures < MAX_FAILED_FLIGHTS {
             return Progress::LookAgain;
         }
-        // The semaphore is never closed. If the deadline passes first, the request fetches without
-        // a permit.
+        // If the deadline passes before a permit is free, the request fetches without a permit.
+        // `acquire_owned` cannot fail, because the semaphore is never closed.
         let permit = self.deadline.run(relay_waker(semaphore.acquire_owned())).await.and_then(Result::ok);
         let generation = state.generation().await;
         let (reason, stale) = match look_up(state, self.request).await {

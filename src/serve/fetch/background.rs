@@ -121,7 +121,8 @@ impl Refresh {
             self.attempt(state, plan, inner, first, body, UnstoredAction::Remove).await;
             return;
         }
-        // If the time limit ends this attempt, the next refresh sends keyed fields only.
+        // Reset after the second attempt. If the refresh fails earlier, or exceeds its time limit,
+        // the next refresh sends keyed fields only.
         self.retries_keyed_only = true;
         self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
         if self.outcome.is_settled() {

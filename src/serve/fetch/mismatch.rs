@@ -13,7 +13,8 @@ impl Fetch {
     /// Answers as if the service had failed: with the stored response if
     /// [`stale_on_failure`](Self::stale_on_failure) returns it, otherwise with a 502.
     ///
-    /// Later fetches for clients are unconditional: see [`is_mismatched`](Self::is_mismatched).
+    /// Later fetches with this stored response are unconditional, except background refreshes: see
+    /// [`is_mismatched`](Self::is_mismatched).
     pub(in crate::serve) async fn answer_mismatch<B>(
         mut self,
         validated: &Extensions,

@@ -30,15 +30,16 @@ pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
-    /// If the response is recorded: the forecast of its `Cache-Status`, and the status that the
-    /// forecast gave when the head was made.
+    /// Present if the response is recorded: the forecast of its `Cache-Status`, and the status that
+    /// the head already has.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
     /// The report of the answer, if it is sent only once the status is final.
     pub(in crate::serve) report: Option<AnswerReport>,
 }
 
 impl<B> Received<B> {
-    /// Returns the response and the dependencies, without a correction of the status.
+    /// Returns the response and the dependencies. Reports the status that was written into the
+    /// head, and does not replace it.
     pub(in crate::serve) fn into_answer(self) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         if let (Some(report), Some((forecast, status))) = (self.report, self.forecast) {
             forecast.note_reported(status);
@@ -146,8 +147,8 @@ impl Fetch {
         let tags = config.policy.etags || client_control.max_age.is_some();
         let tags = tags && !response.headers().contains_key(ETAG);
         let comparison = tags.then(|| config.policy.comparison());
-        // New requests may not share a response that is stale on arrival. The policy decides about the
-        // current followers.
+        // A response that is stale on arrival gets no new followers. The policy decides whether the
+        // current followers receive it.
         if !response.is_fresh(response.head().response_time)
             && let Some(leader) = self.plan.leader.take()
         {
@@ -240,10 +241,11 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     leader.end_unshared();
 }
 
-/// Returns `false` if a response with this status concerns one request only: most client errors, a
-/// 304 and a 206, which the fields of the request may have provoked.
+/// Returns `false` for a status that the fields of one request may have caused: a 206, a 304, and
+/// all client errors except 401, 403, 404 and 410.
 ///
-/// Callers handle server errors, which predict nothing, themselves.
+/// Returns `true` for server errors, although a server error predicts nothing about later
+/// responses.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED

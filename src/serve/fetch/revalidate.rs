@@ -201,7 +201,8 @@ impl Fetch {
             true => HitForMissReason::HandledByInner,
             false => HitForMissReason::Uncacheable,
         };
-        // The answer to credentials, a precondition or a range predicts nothing for other requests.
+        // If the request had credentials, a precondition or a range, its answer predicts nothing
+        // about other requests for the key.
         let of_the_page = facts.is_collapsible() && !facts.identified;
         if of_the_page && self.plan.generation.is_some() && updates {
             config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
@@ -288,8 +289,8 @@ fn replacement_of(
     pending_store
 }
 
-/// Returns `true` if a 304 forbids the use of the stored response as before: it has `no-store`, or
-/// has `private` or `no-cache` without field names.
+/// Returns `true` if a 304 restricts the use of the stored response: it has `no-store`, or it has
+/// `private` or `no-cache` without field names.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let directives = ResponseDirectives::for_targets(validated, targets);
     directives.no_store || directives.private == Qualified::All || directives.no_cache == Qualified::All

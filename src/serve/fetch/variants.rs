@@ -24,8 +24,11 @@ pub(super) struct Variants<'a> {
 }
 
 impl Variants<'_> {
-    /// Freshens variants with the strong entity tag of the validated response (RFC 9111 section
-    /// 4.3.4). Skips a variant that is newer, was invalidated, or has another status.
+    /// Freshens the variants that have the same strong entity tag as the validated response `fresh`
+    /// (RFC 9111 section 4.3.4).
+    ///
+    /// Skips a variant that was requested later than `fresh`, that was invalidated, that has
+    /// another status, or that is already fresh for as long.
     pub(super) async fn freshen(
         &self,
         fresh: &StoredResponse,

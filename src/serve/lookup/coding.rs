@@ -39,11 +39,11 @@ pub(in crate::serve) fn selects(
     is_offered && response.selected_by(request, config.selection())
 }
 
-/// Returns the flight key of a request that may not use this stored response, or `None` for the key
-/// of the URL.
+/// Returns the key of the flight for a request that may not use this stored response. `None` stands
+/// for the key of the URL.
 ///
-/// If the response [requires its coding](requires_coding), the flight key for another variant or
-/// coding includes `Accept-Encoding`.
+/// The result is `variant`, with one exception: the request needs another variant or coding, and
+/// the response [requires its coding](requires_coding). Then the key includes `Accept-Encoding`.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.
@@ -75,8 +75,8 @@ fn other_flight_key(
     if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
 }
 
-/// Returns the look-up result of a request that does not select the arriving response: a miss of
-/// another variant, or a bypass if the key of that variant is too long.
+/// Returns the look-up result of a request if the arriving response is another variant. The result
+/// is a miss of the request's own variant, or a bypass if the key of that variant is too long.
 pub(in crate::serve) fn other_variant(
     config: &LayerConfig,
     arriving: &StoredResponse,

@@ -39,7 +39,8 @@ pub(in crate::serve) struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    /// Returns the entry under a key, and the generation that was read together with it.
+    /// Returns the entry under a key. Also returns the generation, if the store read it together
+    /// with the entry. A read-only look-up returns no generation.
     pub(in crate::serve) async fn find(
         self,
         key: KeyRef<'_>,

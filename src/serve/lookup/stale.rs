@@ -8,9 +8,9 @@ use crate::serve::config::LayerConfig;
 use crate::serve::request::{RequestFacts, is_personal};
 use http::HeaderMap;
 
-/// Returns `true` if a response is stale sooner than its own fields state: e.g. by a soft
-/// invalidation, a dependency or a shorter TTL. Also returns `true` if its fields state no positive
-/// lifetime.
+/// Returns `true` if the freshness of a response ends before its own fields state. Possible causes
+/// are a soft invalidation, a dependency and a shorter TTL. Also returns `true` if the fields state
+/// no positive lifetime.
 pub(in crate::serve) fn is_stale_early(config: &LayerConfig, response: &StoredResponse) -> bool {
     let (head, original) = (response.head(), response.head().original_headers());
     let directives = ResponseDirectives::for_targets(&original, &config.policy.targets);

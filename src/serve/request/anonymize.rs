@@ -52,9 +52,11 @@ fn is_carried(
     is_keyed || (carries == CarriedFields::Harmless && is_known())
 }
 
-/// Returns the field lines that a background request with [`CarriedFields::KeyedOnly`] lacks.
+/// Returns the field lines of a request that are personal or unkeyed. A background request with
+/// [`CarriedFields::KeyedOnly`] does not carry these lines.
 ///
-/// The result includes the fields that [`anonymize`] restores for functions of the user.
+/// The result also includes unkeyed fields that [`anonymize`] restores because a function of the
+/// user computes a key part from them.
 pub(in crate::serve) fn unkeyed_fields<'a>(
     policy: &'a Policy,
     request: &'a HeaderMap,
@@ -104,7 +106,7 @@ pub(in crate::serve) fn anonymize(
     restore(&removed, &mut has_key)
 }
 
-/// The most times that the search for the needed fields computes the key parts.
+/// The most times that [`restore`] calls `has_key`, which computes the key parts.
 const MAX_KEY_COMPUTATIONS: usize = 64;
 
 /// Restores the removed fields that the request needs to have its key. `has_key` sets a list of

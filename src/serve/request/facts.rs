@@ -42,7 +42,9 @@ impl RequestFacts {
         self.conditional || self.has_copy || self.range
     }
 
-    /// Returns `true` if the response to this request also fits other requests with its key.
+    /// Returns `true` if the request may share the response of a fetch with other requests of the
+    /// same key. A request with `Authorization`, a range or a precondition of the service
+    /// (`conditional`) may not, nor one that requires a new response.
     pub(in crate::serve) fn is_collapsible(self) -> bool {
         !(self.conditional || self.authorization || self.range || self.needs_current)
     }

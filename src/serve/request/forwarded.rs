@@ -18,8 +18,8 @@ fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -
 
 /// Adds the hosts that the forwarded fields of a request name. Ignored fields do not count.
 ///
-/// Adds the first and the last host of each field, and these hosts with the port of
-/// `X-Forwarded-Port` (see [`add_port`]).
+/// Adds the first and the last host of each field. Then adds all hosts of the list once more, with
+/// the port of `X-Forwarded-Port` (see [`add_port`]).
 pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
     for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
         // A value that can't be parsed names no host.

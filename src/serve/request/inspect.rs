@@ -177,8 +177,8 @@ pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
         || request_fields::identifies(request.headers, &[], &[], |_| false)
 }
 
-/// Notes a line of a field in `place`. Returns `false` if `place` already had a line: recipients
-/// may disagree on which line counts.
+/// Stores a line of a field in `place`. Returns `false` if `place` already had a line, because
+/// recipients may disagree on which of two lines counts.
 fn is_only_line<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> bool {
     place.replace(value).is_none()
 }

@@ -38,7 +38,8 @@ pub(in crate::serve) fn write_request_key(
             KeyError::TooLong => Reason::bypass(Detail::KeyLength),
         },
     )?;
-    // The values enter as digests, since others may read the keys of a shared store.
+    // The key contains digests of the cookies and the identity, not their values: other programs
+    // may read the keys of a shared store.
     for (at, name) in config.policy.cookies.keyed().iter().enumerate() {
         let value = inspected.cookies.get(at).copied().flatten();
         let digest = value.map(|value| config.digests().digest(name.as_bytes(), value));

@@ -54,8 +54,9 @@ fn target_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) ->
     scopes
 }
 
-/// Returns the scopes that name the target of a request on these hosts: first those that this layer
-/// finds, and last those that outer layers found. The scope of the public path is the first.
+/// Returns the scopes of the target of a request on these hosts. The scope of the public path is
+/// the first, then come the other scopes that this layer finds. The scopes that outer layers found
+/// come last.
 pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let mut scopes = target_scopes(request, key, hosts);
     if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {

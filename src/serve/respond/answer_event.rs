@@ -6,7 +6,7 @@ use crate::serve::request::{identified_by, public_uri};
 use crate::status::{CacheStatus, EVENT_TARGET, ForwardReason};
 use std::time::Duration;
 
-/// The most bytes of the path.
+/// The most characters of the path.
 const MAX_PATH: usize = 512;
 
 /// The parts of the event that come from the request.
@@ -18,8 +18,9 @@ pub(super) struct AnswerEvent {
 }
 
 impl AnswerEvent {
-    /// Returns the event of a request, if a subscriber wants it. `status` tells why the request is
-    /// forwarded, if it is.
+    /// Returns the event of a request, or `None` if no subscriber is interested in the event.
+    ///
+    /// `status` is the status of a forwarded request, and `None` for a hit.
     #[inline]
     pub(super) fn new(
         config: &LayerConfig,

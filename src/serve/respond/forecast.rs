@@ -97,8 +97,9 @@ impl Forecast {
         with_ttl(self.status.stored(), until, self.response_time)
     }
 
-    /// Updates the forecast after the body was read ahead: with the dependencies so far, and
-    /// whether the recording has ended.
+    /// Returns the forecast after the body was read ahead. `reads` are the dependencies so far.
+    /// `has_ended` states whether the recording has ended. Over a remote store, the flag has no
+    /// effect: the write to the store has not ended yet.
     pub(in crate::serve) fn after_read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
         let has_ended = has_ended && self.cache.is_local();
         Self { reads, has_ended, ..self }

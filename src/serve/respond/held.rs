@@ -29,13 +29,13 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct HeldAdmission {
     decider: Arc<Decider>,
-    /// The layer that would store the response.
+    /// The configuration of the layer that would store the response.
     config: Arc<LayerConfig>,
     /// Whether the response would be stored for its own visitor only.
     personal: bool,
-    /// The parts of the head that are no reason to refuse the response.
+    /// The restrictions in the head for which the outermost layer must not refuse the response.
     accepted: AcceptedHead,
-    /// The `Cache-Status` before and after the admission. A response to a HEAD has none.
+    /// The `Cache-Status` before and after the admission. `None` for a response to a HEAD.
     status: Option<HeldStatus>,
 }
 
@@ -49,7 +49,8 @@ struct AcceptedHead {
     cookies: HashSet<HeaderValue>,
 }
 
-/// `Cache-Status` of a response before its verdict, and after its admission.
+/// The `Cache-Status` of a response with a held admission: `held` until the verdict, and `stored`
+/// once the response is admitted.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct HeldStatus {
     pub(in crate::serve) held: CacheStatus,
@@ -168,7 +169,8 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
     }
     if is_outermost {
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
-            // The verdict comes first, so that the status can report the outcome of a local store.
+            // Decided before the status is replaced. A local store writes the response during this
+            // call, so the status can report the outcome.
             held.decider.decide(Verdict::Admitted);
             held.replace_status(response, None);
         }

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub(in crate::serve) struct OutgoingHead {
     /// The outcome of the request in this layer.
     status: CacheStatus,
-    /// Reports the outcome when the changes are applied.
+    /// Sends the outcome to the statistics and events when [`apply`](Self::apply) runs.
     report: Option<AnswerReport>,
     /// Whether clients get `Cache-Status`.
     emits_status: bool,
@@ -116,8 +116,10 @@ impl OutgoingHead {
         Self { client_control, is_stored: true, ..self }
     }
 
-    /// Returns the `max-age` for clients. A response that is not stored gets at most the lifetime
-    /// that it states, or no `max-age` if it states none.
+    /// Returns the `max-age` for clients, or `None` if the layer sets none.
+    ///
+    /// A response that is not stored gets at most the lifetime that it states. A response without a
+    /// stated lifetime gets no `max-age`.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.client_control.max_age?;
         if self.is_stored {
@@ -145,8 +147,11 @@ impl OutgoingHead {
         Self { handled_by_inner, ..self }
     }
 
-    /// Writes the tags of a response into the fields for clients, and removes all other tag fields.
-    /// Tags that an inner layer has written for clients stay: the inner layer may know more tags.
+    /// Writes the tags of a response into the fields of
+    /// [`emit_tags_in`](crate::policy::PolicyBuilder::emit_tags_in), and removes the other tag
+    /// fields. Does nothing without that option.
+    ///
+    /// A field that an inner layer has written stays: the inner layer may know more tags.
     fn write_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tag_fields_emitted else { return };
         let handled_by_inner =

@@ -28,7 +28,8 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 use std::sync::Arc;
 
-/// The state of a POST whose response may be stored, while the service runs.
+/// The state of a POST whose response may be stored. It lasts from before the request is forwarded
+/// until the response is handled.
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
@@ -154,7 +155,8 @@ impl CacheablePost {
     /// invalidations that the response causes.
     pub(super) async fn if_still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
-        // The generation is read first, so that `admit` notices every invalidation after the check.
+        // Read before the check: `admit` compares a later generation with this one, and so notices
+        // an invalidation during or after the check.
         let now = config.cache.generation().await.ok()?;
         let validity = config.cache.validity(self.before, &scopes, &[]).await;
         self.before = now;

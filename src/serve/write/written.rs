@@ -97,8 +97,8 @@ impl WriteTargets {
         let lines = headers.get_all(name).iter();
         let mut paths: Vec<_> =
             lines.flat_map(|line| bases.iter().filter_map(|base| base.path_of(line))).collect();
-        // An entry that was requested without the proxies has only the scope of the path without
-        // the prefix.
+        // A client may send a request past the proxies, so that its path has no prefix. The entry
+        // of such a request has only the scope of that path.
         if let Some(prefix) = &self.prefix {
             let inner = |path: &String| {
                 path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned)
@@ -115,8 +115,10 @@ impl WriteTargets {
         Base { sharing: self.sharing, scheme: target.uri.scheme_str(), hosts, path }
     }
 
-    /// Limits an invalidation to the hosts of the targets, if any is known. Hosts of forwarded
-    /// fields do not count: a client may name any host there.
+    /// Limits an invalidation to the hosts of the targets. If no host is known, returns the
+    /// invalidation unchanged.
+    ///
+    /// The hosts of forwarded fields do not count, because a client may name any host there.
     pub(in crate::serve) fn on_own_hosts(&self, what: Invalidation) -> Invalidation {
         let hosts = self.targets().filter_map(|target| Some(without_user(target.authority.as_ref()?)));
         let stripped = hosts.map(|host| what.clone().host(host)).reduce(Invalidation::and);

@@ -261,8 +261,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Verifies the entry under a key. A store that [keeps nothing](Contract::keeps_nothing) may
-    /// have none.
+    /// Verifies that `get` returns the expected entry for a key. A store that
+    /// [keeps nothing](Contract::keeps_nothing) may also return `None`.
     pub(super) async fn expect(
         &self,
         rule: rule::Rule,

@@ -1,8 +1,9 @@
 //! The rules for a rollback: the counter goes back because a snapshot is restored, or because a
 //! replica that lags behind takes over.
 //!
-//! A rollback is overtaken if the counter is advanced again before any process notices. The number
-//! of the counter then no longer shows the rollback.
+//! A rollback is overtaken if the counter is advanced again before any process notices the
+//! rollback. The counter then reaches its earlier number again, so the number alone does not show
+//! the rollback.
 
 use super::rule;
 use super::{Contract, Restore};
@@ -11,10 +12,11 @@ use crate::store::{
 };
 use std::sync::Arc;
 
-/// Saved invalidations: those of all namespaces, or the record of one namespace (`None` if the
-/// namespace had no record).
+/// Saved invalidations, which a rollback restores.
 enum Saved {
+    /// The invalidations of all namespaces.
     All(Restore),
+    /// The record of one namespace, by its key. The entry is `None` if there was no record.
     Record(CacheKey, Option<Entry>),
 }
 

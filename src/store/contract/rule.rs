@@ -39,7 +39,7 @@ rules! {
     INCREMENT_MISSING: "Store::increment", "Fails with StoreErrorKind::Missing if there is no counter and initial is None.";
     INCREMENT_NOT_A_NUMBER: "Store::increment", "Fails with StoreErrorKind::NotANumber if the entry is not a counter.";
     INCREMENT_OVERFLOW: "Store::increment", "Fails with StoreErrorKind::Overflow if the sum is outside the range of i64; the counter keeps its value.";
-    COMPARE: "Store::compare_and_set", "Stores new if the current entry equals expected (None: the key is absent), atomically, and returns true if it did.";
+    COMPARE: "Store::compare_and_set", "Stores new atomically if the current entry equals expected. An expected of None equals an absent key. Returns true if the call took effect.";
     COMPARE_ZERO: "Store::compare_and_set", "With a zero ttl, removes the current entry instead of replacing it.";
     GET_MANY: "Store::get_many", "Returns the entries under several keys, in the order of the keys.";
     GET_MANY_AT: "Store::get_many_at", "Returns the entries under several keys, and the generation of a namespace if all of them are read in one round trip.";

@@ -31,8 +31,8 @@ pub enum Fault {
     /// no fault.
     ///
     /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
-    /// wrapper remembers the entries of 256 keys. For each further key, it forgets the one that it
-    /// has known longest.
+    /// wrapper remembers the entries of 256 keys. When a further key is written, the wrapper
+    /// forgets the key that it has remembered longest.
     Outdated,
     /// The operation is delayed before and after its effect.
     Delay {

@@ -33,7 +33,7 @@ fn probe<M>(slots: &[NameSlot<M>], hash: u64) -> impl Iterator<Item = &NameSlot<
 }
 
 impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
-    /// The most scopes that the table holds.
+    /// The most scopes that the table holds: the sum of the capacities of its segments.
     pub(super) const MAX_SCOPES: usize = (capacity(SEGMENTS) - FIRST_CAPACITY) / 3;
 
     pub(super) fn is_empty(&self) -> bool {

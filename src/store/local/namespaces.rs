@@ -17,8 +17,8 @@ const MAX_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, after which the next request searches for idle
 /// namespaces.
 const GROWTH_PER_SEARCH: usize = 8 << 20;
-/// The fewest requests between two searches for idle namespaces. The interval is a quarter of the
-/// number of namespaces if that is more. Growth may cause a search earlier.
+/// The fewest requests between two searches for idle namespaces. With more than 1,024 namespaces,
+/// the interval is a quarter of their number. [`GROWTH_PER_SEARCH`] may cause a search earlier.
 const MIN_SEARCH_INTERVAL: usize = 256;
 
 /// The tables of all namespaces.
@@ -30,7 +30,7 @@ const MIN_SEARCH_INTERVAL: usize = 256;
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
     slots: DashMap<Arc<str>, NamespaceSlot>,
-    /// The number of requests so far, which measures how long namespaces are idle.
+    /// The number of calls of [`table`](Self::table) so far. It serves as a clock for `last_use`.
     requests: AtomicU64,
     next_search: AtomicU64,
     search_lock: Mutex<()>,
@@ -40,8 +40,8 @@ pub(super) struct LocalNamespaces {
 
 struct NamespaceSlot {
     table: Arc<NamespaceTable>,
-    /// The time at which the namespace was last known to have a handle, as a number of
-    /// [`requests`](LocalNamespaces::requests).
+    /// The value of [`requests`](LocalNamespaces::requests) when a handle was last returned, or a
+    /// search last found a handle.
     last_use: AtomicU64,
 }
 
@@ -91,8 +91,9 @@ impl LocalNamespaces {
         table
     }
 
-    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed after
-    /// the lock of the map is released, so that requests do not wait for that.
+    /// Drops the least recently used idle namespaces beyond [`MAX_IDLE`] and [`MAX_IDLE_BYTES`].
+    /// Their memory is freed after the lock of the map is released, so that no request waits for
+    /// the lock meanwhile.
     fn drop_idle(&self, now: u64) {
         let _search = match self.search_lock.try_lock() {
             Ok(guard) => guard,

@@ -226,7 +226,7 @@ mod tests {
         for i in 0..4000_u32 {
             put(&store, &i.to_le_bytes(), 2000);
             if i == 1000 {
-                // The store is full, so these entries are on probation.
+                // The store is full. It evicts new entries first, unless they are looked up.
                 put(&store, b"peeked", 2000);
                 put(&store, b"used", 2000);
                 assert!(peek(b"peeked") && !peek(b"none"));

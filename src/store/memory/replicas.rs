@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS_PER_THREAD: usize = 32;
-/// The most bytes of a replica and its source together. A replica keeps its source, the entry that
-/// was copied, in memory even after the eviction of that entry from the table.
+/// The most bytes of a replica and the copied entry together. Larger entries get no replica. A
+/// replica keeps the copied entry in memory, even after the table has evicted that entry.
 const MAX_REPLICA_BYTES: u64 = 128 << 10;
-/// The number of look-ups that makes an entry hot. A look-up of another entry in the same place
-/// reduces the count by one.
+/// The number of look-ups that makes an entry hot. A look-up of another entry with the same
+/// [`ReplicaSlot`] reduces the count by one.
 const HOT_LOOKUPS: u32 = 16;
 /// The number of hits of a replica after which the entry is looked up in the table again. Otherwise
 /// the table would evict the entry as unused.
@@ -34,7 +34,8 @@ thread_local! {
     static REPLICA_SLOTS: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A place for a replica: a candidate, the count of its look-ups, and its replica once it is hot.
+/// A place for one replica. It counts the look-ups of one entry, the candidate. Once the candidate
+/// is hot, the place contains the replica of the candidate.
 #[derive(Default)]
 struct ReplicaSlot {
     store: u64,

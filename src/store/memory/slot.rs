@@ -5,7 +5,6 @@ use crate::entry::{Entry, EntryKind};
 use crate::key::{CacheKey, KeyRef};
 use quick_cache::Lifecycle;
 
-/// An entry, and the moment at which it expires.
 #[derive(Clone)]
 pub(super) struct StoredSlot {
     pub(super) entry: Entry,
@@ -34,8 +33,8 @@ pub(super) fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
 /// The hook that collects evicted and replaced entries. They are dropped after the lock of the
 /// table is released.
 ///
-/// The body of an entry may have a foreign owner (`Bytes::from_owner`), whose `Drop` may use the
-/// store, and would wait for the lock.
+/// The body of an entry may have a foreign owner (`Bytes::from_owner`), and the `Drop` of the owner
+/// may use the store. Under the lock, that `Drop` would wait forever.
 #[derive(Debug, Clone)]
 pub(super) struct RemovalLifecycle;
 

@@ -31,10 +31,12 @@ pub(super) struct Change {
     is_written: AtomicBool,
 }
 
-/// Changes that are made to a copy of the record, which is not written yet.
+/// An attempt to write the record: the changes that were applied to the copy to write, and the
+/// functions that set their results.
 pub(super) struct Attempt(Vec<(Arc<Change>, SetResult)>);
 
-/// A task's claim on a waiting change. Dropping it removes the change.
+/// A handle of a task that waits for its change. Dropping the handle removes the change from the
+/// pending changes.
 pub(super) struct Ticket<'a> {
     changes: &'a Changes,
     change: Arc<Change>,

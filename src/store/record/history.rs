@@ -74,7 +74,7 @@ impl History {
         self.incarnation == generation.incarnation() && self.follows(generation)
     }
 
-    /// Returns `true` if one of two histories may have grown from the other.
+    /// Returns `true` unless the stamps show that neither history is an extension of the other.
     pub(in crate::store) fn agrees_with(&self, other: &Self) -> bool {
         let (earlier, later) = if self.is_behind(other.generation()) { (self, other) } else { (other, self) };
         !later.contradicts(earlier.generation())

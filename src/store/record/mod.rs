@@ -46,8 +46,8 @@ const MAX_ATTEMPTS: usize = 256;
 /// The result of reading the record.
 enum Reading {
     Current(Record),
-    /// The record's incarnation lacks invalidations that this process knows. Everything in it must
-    /// be invalidated.
+    /// The incarnation of the record began without invalidations that this process has seen. Every
+    /// entry of the incarnation must be invalidated.
     Overtaken(Record),
     /// The record is absent, damaged, or went back. A new incarnation must begin, later than
     /// `after`.
@@ -172,8 +172,10 @@ impl RecordGenerations {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the record, and returns the result of the change. A lost or damaged record is
-    /// replaced by one of a new incarnation first.
+    /// Changes the record, and returns the result of the change.
+    ///
+    /// If the record is lost or damaged, the change applies to a new record, which begins a new
+    /// incarnation.
     async fn change<T: Clone + Send + Sync + 'static>(
         &self,
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
@@ -237,8 +239,8 @@ impl Generations for RecordGenerations {
         let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
         let all: Vec<_> = own.chain(others).collect();
         self.run(|this| async move {
-            // The record is read after the entry. So its history has reached the generations of the
-            // entry, unless the record went back.
+            // The entry was read before the record. So the record's history must have reached the
+            // generations of the entry. Otherwise, the record went back to an earlier state.
             let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
             passed.dedup();
             let record = this.read(&passed).await?;

@@ -27,7 +27,8 @@ pub(in crate::store) struct Record {
     secret: Secret,
     fixed: Box<[RecordMarks; FIXED]>,
     named: [BTreeMap<Scope, RecordMarks>; TABLES],
-    /// The buckets, sorted by number: group, row, number in the row.
+    /// The buckets, sorted by number. The bits of a number are the group, the row and the position
+    /// in the row.
     buckets: Vec<(u16, Bucket)>,
 }
 
@@ -49,7 +50,7 @@ struct Bucket {
 /// The reason why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum UnreadableRecord {
-    /// The bytes are damaged, or of an older version.
+    /// The bytes are damaged, or an older version of this crate has written them.
     Malformed,
     /// A later version of this crate has written the bytes.
     Newer,

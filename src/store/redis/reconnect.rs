@@ -32,7 +32,7 @@ pub(super) enum PrimarySource {
 ///
 /// Another connection begins with the first command after one of these events:
 /// - The connection was closed, or a reply was malformed.
-/// - The connection attempt failed. Any reason may pass, even a refused password.
+/// - The connection attempt failed. Every reason counts as temporary, even a refused password.
 /// - The server is no longer a primary. Its name may already stand for another server.
 /// - The server has answered no command for longer than the time limit. The reply to a dropped command
 ///   is lost, so a `PING` follows it.

@@ -265,8 +265,8 @@ async fn malformed_must_revalidate_forbids_stale_responses() {
     assert!(served.is_empty(), "{served:#?}");
 }
 
-/// A malformed directive closes the stale windows of the policy, even if the lifetime comes from a
-/// hint.
+/// `must-revalidate` forbids stale responses even if it is malformed. The stale windows of the
+/// policy then do not apply.
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
     let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);

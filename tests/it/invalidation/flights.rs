@@ -114,7 +114,8 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
 async fn requests_after_a_tag_invalidation_share_one_flight() {
     for &setup in ALL {
         for soft in [false, true] {
-            // Before the head, when the tags are still unknown, and during the body.
+            // The time of the invalidation in milliseconds: before the head, when the tags are
+            // still unknown, and during the body.
             for when in [10, 50] {
                 let (cache, _manual) = setup.cache(0);
                 let data = Arc::new(AtomicU64::new(1));
@@ -145,7 +146,8 @@ async fn requests_after_a_tag_invalidation_share_one_flight() {
 async fn requests_join_a_flight_after_an_unrelated_invalidation() {
     for &setup in ALL {
         let mut calls_made = Vec::new();
-        // Two scopes may share a bucket by chance, but hardly in each of five namespaces.
+        // Scopes share buckets, so an invalidation of an unrelated scope may apply to the page by
+        // chance. This hardly happens in each of five namespaces.
         for attempt in 0..5 {
             let (cache, _manual) = setup.cache(attempt);
             let (inner, calls) = slow(&["t"], &[]);

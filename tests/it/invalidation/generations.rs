@@ -133,8 +133,8 @@ fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
     }
 }
 
-/// The invalidation of one of the first 1,024 subtrees covers no other subtree. The invalidation of
-/// a later subtree may cover others.
+/// Each invalidation of a subtree covers that subtree. The first 1,023 invalidations cover no other
+/// subtree.
 #[test]
 fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     let table = local();

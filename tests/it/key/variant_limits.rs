@@ -30,7 +30,8 @@ fn over_store(policy: PolicyBuilder, vary: &'static str) -> (Stack, MemoryStore)
     )
 }
 
-/// Policies, each with a `Vary` and the request field that selects the variant or enters the key.
+/// Policies, each with the `Vary` of the responses and a request field. The field selects the
+/// variant if `Vary` names it. Otherwise the field enters the key.
 fn selections() -> Vec<(PolicyBuilder, &'static str, &'static str)> {
     let many = || policy().max_variants(2000);
     let rfc9111 = || Policy::rfc9111().cache_status(true).max_variants(2000);

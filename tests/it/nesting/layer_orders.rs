@@ -148,7 +148,7 @@ pub(crate) fn hit(answer: &Answer) -> bool {
     status_contains(answer, "; hit")
 }
 
-/// What the visitors of a [`tour`] got in any of its rounds.
+/// The results of a [`tour`]. A field is `true` if its event occurred in at least one round.
 #[derive(Debug, Default, PartialEq)]
 struct Tour {
     /// A user got the page of anonymous visitors.

@@ -262,7 +262,7 @@ async fn bodies_that_are_not_sync_and_custom_errors_are_supported() {
 }
 
 #[tokio::test]
-async fn layers_made_per_request_share_one_cache() {
+async fn services_made_per_request_share_the_cache_of_their_layer() {
     let layer = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     for _ in 0..3 {
@@ -336,7 +336,8 @@ async fn an_outer_layer_leaves_a_route_to_a_disabled_layer() {
     assert_eq!(calls.count(), 2);
 }
 
-/// A middle layer removes the credential and selects the page of its user.
+/// A layer between the two cache layers replaces the credential by an extension. The handler makes
+/// the page of the user that the extension names.
 #[tokio::test]
 async fn a_disabled_layer_reports_credentials_to_inner_layers() {
     let cache = memory();

@@ -208,7 +208,7 @@ async fn failed_automatic_invalidations_are_counted() {
     send(&stack, request("POST", "/", &[])).await;
     let stats = cache.stats();
     assert_eq!((stats.invalidations(), stats.failed_invalidations()), (1, 1));
-    // The caller knows the outcome of this one.
+    // A failure of `Cache::invalidate` is not counted, since the method returns the outcome.
     let _ = cache.invalidate(Invalidation::tag("t")).await;
     let stats = cache.stats();
     assert_eq!((stats.invalidations(), stats.failed_invalidations()), (2, 1));

@@ -678,8 +678,8 @@ async fn compare_with_model(
                     tally.expected.set(tally.expected.get() + 1);
                 }
                 if found != *state {
-                    // An invalidation of other scopes in the same buckets may have made the entry
-                    // stale or absent.
+                    // Scopes share buckets, so an invalidation of another scope may have made the
+                    // entry stale or absent.
                     let (softened, gone) = match *state {
                         State::Fresh(version) => (found == State::Stale(version), found == State::Absent),
                         State::Stale(_) => (false, found == State::Absent),
@@ -689,7 +689,7 @@ async fn compare_with_model(
                     tally.lost.set(tally.lost.get() + 1);
                 }
                 sleep(Duration::from_secs(1)).await;
-                // A background refresh stores a newer version, which the next read shows.
+                // A stale hit starts a background refresh. So the next read shows a newer version.
                 *state = match found {
                     State::Absent => State::Fresh(version),
                     State::Fresh(_) => found,

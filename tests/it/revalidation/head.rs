@@ -77,7 +77,7 @@ async fn a_head_response_updates_or_invalidates_the_entry() {
 }
 
 #[tokio::test]
-async fn a_head_updates_nothing_under_app_or_if_identified_or_invalidated() {
+async fn head_under_app_with_a_cookie_or_invalidation_updates_nothing() {
     let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
     let cookie: Lines = &[("cookie", "sid=alice")];
     for (policy, cookies) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {

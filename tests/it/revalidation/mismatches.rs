@@ -78,8 +78,8 @@ async fn stale_if_error_answers_a_mismatched_304() {
     }
 }
 
-/// After a mismatch, the next request is forwarded without a condition, from any visitor and with
-/// any fields.
+/// After a mismatch, the next request is forwarded without a condition, even if it has unkeyed
+/// fields, a condition of its own, a credential or a cookie.
 #[tokio::test(start_paused = true)]
 async fn the_next_request_of_any_visitor_heals_the_entry() {
     type Lines = &'static [(&'static str, &'static str)];
@@ -149,8 +149,8 @@ async fn a_remote_entry_heals_after_a_mismatched_304() {
     assert_eq!((statuses, answers[2].text()), (vec![200, 502, 200], "3"));
 }
 
-/// An unkeyed field provokes the mismatch. The page stays for all other visitors, at the cost of
-/// one unconditional request.
+/// An unkeyed field of one visitor's request causes the mismatch. The stored page remains available
+/// to other visitors, although the next unconditional request fails.
 #[tokio::test(start_paused = true)]
 async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
     let (stack, _, manual) = standing(policy().stale_if_error(10 * MINUTE), |request, call| {

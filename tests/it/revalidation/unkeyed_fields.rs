@@ -1,8 +1,8 @@
-//! A response that is provoked by the unkeyed fields of one visitor's request does not replace the
-//! page of the other visitors.
+//! The unkeyed fields of one visitor's request may cause a response that contradicts the stored
+//! page. Such a response does not replace the page of the other visitors.
 //!
-//! Before such a response removes the page, the cache confirms the response by a background request
-//! without unkeyed fields.
+//! Before the cache removes the page, it confirms the response by a background request without
+//! unkeyed fields.
 
 use crate::support::*;
 use http::header::USER_AGENT;
@@ -108,7 +108,8 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
             world.manual.advance(12 * S);
-            // For `no-store`, the background request gets a 503, which confirms nothing.
+            // Only `no-store` has an even length. In this case, the background request gets a 503,
+            // so it does not show whether the page still exists.
             let bare_fails = provoked.len() % 2 == 0;
             world.answer_all_with(if bare_fails { "503" } else { "" });
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");

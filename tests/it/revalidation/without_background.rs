@@ -47,11 +47,12 @@ struct World {
     stack: Stack,
     cache: Cache,
     manual: ManualClock,
-    /// The status of the answers to all requests without `evil`.
+    /// The status of responses to requests without the field value `evil`.
     status: Arc<AtomicU16>,
 }
 
-/// A site that answers requests with the field value `evil` with the status `provoked`.
+/// Returns a site. It answers a request that has a field with the value `evil` with the status
+/// `provoked`.
 fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let (cache, manual) = timed();
     let status = Arc::new(AtomicU16::new(200));

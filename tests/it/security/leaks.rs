@@ -133,11 +133,11 @@ fn rfc9111() -> PolicyBuilder {
 /// The pages that identified visitors may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UserPages {
-    /// Their own pages, forwarded each time.
+    /// Only their own pages, and never from the cache.
     Bypass,
-    /// Their own pages, also from the cache.
+    /// Only their own pages, from the cache or from the service.
     HaveHits,
-    /// Their own pages, or the pages of anonymous visitors.
+    /// Their own pages or the pages of anonymous visitors, from the cache or from the service.
     MayGetAnybodys,
 }
 

@@ -336,8 +336,8 @@ async fn layers_with_different_identity_extensions_share_no_page() {
     assert_eq!(calls.count(), 2);
 }
 
-/// RFC 9651 section 4.2. The reason in `Cache-Status` contains the name of a field that the client
-/// chose. The field must stay short and parsable.
+/// `Cache-Status` names the request field that identifies the visitor. A client chooses that name.
+/// The value of `Cache-Status` must stay short, and a valid list (RFC 9651 section 4.2).
 #[tokio::test]
 async fn a_hostile_field_name_keeps_cache_status_parsable() {
     let (stack, _) = site(policy(), |_, call| numbered(&[(VARY.as_str(), "accept")], call));

@@ -79,8 +79,8 @@ async fn a_personal_response_is_not_declared_shared() {
     }
 }
 
-/// `SetCacheControlLayer` does not know the session cookie, but respects what other layers have
-/// identified.
+/// `SetCacheControlLayer` does not know the session cookie. It recognizes an identified request by
+/// the marks of other layers of this crate.
 #[tokio::test]
 async fn an_identified_visitors_response_is_not_declared_shared() {
     let layer = SetCacheControlLayer::new(shared_by_all()).expect("valid");

@@ -343,7 +343,9 @@ async fn each_visitor_gets_their_own_no_cache_page() {
     }
 }
 
-/// RFC 9111 section 3.5 with RFC 9213 section 2.2, and `Set-Cookie`.
+/// If a targeted field applies (RFC 9213 section 2.2), only its directives permit storing a
+/// response to a request with `Authorization` (RFC 9111 section 3.5). Such a response is not stored
+/// if it has `Set-Cookie`, even under `share_set_cookie`.
 #[tokio::test]
 async fn targeted_fields_permit_storing_with_authorization() {
     type Lines = &'static [(&'static str, &'static str)];

@@ -53,6 +53,7 @@ impl Store for Wiretap {
         self.inner.remove(key)
     }
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.note(key, None);
         self.inner.increment(key, delta, initial)
     }
     fn compare_and_set(

@@ -51,8 +51,10 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// Clears the events of this thread. The subscriber is global, because `tracing` caches at the
-/// first use of each event whether it has a subscriber.
+/// Sets the subscriber at the first call, and clears the events of this thread.
+///
+/// The subscriber is global: at the first use of an event, `tracing` caches for all threads whether
+/// a subscriber wants the event.
 pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -111,7 +111,8 @@ impl Process {
     }
 }
 
-/// Creates a site whose pages are the data.
+/// Creates a site on which every page contains the current number of `data`. A page below `/slow`
+/// takes a second.
 fn site(cache: &Cache, data: &Data, policy: PolicyBuilder) -> Stack {
     let data = data.clone();
     let handler = service_fn(move |request: http::Request<Body>| {

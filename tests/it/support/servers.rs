@@ -113,7 +113,8 @@ impl Server {
         assert_eq!(reply, Reply::Text("OK".into()));
     }
 
-    /// Waits until the server reports a line about its replication, for at most a minute.
+    /// Waits until `INFO replication` contains this line. Returns `false` if the line is still
+    /// missing after about a minute.
     pub(crate) fn waits_for_info(&self, line: &str) -> bool {
         (0..1200).any(|_| {
             // A sentinel closes the connections of a server that it reconfigures.

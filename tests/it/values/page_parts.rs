@@ -49,7 +49,8 @@ enum Exit {
     Bypass,
 }
 
-/// What the cache of the part does, each with `true` if the page is stored.
+/// Each way in which the cache of the part may answer, and whether the page with that part is
+/// stored.
 const EXITS: [(Exit, bool); 22] = [
     (Miss, true),
     (Hit, true),

@@ -1,4 +1,4 @@
-//! Tables of the steps of an admission, each with the RFC section that it tests.
+//! Tests of the steps of an admission, as tables. Each test names the RFC section of its step.
 
 mod lifetime;
 mod order;

@@ -102,7 +102,8 @@ async fn arriving_response_of_another_variant_is_a_miss_of_that_variant() {
     assert!(variant.as_ref().as_bytes().starts_with(key().as_ref().as_bytes()) && variant != key());
 }
 
-/// The next round replaces a flight that has stalled, or that began before an invalidation.
+/// A follower leaves a flight that has stalled, or that began before an invalidation. In its next
+/// round, the follower leads a new flight.
 #[tokio::test(start_paused = true)]
 async fn stalled_or_outdated_flight_is_replaced() {
     for is_stalled in [true, false] {

@@ -27,7 +27,6 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-/// Returns a stored response with these fields and a changed head.
 fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> StoredResponse {
     let now = crate::clock::Clock::system().now();
     let mut head =

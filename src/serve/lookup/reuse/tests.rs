@@ -275,9 +275,9 @@ fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
             (max_stale_after(", no-cache"), false),
             (max_stale_after(", no-cache=\"x-b\""), true),
             (max_stale_after(", stale-if-error=5"), true),
-            // The response is stale sooner than its fields state, or its fields state no positive
-            // lifetime.
+            // The response became stale before its stated lifetime ended.
             (wants("max-stale").stale_for(11), false),
+            // The response states no lifetime, or a lifetime of zero.
             (rfc().stale_for(10).directive("max-stale"), false),
             (
                 rfc().response_field(&[("cache-control", "max-age=0")]).stale_for(10).directive("max-stale"),

@@ -273,8 +273,9 @@ fn check(
     if has_one_key {
         prop_assert_eq!(&a, &b, "the keys are equal, but the handler sees different requests");
     }
-    // Requests that look equal to the handler have one key, with an exception: if the policy keys a
-    // field both as it was sent and in another form, the keys may differ.
+    // Requests that look equal to the handler have one key. The keys may differ only if the policy
+    // keys a field as it was sent, and the handler sees another form of it (`Host`, forwarded
+    // fields, a field that a key part replaces) or does not see it (`Content-Length`).
     let is_twice = |name: &HeaderName| role_of(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));

@@ -18,7 +18,7 @@ const LATER: &str = "later";
 struct Refusing {
     inner: MemoryStore,
     refuses: Arc<AtomicBool>,
-    /// Whether it refuses no soft invalidation.
+    /// Whether the store accepts all soft invalidations.
     accepts_soft: Arc<AtomicBool>,
     /// The number of refused invalidations.
     refused: Arc<AtomicUsize>,

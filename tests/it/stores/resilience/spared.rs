@@ -74,7 +74,8 @@ async fn write_from_before_a_queued_removal_is_removed() {
 async fn value_of_another_process_is_not_spared() {
     let [one, other] = with_queued_removal().await;
     assert!(one.cache.set("k", &2, MINUTE).await.expect("no fault"));
-    // The process `one` cannot tell this value from the late effect of an old write.
+    // The process `one` did not write this value. To `one`, it may be the late effect of a write
+    // from before the removal.
     assert!(other.cache.set("k", &3, MINUTE).await.expect("no fault"));
     assert_eq!(one.value().await, None);
     one.recover().await;

@@ -84,9 +84,11 @@ pub(super) async fn readers(is_counter: bool) -> [Reader; 2] {
     readers
 }
 
-/// Asserts that a process never reads the old value after a failed change. Asserts that after the
-/// delivery, both processes read a new value or none, and neither serves a page made from the old
-/// one.
+/// Makes a change of a value fail in one of two processes. Asserts that this process never reads
+/// the old value afterwards.
+///
+/// Asserts that once the change is delivered, both processes read the new value or none, and serve
+/// no page made from the old value.
 async fn check(change: Change, operation: Operation, fault: Fault) {
     let [one, other] = readers(false).await;
     let case = format!("{change:?} with {operation:?} {fault:?}");

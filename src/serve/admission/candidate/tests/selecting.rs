@@ -49,6 +49,7 @@ fn only_nominated_fields_outside_the_key_select() {
         (cors("https://a.example").response_field("vary", "origin"), Ok((&["origin"], false))),
         (cors("https://a.example").policy(|p| p.vary_on_headers([ORIGIN])), Ok((&[], false))),
         (rfc().response_field("access-control-allow-origin", "https://a.example"), Ok((&[], false))),
+        // A nonce must differ in every response (Content Security Policy).
         (app().response_field("content-security-policy", "script-src 'nonce-1'"), Err(Detail::Nonce)),
     ];
     for (row, (sample, expected)) in table.into_iter().enumerate() {
