@@ -2,6 +2,7 @@
 
 use super::date::{FieldDate, field_date, parse};
 use super::entity_tag::{EntityTag, TagList, single};
+use super::targeted::is_targeted;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
@@ -137,14 +138,14 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 /// Returns `true` if a field of the 200 is also in its 304 (RFC 9110 section 15.4.5).
 ///
 /// Besides the required fields, a 304 has the fields that its recipients obey: `Last-Modified`,
-/// targeted fields (RFC 9213), `Set-Cookie` and CORS fields. It also has `Age` and `Cache-Status`.
+/// targeted fields (RFC 9213, and older fields of CDNs), `Set-Cookie` and CORS fields. It also has `Age` and `Cache-Status`.
 pub(crate) fn belongs_in_304(name: &HeaderName) -> bool {
     const FIELDS_OF_304: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];
     FIELDS_OF_304.contains(name)
         || matches!(name.as_str(), "age" | "cache-status")
         || name.as_str().starts_with("access-control-")
-        || name.as_str().ends_with("-cache-control")
+        || is_targeted(name)
 }
 
 /// Returns the fields for a 304 (RFC 9110 section 15.4.5).
@@ -278,6 +279,9 @@ mod tests {
             "vary",
             "set-cookie",
             "access-control-allow-origin",
+            "cdn-cache-control",
+            "surrogate-control",
+            "x-accel-expires",
         ] {
             assert!(belongs_in_304(&name(kept)), "{kept}");
         }

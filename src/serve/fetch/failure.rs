@@ -134,7 +134,7 @@ impl Fetch {
         // The answer predicts the answers to other requests only if the request is an anonymous GET
         // whose response also fits other requests.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
-        let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
+        let answers = applies_to_resource(status) && is_of_others;
         let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;
         Some(OutdatedResponse {
             response,

@@ -241,14 +241,31 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     leader.end_unshared();
 }
 
-/// Returns `false` for a status that the fields of one request may have caused: a 206, a 304, and
-/// all client errors except 401, 403, 404 and 410.
+/// Returns `true` if a response with this status predicts the responses to other requests.
 ///
-/// Returns `true` for server errors, although a server error predicts nothing about later
-/// responses.
+/// Returns `false` for server errors, and for a status that the fields of one request may have
+/// caused: a 206, a 304, and all client errors except 401, 403, 404 and 410.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
+        || status.is_server_error()
         || status == StatusCode::NOT_MODIFIED
         || status == StatusCode::PARTIAL_CONTENT;
     !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StatusCode, applies_to_resource};
+
+    #[test]
+    fn status_of_one_request_or_of_a_failure_predicts_nothing() {
+        for status in (200..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
+            let expected = match status.as_u16() {
+                206 | 304 | 500.. => false,
+                401 | 403 | 404 | 410 => true,
+                other => other < 400,
+            };
+            assert_eq!(applies_to_resource(status), expected, "{status}");
+        }
+    }
 }
