@@ -53,11 +53,18 @@ impl Cache {
         // `Sync`, and the future must be `Send`.
         let what = what.into();
         let scopes = what.scopes();
-        event!(buckets = marked_places(&scopes), names = what.names(), strength = ?what.strength(), "invalidate");
         async move {
             let _write = self.begin_write();
-            self.0.counters.count_invalidation(what.kinds());
+            self.note_invalidation(&what, &scopes);
             self.advance(scopes, what.strength()).await
+        }
+    }
+
+    /// Counts an invalidation and emits its event, unless it names nothing.
+    fn note_invalidation(&self, what: &Invalidation, scopes: &[Scope]) {
+        if !scopes.is_empty() {
+            event!(buckets = marked_places(scopes), names = what.names(), strength = ?what.strength(), "invalidate");
+            self.0.counters.count_invalidation(what.kinds());
         }
     }
 
@@ -104,9 +111,8 @@ impl Cache {
             }
             return is_delivered;
         }
-        self.0.counters.count_invalidation(what.kinds());
         let scopes = what.scopes();
-        event!(buckets = marked_places(&scopes), names = what.names(), strength = ?what.strength(), "invalidate");
+        self.note_invalidation(&what, &scopes);
         // If the task is dropped, `unconfirmed` is dropped with it and queues the invalidation.
         let unconfirmed = self.unconfirmed(scopes, what.strength());
         let cache = self.clone();

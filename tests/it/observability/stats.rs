@@ -225,6 +225,7 @@ async fn invalidated_scopes_are_counted_by_kind() {
     let both = Invalidation::tag("t").and(Invalidation::tag("u")).and(Invalidation::uri("/?a=1"));
     let _ = cache.invalidate(both).await;
     let _ = (cache.clear().await, cache.clear_pages().await, cache.clear_values().await);
+    let _ = cache.invalidate(Vec::<&str>::new().into_iter().collect::<Invalidation>()).await;
     let stats = cache.stats();
     let by_kind: Vec<_> = stats.invalidations_by_kind().collect();
     let expected = [("path", 1), ("uri", 1), ("subtree", 1), ("tag", 2), ("all", 1), ("values", 1)];
