@@ -880,25 +880,25 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         CompareReplacesAny,
         "Store::compare_and_set",
-        "Stores new if the current entry equals",
+        "Stores new atomically if the current entry equals",
         "compare_and_set of a stored entry with expected None returned true, expected false",
     ),
     (
         CompareNeverReplaces,
         "Store::compare_and_set",
-        "Stores new if the current entry equals",
+        "Stores new atomically if the current entry equals",
         "compare_and_set of a stored entry with an equal expected entry returned false, expected true",
     ),
     (
         CompareNeverInserts,
         "Store::compare_and_set",
-        "Stores new if the current entry equals",
+        "Stores new atomically if the current entry equals",
         "compare_and_set of an absent entry with expected None returned false, expected true",
     ),
     (
         CompareRaces,
         "Store::compare_and_set",
-        "Stores new if the current entry equals",
+        "Stores new atomically if the current entry equals",
         "the number of 16 concurrent replacements of one entry that returned true is 16, expected 1",
     ),
     (
@@ -916,7 +916,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         CompareFindsExpired,
         "Store::compare_and_set",
-        "Stores new if the current entry equals",
+        "Stores new atomically if the current entry equals",
         "compare_and_set of an expired entry with an equal expected entry returned true, expected false",
     ),
     (
