@@ -19,6 +19,9 @@ pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 /// The number of locks. The hash of a key selects its lock, so some keys share one.
 const LOCKS: usize = 64;
 
+/// How often a thread outside a tokio runtime yields to the holder of a lock.
+const YIELDS: usize = 1_000;
+
 impl Default for NumberLocks {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::new(())))
@@ -26,14 +29,17 @@ impl Default for NumberLocks {
 }
 
 impl NumberLocks {
-    /// Locks the number of a key. If another task holds the lock, returns `None` after `limit`, or
-    /// at once outside a tokio runtime.
+    /// Locks the number of a key. If another task holds the lock, returns `None` after `limit`.
+    /// Outside a tokio runtime, returns `None` after [`YIELDS`] attempts.
     pub(super) async fn lock(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
         let lock = &self.0[key.process_hash() as usize % LOCKS];
         match lock.try_lock() {
             Ok(guard) => Some(guard),
-            // There is no timer, so the wait could be endless.
-            Err(_) if Handle::try_current().is_err() => None,
+            // Without a timer, an asynchronous wait could be endless.
+            Err(_) if Handle::try_current().is_err() => (0..YIELDS).find_map(|_| {
+                std::thread::yield_now();
+                lock.try_lock().ok()
+            }),
             Err(_) => timeout(limit, relay_waker(lock.lock())).await.ok(),
         }
     }
