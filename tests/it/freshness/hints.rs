@@ -8,6 +8,7 @@ use tower::Layer;
 use tower::ServiceExt;
 #[cfg(feature = "axum")]
 use tower_response_cache::SiteCacheLayer;
+#[cfg(feature = "axum")]
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{CacheHints, RouteCacheLayer, Ttl};
 
