@@ -226,8 +226,8 @@ fn printer() -> SyncSender<String> {
 /// How long a client may take to send a request head, and the interval of HTTP/2 keep-alive pings.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may read nothing while a part of a response waits for it. Until then, the
-/// client holds an upstream permit.
+/// How long a client may leave a sent part of a response unread. A client that does so holds an
+/// upstream permit until this time has passed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of client connections. Others wait to be accepted.

@@ -15,7 +15,7 @@
 //! # Rules
 //! 1. [`SetCacheControlLayer`] and [`AddVaryLayer`] merge their values with the fields of the
 //!    response. The stricter of two `Cache-Control` directives wins.
-//! 2. A personalized response never becomes public, for example one that sets a cookie or has a
+//! 2. A personalized response never becomes public, for example a response that sets a cookie or has a
 //!    credential field. A `private` response becomes public only with
 //!    [`SetCacheControlLayer::replacing`].
 //! 3. [`NeverCacheLayer`] keeps a response out of every cache, the caches of this crate included.

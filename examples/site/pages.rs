@@ -7,8 +7,8 @@ use axum::response::Html;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-/// The translated texts: the navigation, the footer, and the words of the list of flavours. All other texts are
-/// in English.
+/// The translated texts: the navigation, the footer, and the words of the list of flavours. All
+/// other texts are in English.
 struct Words {
     flavours: &'static str,
     report: &'static str,

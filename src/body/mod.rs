@@ -92,8 +92,8 @@ pub(crate) enum PeekedBody<B> {
     Begun(ResponseBody<B>),
 }
 
-/// The longest time for which a body is read only for the store, after its client has gone. A
-/// detached fetch has the limit of its policy instead.
+/// How long the rest of a body is read for the store after its client has disconnected. For a
+/// detached fetch, `complete_after_disconnect` of the policy applies instead.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(30);
 
 impl<B> ResponseBody<B> {

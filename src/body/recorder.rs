@@ -38,8 +38,8 @@ pub(crate) struct Recorder {
     recorded: RecordedBytes,
     /// The number of recorded bytes. If a shared stream keeps the bytes, they are only counted.
     length: u64,
-    /// How a shared recording ends if the stream gives it up. The initial value is for trailers,
-    /// which the stream detects without a call of [`BodySink::count`].
+    /// How a shared recording ends if the stream gives it up. Initially, this is the ending for
+    /// trailers: the stream detects trailers itself, without a call to [`BodySink::count`].
     end_reason: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
@@ -68,10 +68,10 @@ pub(super) enum RecordingEnd {
     Refused,
 }
 
-/// The remains of an ended recording.
+/// The memory that an ended recording still uses.
 pub(super) struct EndedRecording {
-    /// The reservation of the bytes in the budget. If the response waits for an outer layer's
-    /// verdict, the waiting response shares the reservation.
+    /// The reservation of the recorded bytes in the memory budget. A response that waits for the
+    /// verdict of an outer layer shares it.
     pub(super) reservation: Arc<Reservation>,
     /// The complete body, if it is being stored or waits for an outer layer's verdict.
     pub(super) body: Option<Bytes>,
@@ -334,7 +334,7 @@ impl Recorder {
                         commit.pending_store.handle_refusal(&commit.cache);
                         commit.pass();
                     }
-                    // Dropping the leader makes a follower fetch again.
+                    // The drop of the leader in `commit` makes a follower fetch again.
                     Verdict::Abandoned => drop(commit),
                 }
             }),

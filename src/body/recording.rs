@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
-    /// A body, the frames of it that were read ahead, and its recorder until the recording ends.
+    /// A body with its recorder. Also holds the frames of the body that were read ahead and are not
+    /// sent yet.
     pub(super) struct Recording<B> {
         // Frames that were ready before the head was sent.
         pub(super) frames_ahead: Frames,
@@ -44,14 +45,15 @@ pin_project! {
         // The recorder after its end. It holds its reservation in the memory budget until the
         // frames read ahead are sent.
         ended_recorder: Option<SharedRecorder>,
-        // The dependencies of the body while a shared stream records it.
+        // Tracks the dependencies of the body while a shared stream records it, instead of
+        // `recorder`.
         pub(super) tracker: Option<Tracker>,
         // The dependencies that the recorder knew at its end.
         ended_tracker: Option<Tracker>,
         // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
-        // The chain of the request that the body answers. After the recording, the body is polled
-        // in this chain.
+        // The chain of the request that the body answers. A body without a tracker is polled in
+        // this chain.
         chain: Option<Arc<Chain>>,
     }
 }
@@ -148,8 +150,8 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // `is_end_stream` and `size_hint` state the end only of a body with the declared length.
-        // Otherwise a server would not notice that the length is wrong.
+        // If the length is not the declared one, `is_end_stream` and `size_hint` do not report the
+        // end. The server then polls the body and notices the wrong length.
         let length = self.ahead_bytes();
         let has_declared_length = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().has_declared_length = has_declared_length;
@@ -167,7 +169,8 @@ where
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
         let polled = match (tracker.or(this.tracker.as_mut()), &*this.chain) {
             (Some(tracker), _) => tracker.enter(|| this.body.poll_frame(cx)),
-            // After the recording, the body may still make requests, which belong to the chain.
+            // Without a tracker, no dependencies are recorded. A request that the body makes must
+            // still have the chain as its parent, so that loops are detected.
             (None, Some(chain)) => chain.enter(|| this.body.poll_frame(cx)),
             (None, None) => this.body.poll_frame(cx),
         };

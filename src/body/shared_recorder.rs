@@ -89,7 +89,8 @@ impl SharedRecorder {
         }
     }
 
-    /// Records a frame. Returns the frame for sending, and the reason if the recording must end.
+    /// Records a frame. Returns the frame to send to the client. Also returns how the recording
+    /// must end, if it must end.
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         let (data, end, make_room) = match &mut *self.slot.lock() {
             SlotState { owner: ReservationOwner::Recorder(recorder), last_progress } => {

@@ -98,8 +98,8 @@ pub(super) struct Background {
     work: Arc<WorkCounter>,
     /// The number of permits in `refreshes`.
     max_refreshes: u32,
-    /// The keys whose refresh failed within the last ten seconds, unless an unkeyed field may have
-    /// caused the failure.
+    /// The keys whose refresh failed within the last ten seconds. A key whose failure an unkeyed
+    /// field may have caused is in `keyed_only` instead.
     recent_failures: HitForMiss,
     /// The keys whose next refresh sends only keyed fields.
     keyed_only: HitForMiss,

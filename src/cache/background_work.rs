@@ -170,7 +170,8 @@ impl Cache {
         self.0.background.note_mismatch(key, stored);
     }
 
-    /// Returns `true` if a 304 did not match this stored response.
+    /// Returns `true` if this stored response is the last one under the key that a 304 did not
+    /// match. Old records are evicted.
     pub(crate) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.background.is_mismatched(key, stored)
     }

@@ -86,9 +86,10 @@ impl Budget {
             drop(all);
             next
         });
-        // The earliest time at which a recording that begins after the search may be stalled.
+        // A recording that begins from now on is not stalled before this time.
         let begun = now + STALL_TIMEOUT;
-        // Set after the bytes are released: until then, concurrent callers must not return early.
+        // Set only after the bytes are released. If it were set earlier, a concurrent caller would
+        // return before there is room.
         self.lock().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 

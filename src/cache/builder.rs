@@ -323,7 +323,7 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the policy of those layers over this cache that have no policy of their own. The
+    /// Sets the policy of the layers over this cache that have no policy of their own. The
     /// default is [`Policy::app`] without options.
     ///
     /// # Example

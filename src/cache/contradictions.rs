@@ -45,7 +45,7 @@ const CAPACITY: usize = 8192;
 /// The time after which a request with the same unkeyed fields counts as another visitor's.
 const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
-/// The first answer that contradicts a stored response.
+/// The first answer that is not storable, although it should have replaced a stored response.
 #[derive(Debug, Clone, Copy)]
 struct Contradiction {
     /// The time at which the stored response was received. It identifies that response.
@@ -65,8 +65,9 @@ impl Default for Contradictions {
 }
 
 impl Contradictions {
-    /// Records an answer that contradicts the stored response received at `stored`. Returns `true`
-    /// if a second visitor got such an answer.
+    /// Records an answer that contradicts a stored response. `stored` is the time at which that
+    /// response was received. Returns `true` if an answer to another visitor has contradicted the
+    /// same response before.
     ///
     /// Two requests count as requests of two visitors if their unkeyed fields differ, or if they
     /// are [`SAME_FIELDS_WAIT`] apart.
@@ -104,7 +105,7 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` if this stored response is the last one that was added under the key.
+    /// Returns `true` if this stored response is the last addition under the key.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }

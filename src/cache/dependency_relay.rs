@@ -47,10 +47,11 @@ impl DependencyRelay {
         }
     }
 
-    /// Passes the dependencies of `body` to the tracker that is entered on this thread, if any.
+    /// Passes the dependencies of `body` to the page whose tracker is entered on this thread. Does
+    /// nothing if no tracker is entered.
     ///
-    /// Does nothing if neither the dependencies of the body nor those of the page have changed
-    /// since the last call.
+    /// A repeated call for the same page does nothing while the dependencies of the body and of the
+    /// page are unchanged.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

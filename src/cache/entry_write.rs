@@ -47,7 +47,8 @@ pub(super) struct EntryWrite<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     Stored,
-    /// A newer response is stored, or another writer was first in each try.
+    /// The response is not stored: a newer response is stored, or other writers changed the entry
+    /// in each try.
     Superseded,
     /// The response is not stored, for this reason.
     Refused(Detail),
@@ -128,14 +129,15 @@ impl EntryWrite<'_> {
         self.replace_older(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants to evict to make room for a new one, or `None` if the new one must not
-    /// be stored.
+    /// Returns the variants to evict to make room for `variant`, or `None` if `variant` must not be
+    /// stored.
     ///
-    /// - With a store outside the process, the oldest variants are evicted. The same applies if the
-    ///   index already has the variant.
-    /// - With a local store, variants that are absent or invalidated are evicted first, and unused
-    ///   variants next. A variant is used if a request got it since its use flag was cleared.
-    /// - If all variants of a local store are used, none is evicted, and all use flags are cleared.
+    /// - Over a store outside the process, the oldest variants are evicted. The same applies over
+    ///   any store if the index already has `variant`.
+    /// - Over a local store, variants that are absent or invalidated are evicted first, and unused
+    ///   variants next. A variant is used if a request got it since its use flag was last cleared.
+    /// - If every other variant in a local store is used, the result is `None`, and all use flags
+    ///   are cleared.
     async fn variants_to_evict(
         &self,
         index: &VaryIndex,
@@ -162,8 +164,8 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // Here at least one variant is gone or unused. So used variants are evicted only if several
-        // variants are in excess, after the limit was lowered.
+        // Used variants come last. They are evicted only if several variants are in excess, because
+        // the limit was lowered.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
@@ -198,7 +200,8 @@ impl EntryWrite<'_> {
         self.cache.await_write(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
-    /// Replaces the entry `seen`, unless it is a newer response. Returns `None` if another writer
+    /// Replaces the entry `seen`, unless [`is_newer`](Self::is_newer) returns `true` for it.
+    /// Returns `None` if the store does not replace the entry, for example because another writer
     /// was first.
     async fn replace_older(
         &self,
@@ -217,7 +220,8 @@ impl EntryWrite<'_> {
         Ok(self.cache.await_write(put).await?.then_some(WriteOutcome::Stored))
     }
 
-    /// Returns `true` if a stored response is valid and answers a later request than the new one.
+    /// Returns `true` if the stored response is valid, and the request for it was sent later than
+    /// the request for the new response.
     ///
     /// A stored response with a request time in the future does not count as newer: another machine
     /// with a wrong clock has stored it.

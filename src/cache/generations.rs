@@ -195,10 +195,10 @@ impl Cache {
         self.await_lookup(self.0.generations.cleared()).await
     }
 
-    /// Returns the generation of the last clear, for the key of a value to look up.
+    /// Returns the generation of the last clear, which is part of the key of each value.
     ///
-    /// Returns the generation that this process knows, which may be outdated. Reads the generation
-    /// from the store if this process knows none, or has an undelivered invalidation.
+    /// The generation may be outdated, since it is usually the generation that this process knows.
+    /// It is read from the store if this process knows none, or has an undelivered invalidation.
     pub(super) async fn assumed_clear(&self) -> Result<AssumedClear, StoreError> {
         let known = self.0.generations.known_cleared().filter(|_| !self.0.guard.has_undelivered());
         Ok(match known {
@@ -207,8 +207,9 @@ impl Cache {
         })
     }
 
-    /// Returns the generation of the last clear if the assumed one was outdated. The value has to be
-    /// looked up again then. `read` is the generation that was read with the first look-up.
+    /// Checks an assumed clear after the look-up of a value. Returns the generation of the last
+    /// clear if it differs from the assumed one. The key of the value was then wrong, so the value
+    /// has to be looked up again. `read` is the generation that the first look-up returned.
     pub(super) async fn corrected_clear(
         &self,
         assumed: AssumedClear,
@@ -289,8 +290,8 @@ pub(super) struct AssumedClear {
     is_current: bool,
 }
 
-/// Scopes whose invalidation the store has not confirmed. The drop of this value queues the
-/// invalidation.
+/// Scopes whose invalidation the store has not confirmed. When this value is dropped, the cache
+/// queues the invalidation of the scopes.
 #[derive(Debug)]
 pub(super) struct Unconfirmed {
     cache: Cache,

@@ -125,11 +125,10 @@ impl Invalidation {
     /// - A URI without a query names only the responses without a query.
     /// - Spellings that a form parser reads alike are the same: `/search?q=café` names
     ///   `/search?q=caf%C3%A9`, and `+` equals `%20`.
-    /// - Like a [`path`](Self::path), the path and the query may each be percent-encoded or
-    ///   decoded. If both readings are possible, both are invalidated. A `&` or `=` in a value must
-    ///   be encoded.
-    /// - The query is matched as it is in the key. Omit the parameters that a layer ignores
-    ///   ([`QueryKey`](crate::key::QueryKey)).
+    /// - The path and the query may each be percent-encoded or decoded, as in [`path`](Self::path).
+    ///   Text with both readings names the responses of both. Encode a `&` or `=` in a value.
+    /// - The query must be equal to the query in the key. Omit the parameters that the
+    ///   [`QueryKey`](crate::key::QueryKey) of the layer leaves out of the key.
     pub fn uri(uri: impl Into<String>) -> Self {
         Self::of([TargetKind::Uri(uri.into())])
     }
@@ -251,7 +250,8 @@ impl Invalidation {
         self.targets.is_empty()
     }
 
-    /// Returns the scopes. A path that may be encoded or decoded text has a scope for each reading.
+    /// Returns the scopes to invalidate. A path of the application with `%`, `?` or `#` may be
+    /// encoded or decoded text, so it has one scope as encoded and one as decoded text.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for InvalidationTarget { kind, host } in &self.targets {

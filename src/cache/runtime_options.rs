@@ -49,8 +49,8 @@ impl Cache {
         self.0.switches.is_enabled()
     }
 
-    /// Puts a [`PolicyTable`] into effect, in place of the previous one, for all requests that begin
-    /// from now on. [`PolicyTable::new`] restores the policies.
+    /// Puts a [`PolicyTable`] into effect for all requests that begin from now on. It replaces the
+    /// previous table. An empty table, [`PolicyTable::new`], leaves the policies as they are.
     ///
     /// Call it after the layers are created: the names of layers in the table must exist. A new
     /// `ttl`, stale window or `client_max_age` applies to responses that are fetched from now on; to

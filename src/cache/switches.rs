@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The switches of a cache, which all its handles share.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
-    /// The switches that differ from their defaults: [`DISABLED`], [`HAS_TABLE`]. A hit reads only
-    /// this field.
+    /// The flags [`DISABLED`] and [`HAS_TABLE`]. Separate from `table`, so that a hit without a
+    /// policy table takes no lock.
     set: AtomicU8,
     table: RwLock<Option<Arc<PolicyTable>>>,
 }

@@ -42,8 +42,8 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Returns a tracker with the record of the tracker that is entered on this thread, or `None`
-    /// if no tracker is entered.
+    /// Returns a tracker that shares the dependencies of the tracker entered on this thread.
+    /// Returns `None` if no tracker is entered.
     pub(crate) fn of_current() -> Option<Self> {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }

@@ -76,8 +76,8 @@ impl Head {
         }
     }
 
-    /// Sets `Date` to the current time, if it is the first field. If the response is stale, sets
-    /// the lifetime for clients to zero.
+    /// Updates a head that is rewritten for clients. Sets `Date` to the current time, if `Date` is
+    /// the first field. If the response is stale, sets `max-age` to zero.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(rewritten) = &self.rewritten else { return };

@@ -306,7 +306,8 @@ impl Wire for Head {
         if !original.map(|(name, _)| name).all(is_rewritten) {
             return None;
         }
-        // Untrusted lines may be in any order, but a hit expects `Age` or `Date` first.
+        // Lines from a store may be in any order. A hit updates the first field, so `Age` or `Date`
+        // must come first.
         head.parts.headers = match from.keeps_slices() {
             true => with_first(&headers, &head.first_field()),
             false => pack(&headers, &[], HeaderName::clone, &head.first_field()),
@@ -475,7 +476,7 @@ mod tests {
         headers.iter().map(|(name, value)| (name, value.as_bytes(), value.is_sensitive())).collect()
     }
 
-    /// All heads that a response can send.
+    /// Returns the heads of a hit: for a GET, for a HEAD, and of a 304.
     fn hits(response: &StoredResponse, clock: &Clock) -> [http::response::Parts; 3] {
         let now = clock.now();
         [

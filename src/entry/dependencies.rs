@@ -49,13 +49,14 @@ impl Dependencies {
         self.pending > 0
     }
 
-    /// Returns the number of changes so far.
+    /// Returns how often the dependencies or their `fresh_until` have changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Records a read of a value. Only the first read of a value counts, since it has the oldest
-    /// generation.
+    /// Records a read of a value, unless a read or a write of the value is recorded already. The
+    /// first record stays: its generation is the oldest, so no invalidation between two reads is
+    /// missed.
     pub(crate) fn record_read(&mut self, value: Dependency) {
         if self.find(value).is_none() {
             self.push(value);

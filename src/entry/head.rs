@@ -118,7 +118,8 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response keeps the head of its 304 once the head was created.
+    /// Returns `true` if the stored response keeps the head of its 304 after the first such answer.
+    /// The weight includes that head from the start.
     pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }

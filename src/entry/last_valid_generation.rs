@@ -38,7 +38,8 @@ impl LastValidGeneration {
         self.0.store(Self::number(read), Ordering::Relaxed);
     }
 
-    /// Returns counter and stamp as one number. It equals the counter if the stamp is 0.
+    /// Combines the counter and the stamp: the stamp changes the upper 32 bits of the counter. The
+    /// result is unique among counters below 2^32.
     #[inline]
     fn number(generation: Generation) -> u64 {
         generation.counter() ^ (u64::from(generation.stamp()) << 32)

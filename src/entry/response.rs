@@ -71,7 +71,6 @@ impl StoredResponse {
         self.use_flag.is_of_variant()
     }
 
-    /// Sets the use flag of this variant.
     #[inline]
     pub(crate) fn note_use(&self) {
         self.use_flag.set();
@@ -180,7 +179,6 @@ impl StoredResponse {
         Self::new(head, self.body.clone())
     }
 
-    /// Returns the stored header fields.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.parts.headers
     }
@@ -218,7 +216,8 @@ impl StoredResponse {
         self.etag.as_ref().is_some_and(|own| own == sent)
     }
 
-    /// Sets the first field, which is `Age` or `Date`.
+    /// Updates `Age` to the current age if it is the first field. Otherwise updates the `Date` of a
+    /// head that is rewritten for clients.
     #[inline]
     fn set_age(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         match parts.headers.iter_mut().next() {

@@ -16,7 +16,8 @@ pub(crate) struct RewrittenHeaders {
 }
 
 impl RewrittenHeaders {
-    /// Copies the lines. The copies do not keep the buffer of their header section in memory.
+    /// Copies the original lines, so that they do not keep the buffer of the whole header section
+    /// in memory.
     pub(super) fn new(client_control: ClientCacheControl, original: &[(HeaderName, HeaderValue)]) -> Self {
         let lines = pack_lines(|| original.iter().map(|(name, value)| (name, value)));
         let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();

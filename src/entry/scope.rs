@@ -96,8 +96,8 @@ const KIND: u64 = 0x0f;
 const ON_HOST: u64 = 0x10;
 const WIDE: u64 = 0x20;
 const TYPE: u64 = 0xff;
-/// The first byte that is hashed for a host. The hashes of names begin with the number of a
-/// [`Kind`], so that none of them equals the hash of a host.
+/// The number with which the hash input of a host begins. The input of any other name begins with
+/// the number of a [`Kind`], so the input of a host differs from all of them.
 const HOST: u8 = 0xf0;
 
 /// The key of the hash, the same in every process: "tower-response-c".

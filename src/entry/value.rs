@@ -1,4 +1,4 @@
-//! A value of the application, with the data for decisions about its use.
+//! A value of the application, with its lifetime, its scopes and its dependencies.
 
 use super::weight::{ARC, SHARED};
 use super::{Dependency, Generation, Scope, body_for_storage};

@@ -52,7 +52,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer within the time limit.
     TimedOut,
-    /// Too few replicas of the server confirmed an invalidation in time: a fail-over might undo it.
+    /// Too few replicas of the server confirmed an invalidation in time. A fail-over to another
+    /// replica might undo the invalidation.
     Unconfirmed,
     /// The store failed recently, so the circuit breaker did not send this operation to it.
     CircuitOpen,

@@ -16,8 +16,7 @@ thread_local! {
 /// The most leaders that a search for a cycle of waits visits.
 const MAX_LEADERS_VISITED: usize = 16;
 
-/// The maximum number of ancestors of a request that are identical to it: that have the same key
-/// and the same fields.
+/// The most ancestors with the same key and the same fields that a request may have.
 const MAX_IDENTICAL: usize = 1;
 
 /// The most ancestors with the same key that a request may have. This limit ends loops that change

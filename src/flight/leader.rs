@@ -27,7 +27,8 @@ impl<O: AbandonedOutcome> Leader<O> {
         Self { flights, key, flight, has_ended: false }
     }
 
-    /// Returns the generation from before the call of the service, or from before the computation.
+    /// Returns the generation that was current before the leader called the service or began its
+    /// computation.
     pub(crate) fn generation(&self) -> Generation {
         self.flight.generation
     }

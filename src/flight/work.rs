@@ -22,8 +22,8 @@ pub(crate) struct WorkGuard(Arc<WorkCounter>);
 pub(crate) struct WorkPermit {
     /// `None` for a write that is counted without a permit, because all permits are in use.
     ///
-    /// Fields drop in the order of their declaration. So this permit is free before the work counts
-    /// as done, and a caller that waited for the work can get it.
+    /// Declared before `_work`, so that it is dropped first. A caller that has waited for the end
+    /// of the work then finds the permit free.
     _permit: Option<OwnedSemaphorePermit>,
     _work: WorkGuard,
 }

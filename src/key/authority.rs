@@ -29,7 +29,7 @@ pub(super) fn is_same(a: Authority<'_>, b: Authority<'_>) -> bool {
 
 /// A byte of an authority that [`split_other`] must examine. Most authorities have no such byte.
 const NOT_PLAIN: u8 = 1;
-/// A byte that is refused: one that is not valid in a host, or the `@` after user information.
+/// A byte that is refused: a byte that is not valid in a host, or the `@` after user information.
 const REFUSED: u8 = 2;
 
 const CLASSES: [u8; 256] = {

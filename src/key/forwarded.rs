@@ -117,7 +117,7 @@ impl ForwardedField {
         Ok((!canonical.is_empty()).then_some(Cow::Owned(canonical)))
     }
 
-    /// Returns the value if it is a common one that is canonical as it was sent.
+    /// Returns the value if it is a common value in canonical form.
     fn common_value(self, headers: &HeaderMap) -> Option<&str> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
-    /// Fields that do not enter the key and that the handler does not see, sorted by name.
+    /// Fields that `PolicyBuilder::ignore_headers` declares, sorted by name. They do not enter the
+    /// key, and are removed from fetches.
     pub(crate) ignored: Vec<HeaderName>,
     /// Fields that enter the key, sorted by name. Long and secret values enter as digests.
     pub(crate) headers: Vec<HeaderName>,
@@ -53,8 +54,8 @@ impl KeyPolicy {
         self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced_field))
     }
 
-    /// Returns `true` if an option puts the field into the key, or if a part of the key replaces
-    /// the field. The handler then sees the same value of the field in all requests with one key.
+    /// Returns `true` if the field enters the key, or if a key part replaces the field. The handler
+    /// sees the same value of such a field in all requests with one key.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced_field() == Some(field))
     }

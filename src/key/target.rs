@@ -33,11 +33,11 @@ pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     differing_parts(public, seen) == 0
 }
 
-/// Writes the parts of the target that a router or a layer has changed, as the handler sees them.
-/// The first byte tells which parts these are.
+/// Writes the keyed parts of the target that a router or a layer has changed. The first byte tells
+/// which parts follow. The parts are written as the handler sees them.
 ///
 /// # Errors
-/// If the changed authority has user information, which may be secret.
+/// Fails if the changed authority has user information, because user information may be secret.
 #[inline]
 pub(super) fn write_seen(
     buf: &mut KeyBuf,

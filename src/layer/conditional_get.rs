@@ -192,8 +192,8 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Declared before the call, so that it is dropped first and abandons the held admissions.
-        // The drop of the call would refuse them: see the module `patch`.
+        // Declared before `call`, so that it is dropped first. Its drop abandons the admissions
+        // that inner layers hold. A drop of `call` would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,

@@ -93,8 +93,8 @@ macro_rules! service {
 service!(ByFunctions, None, Send + 'static);
 service!(ByGet, Some(ReqBody::default), Default + Send + 'static);
 
-/// Answers a request. `probe` creates the body of the GET that reads the validators. It is `None`
-/// if functions find the validators.
+/// Answers a request. `probe` creates the body of the GET that reads the current validators. If
+/// functions return the validators, `probe` is `None`.
 async fn respond<S, ReqBody, B>(
     options: Options,
     inner: S,
@@ -217,8 +217,9 @@ fn add_validators(current: &Validators, headers: &mut HeaderMap) {
 
 /// Returns `true` if the preconditions of a write can detect that another version is current.
 ///
-/// `If-None-Match` with tags cannot: it only names versions that must not be current. Nor can an
-/// `If-Unmodified-Since` that is ignored: its date is invalid, or the resource has no date.
+/// `If-Match` and `If-None-Match: *` can. `If-None-Match` with tags cannot, because it names only
+/// versions that must not be current. `If-Unmodified-Since` can if its date is valid and the
+/// resource has a date; otherwise the field is ignored.
 fn detects_other_version(request: &HeaderMap, current: &Validators) -> bool {
     request.contains_key(IF_MATCH)
         || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 /// # Writes run one after the other
 /// Writes (unsafe requests other than CONNECT) to one path run one after the other, each from the
 /// evaluation of its precondition to its response. So two concurrent writes cannot both find the
-/// version that they expect. Writes without a precondition also wait for their turn.
+/// version that they expect. A write without a precondition also waits for the writes before it.
 ///
 /// - The path is the public one, from before an axum router has stripped a prefix. Writes to two
 ///   public paths of one resource do not wait for each other.

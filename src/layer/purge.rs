@@ -281,7 +281,6 @@ impl PurgeQuery {
         self.paths.len() + self.uris.len() + self.subtrees.len() + self.tags.len()
     }
 
-    /// Returns the invalidation that the query describes.
     fn invalidation(self) -> Invalidation {
         let uris = self.uris.into_iter().map(Invalidation::uri);
         let subtrees = self.subtrees.into_iter().map(Invalidation::subtree);

@@ -26,8 +26,8 @@ const MAX_WAITERS: usize = 100;
 pub(super) struct Limits {
     /// How long a write waits for the lock.
     pub(super) wait: Option<Duration>,
-    /// How long a write may hold the lock, counted from its acquisition, before it is ended for another
-    /// write.
+    /// How long a write may hold the lock, counted from its acquisition. After this time, the write
+    /// ends as soon as another write waits for the lock.
     pub(super) hold: Option<Duration>,
 }
 

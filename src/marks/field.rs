@@ -122,8 +122,8 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
     keyed
 }
 
-/// Writes the marks of a response into the header field, and the names of the request fields in the
-/// keys of inner layers (`keyed`).
+/// Writes the marks of a response into the header field [`FIELD`]. Also writes `keyed`: the names
+/// of the request fields that enter the keys of inner layers.
 ///
 /// An outer layer reads the header field with [`receive`].
 pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {

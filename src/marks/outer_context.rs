@@ -81,13 +81,13 @@ impl OuterContext {
         foreign_extensions(request) > start.map_or(0, foreign_extensions) + declared
     }
 
-    /// Returns `true` if the response must not be stored because an outer cache layer has
-    /// identified the visitor.
+    /// Returns `true` if an outer cache layer has identified the visitor, and the response cannot
+    /// be stored for this visitor alone.
     ///
-    /// The response may be stored for this visitor alone. This needs:
+    /// Storing it for this visitor alone needs both:
     /// - the identity in the key (`personal`),
-    /// - the scopes of the public target, which an outer layer adds only if a cache layer of this
-    ///   process has per-identity entries.
+    /// - `targets`, the scopes of the public target. An outer layer adds them only if a cache layer
+    ///   of this process has per-identity entries.
     pub(crate) fn is_uncacheable(&self, personal: bool) -> bool {
         self.identified && (!personal || self.targets.is_none())
     }

@@ -87,7 +87,7 @@ impl Decider {
         Self(PendingVerdict(Arc::new(Mutex::new(DecisionState::Open(Vec::new())))))
     }
 
-    /// Returns a handle for work that depends on the decision.
+    /// Returns a handle to the verdict. Work that depends on the verdict is parked in the handle.
     pub(crate) fn pending(&self) -> PendingVerdict {
         self.0.clone()
     }

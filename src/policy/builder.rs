@@ -191,7 +191,7 @@ impl PolicyBuilder {
     /// Sets whether responses carry a [`CacheStatus`](crate::status::CacheStatus) extension, with or
     /// without the [field](Self::cache_status). On by default.
     ///
-    /// Outer layers read the extension, such as one that writes an access log. Turn it off if
+    /// Outer layers read the extension, such as a layer that writes an access log. Turn it off if
     /// nothing reads it: a hit then allocates no extension. Statistics and events do not depend on
     /// it. The responses of a [warm-up](crate::Cache::warm) always have one.
     ///
@@ -244,7 +244,7 @@ impl PolicyBuilder {
     /// makes no difference. The error [lists all invalid options](ConfigError::all).
     pub fn build(mut self) -> Result<Policy, ConfigError> {
         let KeyPolicy { ignored, vary_by, .. } = &mut self.policy.key;
-        // A part of the key takes precedence over `ignore_headers`, whichever call came first.
+        // A part of the key takes precedence over `ignore_headers`, in any order of calls.
         ignored.retain(|name| vary_by.iter().all(|part| part.replaced_field() != Some(name)));
         self.errors.extend(contradictions(&self.policy));
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)

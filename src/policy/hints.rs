@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A handler's caching options for its own response, attached as a response extension.
 ///
 /// Hints outrank the header fields of the response and the policies of the cache layers. A response
-/// with `no-store` is not stored, whatever the hints say. The same holds for a response with
+/// with `no-store` is not stored, even if the hints differ. The same holds for a response with
 /// `Set-Cookie`, unless the policy
 /// [permits its cookies](crate::policy::PolicyBuilder::ignore_response_cookies).
 ///

@@ -32,8 +32,8 @@ impl PolicyBuilder {
     /// that no stored response depends on them. A response that names one in `Vary` is not stored.
     /// In a response, these fields do not count as credentials.
     ///
-    /// A public site may declare `Authorization`. Then clients can't make requests bypass the cache
-    /// by a made-up value.
+    /// For example, a site without a login may declare `Authorization`. Otherwise, clients can make
+    /// requests bypass the cache by a made-up value.
     ///
     /// The option does not apply to a field that a [part](Self::vary_by_part) of the key replaces:
     /// the handler receives the value of the part.

@@ -66,7 +66,7 @@
 //! 4. The first source that sets a lifetime decides how long a response is fresh.
 //!    [`CacheHints`], set by the handler, come first; see
 //!    [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) for the others.
-//! 5. A response with `no-store` is not stored, whatever options and hints say.
+//! 5. A response with `no-store` is not stored, even if options and hints differ.
 //! 6. The header fields that clients receive are separate options:
 //!    [`PolicyBuilder::client_max_age`], [`PolicyBuilder::emit_vary`],
 //!    [`PolicyBuilder::emit_tags_in`] and [`PolicyBuilder::cache_status`].

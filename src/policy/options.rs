@@ -20,7 +20,7 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// [`PolicyBuilder`](super::PolicyBuilder), which builds a policy.
 ///
 /// # Freshness lifetime
-/// The first source that sets a lifetime decides how long a response is fresh here.
+/// The first source that sets a lifetime decides how long a response is fresh in this layer.
 /// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) lists the sources in their order of
 /// precedence, from the handler's hints to a heuristic. If no source sets a lifetime, the response
 /// is not stored.
@@ -75,7 +75,7 @@ pub struct Policy {
     pub(crate) client_max_age: Option<Duration>,
     /// Targeted fields, in the order of precedence.
     pub(crate) targets: Vec<HeaderName>,
-    /// Response fields that are not stored, in addition to those that no layer stores.
+    /// Further response fields that are not stored. Some fields are never stored.
     pub(crate) unstored_headers: Vec<HeaderName>,
     /// Whether unkeyed fields are removed from fetches.
     pub(crate) strips_unkeyed: bool,

@@ -167,14 +167,15 @@ impl PolicyBuilder {
         self
     }
 
-    /// Completes a fetch after its client has disconnected, for `limit` at most, and stores the
-    /// response.
+    /// Completes a fetch after its client has disconnected, and stores the response.
     ///
-    /// By default, a fetch is canceled with its request, and a follower starts over. With this
+    /// By default, a fetch is canceled with its request, and a follower fetches again. With this
     /// option, a fetch that followers may wait for runs in a separate task on the user's tokio
-    /// runtime. If the client disconnects before the head, the service has `limit` to return the
-    /// head, and then `limit` to complete the body. If the client disconnects during the body, the
-    /// service has `limit` to complete the body, from the time at which no client reads it.
+    /// runtime. The service has a limited time:
+    /// - If the client disconnects before the head, the service has `limit` to return the head, and
+    ///   then `limit` again to complete the body.
+    /// - If the client disconnects during the body, the service has `limit` to complete the body,
+    ///   from the time at which no client reads it.
     ///
     /// Under an outer layer of this crate, the response is not stored if the client disconnects
     /// before the head: the outer layer then never sees the head, and can't permit storing it.

@@ -43,8 +43,8 @@ pub(crate) enum HeaderRole {
     /// A field in which a proxy forwards a part of the original target. It is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
-    /// Makes the request bypass the cache: announces content, is `Expect` or `Upgrade`, or
-    /// overrides the method. Holds the reason for `Cache-Status`.
+    /// The field announces content, overrides the method, or is `Expect` or `Upgrade`. So the
+    /// request bypasses the cache, with this reason in `Cache-Status`.
     NotPlain(Detail),
     Range,
     /// `If-Match`, `If-Unmodified-Since` or `If-Range`.
@@ -205,8 +205,8 @@ pub(crate) fn is_secret(name: &HeaderName) -> bool {
     role.identifies() || matches!(role, HeaderRole::Cookie)
 }
 
-/// The rule by which the header fields of a response show that it is for one visitor. Such a
-/// response gets `private` if a layer adds a lifetime for clients.
+/// Decides by the header fields of a response whether the response is for one visitor. If a layer
+/// adds a lifetime for clients to such a response, it also adds `private`.
 #[derive(Debug, Clone)]
 pub(crate) struct PersonalRule {
     declared: Option<Arc<DeclaredFields>>,
@@ -255,7 +255,7 @@ const VENDOR_FIELDS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "
 /// Returns `true` if the name of a response field shows that the field issues a credential.
 ///
 /// A rate limit counter issues no credential, though its name may look like a credential
-/// (`x-ratelimit-remaining-tokens`). Such a field is not stored with the response.
+/// (`x-ratelimit-remaining-tokens`). The response is stored without the counter.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match role_of(name.as_str()) {

@@ -144,8 +144,7 @@ fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
 /// `identity` (RFC 9110 section 12.5.3).
 pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
     let preferences = preferences(headers, &ACCEPT_ENCODING);
-    // `identity` is acceptable unless it is excluded. If it is not named, every accepted coding is
-    // preferred to it.
+    // A request that does not name `identity` prefers every accepted coding to `identity`.
     let identity = preferences.iter().find(|preference| preference.range.eq_ignore_ascii_case(b"identity"));
     let identity = identity.map_or(0, |preference| preference.weight);
     let ranked = offered.iter().enumerate().filter_map(|(at, coding)| {

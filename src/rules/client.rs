@@ -11,7 +11,8 @@ use std::time::Duration;
 /// The changes to the header fields that clients receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientCacheControl {
-    /// The lifetime that clients may use, from the time at which they receive the response.
+    /// The `max-age` for clients. It counts from the time at which the client receives the
+    /// response, not from the `Date` of the origin.
     pub(crate) max_age: Option<Duration>,
     /// Downstream shared caches must not store the response.
     pub(crate) private: bool,

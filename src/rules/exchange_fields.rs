@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// These fields describe the content, but their names resemble those that describe an exchange.
+    /// These fields describe the content, but their names resemble names of fields about an exchange.
     #[test]
     fn identifiers_of_content_and_similar_names_do_not_match() {
         for name in [

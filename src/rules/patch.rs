@@ -118,11 +118,10 @@ impl CacheControl {
     }
 }
 
-/// Sets a field, even in a full header section.
+/// Sets a field, if possible even in a full header section, which rejects insertions.
 ///
-/// A full section rejects insertions. If the section has the field, the old lines are removed
-/// first. Otherwise, a field that is not [`DEFINED`] is removed. If there is no such field, nothing
-/// is set.
+/// In a full section, the old lines of the field are removed first. If there are none, a field that
+/// is not [`DEFINED`] is removed. If there is no such field either, the section stays unchanged.
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;

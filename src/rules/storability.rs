@@ -21,7 +21,7 @@ pub(crate) struct Storability<'a> {
     pub(crate) hinted: bool,
     /// The response is stored for its own visitor only.
     pub(crate) personal: bool,
-    /// Only RFC 9111 restricts storing, without the stricter rules of `Policy::app`.
+    /// The rules of RFC 9111 apply, without the stricter rules of `Policy::app`.
     pub(crate) is_rfc9111: bool,
     /// `Set-Cookie` does not prevent storing the response.
     pub(crate) shares_cookies: bool,

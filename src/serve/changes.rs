@@ -25,13 +25,14 @@ impl<'a> WriteInvalidations<'a> {
         Self { cache, pending: vec![what] }
     }
 
-    /// Replaces the pending invalidations once the outcome of the write is known.
+    /// Replaces the pending invalidations. Call this when the response shows the outcome of the
+    /// write.
     pub(in crate::serve) fn replace(&mut self, what: Vec<Invalidation>) {
         self.pending = what;
     }
 
-    /// Invalidates everything pending. Returns the number of non-empty invalidations, and whether
-    /// the store has confirmed all.
+    /// Runs all pending invalidations. Returns the number of invalidations that are not empty.
+    /// Also returns [`Delivery::Queued`] if the store has not confirmed one of them.
     ///
     /// If the store does not confirm an invalidation, the cache queues it and delivers it later.
     ///

@@ -255,7 +255,7 @@ impl LayerConfig {
         self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
     }
 
-    /// Returns the name of the layer, for people.
+    /// Returns the name of the layer in statistics, explanations and policy tables.
     pub(in crate::serve) fn name(&self) -> &str {
         self.policy.name.as_deref().unwrap_or(self.default_name)
     }

@@ -102,8 +102,10 @@ async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation 
 }
 
 impl Explanation {
-    /// Sets the decision that follows from a look-up, in the order in which the layer decides: with
-    /// a local store, first without waiting, then as a follower.
+    /// Sets the decision that follows from a look-up.
+    ///
+    /// The order of the arms is the order of the layer's own decisions. The arms with `is_local`
+    /// are decisions that the layer makes only over a local store, before it joins a flight.
     fn decide(&mut self, reuse: Reuse<'_>, key: KeyRef<'_>, lookup: Lookup) {
         let Reuse { config, request, facts, now, .. } = reuse;
         let (is_local, is_dry_run) = (config.cache.is_local(), self.is_dry_run);

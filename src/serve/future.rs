@@ -182,7 +182,8 @@ where
 {
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
-            // A future that is polled after its completion may stay pending.
+            // The future was polled again after its completion, which `Future::poll` does not
+            // permit.
             let Some(hit) = hit.take() else { return Poll::Pending };
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));

@@ -13,7 +13,7 @@ pub(super) fn is_inside_same_layer(config: &LayerConfig, outer: &OuterContext) -
 }
 
 /// Returns `true` if this layer's policy declares every cookie that the outer layers have found
-/// undeclared. A declared cookie is one that a policy keys, ignores or names as a credential.
+/// undeclared. A policy declares a cookie if it keys or ignores it, or names it as a credential.
 pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))

@@ -91,7 +91,8 @@ macro_rules! words {
             /// The words of all details, by [`index`](Self::index).
             pub(crate) const WORDS: &'static [&'static str] = &[$($word,)*];
 
-            /// Returns the index of the word. Names of fields have the index of `credentials`.
+            /// Returns the index of this detail in [`WORDS`](Self::WORDS). A detail that is the
+            /// name of a field has the index of `credentials`.
             #[inline]
             pub(crate) const fn index(self) -> usize {
                 let index = match self {

@@ -254,7 +254,7 @@ impl CacheStatus {
         self.forward_status
     }
 
-    /// Returns `true` if the forwarded response is being stored.
+    /// Returns `true` if the cache began to store the response of the service.
     ///
     /// The response may still not be stored in the end. Examples are a body that fails, exceeds the
     /// size limit or has trailers, a store that fails, and an invalidation before the body ends.
@@ -310,9 +310,9 @@ impl CacheStatus {
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
-    /// Replaces this status by another one, in the field if `is_emitted`, and in the extensions. Of
-    /// several equal members of the field, the last one is replaced: an upstream cache may have
-    /// written an equal member before this cache.
+    /// Replaces this status by `by` in the extensions, and in the field if `is_emitted`. If the
+    /// field has several equal members, replaces the last one: an upstream cache may have written
+    /// the earlier ones.
     pub(crate) fn replace<B>(
         self,
         response: &mut Response<B>,

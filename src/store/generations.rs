@@ -19,8 +19,8 @@ pub enum Validity {
 }
 
 impl Validity {
-    /// Returns the state of an entry. A flag is `true` if an invalidation of its strength is newer
-    /// than the entry.
+    /// Returns the validity of an entry. `hard` is `true` if a hard invalidation of the entry is
+    /// newer than the entry, and `soft` is `true` if a soft one is.
     pub(super) fn of((hard, soft): (bool, bool)) -> Self {
         match (hard, soft) {
             (true, _) => Self::Invalid,
@@ -209,9 +209,9 @@ pub trait Generations: fmt::Debug + Send + Sync {
 
     /// Records that an entry is about to be made from a value, and returns the current generation.
     ///
-    /// Call it before reading the value. A store whose counter can go back advances the counter at
-    /// the first call for a value. Otherwise the counter could go back unnoticed to before the
-    /// call, and a later write of the value would not invalidate the dependent.
+    /// Call this method before reading the value. In a store whose counter can go back, the first
+    /// call for a value advances the counter. Otherwise the store could lose the record of the
+    /// dependent unnoticed, and a later write of the value would not invalidate the dependent.
     fn depend(&self, value: Scope) -> StoreFuture<Generation>;
 
     /// Invalidates the dependents of a value that was just written or removed. If

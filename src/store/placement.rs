@@ -28,7 +28,8 @@ pub(super) const TABLES: usize = 2;
 pub(super) enum ScopeSlot {
     /// The exact place with this index, which is below [`FIXED`]. Every namespace has these places.
     Fixed(usize),
-    /// An exact place in a table of scopes, or the buckets of the group if the table is full.
+    /// A place of its own in the table with this number. If that table is full, the scope has the
+    /// buckets of the group instead.
     Named { table: usize, group: usize },
     /// The buckets of a group. [`LocalGenerations`](super::LocalGenerations) has exact places for
     /// the first scopes of each group, too.

@@ -196,10 +196,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the same entry as [`get`](Self::get), for diagnosis.
     ///
-    /// A peek should not count as a use of the entry, which decides which entry is evicted. The
-    /// default calls [`get`](Self::get). Implement it if look-ups in the store change the order of
-    /// eviction. A store that wraps another one passes it on.
-    /// [`Cache::explain`](crate::cache::Cache::explain) calls it.
+    /// [`Cache::explain`](crate::cache::Cache::explain) calls this method. A peek should not change
+    /// the order of eviction. The default calls [`get`](Self::get). Implement `peek` if `get`
+    /// changes the order of eviction. In a store that wraps another store, call the `peek` of the
+    /// inner store.
     fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         self.get(key)
     }

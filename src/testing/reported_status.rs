@@ -6,8 +6,8 @@ use http::{HeaderMap, Response};
 use sfv::{BareItem, Item, Parser};
 use std::fmt;
 
-/// The member of `Cache-Status` that the assertions read: that of the layer that handled the
-/// request.
+/// The member of `Cache-Status` that the assertions read. It is the member of the layer that
+/// handled the request.
 #[derive(Debug, Default)]
 pub(super) struct ReportedStatus {
     /// The parameters as written in the member.
@@ -94,8 +94,8 @@ impl ReportedStatus {
         Some(Member::Own(status))
     }
 
-    /// Returns the reason for which the response is not stored: `detail`, or a `fwd` that is not a
-    /// miss.
+    /// Returns the reason why the response is not stored: the value of `detail`. Without a
+    /// `detail`, returns the value of `fwd` unless it is one of [`MISSES`].
     pub(super) fn reason(&self) -> Option<&str> {
         self.detail.as_deref().or(self.forward.as_deref().filter(|_| !self.is_miss()))
     }

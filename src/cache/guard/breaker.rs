@@ -224,8 +224,10 @@ impl Permit {
         report(change);
     }
 
-    /// Counts the outcome of the call, and returns `true` if the circuit should open. A call from
-    /// before the last opening does not count: it may end after the store works again.
+    /// Counts the outcome of the call. Returns `true` if too many of the last calls have failed.
+    ///
+    /// A call from before the last opening of the circuit does not count, because its outcome says
+    /// nothing about the store after the opening.
     fn count(&self, inner: &mut Inner, now: Instant, has_failed: bool) -> bool {
         self.openings == self.breaker.openings.load(Ordering::Acquire)
             && inner.outcomes.count(now, has_failed)

@@ -55,7 +55,8 @@ enum DeliveryOutcome {
     NotDue(Instant),
 }
 
-/// A task that delivers. Another task may begin when this one ends for any reason.
+/// A task that sends the undelivered invalidations to the store. When the task ends, for any
+/// reason, another task may begin.
 struct DeliveryTask {
     guard: Weak<StoreGuard>,
     number: TaskNumber,
@@ -69,7 +70,8 @@ impl StoreGuard {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        // Either this sees that the task has ended, or the task sees what was added before.
+        // No invalidation is left behind if another task ends now. Either `acquire` sees that it
+        // has ended, or that task sees the invalidation.
         let Some(Acquisition { task, takes_over }) = self.claim.acquire(Instant::now()) else { return };
         let task = DeliveryTask { guard: Arc::downgrade(self), number: task };
         runtime.spawn(task.run(takes_over));
@@ -152,8 +154,8 @@ impl DeliveryTask {
         }
     }
 
-    /// Reports that the task runs and waits now. Returns `None` if the cache has ended or another task
-    /// has taken over.
+    /// Reports that the task runs, and that it now waits for the time `wait`. Returns `None` if the
+    /// cache was dropped or another task has the claim.
     fn report(&self, wait: Duration) -> Option<Arc<StoreGuard>> {
         let guard = self.guard.upgrade()?;
         guard.claim.report(self.number, Instant::now(), wait).then_some(guard)

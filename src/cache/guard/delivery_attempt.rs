@@ -67,8 +67,10 @@ impl DeliveryAttempt<'_> {
         Ok(refusal)
     }
 
-    /// Removes the entry that was found under the key of a value. An entry that was stored since the
-    /// removal was queued stays, even if it is stored during the removal.
+    /// Removes the entry of a value. `found` is the entry that a look-up found under `key`.
+    ///
+    /// An entry that a write has stored since the removal was queued stays, even if the write runs
+    /// during this call.
     async fn remove_value(
         &self,
         value: &Name,
@@ -94,13 +96,17 @@ impl DeliveryAttempt<'_> {
     }
 
     async fn timed<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
-        // Also if another task has taken over: a batch that was begun is sent to its end.
+        // The result is ignored. If another task has taken the claim, this task still sends the
+        // rest of its batch.
         self.guard.claim.report(self.task, Instant::now(), self.guard.limits().invalidation);
         self.guard.with_timeout(GuardedOperation::Invalidation, future).await
     }
 }
 
-/// Returns the error of an answer. Fails with the error of an outage.
+/// Returns the refusal in a result: an error that is not an outage. Returns `None` for a success.
+///
+/// # Errors
+/// Returns the error if it is an outage.
 fn refusal_of<T>(result: Result<T, StoreError>) -> Result<Option<StoreError>, StoreError> {
     match result {
         Err(error) if error.kind().is_outage() => Err(error),

@@ -27,7 +27,8 @@ pub(super) struct DeliveryClaim(Mutex<ClaimState>);
 struct ClaimState {
     holder: Option<Holder>,
     last_task: u64,
-    /// Whether a task was dropped or silent, and no task has reported since.
+    /// Set when a task is dropped with the claim, or replaced because it was silent. Cleared by the
+    /// next report of a task.
     has_lost_task: bool,
 }
 
@@ -51,7 +52,8 @@ pub(super) struct Acquisition {
 }
 
 impl DeliveryClaim {
-    /// Gives the claim to a new task, or returns `None` if another task has it and runs.
+    /// Gives the claim to a new task. Returns `None` if another task has the claim and is not
+    /// silent.
     pub(super) fn acquire(&self, now: Instant) -> Option<Acquisition> {
         let mut state = self.lock();
         if state.is_held(now) {

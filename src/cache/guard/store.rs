@@ -1,4 +1,4 @@
-//! A store outside the process, behind its guard.
+//! A store outside the process, whose operations run through a [`StoreGuard`].
 
 use super::store_guard::{GuardedOperation, StoreGuard};
 use crate::entry::{Entry, Generation};
@@ -7,7 +7,7 @@ use crate::store::{Generations, InitialCounter, PutMode, Store, StoreFuture};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A store with time limits and a circuit.
+/// A store whose operations have a time limit and a circuit breaker.
 #[derive(Debug)]
 pub(super) struct GuardedStore(Arc<StoreGuard>);
 

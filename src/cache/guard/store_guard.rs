@@ -121,7 +121,8 @@ impl StoreGuard {
         self.undelivered.validity(namespace, scopes, dependencies)
     }
 
-    /// Returns the entries of a value that an undelivered removal hides.
+    /// Returns the entries of a value that look-ups must not return, because a removal of the value
+    /// or an invalidation of all values is undelivered.
     pub(in crate::cache) fn hidden_entries(self: &Arc<Self>, namespace: &str, name: &Name) -> HiddenEntries {
         if !self.has_undelivered() {
             return HiddenEntries::None;
@@ -139,8 +140,8 @@ impl StoreGuard {
         }
     }
 
-    /// Makes an older undelivered removal of a value leave `entry` in place. A write that began at
-    /// the position `begun` stores `entry`.
+    /// Makes an undelivered removal of a value leave `entry` in place, if the removal was queued
+    /// before `begun`. `begun` is the queue position at which the write of `entry` began.
     pub(in crate::cache) fn spare(&self, namespace: &str, name: &Name, begun: QueuePosition, entry: &Entry) {
         if begun != QueuePosition::START {
             self.undelivered.spare(namespace, name, begun, entry);

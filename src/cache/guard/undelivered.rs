@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The most scopes that wait, over all namespaces. Beyond this limit, the scopes of each namespace
-/// are merged into [`Scope::EVERYTHING`].
+/// The maximum number of undelivered scopes in all namespaces together. Beyond this limit, the
+/// scopes of each namespace are merged into [`Scope::EVERYTHING`].
 const MAX_SCOPES: usize = 16_384;
 
-/// The most namespaces that wait.
+/// The maximum number of namespaces with undelivered invalidations. An invalidation of a further
+/// namespace is never delivered, so this process then trusts no entry.
 const MAX_NAMESPACES: usize = 16_384;
 
 /// The undelivered invalidations of all namespaces of a cache.
@@ -33,7 +34,8 @@ const MAX_NAMESPACES: usize = 16_384;
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Undelivered {
-    /// Whether any look-up must be checked: one load decides for a healthy store.
+    /// Whether look-ups must be checked against `table`. With a healthy store, the flag is `false`,
+    /// so a look-up needs one load and no lock.
     is_any: AtomicBool,
     /// The number of scopes that wait.
     count: AtomicUsize,
@@ -106,7 +108,7 @@ impl QueuePosition {
     pub(super) const START: Self = Self(0);
 }
 
-/// The undelivered invalidations of one namespace, as of a moment.
+/// The undelivered invalidations of one namespace, which one delivery sends together.
 pub(super) struct Batch {
     pub(super) namespace: String,
     pub(super) generations: Arc<dyn Generations>,
@@ -192,8 +194,8 @@ impl Undelivered {
         }
     }
 
-    /// Returns what the undelivered invalidations of a namespace say of an entry with these scopes
-    /// and dependencies.
+    /// Returns the validity of an entry with these scopes and dependencies, according to the
+    /// undelivered invalidations of its namespace.
     pub(crate) fn validity(
         &self,
         namespace: &str,
@@ -220,17 +222,16 @@ impl Undelivered {
         }
     }
 
-    /// Returns the position of the last invalidation in the queue.
+    /// Returns the position of the invalidation that was queued last. It may be delivered by now.
     pub(super) fn position(&self) -> QueuePosition {
         QueuePosition(self.lock().last_number)
     }
 
-    /// Spares the entry that a write of a value is about to store: a waiting removal of the value
-    /// does not remove the entry. Only a removal that was queued before `begun` spares the entry.
-    /// The write began at `begun`.
+    /// Makes a queued removal of a value leave `entry` in place. The write that began at `begun` is
+    /// about to store `entry`.
     ///
-    /// Call it before the write is sent, since the delivery may meet the entry before the store
-    /// confirms the write.
+    /// A removal that was queued after `begun` still removes the entry. Call this before the write
+    /// is sent, since the removal may be delivered before the store confirms the write.
     pub(super) fn spare(&self, namespace: &str, name: &Name, begun: QueuePosition, entry: &Entry) {
         let value = Scope::value(name.as_bytes());
         let is_older = |removal: &Removal| removal.number <= begun.0;
@@ -351,7 +352,8 @@ impl Table {
         self.namespaces.get(namespace).is_some_and(|pending| pending.refusal.is_some())
     }
 
-    /// Removes a namespace from the order of deliveries.
+    /// Removes a namespace from the queue of deliveries, or from the refused namespaces. Notes which
+    /// of the two had it, so that [`Undelivered::next`] alternates.
     fn dequeue(&mut self, namespace: &str) {
         let refusal = self.namespaces.get(namespace).and_then(|pending| pending.refusal.as_ref());
         self.was_refused_last = refusal.is_some();

@@ -66,8 +66,8 @@ impl CacheCounters {
         }
     }
 
-    /// Counts an invalidation that no call of the application has asked for, and that the store has
-    /// not confirmed.
+    /// Counts an invalidation that the store has not confirmed, and whose failure no call reports
+    /// to the application.
     pub(in crate::cache) fn count_failed_invalidation(&self) {
         self.failed_invalidations.fetch_add(1, Ordering::Relaxed);
     }

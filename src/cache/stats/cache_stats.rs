@@ -59,7 +59,6 @@ impl Cache {
         self.0.counters.layers.counters(name, identity)
     }
 
-    /// Returns the table of paths.
     #[inline]
     pub(crate) fn path_table(&self) -> &Arc<PathTable> {
         &self.0.counters.paths
@@ -70,8 +69,8 @@ impl Cache {
         self.0.counters.count_unreadable_value();
     }
 
-    /// Counts an invalidation that no call of the application has asked for, and that the store has
-    /// not confirmed.
+    /// Counts an invalidation that the store has not confirmed, and whose failure no call reports
+    /// to the application.
     pub(crate) fn count_failed_invalidation(&self) {
         self.0.counters.count_failed_invalidation();
     }
@@ -114,13 +113,15 @@ impl CacheStats {
         self.layers.iter().find(|layer| layer.name() == name)
     }
 
-    /// Returns the statistics of the top paths, in no order: those with the most misses, with the most
-    /// handler time, and with the most hits. Empty unless
+    /// Returns the statistics of the top paths, in no order.
+    ///
+    /// The top paths are those with the most misses, with the most handler time, and with the most
+    /// hits. The slice is empty unless
     /// [`CacheBuilder::top_paths`](crate::cache::CacheBuilder::top_paths) is set.
     ///
-    /// The counts of a path begin when the cache learns of it. They are exact, except for hits, which
-    /// are estimated. A path that is requested less than others may be forgotten, and then begins
-    /// again at zero.
+    /// The counts of a path begin when the cache first counts a request for the path. Hits are
+    /// estimated, the other counts are exact. A path with few misses, little handler time and few
+    /// hits may be forgotten. Its counts then begin again at zero.
     #[must_use]
     pub fn paths(&self) -> &[PathStats] {
         &self.paths
@@ -145,9 +146,9 @@ impl CacheStats {
         self.invalidated_scopes.iter().copied()
     }
 
-    /// Returns the number of automatic invalidations that the store did not confirm when they were
-    /// sent: by writes, by handlers, and of pages that depend on a changed value. They are
-    /// [queued](crate::invalidation::Delivery::Queued).
+    /// Returns the number of automatic invalidations that the store did not confirm at once. Writes
+    /// and handlers cause automatic invalidations, and so does a change of a value on which pages
+    /// depend. Unconfirmed invalidations are [queued](crate::invalidation::Delivery::Queued).
     #[must_use]
     pub fn failed_invalidations(&self) -> u64 {
         self.failed_invalidations

@@ -51,12 +51,13 @@ pub(crate) enum HitKind {
 pub(crate) enum Mistake {
     /// Two nested layers have the same keys.
     SameKeys,
-    /// Cookies are in use, but no outer layer of this crate sees the responses.
+    /// Requests to a route layer have cookies. No option declares cookies, and no outer layer of
+    /// this crate sees whether responses set some.
     UnseenCookies,
 }
 
-/// The number of requests after which a site-wide cache without a TTL should have stored a
-/// response.
+/// The number of requests after which [`LayerCounters::stores_nothing_without_ttl`] reports layers
+/// that have stored no response.
 #[cfg(feature = "tracing")]
 const REQUESTS_BEFORE_WARNING: u64 = 1000;
 

@@ -9,13 +9,15 @@ use std::time::Duration;
 /// The most bytes of a path. Longer paths are cut.
 const MAX_PATH: usize = 512;
 
-/// The counts of the paths that were requested most, as far as they are known.
+/// The counts of the most important paths.
 ///
-/// At twice the limit, the paths with the least misses, handler time and hits are forgotten. So the
-/// table is bounded, and its cost for a request does not depend on the number of paths.
+/// A path is important if it has many misses, much handler time or many hits. When the table has
+/// twice `limit` paths, it keeps about a third of `limit` by each of these counts. So the table is
+/// bounded, and its cost for a request does not depend on the number of paths.
 #[derive(Debug)]
 pub(crate) struct PathTable {
-    /// The number of paths that remain when paths are forgotten. With zero, no path is counted.
+    /// At most this number of paths remains when paths are forgotten, or three if the limit is
+    /// lower. With zero, no path is counted.
     limit: usize,
     paths: Mutex<HashMap<Box<str>, PathCounts>>,
 }
@@ -67,8 +69,8 @@ impl PathTable {
         change(paths.entry(path.into()).or_default());
     }
 
-    /// Forgets paths until at most the limit remains: the best third by each of the three orders
-    /// stays.
+    /// Keeps the best third of the limit by each of the three orders, and forgets the other paths.
+    /// A third is at least one path.
     fn forget_least(&self, paths: &mut HashMap<Box<str>, PathCounts>) {
         let third = (self.limit / 3).max(1);
         let orders: [fn(&PathCounts) -> u64; 3] =

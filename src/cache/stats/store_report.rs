@@ -40,7 +40,7 @@ impl StoreReport {
         self.set(NOT_STORED, REPORTED);
     }
 
-    /// Sets a flag. Whoever sets the second one counts the contradiction.
+    /// Sets a flag. The call that sets the second flag counts the contradiction.
     fn set(&self, flag: u8, other: u8) {
         let before = self.flags.fetch_or(flag, Ordering::Relaxed);
         if before & flag == 0 && before & other != 0 {

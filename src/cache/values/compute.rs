@@ -49,7 +49,7 @@ impl PendingComputation {
     }
 }
 
-/// The result of `acquire`: the value, or a computation that the caller must run.
+/// A usable value, or the computation of the value, which the caller must run.
 enum ComputeRole<T> {
     Found(T),
     Compute(PendingComputation),
@@ -67,7 +67,7 @@ struct MissingValue {
 
 /// A computation that has not started.
 struct PendingComputation {
-    /// The computation, linked to the requests and computations that started it.
+    /// The computation and its ancestors: the requests and computations that led to it.
     chain: Arc<Chain>,
     /// Ends the flight that followers wait for. `None` if the computation has no followers.
     leader: Option<Leader<ComputeOutcome>>,

@@ -179,8 +179,8 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Adds to a number that was stored as a value. The sum replaces the number, and keeps the rest
-    /// of its TTL.
+    /// Adds `delta` to a number that is stored as a value, not as a counter. The sum replaces the
+    /// value, and expires when the value would have expired.
     async fn count(
         &self,
         seen: &ValueSnapshot,

@@ -79,7 +79,9 @@ impl Cache {
         self.0.guard.hidden_entries(&self.0.namespace, name)
     }
 
-    /// Returns an entry that was found, unless it was hidden before or after the look-up.
+    /// Returns the entry that a look-up found, or `None` if an undelivered removal hides the entry.
+    /// `were_hidden` are the entries that were hidden before the look-up. This method also reads
+    /// the entries that are hidden now.
     pub(super) fn without_hidden(
         &self,
         name: &Name,

@@ -92,8 +92,8 @@ impl Value<'_> {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
             let is_put = self.replace(&seen, entry.clone()).await?;
-            // If no entry was seen, a failed put is final: another write came first, or the new
-            // entry is too large.
+            // If no entry was seen, a failed put needs no retry: another writer has set the value,
+            // or the new entry is too large.
             if is_put || seen.entry.is_none() {
                 return Ok(is_put);
             }

@@ -4,10 +4,11 @@
 //! ```text
 //! recording ─┬─► complete   the body is stored
 //!            ├─► failed     every reader gets the error of the source
-//!            └─► given up   the body can't be stored; readers go on through the window
+//!            └─► given up   the body can't be stored; the readers read on within the window
 //! ```
 //!
-//! The window is a limit on the bytes that the fastest reader may be ahead of the slowest.
+//! The window is the maximum number of bytes by which the fastest reader may be ahead of the
+//! slowest reader.
 //!
 //! - Any reader polls the source, with a waker that wakes all readers. If that reader is dropped,
 //!   the others still get the wake-up.

@@ -219,8 +219,11 @@ impl StreamState {
         self.deferred.wakes = true;
     }
 
-    /// Holds the reservation of an ended recording until its frames are read. Returns the
-    /// reservation that is not needed, if any. The caller drops that reservation without the lock.
+    /// Keeps the reservation of an ended recording until all readers have read the recorded frames.
+    /// If they have already, returns `reservation`.
+    ///
+    /// Otherwise returns the reservation that was kept before, if any. The caller must drop a
+    /// returned reservation after it has released the lock.
     pub(super) fn hold_reservation(&mut self, reservation: Box<dyn Send>) -> Option<Box<dyn Send>> {
         if self.readers.first_frame() >= self.recording_end {
             return Some(reservation);
@@ -278,7 +281,8 @@ impl StreamState {
         }
     }
 
-    /// Returns `true` if the window is full.
+    /// Returns `true` if the kept frames of an unrecorded body fill the window of [`WINDOW_BYTES`].
+    /// The window does not limit a body that is being recorded.
     pub(super) fn is_full(&self) -> bool {
         self.sink.is_none() && self.bytes >= WINDOW_BYTES
     }

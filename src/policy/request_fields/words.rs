@@ -37,8 +37,8 @@ const fn stems(first: u8) -> &'static [&'static str] {
 /// parts of unrelated words.
 const EDGE_STEMS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
-/// Returns `true` for words that identify only as a whole: kinds of personal data, and terms and
-/// products of authentication.
+/// Returns `true` if the whole word is a kind of personal data, or a term or product of
+/// authentication. Longer words that contain such a word are not matched here.
 fn is_identifying_word(word: &[u8]) -> bool {
     is_listed! { word,
         2: b"cn" b"dn" b"sn";
@@ -92,7 +92,8 @@ const OWNER_WORDS: [&str; 24] = [
     "universal",
 ];
 
-/// Words for identifiers, which identify a visitor after one of [`OWNER_WORDS`].
+/// Words for identifiers. Directly after one of [`OWNER_WORDS`], such a word identifies a visitor
+/// (`device-id`).
 const IDENTIFIER_WORDS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
 
 /// Words that, followed by `name`, denote a person's name: as separate words (`first-name`) or run
@@ -188,7 +189,7 @@ fn has_stem(word: &[u8]) -> bool {
     })
 }
 
-/// Returns `true` if two adjacent words identify together.
+/// Returns `true` if a word and the next one identify as a pair, such as `device-id`.
 fn pair_identifies(word: &[u8], next: &[u8]) -> bool {
     let pair = IDENTIFYING_PAIRS.iter().find(|(first, _)| first.as_bytes() == word);
     (is_one_of(&IDENTIFIER_WORDS, next) && is_one_of(&OWNER_WORDS, word))
@@ -196,7 +197,7 @@ fn pair_identifies(word: &[u8], next: &[u8]) -> bool {
         || pair.is_some_and(|(_, seconds)| is_one_of(seconds, next))
 }
 
-/// Returns `true` for two words that are run together and identify, such as `customerid` or
+/// Returns `true` if a word consists of two words that identify as a pair, such as `customerid` or
 /// `displayname`.
 fn is_run_together(word: &[u8]) -> bool {
     let identified = |end: &&str| {

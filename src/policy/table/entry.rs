@@ -113,7 +113,7 @@ impl PolicyTableEntry {
         self.dry_run
     }
 
-    /// Returns the lifetime that replaces the one that a response states.
+    /// Returns the lifetime that replaces the lifetime in a response.
     pub(crate) fn ttl(&self) -> Option<Ttl> {
         self.ttl
     }

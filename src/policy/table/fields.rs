@@ -8,7 +8,6 @@ use std::fmt;
 #[derive(Debug)]
 pub(super) struct EntryFields(pub(super) Vec<(String, FieldValue)>);
 
-/// The value of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FieldValue {
     Flag(bool),

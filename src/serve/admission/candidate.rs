@@ -180,8 +180,8 @@ impl<'a> Candidate<'a> {
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
         let requires_coding = requires_coding(&config.policy, headers, &fields);
-        // This client does not offer the coding of the response, so it could never reuse the
-        // response.
+        // Only a request that offers the coding could select the stored response. This request does
+        // not, so a repetition of it would be a miss.
         if requires_coding && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
         }

@@ -28,8 +28,8 @@ pub(in crate::serve) fn tags(
     if fit { Ok(tags) } else { Err(Detail::Tags) }
 }
 
-/// Returns the scopes of a response: its targets, and each tag on all hosts and on each of its
-/// hosts.
+/// Returns the scopes of a response: the scopes of its target, and for each tag one scope on all
+/// hosts and one on each of `hosts`.
 pub(in crate::serve) fn scopes_of(target: &[Scope], hosts: &[String], tags: &[String]) -> Box<[Scope]> {
     if tags.is_empty() {
         return target.into();

@@ -60,10 +60,11 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
     action
 }
 
-/// Returns the action of a request in a dry run, which the service answers in any case.
+/// Returns the action of a request in a dry run: the service answers even if a stored response
+/// could.
 ///
-/// The response to a request that would be a hit is not stored: the lifetime of the stored response
-/// would begin again, and later requests would be reported as hits for too long.
+/// If the request would be a hit, the new response is not stored. Otherwise, the lifetime of the
+/// stored response would begin again, and later requests would be reported as hits for too long.
 async fn dry_run(state: &RequestState, lookup: Lookup) -> Action {
     match lookup {
         Lookup::Hit(_) => Action::bypass(Detail::DryRun),

@@ -128,7 +128,7 @@ impl Refresh {
         if self.outcome.is_settled() {
             return;
         }
-        // The first attempt has used the body. If no empty body can be made, the next refresh makes
+        // The first attempt has consumed the body. If `empty` makes no body, the next refresh makes
         // the second attempt.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored).await;

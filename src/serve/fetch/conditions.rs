@@ -43,8 +43,8 @@ pub(super) fn set_conditions(stale: &StoredResponse, request: &mut HeaderMap) {
 
 /// Replaces a 200 by a 304 if the client's copy is current (RFC 9110 section 15.4.5).
 ///
-/// The recording continues in the background. If that is not possible, the client gets the complete
-/// response.
+/// The recording of the body continues in the background. If there is no tokio runtime or no free
+/// drain permit, the client gets the complete response instead.
 pub(super) fn into_not_modified<B>(
     response: Response<ResponseBody<B>>,
     conditions: &HeaderMap,

@@ -53,7 +53,8 @@ where
     }));
     match receiver.await {
         Ok(answer) => answer,
-        // The task has panicked, so the request panics as it would have without a task.
+        // The task ended without an answer. If it panicked, the request panics, as it would have
+        // without a task.
         Err(_) => match task.await {
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
             // The runtime is shutting down, so no answer can come.

@@ -59,8 +59,8 @@ impl Fetch {
 
     /// Answers the client and the followers with a stale response.
     ///
-    /// `failure` is the status code of the service's answer, if there is one. `marks` are those
-    /// marks of the answer that forbid sharing.
+    /// `failure` is the status code of the service's response, if the service sent one. `marks` are
+    /// the marks of that response that forbid other cache layers to share it.
     pub(in crate::serve) fn answer_with_stale<B>(
         self,
         stale: Arc<StoredResponse>,

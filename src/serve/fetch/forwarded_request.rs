@@ -21,11 +21,11 @@ pub(in crate::serve) struct ForwardedRequest {
     pub(in crate::serve) version: Version,
     /// When the request was forwarded.
     pub(in crate::serve) sent_at: SystemTime,
-    /// When the request was forwarded, on the clock that measures freshness.
+    /// The same time on the clock of the cache, for freshness lifetimes and ages.
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) outgoing: OutgoingHead,
-    /// The role of this layer for the request. In the outermost layer, dropping the role abandons
-    /// the admissions that inner layers hold.
+    /// The role of this layer for the request: the outermost layer, or an inner one. If the
+    /// outermost layer drops this value, the undecided admissions of inner layers are abandoned.
     pub(in crate::serve) position: LayerPosition,
     /// Whether an outer layer has to admit the response.
     pub(in crate::serve) held: bool,

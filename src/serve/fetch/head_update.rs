@@ -33,7 +33,8 @@ pub(in crate::serve) struct HeadUpdate {
 }
 
 impl HeadUpdate {
-    /// Stores the replacement once an outer layer has admitted the response to the HEAD.
+    /// Stores the replacement once the outermost layer has admitted the response to the HEAD. Drops
+    /// it after any other verdict.
     pub(in crate::serve) fn store_if_admitted(self, verdict: &PendingVerdict, cache: &Cache) {
         let cache = cache.clone();
         verdict.when_decided(move |verdict| {

@@ -196,8 +196,8 @@ impl Fetch {
         if handled_by_inner {
             hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
-            // A server error predicts nothing about the next response. Failing the flight limits
-            // how many followers retry at a time.
+            // The next response may be storable, so the key does not become hit-for-miss. In a
+            // failed flight, only a few followers call the service at a time.
             if let Some(leader) = self.plan.leader {
                 leader.end_failed();
             }

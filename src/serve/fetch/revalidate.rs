@@ -45,7 +45,8 @@ impl Fetch {
         let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
         let marks = restrictions(&parts.extensions);
         let handled_by_inner = parts.extensions.remove::<HandledByInner>().is_some();
-        // An admission that an inner layer holds. This layer passes it on to the outer layers.
+        // An admission that an inner layer holds. This layer passes it on, unless this layer holds
+        // an admission of its own.
         let held_within = parts.extensions.remove::<HeldAdmission>();
         let admission = match self.plan.generation {
             _ if handled_by_inner => Err(Detail::HandledByInner),
@@ -187,8 +188,8 @@ impl Fetch {
 
     /// Handles a 304 whose updated response is not stored.
     ///
-    /// Releases the followers, may mark the key as hit-for-miss, and rewrites the head for the
-    /// client.
+    /// Releases the followers, and rewrites the head for the client. Marks the key as hit-for-miss
+    /// if the answer predicts the answers to other requests for the key.
     fn handle_not_stored(
         self,
         (handled_by_inner, updates): (bool, bool),
@@ -256,7 +257,8 @@ impl FreshenedResponse {
         is_placed
     }
 
-    /// Stores the response if an outer layer has admitted it.
+    /// Stores the response, and shares it with the followers, if the outermost layer has admitted
+    /// it.
     fn store_if_admitted(self, verdict: Verdict) {
         if verdict == Verdict::Admitted {
             let cache = self.state.config.cache.clone();

@@ -59,8 +59,8 @@ pub(super) async fn look_up(state: &RequestState, request: &HeaderMap) -> Lookup
     .await
 }
 
-/// Returns the response of a hit that needs neither a wait nor an index of variants. If there is
-/// none, [`lookup`] decides.
+/// Returns the stored response if it answers the request, the store answers without a wait, and the
+/// entry is no index of variants. Otherwise returns `None`: the caller then calls [`lookup`].
 #[inline]
 pub(super) fn plain_hit(reuse: Reuse<'_>, key: KeyRef<'_>) -> Option<Arc<StoredResponse>> {
     let Ok(Ok(Some(Entry(EntryKind::Response(response))))) = reuse.config.cache.store().get(key).now() else {

@@ -10,15 +10,15 @@ use std::sync::Arc;
 pub(in crate::serve) enum Lookup {
     /// A response that answers the request.
     Hit(Arc<StoredResponse>),
-    /// A stale response that answers during its refresh, or a fresh response that is due for an
-    /// early refresh.
+    /// A stored response that answers the request while it is refreshed in the background. It is
+    /// stale, or it is fresh and due for an early refresh.
     Stale { stored: Arc<StoredResponse>, variant: Option<CacheKey> },
     Miss {
         reason: Reason,
         /// The key of the variant that the request selects, if the nominated fields are known.
         variant: Option<CacheKey>,
-        /// A stored response to revalidate (RFC 9111 section 4.3), to use if the service fails, or
-        /// to update from a HEAD.
+        /// A stored response that does not answer the request now. The fetch may revalidate it (RFC
+        /// 9111 section 4.3), use it if the service fails, or update it from a HEAD.
         stale: Option<Arc<StoredResponse>>,
     },
     /// The store failed or timed out, or the key is too long: the request bypasses the cache.

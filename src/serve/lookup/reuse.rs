@@ -89,8 +89,9 @@ impl Reuse<'_> {
         if reason == NotReusable::NotFresh && self.max_stale_permits(&response) {
             return Lookup::Hit(response);
         }
-        // Only a stale response, or a response that the request's directives exclude, is of use to
-        // a fetch.
+        // A fetch uses the stored response in three ways: it revalidates the response, serves it
+        // after an error, or updates it from a HEAD. It does so only with a response that is stale,
+        // or that the request's directives exclude.
         let is_usable = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(self.now)

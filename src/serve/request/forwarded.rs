@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, Uri};
 /// The forwarded fields that contain a URL.
 const URLS: [ForwardedField; 2] = [ForwardedField::XOriginalUrl, ForwardedField::XRewriteUrl];
 
-/// The forwarded fields that name hosts. A URL names one if it is absolute.
+/// The forwarded fields that can name hosts. The fields of [`URLS`] do so only if their URL is
+/// absolute.
 const HOSTS: [ForwardedField; 5] =
     [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded, URLS[0], URLS[1]];
 

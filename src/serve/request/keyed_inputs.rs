@@ -18,7 +18,8 @@ use crate::status::{Detail, Reason};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
-/// Writes the key of a request into a buffer of the caller: the buffer is too large to move.
+/// Writes the key of a request into `buf`. The caller provides the buffer, since it is too large to
+/// move.
 ///
 /// # Errors
 /// Returns the reason for a bypass if the request has no key.
@@ -100,8 +101,9 @@ impl<'a> KeyedInputs<'a> {
         }
     }
 
-    /// Returns `true` if the response to the unstripped request may depend on an input that the key
-    /// does not cover. Always returns `true` if the policy strips unkeyed inputs.
+    /// Returns `true` if a fetch would remove or change an input of the request, such as an ignored
+    /// field. The response to the unchanged request may depend on this input, which the key does
+    /// not cover. Always returns `true` if the policy strips unkeyed inputs.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.strips_unkeyed {
             return true;

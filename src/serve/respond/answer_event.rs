@@ -40,7 +40,7 @@ impl AnswerEvent {
         Self { path, identified_by: (!names.is_empty()).then(|| names.swap_remove(0)) }
     }
 
-    /// Emits the event. A hit has an `age`.
+    /// Emits the event. `age` is the current age of the stored response, for a hit.
     pub(super) fn emit(&self, layer: &str, status: CacheStatus, age: Option<Duration>) {
         tracing::debug!(
             target: EVENT_TARGET,

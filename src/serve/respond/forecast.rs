@@ -30,8 +30,8 @@ pub(in crate::serve) struct Forecast {
     report: StoreReport,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
-    /// Whether the recording has ended. Always `false` over a remote store, where the outcome comes
-    /// later.
+    /// Whether the recording has ended. Always `false` over a remote store, because the write to
+    /// the store has not ended then.
     has_ended: bool,
 }
 
@@ -82,8 +82,8 @@ impl Forecast {
         let mut until =
             self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
-            // Before this recording ends, the reason is that of an earlier recording. A transient
-            // reason does not predict the outcome of this one.
+            // Until this recording has ended, the reason is from an earlier recording. A transient
+            // reason of an earlier recording does not predict the outcome of this one.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
             // Cached values have shortened the lifetime of the last recorded response. This

@@ -28,7 +28,8 @@ pub(in crate::serve) struct Hit {
     head: bool,
     /// The part of the stored response that is sent.
     selection: Selection,
-    /// Present if the request collapsed: the reason why it would have been forwarded otherwise.
+    /// The reason why the request would have been forwarded without collapsing. Present only if the
+    /// request was a follower.
     collapsed: Option<Reason>,
     /// Whether the response gets the field `Cache-Status`.
     emits_status: bool,
@@ -45,8 +46,8 @@ pub(in crate::serve) struct Hit {
 impl Hit {
     /// Answers a request with a stored response.
     ///
-    /// `collapsed` is present if the request waited for another request's fetch: the reason why it
-    /// would have been forwarded otherwise (RFC 9211 section 2.6).
+    /// `collapsed` is the reason why a follower would have been forwarded without collapsing (RFC
+    /// 9211 section 2.6). It is `None` for a request that did not follow a flight.
     #[inline]
     pub(in crate::serve) fn new(
         config: &LayerConfig,
@@ -122,7 +123,8 @@ impl Hit {
         }
     }
 
-    /// Decides which part of a stored response a request gets (RFC 9111 section 4.3.2).
+    /// Returns what answers a request for a stored response: the whole response, some of its bytes,
+    /// a 304, a 412 or a 416 (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2).
     #[inline]
     fn select(
         policy: &Policy,

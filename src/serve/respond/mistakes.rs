@@ -6,7 +6,8 @@ use crate::marks::is_outermost;
 use crate::serve::config::{LayerConfig, Level};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 
-/// Warns, once for each name of layers, if the reason of a bypass shows a mistake.
+/// Warns if the reason of a bypass shows a mistake. Each mistake is reported once for all layers
+/// with one name.
 pub(super) fn warn_of_mistakes(config: &LayerConfig, request: RequestHead<'_>, status: CacheStatus) {
     if status.forward_reason() != Some(ForwardReason::Bypass) {
         return;

@@ -151,7 +151,8 @@ impl CacheablePost {
         Some(scopes_of(&state.scopes, &state.hosts, &tags))
     }
 
-    /// Returns the POST if no concurrent invalidation affects its response. Call it before the
+    /// Returns the POST if no invalidation has covered the scopes of its response since the POST
+    /// began. Also returns `None` if there are no scopes, or if the store fails. Call it before the
     /// invalidations that the response causes.
     pub(super) async fn if_still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);

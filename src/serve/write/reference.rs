@@ -17,7 +17,8 @@ pub(in crate::serve) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Returns the path of a reference, if the reference is on this origin.
+    /// Resolves a reference, and returns its path. Returns `None` if the reference is not on this
+    /// origin, or is not UTF-8.
     pub(in crate::serve) fn path_of(&self, reference: &HeaderValue) -> Option<String> {
         // UTF-8, not only ASCII: some services send IRIs unencoded.
         let reference = std::str::from_utf8(reference.as_bytes()).ok()?.trim();

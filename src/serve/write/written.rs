@@ -64,8 +64,8 @@ impl WriteTargets {
 
     /// Returns the paths of the targets.
     pub(in crate::serve) fn paths(&self) -> Vec<String> {
-        // The prefix is left out: any client could send one, and every entry has the scope of its
-        // path without a prefix.
+        // The paths do not have the prefix of `X-Forwarded-Prefix`, because any client can send
+        // that field. Every entry has the scope of its path without the prefix.
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 

@@ -5,11 +5,11 @@ use crate::entry::Entry;
 use crate::key::{CacheKey, KeyRef};
 use std::collections::{HashMap, VecDeque};
 
-/// The most keys whose entries are remembered.
+/// The maximum number of remembered keys.
 const MOST_REMEMBERED: usize = 256;
 
-/// The last two entries that were written under each key. Once the limit is reached, a new key
-/// replaces the one that has been known longest.
+/// The last two entries that were written under each key. Beyond [`MOST_REMEMBERED`] keys, a new
+/// key replaces the key that was added first.
 #[derive(Debug, Default)]
 pub(super) struct EarlierEntries {
     entries: HashMap<CacheKey, (Option<Entry>, Entry)>,

@@ -20,7 +20,7 @@ pub enum Fault {
     /// The operation takes effect and never completes.
     HangAfter,
     /// The operation has no effect, but is reported as done. A look-up finds nothing. An increment
-    /// returns the sum of the delta and the initial value, which is 0 if the call passes none.
+    /// returns the initial value plus the delta. Without an initial value, it returns the delta.
     /// `check` and `check_at` find every entry valid. `current`, `cleared`, `cleared_at` and
     /// `depend` return [`Generation::new(0, 0)`](crate::store::Generation::new).
     ///

@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// The most idle namespaces that remain after a search.
+/// The maximum number of idle namespaces that a search leaves in the table.
 const MAX_IDLE: usize = 16 * 1024;
-/// The most bytes that idle namespaces may take together after a search.
+/// The maximum size of all idle namespaces that a search leaves in the table, in bytes.
 const MAX_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, after which the next request searches for idle
 /// namespaces.

@@ -3,9 +3,11 @@
 //! A hit clones an entry, which changes its reference count. Threads that share a reference count
 //! contend for its cache line at every hit. A replica has reference counts of its own.
 //!
-//! Each thread has a fixed number of places. A place has one candidate, whose look-ups it counts.
-//! When the candidate is hot, the place gets a replica of it. A write under a key raises the
-//! version of the key, which outdates its replicas in all threads.
+//! Each thread has a fixed number of [`ReplicaSlot`]s. A slot counts the look-ups of one entry, its
+//! candidate. When the candidate is hot, the slot gets a replica of it.
+//!
+//! A write under a key raises the version of the key. This outdates the replicas of the key in all
+//! threads. Several keys may share a version, so replicas of other keys may be outdated, too.
 
 use super::slot::StoredSlot;
 use crate::clock::{Clock, Moment};
@@ -59,8 +61,8 @@ struct Replica {
 /// The number of a store, and the versions that distinguish current from outdated replicas.
 pub(super) struct Replicas {
     store: u64,
-    /// The versions. A key has the version at its hash modulo the number of versions. Each write of
-    /// a key raises its version.
+    /// The versions, which each write under a key raises. The hash of a key, modulo the number of
+    /// versions, is the index of its version. So several keys may share a version.
     versions: Box<[AtomicU64]>,
 }
 

@@ -190,8 +190,9 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read. A change that leaves the record as it is completes
-            // without a write, so the read must begin after the change was added.
+            // Taken before the record is read, so that the read begins after each of these changes
+            // was requested. No write checks a change that leaves the record unchanged, so its read
+            // must not be older than the change.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {

@@ -70,8 +70,8 @@ impl RecordMarks {
 }
 
 impl Record {
-    /// Begins an incarnation that is later than `after`. `previous` is the history of the
-    /// incarnation before it, as far as it is known.
+    /// Begins an incarnation that is later than the incarnation `after`. `previous` is the history
+    /// of the previous incarnation, if this process knows that history.
     pub(in crate::store) fn new(after: Option<u64>, previous: Option<History>) -> Self {
         Self { previous, ..Self::starting_at(Generation::new(new_incarnation(after), 0)) }
     }
@@ -172,8 +172,8 @@ impl Record {
         }
     }
 
-    /// Repeats the advance by which another process recorded a dependent, with the stamp of that
-    /// advance.
+    /// Applies a [`depend`](Self::depend) of another process to this copy of the record. `stamp` is
+    /// the stamp that the other process gave the advance.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn repeat_depend(&mut self, stamp: u32, value: Scope) {
         self.mark_dependent(value);

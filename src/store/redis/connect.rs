@@ -92,7 +92,7 @@ impl Connector {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
         let builder = redis::cluster::ClusterClient::builder(infos)
-            // The client connects to the servers of the URLs, and then to those that they name.
+            // The client connects to the servers of the URLs, and then to the servers that they name.
             .connection_timeout(self.timeout / 2)
             .response_timeout(self.timeout)
             .retries(CLUSTER_RETRIES)

@@ -166,7 +166,8 @@ async fn a_reader_that_leaves_does_not_stop_the_others() {
         let mut others: Vec<_> =
             world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All readers wait, then one leaves. In one round, the reader that polled last leaves.
+        // All readers wait, then the reader `leaves` is dropped. For one value of `leaves`, this is
+        // the reader that polled the body last.
         sleep(Duration::from_millis(1)).await;
         let left = others.remove(leaves);
         left.abort();

@@ -1,7 +1,7 @@
 //! Limits of `PreconditionLayer`: how long a write waits, and how long a write delays others.
 //!
-//! Writes to one resource never overlap. A write waits for its turn, and later writes wait until
-//! that turn ends.
+//! Writes to one resource never overlap. Each write holds the lock of the resource until it ends,
+//! and the other writes wait for the lock.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -164,8 +164,8 @@ async fn a_write_without_waiters_has_no_time_limit() {
     let document = Document::default();
     let service = document.with(&layer());
     assert_eq!(after(0, &service, write("a", 3600)).await, (200, 3600));
-    // Writes to other resources, reads, and waiters that were refused or left do not count as
-    // waiters.
+    // These requests do not count as waiters: writes to other resources, reads, and writes that
+    // were refused or dropped while they waited.
     let mut other = write("other", 40);
     *other.uri_mut() = "/other".parse().expect("a path");
     let left = async {

@@ -162,7 +162,8 @@ async fn a_ttl_under_a_millisecond_is_reported_as_zero_ttl() {
     assert!(shares(&stack, get("/"), get("/")).await, "jitter leaves a lifetime of at least a millisecond");
 }
 
-/// The second request is a reload (`no-cache`).
+/// The clock of the first cache is an hour ahead, so its entry seems to be from the future. A
+/// reload (`no-cache`) through the second cache replaces the entry nevertheless.
 #[tokio::test]
 async fn an_entry_from_a_clock_that_is_ahead_is_replaced() {
     let (ahead, far) = Clock::manual();

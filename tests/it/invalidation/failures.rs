@@ -107,7 +107,8 @@ async fn a_failed_invalidation_is_the_detail_of_cache_status() {
     }
 }
 
-/// The response to a safe method does not wait for the invalidation in a remote store.
+/// The response to a safe method does not wait for an invalidation in a remote store, so it cannot
+/// report that this invalidation failed.
 #[tokio::test(start_paused = true)]
 async fn a_bypass_reports_only_immediate_invalidation_failures() {
     for (fault, word) in

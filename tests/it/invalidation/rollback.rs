@@ -290,7 +290,8 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(crate::support::cases(400))]
-    /// A served page is never older than an invalidation in the record or seen by the process.
+    /// A process never serves a page that is older than an invalidation in the current record, or
+    /// than one that the process has seen.
     #[test]
     fn repeated_rollbacks_lose_no_recorded_or_seen_invalidation(
         steps in prop::collection::vec(step(), 1..80),

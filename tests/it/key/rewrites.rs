@@ -96,8 +96,8 @@ async fn a_tenant_selected_by_authority_has_its_own_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_invalidates_pages_by_either_of_its_uris() {
-    // The original and the rewritten URI of a page, both URIs of a write, and whether the page is
-    // invalidated.
+    // The original and the rewritten URI of a page, the original and the rewritten URI of a write,
+    // and whether the write invalidates the page.
     let table = [
         (("/a", "/x"), ("/a", "/y"), true),
         (("/a", "/x"), ("/b", "/x"), true),

@@ -278,7 +278,7 @@ async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
         // Under RFC 9111, a page that varies on cookies is shared only with an explicit lifetime.
         if outside(&order, Route, &[Vary]) {
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, Tour::default(), "{order:?}");
-            // An outermost anonymous-only layer declares cookies to ignore. Requests with these
+            // The outermost `AnonymousOnlyLayer` ignores analytics cookies, so requests with these
             // cookies get hits.
             let order = [&[Anonymous][..], &order].concat();
             let shared = Tour { analytics_hits: true, ..Tour::default() };

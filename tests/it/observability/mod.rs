@@ -1,4 +1,4 @@
-//! What the cache shows of its decisions, and what changes them at run time.
+//! Statistics, events and explanations of a cache, and the options that change at run time.
 
 #[cfg(feature = "tracing")]
 mod events;

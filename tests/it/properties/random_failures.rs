@@ -102,7 +102,7 @@ fn plans_without_failures() -> impl Strategy<Value = Vec<CallPlan>> {
     call_plans().prop_map(move |call_plans| call_plans.into_iter().map(plan).collect())
 }
 
-/// The number of running calls, including those whose bodies still stream, and the highest such
+/// The number of running calls, including calls whose bodies still stream, and the highest such
 /// number.
 #[derive(Default)]
 struct Running {

@@ -500,8 +500,8 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                             return Err(format!("forwarded despite `only-if-cached`: {answer:?}"));
                         }
                     } else if answer.status.is_success() {
-                        // The response to the write may be stored. So the write invalidates only
-                        // the responses of earlier calls.
+                        // The write does not invalidate its own response, which may be stored. So
+                        // only the responses of calls before the write are gone.
                         gone = before.call;
                     }
                 }

@@ -277,7 +277,8 @@ async fn a_bypassing_outer_cache_keeps_inner_per_identity_entries() {
     }
 }
 
-/// The middle layer is not from axum, so the inner cache does not see the public URI.
+/// The middle layer replaces the URI without axum's `OriginalUri`, so the inner cache does not see
+/// the public URI.
 #[tokio::test]
 async fn public_path_invalidation_covers_inner_per_identity_entries() {
     for outer in [policy(), policy().bypass_if(|_| true), Policy::rfc9111().bypass_if(|_| true)] {

@@ -117,7 +117,7 @@ fn stack_over(cache: &Cache, policy: PolicyBuilder, name: &'static str) -> (Stac
     (SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), calls)
 }
 
-/// Sends a request, and waits until its response is stored.
+/// Sends a request, and lets background tasks run, so that they can store the response.
 async fn send_and_store(stack: &Stack, request: http::Request<Body>) -> Answer {
     let answer = send(stack, request).await;
     for _ in 0..8 {

@@ -336,7 +336,8 @@ async fn unsent_recorded_frames_count_against_the_budget() {
     for number in 0..500 {
         unread.push(stack.clone().oneshot(get(&format!("/?{number}"))).await.expect("infallible"));
     }
-    // One more frame per recording: a recording ends only with the frame that exceeds the budget.
+    // Each recording may exceed the budget by one frame: the frame that does not fit ends the
+    // recording.
     assert!(produced.count() * 4096 <= (1 << 20) + 500 * 4096, "{}", produced.count());
     for response in unread {
         assert_eq!(read(response).await.body.len(), 60 * 4096);

@@ -189,7 +189,7 @@ impl BrokenStore {
         self.inner.get(key).now_or_never().expect("in memory").expect("no error")
     }
 
-    /// Returns the generation that is read with an entry.
+    /// Returns the generation that `get_at` returns together with an entry.
     fn read(&self, namespace: &str) -> Option<Generation> {
         let current = now(self.generations.namespace(namespace).current());
         match self.breach {
@@ -539,7 +539,6 @@ impl Generations for BrokenGenerations {
     }
 }
 
-/// Maps the result of a store's future.
 trait MapTo<T> {
     fn map_to<U: Send + 'static>(self, to: impl FnOnce(T) -> U + Send + 'static) -> StoreFuture<U>;
 }

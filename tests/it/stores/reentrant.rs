@@ -41,8 +41,8 @@ thread_local! {
     static IS_MEDDLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The maximum number of runs of foreign code. Without it they would never end: a run causes
-/// background writes, and these run foreign code again.
+/// The maximum number of runs of foreign code. Without this limit, the runs would never end: each
+/// run causes background writes, which run foreign code again.
 const MOST_RUNS: usize = 3000;
 
 /// Foreign code that uses the cache, and counts its runs.
@@ -316,7 +316,8 @@ fn memory_store_drops_no_entry_under_a_lock() {
             now(store.compare_and_set(key, None, foreign(14_000), None));
             now(store.compare_and_set(key, Some(&foreign(14_000)), foreign(100), None));
             now(store.compare_and_set(key, None, foreign(100), None));
-            // The thread gets copies of hot entries. A write replaces the copies.
+            // These look-ups make the entry hot, so the thread gets a replica of it. The next write
+            // outdates the replica.
             for _ in 0..20 {
                 drop(store.get(key).now_or_never().expect("in memory"));
             }

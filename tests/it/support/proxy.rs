@@ -1,5 +1,5 @@
-//! Runs the example proxy between raw bytes: a scripted upstream on one side, a client on the
-//! other.
+//! Runs the example proxy between a client that sends raw bytes and an upstream that sends scripted
+//! replies.
 
 #[path = "../../../examples/reverse_proxy.rs"]
 #[expect(dead_code, reason = "its main is not called")]

@@ -15,7 +15,7 @@ use http_body_util::StreamBody;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A recording that never ends before its body.
+/// A recording that accepts every frame, so it ends only with its body.
 struct SampleSink(Option<Dependencies>);
 
 impl BodySink for SampleSink {
