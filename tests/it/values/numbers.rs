@@ -154,6 +154,25 @@ async fn increments_time_out_together_if_the_store_hangs() -> Result<(), Box<dyn
     Ok(())
 }
 
+/// Increments the number `n`. Tries again if other threads changed it during every attempt.
+fn increment(cache: &Cache) -> Result<i64, StoreError> {
+    loop {
+        match block_on(cache.incr("n", 1)) {
+            Err(error) if error.kind() == StoreErrorKind::Contended => {}
+            result => return result,
+        }
+    }
+}
+
+/// Counts a thread as ended when it is dropped, also after a panic.
+struct CountedThread<'a>(&'a AtomicUsize);
+
+impl Drop for CountedThread<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// All threads increment the number. In the second part, one thread sets and deletes the number
 /// while the others increment it.
 #[test]
@@ -171,7 +190,7 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     block_on(cache.set("n", &0, Ttl::Forever)).expect("set");
     in_threads(&|_| {
         for _ in 0..TIMES {
-            block_on(cache.incr("n", 1)).expect("counted");
+            increment(&cache).expect("counted");
         }
     });
     let sum = block_on(cache.get::<usize>("n")).expect("read");
@@ -182,32 +201,29 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     let changes = AtomicUsize::new(0);
     let counting = AtomicUsize::new(7);
     in_threads(&|thread| {
+        if thread > 0 {
+            let _counted = CountedThread(&counting);
+            for _ in 0..TIMES {
+                let set = base.load(Ordering::SeqCst);
+                match increment(&cache) {
+                    Ok(sum) if sum < set => drop(lost.fetch_add(1, Ordering::SeqCst)),
+                    Ok(_) => drop(changes.fetch_add(1, Ordering::SeqCst)),
+                    Err(error) => assert_eq!(error.kind(), StoreErrorKind::Missing),
+                }
+            }
+            return;
+        }
         for time in 0.. {
-            let is_over = if thread == 0 { counting.load(Ordering::SeqCst) == 0 } else { time == TIMES };
-            if is_over {
+            if counting.load(Ordering::SeqCst) == 0 {
                 break;
             }
-            block_on(async {
-                match thread {
-                    0 if time % 4 == 3 => drop(cache.delete("n").await.expect("deleted")),
-                    0 => {
-                        let number = base.load(Ordering::SeqCst) + 1_000_000;
-                        cache.set("n", &number, Ttl::Forever).await.expect("set");
-                        base.store(number, Ordering::SeqCst);
-                    }
-                    _ => {
-                        let set = base.load(Ordering::SeqCst);
-                        match cache.incr("n", 1).await {
-                            Ok(sum) if sum < set => drop(lost.fetch_add(1, Ordering::SeqCst)),
-                            Ok(_) => drop(changes.fetch_add(1, Ordering::SeqCst)),
-                            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Missing),
-                        }
-                    }
-                }
-            });
-        }
-        if thread > 0 {
-            counting.fetch_sub(1, Ordering::SeqCst);
+            if time % 4 == 3 {
+                block_on(cache.delete("n")).expect("deleted");
+            } else {
+                let number = base.load(Ordering::SeqCst) + 1_000_000;
+                block_on(cache.set("n", &number, Ttl::Forever)).expect("set");
+                base.store(number, Ordering::SeqCst);
+            }
         }
     });
     assert_eq!(lost.load(Ordering::SeqCst), 0);
