@@ -25,7 +25,7 @@ mod kinds;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
-/// The most memory of the tables whose size does not depend on the number of entries, in bytes.
+/// The maximum size, in bytes, of the tables whose size does not depend on the number of entries.
 const TABLES: u64 = 512 << 10;
 
 /// A body whose frames are ready. With `pauses`, it is pending once before each frame.
@@ -166,7 +166,7 @@ async fn fill_with_values(store: &MemoryStore, pattern: &Pattern) {
     }
 }
 
-/// Returns the bytes that a full store holds beyond an empty store, and its weight.
+/// Returns the bytes that a full store holds in addition to an empty one, and the store's weight.
 fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
     let mut weight = 0;
     let mut kept = None;

@@ -15,8 +15,8 @@ if ! command -v cc >/dev/null 2>&1; then
     $sudo apt-get update -q && $sudo apt-get install -y -q gcc libc6-dev
 fi
 
-# The store in Redis is tested against real servers, each on a free port. Plain `cargo test` skips these tests without
-# them; this script fails.
+# The tests of the store in Redis run against real servers, each on a free port. Without the servers, plain
+# `cargo test` skips these tests, and this script fails.
 if ! command -v redis-server >/dev/null 2>&1; then
     say "installing Redis from the packages of the system, for the tests of the store in Redis"
     sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
@@ -49,7 +49,7 @@ UNPACK
     fi
 fi
 [ -x "$valkey/valkey-server" ] && export PATH="$valkey:$PATH"
-# The tests of the store in Redis fail if a server is missing.
+# With this variable, the tests of the store in Redis fail if a server is missing.
 export REQUIRE_SERVERS=1
 say "servers of the tests: $(for server in redis valkey; do "$server-server" --version; done)"
 

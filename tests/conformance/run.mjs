@@ -27,8 +27,8 @@ const { determineTestResult } = await (async () => {
 const all = groups.flatMap(group => group.tests).filter(test => !test.browser_only)
 const byId = new Map(all.map(test => [test.id, test]))
 
-// Runs fifty tests at a time, like the suite's site. The runner remembers its tests, and tests modify their
-// configuration, so each run loads a new runner and copies the tests.
+// Runs fifty tests at a time, like the suite's site. Each run loads a new runner, because a runner keeps the
+// tests of earlier runs. Each run copies the tests, because a test modifies its configuration.
 let runs = 0
 async function run (tests) {
   const { runTests } = await load('client/runner.mjs', `?${runs++}`)

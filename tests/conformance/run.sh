@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the public HTTP cache test suite against the example reverse_proxy, once with options and once with
-# the defaults of its preset, and compares the results with the lists in this directory. Installs missing
-# tools.
+# Runs the public HTTP cache test suite against the example reverse_proxy: once with options, and once with
+# the defaults of the preset. Compares the results with the list of this directory for the suite's edition.
+# Installs missing tools.
 #
 #   tests/conformance/run.sh           runs the npm release of the suite
 #   tests/conformance/run.sh DIR       runs a checkout of https://github.com/http-tests/cache-tests, after

@@ -1,5 +1,5 @@
-//! The structure of the crate: a module uses only modules of lower rank, and files and functions
-//! stay small.
+//! Checks of the source files: which module uses which, the sizes of files and functions, and the
+//! public interface.
 
 mod functions;
 mod imports;
@@ -93,7 +93,7 @@ fn a_module_uses_only_modules_of_lower_rank() {
             }
         }
     }
-    assert!(uses > 50, "the test reads the use lines: {uses}");
+    assert!(uses > 50, "the test found only {uses} paths to other modules");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_part_of_serve_uses_only_parts_of_lower_rank() {
         uses += 1;
         assert!(other.1 < own.1 || other == own, "{file:?} uses {used:?}");
     }
-    assert!(uses > 100, "the test reads the imports: {uses}");
+    assert!(uses > 100, "the test found only {uses} imports");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn every_file_has_module_docs_and_at_most_350_lines_of_code() {
 fn no_files_import_each_other_in_a_cycle() {
     let graph = graph(&sources());
     let edges: usize = graph.values().map(BTreeSet::len).sum();
-    assert!(edges > 500, "the test reads the imports: {edges}");
+    assert!(edges > 500, "the test found only {edges} imports");
     let cycles = cycles(&graph);
     assert!(cycles.is_empty(), "{cycles:#?}");
 }
@@ -143,10 +143,10 @@ fn no_function_has_more_than_70_lines() {
             assert!(function.lines <= 70, "{:?}: {function:?}", source.path);
         }
     }
-    assert!(count > 1000, "the test reads the functions: {count}");
+    assert!(count > 1000, "the test found only {count} functions");
 }
 
-/// The types of these crates are part of this crate's interface.
+/// The types of the listed crates are part of this crate's interface, so the list is short.
 #[test]
 fn public_signatures_name_only_listed_crates() {
     let mut found = public_types::external(&sources());
@@ -158,8 +158,8 @@ fn public_signatures_name_only_listed_crates() {
     assert_eq!(crates, listed, "{found:#?}");
 }
 
-/// A public field is an interface that cannot change. So is an enum that users can match without a
-/// wildcard.
+/// A public field and an exhaustive enum cannot change later. Each `#[non_exhaustive]` forces a
+/// wildcard on users, so it states a reason.
 #[test]
 fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     let (mut with_fields, mut open) = (Vec::new(), 0);
@@ -181,7 +181,7 @@ fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     }
     with_fields.dedup();
     assert_eq!(with_fields, ["RequestHead"], "only a view of a request, like `http::request::Parts`");
-    assert!(open > 5, "the test reads the attributes: {open}");
+    assert!(open > 5, "the test found only {open} attributes");
 }
 
 /// Only unindented definitions are compared. An indented definition is local to a macro, or an
@@ -204,5 +204,5 @@ fn type_names_are_defined_once() {
             }
         }
     }
-    assert!(defined.len() > 200, "the test reads the definitions: {}", defined.len());
+    assert!(defined.len() > 200, "the test found only {} definitions", defined.len());
 }

@@ -17,7 +17,7 @@ use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, Pu
 use tower_response_cache::{Cache, CacheHints, MemoryStore, Policy, SiteCacheLayer};
 
 const CAPACITY: u64 = 2 << 20;
-/// Numbers of fields around each number at which the index of a header map grows.
+/// Numbers of fields just below and above the sizes at which the index of a header map grows.
 const NUMBERS: [usize; 16] = [0, 1, 3, 5, 6, 10, 11, 22, 23, 46, 47, 94, 95, 100, 192, 200];
 const FEW_NUMBERS: [usize; 4] = [0, 11, 95, 192];
 /// A store is full once this number of entries in a row does not increase its weight.
@@ -317,7 +317,7 @@ fn values_and_counters_hold_no_more_than_their_weight() {
     assert!(beyond.is_empty(), "{beyond:#?}");
 }
 
-/// Fails if `http` changes the layout of a header map.
+/// This test also fails if `http` changes the layout of a header map.
 #[test]
 fn weight_of_a_page_equals_the_allocations_of_its_fields() {
     const PAGES: usize = 2;

@@ -16,7 +16,7 @@ pub(super) fn functions(source: &Source) -> Vec<Function> {
     (0..tokens.len()).filter_map(|at| function_at(&tokens[at..])).collect()
 }
 
-/// Returns the function at the beginning of the tokens.
+/// Returns the function with which the tokens begin, if it has a body.
 fn function_at(tokens: &[Token<'_>]) -> Option<Function> {
     let [Token { text: "fn", line }, name, ..] = tokens else { return None };
     if !name.text.starts_with(|c: char| c.is_alphabetic() || c == '_') {

@@ -101,7 +101,7 @@ impl Reader<'_> {
                 }
             }
         }
-        // If a file uses the name of its own re-export, it uses the re-exported item.
+        // A use of the name of a re-export counts as a use of the re-exported item.
         let passed_on = &mentions.passed_on;
         mentions.used.extend(single.iter().filter_map(|name| passed_on.get(name)).cloned());
         mentions
@@ -143,7 +143,7 @@ fn visibility_length(tokens: &[Token<'_>]) -> usize {
     }
 }
 
-/// Returns the names of the path at the beginning of the tokens.
+/// Returns the segments of the path with which the tokens begin.
 fn path_at(tokens: &[Token<'_>]) -> ItemPath {
     let is_name = |token: &Token<'_>| token.text.starts_with(|c: char| c.is_alphabetic() || c == '_');
     let mut path = Vec::new();

@@ -55,7 +55,7 @@ impl Source {
         parts
     }
 
-    /// Returns the lines without the tests at the end.
+    /// Returns the lines before the test module, which is at the end of a file.
     pub(super) fn code(&self) -> impl Iterator<Item = &str> {
         self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"))
     }

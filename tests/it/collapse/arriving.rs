@@ -1,5 +1,5 @@
-//! Responses that are still arriving: which requests may join them, and which pages may be made
-//! from them.
+//! Responses whose bodies are still arriving: which requests may join them. A page that is made
+//! from such a response is not stored.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ type Pieces = StreamBody<mpsc::Receiver<Piece>>;
 type Streaming = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 type Senders = Arc<Mutex<Vec<mpsc::Sender<Piece>>>>;
 
-/// A cached origin. The frames of each response come from a sender, one for each call.
+/// Creates a cached origin. Each call of the origin creates the sender of its body's frames.
 fn streaming(
     cache: &Cache,
     policy: PolicyBuilder,
@@ -40,7 +40,7 @@ fn streaming(
             response.headers_mut().append(*name, value.parse().expect("a value"));
         }
         async move {
-            // A follower can join here.
+            // Lets a follower join.
             tokio::task::yield_now().await;
             Ok::<_, Infallible>(response)
         }
@@ -71,7 +71,7 @@ async fn late_requests_do_not_join_a_response_that_went_stale() {
     manual.advance(Duration::from_secs(61));
     let late = tokio::spawn(stack.oneshot(get("/")));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The late request may wait for the end of the first response, but must not join it.
+    // The late request may wait until the first response ends, but must not get its body.
     let mut sender_of_first = sender(&senders, 0);
     sender_of_first.send(piece("first")).await.expect("a reader is left");
     sender_of_first.close_channel();

@@ -1,4 +1,4 @@
-//! The recording budget: what counts against it, and bodies recorded without a client.
+//! The recording budget, and the limit on bodies that are recorded without a client.
 
 use crate::support::*;
 use bytes::Bytes;

@@ -234,7 +234,7 @@ async fn a_fetch_after_a_disconnect_ends_within_its_limit() {
     assert_eq!(cache.flights(), 1);
     sleep(200 * MS).await;
     assert_eq!(cache.flights(), 0);
-    // The limit does not apply while the client is connected.
+    // The limit does not apply to a fetch whose client is connected.
     assert!(timeout(1000 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
     let panics = tokio::spawn(stack.clone().oneshot(get("/panics")));
     assert!(panics.await.is_err_and(|error| error.is_panic()));
@@ -264,7 +264,7 @@ async fn detached_and_background_fetches_keep_the_request_span() {
     assert_eq!(*seen.lock().expect("not poisoned"), [Some("first"), Some("second")]);
 }
 
-/// When the client leaves, more than the limit has passed since its request.
+/// In both rows, the client leaves later after its request than the limit, 100 milliseconds.
 #[tokio::test(start_paused = true)]
 async fn limit_after_a_disconnect_counts_from_the_disconnect() {
     for (leaves_at, is_stored) in [(250, true), (150, false)] {

@@ -79,8 +79,8 @@ async fn follower_does_not_use_the_304_of_another_visitor() {
     assert_eq!([one.text(), two.text()], ["public", "bob's"]);
 }
 
-/// RFC 9111 section 5.2.2.4: the first follower waits and then fetches for itself. Later requests
-/// do not wait.
+/// RFC 9111 section 5.2.2.4: the first follower cannot use the response for which it waited, and
+/// fetches its own. Later requests do not wait.
 #[tokio::test(start_paused = true)]
 async fn a_no_cache_page_stops_collapsing_after_the_first_wait() {
     for response_control in ["no-cache", "max-age=0"] {
@@ -186,7 +186,7 @@ async fn all_waits_of_a_follower_together_stay_within_the_limit() {
     let begun = Instant::now();
     let answers = all(start_many(&service, 40).await).await;
     assert!(answers.iter().all(Result::is_err));
-    // The waits end after 10 seconds. Then each follower makes its own call, of at most 8 seconds.
+    // After 10 seconds of waiting, a follower is forwarded. Its own call takes at most 8 seconds.
     assert!(begun.elapsed() < Duration::from_secs(19), "{:?}", begun.elapsed());
 }
 

@@ -70,7 +70,7 @@ async fn a_handler_runs_only_in_the_task_of_its_request() {
     settle().await;
     let followers = ["bob", "carol", "dave"].map(visit);
     settle().await;
-    // The leader is cancelled. A follower starts over with its own request, in its own task.
+    // After the cancellation of the leader, a follower leads with its own request, in its own task.
     leader.abort();
     let answers = all(followers.into()).await;
     let texts: Vec<_> = answers.iter().map(|answer| answer.as_ref().expect("ok").text()).collect();

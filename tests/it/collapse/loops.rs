@@ -1,5 +1,5 @@
-//! Handlers, bodies and computations that need their own result, or each other's. None of them
-//! waits for itself.
+//! Handlers, bodies and computations that need their own result, or each other's result. None of
+//! them waits for itself.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -121,7 +121,7 @@ async fn pages_that_need_each_other_do_not_deadlock() {
                 if call > pages {
                     return "end".to_owned();
                 }
-                // All pages are being made at this point.
+                // After this line, the handlers of all pages are running.
                 together.wait().await;
                 let number: usize = path[1..].parse().expect("a number");
                 site.get(&format!("/{}", (number + 1) % pages)).await.1
@@ -248,7 +248,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
             }
             again(site, method, &[]).await
         });
-        // This response tells the outer layer that an inner layer handles the page.
+        // After this response, the outer layer knows that an inner layer handles the page.
         site.send(get_with("/loop", &[("x-begin", "1")])).await;
         assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
         assert_eq!(calls.count(), 3, "{method}");
@@ -388,7 +388,7 @@ async fn page_and_value_that_need_each_other_do_not_deadlock() {
     assert_eq!((a.0, b.0, c.0), (200, 200, 200));
 }
 
-/// Computes value `number` of a ring of values, each of which needs the next.
+/// Computes the value `number` of a ring. Each value of the ring needs the next value.
 fn ring_value(
     cache: Cache,
     ring: usize,

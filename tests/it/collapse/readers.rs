@@ -61,7 +61,8 @@ fn reader_of_a_frame_or_the_end_wakes_the_others() {
     assert_eq!(woken.take(), 1, "the end");
 }
 
-/// The second reader polls during a poll of the source, after the source has called its waker.
+/// The source calls its waker, and then the second reader polls before the poll of the source
+/// returns.
 #[test]
 fn wake_up_during_a_poll_also_wakes_late_readers() {
     let woken = Arc::new(WakeCount::default());
@@ -127,7 +128,8 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a remote store. The budget counts the recorded frames while a reader needs them.
+/// Creates a cache over a remote store. A recorded frame counts against the budget until the last
+/// reader has read it.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }

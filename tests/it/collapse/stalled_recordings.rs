@@ -98,7 +98,7 @@ impl Site {
     /// Reads a page to its end. Returns `true` if the next request is a hit.
     async fn stores(&self, path: &str, setup: Setup) -> bool {
         drop(self.begin(path, setup).await.collect().await.expect("a body"));
-        // Leaves a slow store time to write.
+        // A slow store writes during the sleep.
         sleep(Duration::from_millis(100)).await;
         is_hit(&self.get(path).await)
     }
@@ -114,8 +114,8 @@ async fn read(reader: &mut Reader, frames: usize) -> usize {
     bytes
 }
 
-/// Starts six readers, each of another page. Each reads some frames and stalls. Asserts that the
-/// budget is used up.
+/// Starts six readers of six pages. Each reads some frames and stalls. Asserts that the budget is
+/// used up.
 ///
 /// Returns each reader with the number of bytes that it has read.
 async fn stall(site: &Site, setup: Setup, frames: usize) -> Vec<(Reader, usize)> {
@@ -208,7 +208,7 @@ async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_stalled_readers_beyond_the_window_are_cut_off() {
+async fn only_stalled_readers_over_256_kib_behind_are_cut_off() {
     let setup = Setup { is_remote: true, collapses: true, is_declared: false };
     let site = setup.site();
     let mut stalled = Vec::new();

@@ -26,7 +26,7 @@ pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
 pub(crate) type Pieces = StreamBody<mpsc::Receiver<Piece>>;
 pub(crate) type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// A cached service. The frames of each response come from a sender, one for each call.
+/// A cached service. Each call of the service creates the sender of its body's frames.
 pub(crate) struct World {
     shop: Shop,
     pub(crate) cache: Cache,
@@ -166,8 +166,8 @@ async fn a_reader_that_leaves_does_not_stop_the_others() {
         let mut others: Vec<_> =
             world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All readers wait, then the reader `leaves` is dropped. For one value of `leaves`, this is
-        // the reader that polled the body last.
+        // While all readers wait, one is dropped. In one of the rounds, the dropped reader is the
+        // last one that polled the body.
         sleep(Duration::from_millis(1)).await;
         let left = others.remove(leaves);
         left.abort();
@@ -266,7 +266,7 @@ async fn past_the_size_limit_stalled_readers_are_cut_off() {
     let world = world(policy().max_body_bytes(1 << 20), &[]);
     let mut readers = world.many(3).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
-    // 4 MiB exceed `max_body_bytes` and the window of the readers.
+    // The body of 4 MiB is larger than `max_body_bytes` and than the readers' window.
     let send = tokio::spawn(async move {
         for _ in 0..64 {
             sender.send(piece(frame.clone())).await.expect("a reader is left");
@@ -596,7 +596,7 @@ async fn a_refresh_whose_body_is_truncated_counts_as_failed() {
 fn a_waker_that_owns_its_reader_does_not_deadlock() {
     struct Task(Mutex<Option<ResponseBody<Pieces>>>);
     impl std::task::Wake for Task {
-        // Does nothing, like the waker of an executor that is gone.
+        // Does nothing, like a waker whose executor has been dropped.
         fn wake(self: Arc<Self>) {}
     }
     let (done, wait) = std::sync::mpsc::channel();

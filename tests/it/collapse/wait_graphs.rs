@@ -99,7 +99,7 @@ fn nodes() -> impl Strategy<Value = Vec<Node>> {
     })
 }
 
-/// Removes every part whose number is not higher than its node's, so that no cycle is left.
+/// Leaves each node only parts with higher numbers than its own, so that no cycle is left.
 fn without_cycles(nodes: Vec<Node>) -> Vec<Node> {
     let later = |(at, mut node): (usize, Node)| {
         node.parts.retain(|part| *part > at);

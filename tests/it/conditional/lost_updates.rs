@@ -15,7 +15,7 @@ use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Invalidation, Policy, PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
-/// The version of a document, which can also change without an HTTP request.
+/// The version of a document. `change` changes it without an HTTP request.
 #[derive(Clone, Default)]
 struct Document(Arc<AtomicUsize>);
 
@@ -109,7 +109,7 @@ async fn the_get_for_the_current_tag_gets_no_stored_page() {
                     Ok::<_, Infallible>(http::Response::from_parts(parts, Body::from(bytes)))
                 }
             });
-            // One more cache layer, so that both stacks have the same type.
+            // With this further cache layer, both stacks have the same type.
             let outermost = Policy::app().name("outermost");
             SiteCacheLayer::new(&cache).policy(outermost.build().expect("a policy")).layer(flat).boxed_clone()
         };

@@ -1,7 +1,7 @@
-//! Limits of `PreconditionLayer`: how long a write waits, and how long a write delays others.
+//! Limits of `PreconditionLayer`: how long a write waits for the lock of its resource, and how long
+//! a write holds the lock while others wait.
 //!
-//! Writes to one resource never overlap. Each write holds the lock of the resource until it ends,
-//! and the other writes wait for the lock.
+//! Writes to one resource never overlap, because each write holds the lock until it ends.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -172,7 +172,7 @@ async fn a_write_without_waiters_has_no_time_limit() {
         sleep(25 * SECOND).await;
         tokio::time::timeout(SECOND, status(&service, write("left", 0)))
             .await
-            .expect_err("the first write still has the turn");
+            .expect_err("the first write still holds the lock");
     };
     let outcome = tokio::join!(
         after(0, &service, write("a", 40)),
@@ -208,7 +208,7 @@ async fn a_waiter_gets_503_after_10_seconds_and_no_handler_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hold_limit_of_a_write_starts_with_its_turn() {
+async fn hold_limit_starts_when_the_write_gets_the_lock() {
     let document = Document::default();
     let service = document.with(&layer().wait_timeout(None));
     let outcome = tokio::join!(
@@ -221,7 +221,7 @@ async fn the_hold_limit_of_a_write_starts_with_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_leaves_or_panics_ends_its_turn() {
+async fn a_write_that_leaves_or_panics_releases_the_lock() {
     let document = Document::default();
     let service = document.with(&layer());
     let mut holder = Box::pin(status(&service, stalled("leaves")));
@@ -251,7 +251,7 @@ async fn a_hundred_writes_wait_in_order_and_more_are_refused() {
     assert_eq!(outcomes, expected);
     let begun: Vec<_> = document.log().into_iter().step_by(2).collect();
     assert_eq!(begun, editors[..101].iter().map(|editor| format!("{editor} begins")).collect::<Vec<_>>());
-    // All places in the queue are free again.
+    // The queue of waiting writes is empty again.
     let outcomes = join_all(editors[..101].iter().map(|editor| after(0, &service, write(editor, 0)))).await;
     assert!(outcomes.iter().all(|outcome| *outcome == (200, 0)));
 }
@@ -295,7 +295,7 @@ async fn the_hold_limit_covers_validator_functions_that_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_write_is_refused_while_a_third_write_has_the_turn() {
+async fn a_nested_write_is_refused_while_a_third_holds_the_lock() {
     let document = Document::default();
     let service = document.with(&layer());
     let within = service.clone();

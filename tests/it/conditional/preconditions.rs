@@ -250,7 +250,7 @@ async fn by_get_takes_the_current_tag_from_the_handler() {
     assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
     assert_eq!(send(&stack, request("PUT", "/document", &[("x-editor", "0")])).await.status, 428);
     assert_eq!(document.writers.lock().expect("no panic").len(), 1);
-    // The layer does not evaluate the condition of a GET.
+    // `by_get` evaluates only the conditions of writes.
     assert_eq!(send(&stack, get_with("/document", &[("if-none-match", "*")])).await.status, 200);
 }
 

@@ -205,7 +205,7 @@ async fn a_proxy_leaves_a_failing_precondition_to_the_origin() {
 
 #[tokio::test]
 async fn a_conditional_request_on_a_cold_key_fills_the_cache() {
-    // The body arrives after the client got its 304.
+    // The frames of the body are sent after the client has received the 304.
     let (sender, receiver) = futures::channel::mpsc::channel(1);
     let receiver = Arc::new(Mutex::new(Some(receiver)));
     let cache = memory();

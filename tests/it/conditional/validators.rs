@@ -220,7 +220,7 @@ async fn tags_and_304s_of_an_inner_cache_layer_pass_unchanged() {
 }
 
 #[tokio::test]
-async fn inside_a_cache_layer_generated_tags_are_stored_and_revalidate() {
+async fn inside_a_cache_generated_tags_are_stored_and_revalidate() {
     let (cache, manual) = timed();
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
     let stack = site_over_boxed(&cache, ConditionalGetLayer::new().strong().layer(inner).boxed_clone());

@@ -1,5 +1,5 @@
-//! Client lifetimes as opposed to stored lifetimes, targeted fields, predicates, and unstored
-//! fields.
+//! Lifetimes for clients that differ from the lifetime in the store; targeted fields; predicates;
+//! header fields that are not stored.
 
 use crate::support::*;
 use http::{HeaderName, Response, StatusCode};
@@ -26,7 +26,7 @@ fn date(answer: &Answer) -> Duration {
     date.duration_since(UNIX_EPOCH).expect("after 1970")
 }
 
-/// In Django's middleware, one TTL applies to server and browsers. Here they are separate.
+/// Django's cache middleware has one TTL for the server and for browsers. This crate has two.
 #[tokio::test]
 async fn browsers_always_revalidate_a_page_stored_for_a_year() {
     let (cache, manual) = timed();
@@ -271,8 +271,8 @@ async fn under_app_a_page_with_a_csp_nonce_is_not_stored() {
     }
 }
 
-/// A page that is not stored here must not reach browsers with the origin's lifetime of a year. A
-/// shorter lifetime of the origin stays.
+/// `client_max_age` replaces the origin's lifetime of a year even in responses that this cache does
+/// not store. It keeps a shorter lifetime of the origin.
 #[tokio::test]
 async fn client_max_age_also_limits_unstored_responses() {
     const YEARS: (&str, &str) = ("cache-control", "public, max-age=31536000");

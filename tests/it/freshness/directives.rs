@@ -6,7 +6,8 @@ use crate::support::*;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{CacheHints, Policy};
 
-/// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
+/// RFC 9111 section 5.2: "recipients ought to accept" a token as well as a quoted string, here for
+/// the field name of `no-cache` and `private`.
 #[tokio::test]
 async fn an_unquoted_field_name_is_accepted_as_an_argument() {
     for policy in [policy(), proxy()] {
@@ -114,7 +115,8 @@ async fn a_directive_with_a_malformed_argument_still_restricts() {
     }
 }
 
-/// RFC 9111 section 5.2.1: if a request directive is repeated, the strictest value applies.
+/// RFC 9111 section 5.2.1 has no rule for a repeated request directive. This cache applies the
+/// strictest value.
 #[tokio::test]
 async fn the_strictest_of_repeated_request_directives_applies() {
     for (age, value, is_hit) in [
@@ -320,7 +322,7 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
         (&[("cdn-cache-control", "no-store"), ("cache-control", "max-age=60")], false),
         (&[("cdn-cache-control", "no-cache"), ("cache-control", "max-age=60")], false),
         (&[("cdn-cache-control", "max-age=60"), ("age", "61")], false),
-        // Of repeated dictionary keys, the last counts (RFC 8941 section 4.2.2).
+        // The last of several equal dictionary keys counts (RFC 8941 section 4.2.2).
         (&[("cdn-cache-control", "max-age=60"), ("cdn-cache-control", "max-age=0")], false),
         // An unparsable or empty field is ignored. A lifetime that is not a number counts as zero.
         (&[("cdn-cache-control", "max-age=60, &&&"), ("cache-control", "no-store")], false),

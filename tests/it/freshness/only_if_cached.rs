@@ -76,7 +76,7 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
     assert_eq!((only.status.as_u16(), only.text()), (200, "1"), "{only:?}");
 }
 
-/// Neither layer bypasses the request. The store is local in the first round, remote in the second.
+/// Neither layer bypasses the request. In the first round the store is local, in the second remote.
 #[tokio::test(start_paused = true)]
 async fn only_if_cached_is_answered_by_an_inner_layer_on_any_store() {
     let remote = Faulty::new(memory_store(8 << 20), Fault::SlowWithoutGenerations);

@@ -44,7 +44,7 @@ async fn request_directives_limit_stale_responses() {
     }
 }
 
-/// RFC 9111 section 4.2.4.
+/// RFC 9111 section 4.2.4: a stale response is only for the client that accepts it.
 #[tokio::test(start_paused = true)]
 async fn a_max_stale_response_is_not_shared_with_followers() {
     let inner = service_fn(|request: Request<Body>| async move {
@@ -81,7 +81,7 @@ async fn max_stale_gets_no_softly_invalidated_response() {
     }
 }
 
-/// RFC 9111 sections 5.2.1.2 and 4.2.4.
+/// RFC 9111 sections 4.2.4 and 5.2.1.2.
 #[tokio::test]
 async fn max_stale_is_honored_unless_the_response_forbids_it() {
     let conditional_request = |value: &'static str| get_with("/", &[("cache-control", value)]);

@@ -42,7 +42,8 @@ struct World {
     seen: Arc<Mutex<Vec<http::request::Parts>>>,
 }
 
-/// Creates a cached service that sends these header lines. `set_behavior` makes it slow or fail.
+/// Creates a cached service that sends these header lines. `set_behavior` can make the service slow
+/// or let it fail.
 fn world(policy: PolicyBuilder, lines: &'static [(&'static str, &'static str)]) -> World {
     world_with(policy, lines, 64)
 }
@@ -187,7 +188,7 @@ async fn stale_windows_of_responses_and_hints_outrank_the_layer() {
     }
 }
 
-/// The refresh has no credentials, conditions or ranges of the visitor's request.
+/// A background refresh copies no credential, condition or range from the visitor's request.
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_is_a_get_without_personal_fields() {
     #[derive(Clone)]
@@ -322,7 +323,7 @@ async fn an_invalidated_page_is_never_served_stale() {
     world.manual.advance(80 * S);
     world.set_behavior(ServiceBehavior::Well);
     world.get().await;
-    // The page is past its stale-while-revalidate window, and within its stale-if-error window.
+    // The stale-while-revalidate window has ended, and the stale-if-error window has not.
     world.manual.advance(45 * S);
     world.set_behavior(ServiceBehavior::Hangs);
     let (answer, ()) = tokio::join!(world.send(get("/")), async {

@@ -105,7 +105,7 @@ async fn warmed_pages_answer_http_1_clients() {
     assert_eq!(WarmSummary::default().cached(), 0);
 }
 
-/// Each spelling of the warmed URI gets the key of the client's request.
+/// The page is stored under the key of the client's request, for each spelling of the warmed URI.
 #[tokio::test]
 async fn a_warmed_page_answers_client_requests_in_any_uri_spelling() {
     for (uri, host) in [

@@ -11,7 +11,8 @@ async fn an_unpolled_invalidation_does_not_block_others() {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::SlowWithoutGenerations));
     assert_eq!(cache.invalidate(Invalidation::tag("begin")).await, Delivery::Delivered);
     let mut one = Box::pin(cache.invalidate(Invalidation::tag("one")));
-    // The invalidation has begun its store operations and is not polled.
+    // From now on, the invalidation `one` is in the middle of its store operations, and no task
+    // polls it.
     assert!(tokio::time::timeout(Duration::from_millis(2), &mut one).await.is_err());
     let other = cache.clone();
     let two = tokio::spawn(async move { other.invalidate(Invalidation::tag("two")).await })
@@ -38,8 +39,8 @@ async fn an_unpolled_second_invalidation_does_not_block_a_third() {
     assert_eq!((third, waits.await), (Delivery::Delivered, Delivery::Delivered));
 }
 
-/// A write through a cache layer: an unpolled invalidation does not delay the invalidation by the
-/// write.
+/// The invalidation that a write through a cache layer causes does not wait for an unpolled
+/// invalidation.
 #[tokio::test(start_paused = true)]
 async fn a_write_is_visible_during_another_invalidation() {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::SlowWithoutGenerations));

@@ -11,7 +11,7 @@ use tower::{ServiceExt, service_fn};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Invalidation, Policy};
 
-/// Stores whose invalidations fail: a remote store and a local one.
+/// Faults that make invalidations fail: in a remote store, and in a local one.
 pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];
 
 type CauseFuture = Pin<Box<dyn Future<Output = Option<Answer>>>>;

@@ -73,7 +73,7 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
                 Invalidation::all(),
             ] {
                 let what = if soft { what.soft() } else { what };
-                // Before the head, between head and body, and during the body.
+                // Milliseconds: before the head, before the first frame, and before the last frame.
                 for when in [10, 30, 50] {
                     let (cache, _manual) = setup.cache(0);
                     let data = Arc::new(AtomicU64::new(1));
@@ -114,8 +114,8 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
 async fn requests_after_a_tag_invalidation_share_one_flight() {
     for &setup in ALL {
         for soft in [false, true] {
-            // The time of the invalidation in milliseconds: before the head, when the tags are
-            // still unknown, and during the body.
+            // The milliseconds until the invalidation: before the head, which carries the tags,
+            // and during the body.
             for when in [10, 50] {
                 let (cache, _manual) = setup.cache(0);
                 let data = Arc::new(AtomicU64::new(1));
@@ -245,7 +245,7 @@ async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
     assert_eq!(calls.count(), 2, "the second request does not wait for the first");
     assert_eq!(cache.invalidate(Invalidation::path("/unrelated")).await, Delivery::Delivered);
     let follower = send(&stack, get("/")).await;
-    assert_eq!(late.await.expect("no panic").text(), "1", "its request preceded the invalidation");
+    assert_eq!(late.await.expect("no panic").text(), "1", "this request preceded the invalidation");
     assert_eq!(fresh.await.expect("no panic").text(), "2");
     assert_eq!(follower.text(), "2");
     let hit = send(&stack, get("/")).await;

@@ -1,5 +1,5 @@
-//! The entries that an invalidation makes invalid: all in its scopes, few others, and none that an
-//! attacker can select. Also: remote stores whose generation counter goes back.
+//! An invalidation makes all entries in its scopes invalid, and few others. An attacker cannot
+//! select the others. Also: remote stores whose generation counter goes back.
 //!
 //! A store has exact marks for the first scopes that are invalidated. It marks later scopes in
 //! buckets. Scopes that share their buckets are invalidated together.
@@ -183,7 +183,7 @@ struct Record {
     entries: MemoryStore,
     is_local: bool,
     key: Mutex<Option<CacheKey>>,
-    /// How many reads of the record a late replica still answers, and the record that it returns.
+    /// The number of reads that a late replica still answers, and the record that it returns.
     late: Mutex<(usize, Option<Entry>)>,
     replaced: AtomicUsize,
 }
@@ -389,7 +389,7 @@ async fn only_one_of_two_processes_begins_a_new_incarnation() {
     assert_eq!(
         store.replaced(),
         writes + 2,
-        "one new incarnation, cleared once by the process that had seen more"
+        "one write begins the new incarnation, and the process that had seen more clears it once"
     );
 }
 
@@ -439,7 +439,7 @@ async fn a_post_response_is_stored_if_invalidations_are_a_record() {
     }
 }
 
-/// The record is untrusted: another program may have written it.
+/// Another program may have written the record, so the cache does not trust its counter.
 #[tokio::test]
 async fn an_exhausted_counter_in_the_record_is_replaced() {
     #[derive(Debug, Clone)]

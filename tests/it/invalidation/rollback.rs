@@ -188,7 +188,7 @@ enum Step {
     },
     /// Saves the record.
     Save,
-    /// Restores the last saved record, or the record that was saved before the last.
+    /// Restores the last saved record, or the last but one.
     PutBack {
         is_last: bool,
     },
@@ -291,7 +291,7 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(crate::support::cases(400))]
     /// A process never serves a page that is older than an invalidation in the current record, or
-    /// than one that the process has seen.
+    /// than an invalidation that the process has seen.
     #[test]
     fn repeated_rollbacks_lose_no_recorded_or_seen_invalidation(
         steps in prop::collection::vec(step(), 1..80),

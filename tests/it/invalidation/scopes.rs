@@ -66,7 +66,7 @@ fn names() -> Vec<(Invalidation, &'static [usize])> {
 }
 
 /// Fills the caches of both layers and invalidates the scope. Returns the indices of the targets
-/// that are lost although the scope does not cover them.
+/// that are no longer hits although the scope does not cover them.
 ///
 /// Panics if a covered target is still a hit.
 async fn lost(setup: StoreSetup, attempt: usize, what: &Invalidation, named: &[usize]) -> Vec<usize> {
@@ -116,7 +116,7 @@ async fn a_scope_covers_exactly_its_entries_in_all_layers() {
             // Without a stale window, soft and hard invalidation have the same effect.
             for what in [what.clone(), what.soft()] {
                 let mut rest = Vec::new();
-                // Two scopes may share a bucket by chance, but hardly in each of five namespaces.
+                // Two scopes may share a bucket by chance. It is very unlikely in each of five namespaces.
                 for attempt in 0..5 {
                     rest = lost(setup, attempt, &what, named).await;
                     if rest.is_empty() {

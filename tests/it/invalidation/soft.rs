@@ -185,7 +185,7 @@ async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
 #[tokio::test(start_paused = true)]
 async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
     for &kept in ALL {
-        // Hits before the invalidation: none, or enough to make the page one of the hottest.
+        // Hits before the invalidation: none, or so many that the thread keeps a copy of the page.
         for visitors in [0, 200] {
             let (cache, manual) = kept.cache(0);
             let (inner, _) =
@@ -251,7 +251,7 @@ async fn each_softly_invalidated_variant_is_refreshed_separately() {
             request_page("/", language).await;
         }
         request_page("/other", "de").await;
-        // First a tag of one variant, then the path that all variants share.
+        // The first invalidation is by a tag of one variant, the next by the path of all variants.
         invalidate(&cache, Invalidation::tag("fr").soft()).await;
         assert_eq!(
             (request_page("/", "de").await.text(), request_page("/", "en").await.text()),
@@ -347,7 +347,8 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     }
 }
 
-/// The fetch begins before a soft invalidation. No request that arrives later gets its response.
+/// The fetch begins before a soft invalidation. A request that arrives after the invalidation does
+/// not get the response of that fetch.
 #[tokio::test(start_paused = true)]
 async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {

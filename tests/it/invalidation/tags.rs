@@ -230,7 +230,7 @@ async fn stored_tags_are_emitted_after_a_304_without_tags() {
     }
 }
 
-/// The policy emits no tag fields, so the client gets none of the 304's tag fields.
+/// The policy emits no tag fields, so the client does not get the `Cache-Groups` of the 304.
 #[tokio::test(start_paused = true)]
 async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     let (cache, manual) = timed();

@@ -18,7 +18,7 @@ fn wants_gzip(request: &Request<Body>) -> bool {
     field.is_some_and(|field| field.to_str().expect("text").contains("gzip"))
 }
 
-/// A handler that encodes by `Accept-Encoding`, but does not name it in `Vary`.
+/// A handler that selects the coding by `Accept-Encoding`, but does not name the field in `Vary`.
 fn negotiating(request: &Request<Body>, call: usize) -> Response<Body> {
     match wants_gzip(request) {
         true => numbered(&[("content-encoding", "gzip")], call),
@@ -102,10 +102,10 @@ async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     let (stack, _) = site(keyed, negotiating);
     assert!(shares(&stack, offering("gzip"), offering("br, gzip")).await, "selected by the key");
     let (stack, _) = site(policy(), |_, call| numbered(&[("content-encoding", "identity")], call));
-    assert!(shares(&stack, offering("gzip"), get("/")).await, "no coding");
+    assert!(shares(&stack, offering("gzip"), get("/")).await, "`identity` is no coding");
     let standard = Policy::rfc9111().default_ttl(MINUTE).cache_status(true);
     let (stack, _) = site(standard, |_, call| numbered(&[("content-encoding", "gzip")], call));
-    assert!(shares(&stack, get("/"), get("/")).await, "under RFC 9111 alone");
+    assert!(shares(&stack, get("/"), get("/")).await, "`Policy::rfc9111` shares it");
 }
 
 #[tokio::test]

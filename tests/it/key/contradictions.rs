@@ -32,7 +32,7 @@ fn orders(calls: &[Call]) -> Vec<Vec<Call>> {
     rest.iter().flat_map(with_first).collect()
 }
 
-/// Returns the contradictions that each order of the calls reports, which must be equal.
+/// Returns the contradictions that the calls report. Panics if the order of the calls changes them.
 fn contradictions(calls: &[Call]) -> Vec<String> {
     let mut all: Vec<Vec<String>> = orders(calls)
         .into_iter()

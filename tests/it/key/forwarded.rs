@@ -210,7 +210,7 @@ async fn a_malformed_forwarded_field_bypasses_unchanged() {
     for _ in 0..2 {
         request.headers_mut().append("x-original-url", HeaderValue::from_static("/a"));
     }
-    assert_eq!(send(&stack, request).await.detail(), Some("forwarded"), "a URL field is not a list");
+    assert_eq!(send(&stack, request).await.detail(), Some("forwarded"), "a repeated URL field");
 }
 
 #[tokio::test]

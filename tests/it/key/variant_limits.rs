@@ -30,8 +30,8 @@ fn over_store(policy: PolicyBuilder, vary: &'static str) -> (Stack, MemoryStore)
     )
 }
 
-/// Policies, each with the `Vary` of the responses and a request field. The field selects the
-/// variant if `Vary` names it. Otherwise the field enters the key.
+/// Policies, each with the `Vary` of the responses and a request field. A field that `Vary` names
+/// selects the variant, and any other field enters the key.
 fn selections() -> Vec<(PolicyBuilder, &'static str, &'static str)> {
     let many = || policy().max_variants(2000);
     let rfc9111 = || Policy::rfc9111().cache_status(true).max_variants(2000);
@@ -162,7 +162,7 @@ async fn hits(stack: &Stack, value: &str) -> bool {
 async fn made_up_values_evict_no_used_variant() {
     for made_up in [64, 1000] {
         let (stack, ..) = varying(64);
-        // So many requests that the thread has its own copies of the hot entries.
+        // After 300 requests, the thread has its own copies of the three variants.
         for value in ["de", "en", "fr"].repeat(100) {
             hits(&stack, value).await;
         }
@@ -297,7 +297,7 @@ proptest! {
         requests in prop::collection::vec((0..4_usize, 0..12_usize), 1..80),
     ) {
         let store = memory_store(8 << 20);
-        // The more fields a request has, the more of them `Vary` nominates.
+        // `Vary` nominates those of the three fields that the request has.
         let (inner, _) = origin(|request, call| {
             let names = ["x-a", "x-b", "x-c"].into_iter().filter(|name| request.headers().contains_key(*name));
             numbered(&[("vary", &names.collect::<Vec<_>>().join(", ")), ("cache-control", "max-age=60")], call)

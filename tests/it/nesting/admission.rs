@@ -411,8 +411,7 @@ async fn vary_of_an_outermost_layer_is_for_clients_only() {
     assert_eq!(second.header("vary"), Some("Cookie"));
 }
 
-/// A background request does not pass the outer layer, so the outer layer cannot refuse its
-/// response.
+/// The response to a background request does not pass the outer layer, which could refuse it.
 #[tokio::test(start_paused = true)]
 async fn a_refused_response_is_not_fetched_again_in_the_background() {
     let (cache, manual) = timed();

@@ -143,7 +143,7 @@ async fn fields_that_layers_write_only_for_clients_allow_storing() {
     assert!(twice(&anonymous(own)).await[1].is_hit(), "vary_by_identity");
     let tagged = anonymous(ConditionalGetLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&tagged).await[1].is_hit(), "ConditionalGetLayer");
-    // The fields of these layers are not only for clients.
+    // These layers write their fields for inner caches, too.
     let never = anonymous(NeverCacheLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(!twice(&never).await[1].is_hit(), "NeverCacheLayer");
     let vary = anonymous(AddVaryLayer::on_cookie().layer(route(&memory(), pages())).boxed_clone());
@@ -170,7 +170,7 @@ async fn an_ignored_response_cookie_allows_storing() {
             .boxed_clone();
         let [first, second] = twice(&anonymous(adding(inner, "set-cookie", cookie))).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
-        // Here, the handler sets the cookie.
+        // Here, the handler sets the cookie, not a layer.
         let (inner, _) = origin(move |_, call| numbered(&[("set-cookie", cookie)], call));
         let stack = SiteCacheLayer::new(&memory())
             .policy(declared().build().expect("a policy"))
@@ -495,7 +495,7 @@ where
     inner.map_response(boxed).boxed_clone()
 }
 
-/// All orders of the recommended layers around a form with a token.
+/// Covers all orders of the recommended layers. The page is a form that contains the session token.
 #[tokio::test]
 async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     let names = ["anonymous", "site", "route", "session"];

@@ -51,7 +51,7 @@ pub(crate) fn outside(order: &[Part], one: Part, others: &[Part]) -> bool {
     others.iter().all(|&other| place(one) < place(other))
 }
 
-/// The configured layers. Their configuration is the same in every order.
+/// The configuration of the layers, which is the same in every order.
 #[derive(Clone)]
 pub(crate) struct Shop {
     policy: PolicyBuilder,
@@ -158,7 +158,7 @@ struct Tour {
 }
 
 /// Lets two users and two anonymous visitors take turns. One anonymous visitor has an analytics
-/// cookie. In each of the four rounds, another visitor is the first.
+/// cookie. In each of the four rounds, a different visitor comes first.
 async fn tour(make: impl Fn() -> Router) -> Tour {
     let (mut tour, mut anonymous_hits) = (Tour::default(), false);
     for first in 0..4 {

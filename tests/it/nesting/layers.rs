@@ -1,4 +1,5 @@
-//! Nested layers, layers of tower-http around and inside them, and bodies and errors of any type.
+//! Nested cache layers, layers of tower-http outside and inside them, and bodies and errors of any
+//! type.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -229,7 +230,7 @@ async fn the_outermost_layer_removes_the_mark_of_an_inner_layer() {
     let stack = SiteCacheLayer::new(&cache).layer(route);
     for _ in 0..2 {
         let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-        // `CacheStatus` is the other one.
+        // The response keeps only public extensions, such as `CacheStatus`.
         assert!(response.extensions().len() <= 2, "{:?}", response.extensions());
     }
 }

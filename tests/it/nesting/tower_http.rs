@@ -60,7 +60,7 @@ async fn no_visitor_gets_anothers_request_id_in_any_order() {
             let answer = visit(&app, "/long", "").await;
             assert_eq!(hit(&answer), !first);
             let id = answer.headers.get("x-request-id").cloned();
-            // A hit has an ID only if both layers of the ID are outside the cache.
+            // A hit has an ID only if `SetId` and `PropagateId` are both outside the cache.
             let answered = first || outside(&order, PropagateId, &[Site]);
             assert_eq!(id.is_some(), answered && outside(&order, SetId, &[PropagateId]), "{order:?}");
             ids.extend(id);

@@ -1,4 +1,4 @@
-//! `Cache::explain`: the decisions of layers on a request, which is not sent.
+//! `Cache::explain`: the decision of each layer about a request. The request is not sent.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::stacks::{ALL, S, invalidate, layered, settle, tagged};
@@ -237,7 +237,7 @@ async fn every_living_layer_of_the_namespace_is_explained_once() {
 }
 
 #[tokio::test]
-async fn layers_with_the_same_keys_are_explained_twice_if_one_is_disabled() {
+async fn same_key_layers_are_explained_twice_if_one_is_disabled() {
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let layer = SiteCacheLayer::new(&cache);
@@ -335,20 +335,20 @@ async fn explained_entry_is_not_protected_from_eviction() {
 
 #[cfg(feature = "testing")]
 #[tokio::test]
-async fn faulty_store_passes_the_peek_on() {
+async fn explain_through_a_faulty_store_protects_no_entry() {
     use tower_response_cache::store::faulty::FaultyStore;
     explain_often(Cache::new(FaultyStore::new(MemoryStore::with_max_bytes(1 << 20)).local())).await;
 }
 
-/// Explains a request again and again while other pages are stored. Panics if that protects its
-/// entry.
+/// Explains a request again and again while other pages are stored. Panics if the explanations
+/// protect the entry from eviction.
 async fn explain_often(cache: Cache) {
     let (inner, _) = origin(|_, _| with_lines(&[], "x".repeat(2000)));
     let stack = site_over(&cache, inner);
     for number in 0..3000 {
         send(&stack, get(&format!("/{number}"))).await;
         if number == 1000 {
-            // The store is full, so the entry is on probation.
+            // The store is full, so it soon evicts a new entry that is not looked up again.
             send(&stack, get("/explained")).await;
             let explanation = explain(&cache, &get("/explained")).await;
             assert!(explanation.is_hit());

@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::error::ConfigErrorKind;
 use tower_response_cache::{Cache, MemoryStore, Policy, RouteCacheLayer};
 
-/// What a recorder has received.
+/// The calls that a recorder has received, and their values.
 #[derive(Debug, Default)]
 struct Recorded {
     calls: usize,
@@ -230,7 +230,7 @@ async fn hit_never_calls_the_recorder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_and_background_fetches_are_recorded_and_bypasses_are_not() {
+async fn failed_and_background_fetches_are_recorded_unlike_bypasses() {
     let recorder = TestRecorder::default();
     let _guard = set_default_local_recorder(&recorder);
     let (cache, manual) = timed();

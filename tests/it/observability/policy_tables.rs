@@ -87,7 +87,7 @@ async fn dry_run_decides_and_reports_but_serves_nothing() {
     for expected in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", again, again] {
         assert_eq!(outcome(&send(&stack, get("/")).await), expected);
     }
-    // The request that would be a hit has not extended the lifetime.
+    // The dry-run hit has not extended the lifetime of the stored response.
     manual.advance(30 * S);
     assert_eq!(outcome(&send(&stack, get("/")).await), again);
     manual.advance(31 * S);
@@ -118,7 +118,7 @@ async fn dry_run_stores_in_place_of_a_stale_response() {
 }
 
 #[tokio::test]
-async fn miss_in_a_dry_run_is_forwarded_without_conditions_on_the_clients_copy() {
+async fn dry_run_miss_is_forwarded_without_the_clients_conditions() {
     let cache = memory();
     let (inner, _) = origin(|request, call| {
         let conditions = ["if-none-match", "if-modified-since"];

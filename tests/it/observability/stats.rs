@@ -1,4 +1,4 @@
-//! `Cache::stats`: each request and each response is counted once, by its word.
+//! `Cache::stats`: each request and each response is counted once, by its outcome.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -120,7 +120,7 @@ async fn reported_but_not_stored_responses_are_counted_apart() {
     let response = long.clone().oneshot(get("/")).await.expect("infallible");
     drop(response);
     let site = layer(&cache, "site");
-    assert_eq!((site.stored(), site.failed_stores()), (0, 0), "its length excluded it at once");
+    assert_eq!((site.stored(), site.failed_stores()), (0, 0), "the declared length exceeds the limit");
     assert_eq!(words(site.not_stored_by_detail()), [("too-large", 1)]);
 
     let cache = memory();
@@ -208,7 +208,7 @@ async fn failed_automatic_invalidations_are_counted() {
     send(&stack, request("POST", "/", &[])).await;
     let stats = cache.stats();
     assert_eq!((stats.invalidations(), stats.failed_invalidations()), (1, 1));
-    // A failure of `Cache::invalidate` is not counted, since the method returns the outcome.
+    // `Cache::invalidate` returns its outcome, so its failure is not counted.
     let _ = cache.invalidate(Invalidation::tag("t")).await;
     let stats = cache.stats();
     assert_eq!((stats.invalidations(), stats.failed_invalidations()), (2, 1));

@@ -77,7 +77,7 @@ async fn switched_off_the_field_is_still_sent() {
 }
 
 #[tokio::test]
-async fn extension_of_nested_layers_names_the_one_that_decided() {
+async fn nested_layers_leave_the_status_of_the_deciding_layer() {
     let cache: Cache = memory();
     let (inner, _) = origin(plain);
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
@@ -88,9 +88,10 @@ async fn extension_of_nested_layers_names_the_one_that_decided() {
     assert!(hit.starts_with("hit; ttl="), "{hit}");
 }
 
-/// The field that an upstream cache of this crate wrote is not the status of this layer.
+/// The outer layer corrects the extension, but not the `Cache-Status` of an upstream cache that
+/// has the same name.
 #[tokio::test]
-async fn correction_of_the_extension_leaves_a_foreign_field() {
+async fn corrected_extension_leaves_the_upstream_field_unchanged() {
     let foreign = "tower-response-cache; fwd=uri-miss; fwd-status=200";
     let (inner, _) = origin(move |_, _| with_lines(&[("cache-status", foreign)], "page"));
     let cache: Cache = memory();

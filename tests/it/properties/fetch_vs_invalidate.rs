@@ -331,7 +331,7 @@ enum Step {
         target: Target,
         language: usize,
     },
-    /// The data of the pages in a scope changes; then that scope is invalidated.
+    /// Changes the data of the pages in a scope, and then invalidates the scope.
     Write(NamedInvalidation),
     Evict {
         nth: usize,
@@ -508,7 +508,7 @@ fn run(
             })
             .collect();
         for task in tasks {
-            task.await.expect("the promise holds");
+            task.await.expect("no step panics");
         }
         sleep(Duration::from_secs(1)).await;
         ticks.abort();
@@ -689,7 +689,7 @@ async fn compare_with_model(
                     tally.lost.set(tally.lost.get() + 1);
                 }
                 sleep(Duration::from_secs(1)).await;
-                // A stale hit starts a background refresh. So the next read shows a newer version.
+                // A stale hit starts a background refresh, so the next read shows a newer version.
                 *state = match found {
                     State::Absent => State::Fresh(version),
                     State::Fresh(_) => found,

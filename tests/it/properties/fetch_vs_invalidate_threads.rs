@@ -16,7 +16,7 @@ use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 enum Step {
     /// A visitor requests a page in a language, `at` milliseconds after the start.
     Read { page: usize, language: usize, at: u64 },
-    /// The data of a page changes; then that page, or everything, is invalidated.
+    /// Changes the data of a page, and then invalidates that page or everything.
     Write { page: usize, at: u64, everything: bool },
 }
 

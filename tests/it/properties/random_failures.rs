@@ -1,5 +1,5 @@
-//! Visitors leave, and the service and its bodies fail, hang or panic. No request hangs, and
-//! nothing is left behind.
+//! Visitors leave, and the service and its bodies fail, hang or panic. No request hangs, and no
+//! flight, recording or call is left.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -84,7 +84,7 @@ fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
     )
 }
 
-/// What a visitor gets.
+/// The outcome of a visit.
 #[derive(Debug, PartialEq)]
 enum VisitResult {
     Complete(StatusCode, String),
@@ -254,7 +254,7 @@ proptest! {
             sleep(Duration::from_secs(100)).await;
             cache.shutdown().await;
             assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
-            assert_eq!(live.now.load(Ordering::SeqCst), 0, "unneeded calls and bodies are dropped");
+            assert_eq!(live.now.load(Ordering::SeqCst), 0, "a call or a body is still running");
             assert!(!in_background || cache.refreshes().running() == 0);
         });
     }

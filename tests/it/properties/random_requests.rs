@@ -42,8 +42,8 @@ enum Step {
     Advance(u16),
     Invalidate(bool),
     Change,
-    /// Sends the next two requests concurrently. With `true`, the second call of the service takes
-    /// longer than the first; with `false`, the first does.
+    /// Sends the next two requests concurrently. The second call of the service takes longer than
+    /// the first if the value is `true`, and the first takes longer otherwise.
     Both(bool),
 }
 
@@ -500,8 +500,8 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                             return Err(format!("forwarded despite `only-if-cached`: {answer:?}"));
                         }
                     } else if answer.status.is_success() {
-                        // The write does not invalidate its own response, which may be stored. So
-                        // only the responses of calls before the write are gone.
+                        // The response to the write may be stored, and the write does not invalidate
+                        // it. Only the responses of earlier calls are invalid.
                         gone = before.call;
                     }
                 }

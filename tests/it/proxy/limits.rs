@@ -15,7 +15,7 @@ const LARGE: usize = 1 << 19;
 /// More bytes than all buffers of a connection hold.
 const HUGE: usize = 24 << 20;
 
-/// How long a client may read nothing, in tests of that limit.
+/// The time limit for a client that reads nothing, in tests of that limit.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The number of concurrent requests that the proxy accepts on one connection.
@@ -109,7 +109,7 @@ async fn wait_for_requests(origin: &Origin, count: usize) {
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_holds_few_requests() {
-    // With the default window for each stream, and with an initial window of 0.
+    // The settings leave the default window of a stream, or set its initial window to 0.
     for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
         let origin = Origin::start(large_pages(5 * STREAMS)).await;
         let proxy = Proxy::over(&origin).await;

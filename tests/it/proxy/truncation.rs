@@ -138,7 +138,7 @@ async fn an_unreadable_request_body_is_a_400() {
     }
 }
 
-/// RFC 9110 section 8.6.
+/// RFC 9110 section 8.6: a 204 must not have a `Content-Length`.
 #[tokio::test]
 async fn a_204_has_no_content_length() {
     let origin = Origin::start([Reply::new(
@@ -165,7 +165,7 @@ async fn whitespace_before_a_response_colon_is_removed() {
     assert_eq!(proxy.get("/").await.text(), "page 2");
 }
 
-/// RFC 9110 section 6.5.1.
+/// RFC 9110 section 6.5.1: fields for framing or one connection must not be trailers.
 #[tokio::test]
 async fn connection_specific_trailers_are_removed() {
     let trailers = "X-Sum: 1\r\nConnection: x-of-one\r\nX-Of-One: 1\r\nKeep-Alive: timeout=5\r\n";

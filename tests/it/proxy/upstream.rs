@@ -10,8 +10,8 @@ use tower_response_cache::Policy;
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
-/// Asserts that a reply without a usable head gives a 502, and that nothing of the reply is stored.
-/// Asserts that the proxy sends a stale entry instead if the policy permits stale responses.
+/// Asserts that the proxy answers a reply without a usable head with a 502, and stores nothing of
+/// it. If the policy permits stale responses, asserts that the proxy sends a stale entry instead.
 async fn is_refused(name: &str, reply: Reply) {
     let origin = Origin::start([reply.clone()]).await;
     let proxy = Proxy::over(&origin).await;

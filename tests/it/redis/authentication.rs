@@ -68,7 +68,7 @@ async fn changed_invented_or_swapped_entries_are_absent() {
         direct.send(&[b"FLUSHALL"]);
         put(&store, b"b", "the page of another one").await;
         let (b, _) = only_value(&mut direct);
-        // Another key's value, also with the right key at its start.
+        // Under key `b`: the value of key `a`, unchanged and with `b` in place of its key.
         direct.send(&[b"SET", &b, &value]);
         assert_eq!(text(&store, b"b").await, None);
         let mut moved = value.clone();
@@ -80,13 +80,13 @@ async fn changed_invented_or_swapped_entries_are_absent() {
         assert_eq!(
             text(&store, b"a").await,
             Some(Entry::raw("the page of a visitor")),
-            "an old page returns"
+            "authentication does not detect an old value under its own key"
         );
     }
 }
 
 #[tokio::test]
-async fn signed_counters_count_and_keep_their_time() {
+async fn authenticated_counters_count_and_keep_their_ttl() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let (store, mut direct) = (store(&server, &[NEW]).await, server.direct());
@@ -95,11 +95,11 @@ async fn signed_counters_count_and_keep_their_time() {
         assert_eq!(store.increment(key, 2, initial).await.expect("added"), 7);
         assert_eq!(store.increment(key, 2, None).await.expect("added"), 9);
         let (name, _) = only_value(&mut direct);
-        let Reply::Number(rest) = direct.send(&[b"PTTL", &name]) else { panic!("no time") };
+        let Reply::Number(rest) = direct.send(&[b"PTTL", &name]) else { panic!("no TTL") };
         assert!((90_000..=100_000).contains(&rest), "{rest}");
         direct.send(&[b"SET", &name, b"r1\x01\0\0\0nn7"]);
         let missing = store.increment(key, 1, None).await.expect_err("absent").kind();
-        assert_eq!(missing, StoreErrorKind::Missing, "an unsigned counter is absent");
+        assert_eq!(missing, StoreErrorKind::Missing, "an unauthenticated counter is absent");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A cluster of three primaries, each with a replica, one of which fails.
+//! A cluster of three primaries, each with a replica. One primary fails.
 
 use super::cluster::cluster;
 use super::faults::LIMIT;
@@ -25,7 +25,7 @@ fn replicated(program: &Path) -> (Vec<Server>, Vec<Server>) {
         });
         assert!(is_replica && replica.waits_for_info("master_link_status:up"), "no replica");
     }
-    // A primary is replaced only if the others know its replica.
+    // A replica replaces its primary only if the other servers know the replica.
     let knows_all = |server: &Server| {
         let nodes = server.direct().send(&[b"CLUSTER", b"NODES"]).bytes();
         String::from_utf8_lossy(&nodes).matches("slave").count() == replicas.len()
@@ -50,7 +50,8 @@ fn with_record(primaries: &[Server]) -> usize {
     primaries.iter().position(has_record).expect("a record")
 }
 
-/// A fail-over takes seconds. Meanwhile the site answers every request in time, with nothing old.
+/// During the seconds of a fail-over, the site answers every request in time, and never with an
+/// invalidated page.
 async fn fails_over(program: &Path, pauses: bool) {
     let (mut primaries, replicas) = replicated(program);
     let (one, other) = (connect(&primaries, "one").await, connect(&primaries, "other").await);
@@ -78,7 +79,7 @@ async fn fails_over(program: &Path, pauses: bool) {
     for path in &paths {
         assert!(one.recovers_after_fail_over(path).await, "{path}, pauses: {pauses}");
     }
-    // The failed server comes back as a replica, and confirms again.
+    // The failed server comes back as a replica, and confirms invalidations again.
     if pauses {
         primaries[failed].signal("CONT")
     } else {
@@ -97,7 +98,7 @@ async fn killed_primary_of_a_cluster_is_replaced() {
     }
 }
 
-/// The paused server keeps its connections open, and answers nothing.
+/// The paused server keeps its connections open, and does not answer.
 #[tokio::test]
 async fn paused_primary_of_a_cluster_is_replaced() {
     for program in programs() {

@@ -46,7 +46,8 @@ async fn unconfirmed_invalidation_is_queued_until_a_replica_confirms() {
     }
 }
 
-/// The limits are the defaults. An idle server takes up to 100 ms longer than it is told to wait.
+/// The test uses the default limits. An idle server replies to `WAIT` up to 100 ms after the time
+/// limit of the command.
 #[tokio::test]
 async fn missing_replica_is_no_outage_for_concurrent_invalidations() {
     for program in programs() {
@@ -94,7 +95,7 @@ async fn advance_of_many_scopes_is_whole_without_a_replica() {
     }
 }
 
-/// The server runs no command of a connection that waits for replicas.
+/// While a connection waits for replicas, the server runs none of its later commands.
 #[tokio::test]
 async fn look_ups_do_not_wait_for_replicas() {
     for program in programs() {
@@ -150,7 +151,7 @@ async fn fail_over_undoes_an_invalidation_that_no_replica_has() {
         assert!(replica.waits_for_info("role:master"));
         assert!(other.recovers_after_fail_over("/probe").await);
         assert!(other.is_hit("/").await, "the old page is back in a process that never saw the invalidation");
-        // The process that knows of the invalidation notices that it is undone.
+        // The process that sent the invalidation notices its loss.
         assert!(one.recovers_after_fail_over("/another").await);
         assert!(!other.is_hit("/").await && !one.is_hit("/probe").await, "all older entries are invalid");
     }

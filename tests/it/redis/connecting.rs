@@ -72,7 +72,7 @@ async fn tls_to_a_plain_server_fails_as_tls() {
             let (kind, text) = error_of(format!("{scheme}://:s3cret@127.0.0.1:{}", server.port())).await;
             assert_eq!(kind, ConnectErrorKind::Tls, "{text}");
             assert!(!text.contains("s3cret"), "{text}");
-            // Without the feature, nothing is sent.
+            // Without the feature `redis-rustls`, the store sends nothing.
             assert_eq!(text.contains("redis-rustls"), cfg!(not(feature = "redis-rustls")), "{text}");
         }
     }

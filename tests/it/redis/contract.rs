@@ -133,7 +133,7 @@ async fn authenticated_store_keeps_the_contract() {
     }
 }
 
-/// Other tests simulate the time of the server.
+/// The other tests of the contract shorten the TTLs in the server instead of waiting.
 #[tokio::test]
 async fn entries_expire_in_real_time() {
     for program in programs() {

@@ -24,7 +24,7 @@ async fn unsuitable_eviction_policy_is_warned_of_once() {
         ("volatile-ttl", 0),
     ];
     for program in programs() {
-        // As on a managed server.
+        // Managed servers have a memory limit, too.
         let server = Server::start(&program, &["--maxmemory", "64mb"]);
         for (policy, count) in policies {
             server.direct().send(&[b"CONFIG", b"SET", b"maxmemory-policy", policy.as_bytes()]);

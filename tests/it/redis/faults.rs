@@ -10,7 +10,7 @@ use tower_response_cache::error::StoreErrorKind;
 use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::{KeyRef, RedisStore};
 
-/// The time limit of the cache, and room for a slow machine.
+/// The time limit of the cache, plus a margin for a slow machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
 
 /// Verifies that a request is answered by the service, in time.
@@ -56,8 +56,8 @@ async fn server_that_restarts_empty_begins_a_new_incarnation() {
         let own = site.store.generations("n").expect("its own");
         let after = own.current().await.expect("read");
         assert!(after.incarnation() > before.incarnation());
-        // Only the incarnations are compared: the other process may have invalidated everything once
-        // more in the new one.
+        // The counters may differ: the other process may have invalidated everything once more in
+        // the new incarnation.
         assert_eq!(other.current().await.expect("read").incarnation(), after.incarnation());
     }
 }
@@ -186,7 +186,7 @@ async fn dropped_operations_do_not_mix_up_replies() {
     }
 }
 
-/// Returns how many connections the server has accepted, this one included.
+/// Returns the number of connections that the server has accepted, with the one of this query.
 fn connections(server: &Server) -> u64 {
     let info = String::from_utf8(server.direct().send(&[b"INFO", b"stats"]).bytes()).expect("text");
     let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
@@ -203,11 +203,11 @@ async fn connection_whose_command_was_dropped_stays() {
         let before = connections(&server);
         for _ in 0..3 {
             let mut get = store.get(KeyRef::new(b"k"));
-            assert!(futures::poll!(&mut get).is_pending(), "it is sent");
+            assert!(futures::poll!(&mut get).is_pending(), "the command is sent");
             drop(get);
             tokio::time::sleep(2 * limit).await;
             store.get(KeyRef::new(b"k")).await.expect("read");
         }
-        assert_eq!(connections(&server), before + 1, "one by this test");
+        assert_eq!(connections(&server), before + 1, "only this test has connected again");
     }
 }

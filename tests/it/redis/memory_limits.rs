@@ -7,7 +7,7 @@ use tower_response_cache::error::StoreErrorKind;
 use tower_response_cache::store::{Entry, KeyRef, PutMode, Scope, Strength, Validity};
 use tower_response_cache::{Invalidation, Store};
 
-/// Fills the server, as another program that shares it.
+/// Fills the memory of the server with foreign keys.
 fn fill(server: &Server) {
     let mut direct = server.direct();
     let value = vec![b'x'; 16 << 10];
@@ -47,7 +47,7 @@ async fn invalidations_work_while_the_memory_is_full() {
             assert!(site.cache.invalidate("/a").await.is_delivered());
         }
         assert!(!other.is_hit("/a").await && other.is_hit("/b").await);
-        // A namespace that has no record yet.
+        // The namespace `another` has no record yet.
         let generations = other.store.generations("another").expect("its own");
         let before = generations.current().await.expect("read");
         generations.advance(&[Scope::tag("t")], Strength::Hard).await.expect("advanced");
@@ -76,7 +76,7 @@ async fn old_entry_is_gone_after_a_put_that_a_full_server_refuses() {
 
 /// The server evicts entries and records. An invalidated page is never served.
 #[tokio::test]
-async fn nothing_stale_is_served_under_any_policy() {
+async fn no_invalidated_page_is_served_under_any_eviction_policy() {
     let policies = [
         "allkeys-lru",
         "allkeys-lfu",

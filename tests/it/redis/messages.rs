@@ -8,7 +8,7 @@ use tower_response_cache::store::{KeyRef, RedisStore};
 
 const PASSWORD: &str = "s3cret";
 
-/// Returns all that an error tells: its texts, and those of its sources.
+/// Returns the texts of an error and of its sources.
 fn texts(error: &(dyn Error + 'static)) -> String {
     let sources = std::iter::successors(Some(error), |error| (*error).source());
     sources.map(|error| format!("{error} {error:?} {error:#?}\n")).collect()

@@ -28,7 +28,7 @@ async fn slow_network_costs_hits_and_no_invalidation() {
         for _ in 0..10 {
             answers(&slow).await;
         }
-        assert!(patient.is_hit("/").await, "it waits for the server");
+        assert!(patient.is_hit("/").await, "its time limit is longer than the delay");
         let _ = slow.cache.invalidate("/").await;
         assert!(!slow.is_hit("/").await);
         forwarder.delay.store(0, Ordering::SeqCst);
@@ -39,7 +39,7 @@ async fn slow_network_costs_hits_and_no_invalidation() {
 }
 
 #[tokio::test]
-async fn invalidation_within_its_limit_is_delivered_over_a_slow_network() {
+async fn slow_network_delivers_an_invalidation_within_its_limit() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let forwarder = Forwarder::start(server.port(), 0);

@@ -13,7 +13,7 @@ use tower_response_cache::store::RedisStore;
 const COMMANDS: [&str; 10] =
     ["EVAL", "EVALSHA", "GET", "GETRANGE", "SET", "DEL", "INCRBY", "PEXPIRE", "HGET", "HSET"];
 
-/// Sets the rules of the user `site`, as another user.
+/// Sets the rules of the user `site`. The default user sends the command.
 fn permit(server: &Server, rules: &[&str]) {
     let mut command: Vec<&[u8]> = vec![b"ACL", b"SETUSER", b"site"];
     command.extend(rules.iter().map(|rule| rule.as_bytes()));

@@ -1,4 +1,4 @@
-//! How many commands a hit takes, and what other processes see.
+//! The number of commands that a hit takes, and the effect of writes on other processes.
 
 use crate::support::forwarder::Forwarder;
 use crate::support::redis_sites::RedisSite;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tower_response_cache::store::{Entry, KeyRef, PutMode, RedisStore, Scope, Strength, Validity};
 use tower_response_cache::{Invalidation, Store};
 
-/// The commands that a hit may use.
+/// The numbers of calls, since the start of the server, of the commands that a hit may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counts {
     get: u64,
@@ -76,7 +76,7 @@ async fn invalidation_costs_each_process_one_more_read() {
         let server = Server::start(&program, &[]);
         let (one, other) = (RedisSite::connect(&server).await, RedisSite::connect(&server).await);
         one.send("/").await;
-        assert!(other.is_hit("/").await, "saved in one process, and read in the other");
+        assert!(other.is_hit("/").await, "one process stored the page, and the other reads it");
         for _ in 0..3 {
             assert!(one.cache.invalidate(Invalidation::tag("another")).await.is_delivered());
             let before = counts(&server);
@@ -85,7 +85,7 @@ async fn invalidation_costs_each_process_one_more_read() {
             }
             assert_eq!(since(&server, before), (10, 1));
             let before = counts(&server);
-            assert!(one.is_hit("/").await, "it has seen its own invalidation");
+            assert!(one.is_hit("/").await, "the process knows its own invalidation");
             assert_eq!(since(&server, before), (1, 0));
         }
     }
@@ -124,7 +124,7 @@ async fn page_invalidated_by_one_process_is_a_miss_in_the_other() {
     }
 }
 
-/// A process that slept through more advances than the log holds reads the snapshot.
+/// A process reads the snapshot if it has missed more advances than the log holds.
 #[tokio::test]
 async fn process_that_missed_the_whole_log_sees_every_invalidation() {
     for program in programs() {
@@ -254,7 +254,7 @@ async fn cleared_values_are_absent_in_every_process() {
     }
 }
 
-/// The process knows the generation of the clear before, and must not trust it.
+/// The process knows the generation of an earlier clear, and must not look counters up by it.
 #[tokio::test]
 async fn undelivered_clear_hides_counters() {
     for program in programs() {
@@ -352,7 +352,7 @@ fn record_name(direct: &mut crate::support::servers::Direct) -> Vec<u8> {
 
 /// A page that a handler makes from its own write is outdated by a later write.
 #[tokio::test]
-async fn own_write_is_older_than_a_write_that_was_read_before_its_reply() {
+async fn later_write_outdates_an_own_write_whose_reply_is_late() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let (one, other) = (RedisSite::connect(&server).await.store, RedisSite::connect(&server).await.store);

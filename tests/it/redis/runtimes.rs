@@ -12,7 +12,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Verifies that the store is unavailable, however often it is used.
+/// Verifies that the store is unavailable in each of several attempts.
 fn is_unavailable(store: &RedisStore) {
     let key = KeyRef::new(b"k");
     for _ in 0..5 {

@@ -64,7 +64,7 @@ async fn store_follows_the_primary_after_a_kill_or_a_pause() {
                 (RedisSite::over(connect(&sentinel).await), RedisSite::over(connect(&sentinel).await));
             site.send("/").await;
             assert!(other.is_hit("/").await);
-            // Copied before the primary is gone.
+            // Waits until the replica has the entries.
             primary.direct().send(&[b"WAIT", b"1", b"1000"]);
             if pauses {
                 primary.signal("STOP")

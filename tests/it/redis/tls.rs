@@ -53,7 +53,7 @@ async fn certificate_of_an_unknown_authority_fails_as_tls() {
             assert_eq!(kind, ConnectErrorKind::Tls, "{text}");
             assert!(text.contains("certificate") && !text.contains("s3cret"), "{text}");
         }
-        // Two authorities, while one is replaced.
+        // A client trusts two authorities while one replaces the other.
         let both = RedisStore::builder(&*url).ca_certificate(other.pem()).ca_certificate(authority.pem());
         let (kind, text) = error_of(both).await;
         assert_eq!(kind, ConnectErrorKind::Refused, "{text}");

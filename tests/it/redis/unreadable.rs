@@ -131,7 +131,7 @@ async fn damaged_record_begins_a_new_incarnation() {
     }
 }
 
-/// A script that counts from one of these numbers to another must end.
+/// A script counts from the snapshot to the counter. It must end for each of these pairs, too.
 #[tokio::test]
 async fn impossible_counters_begin_a_new_incarnation() {
     let counters = [
@@ -258,7 +258,7 @@ async fn value_beyond_the_size_limit_is_absent_and_not_read() {
     }
 }
 
-/// The largest entries that a store accepts.
+/// Covers entries around the size limit of a store.
 #[tokio::test]
 async fn every_entry_that_is_stored_is_found() {
     for program in programs() {

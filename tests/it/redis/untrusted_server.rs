@@ -78,7 +78,7 @@ async fn page_that_was_changed_in_the_server_is_never_served() {
         let text = site.send("/").await;
         let added = direct.keys().into_iter().filter(|key| is_entry(key) && !others.contains(key));
         let valid: Vec<_> = added.map(|key| (key.clone(), direct.send(&[b"GET", &key]).bytes())).collect();
-        // The longest value is the page. A shorter one names its variants.
+        // The longest value is the page. A shorter value is the index of its variants.
         let (key, page) = valid.iter().max_by_key(|(_, value)| value.len()).expect("an entry").clone();
         let flipped = (0..page.len()).map(|at| {
             let mut changed = page.clone();
@@ -100,7 +100,7 @@ async fn page_that_was_changed_in_the_server_is_never_served() {
     }
 }
 
-/// The server refuses reads of the record alone, while another process invalidates the page.
+/// The server refuses only reads of the record. Meanwhile, another process invalidates the page.
 #[tokio::test]
 async fn page_whose_generation_cannot_be_read_is_not_served() {
     for program in programs() {

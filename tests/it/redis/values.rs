@@ -14,7 +14,7 @@ fn remaining(direct: &mut Direct) -> Vec<i64> {
     let keys = direct.keys().into_iter().filter(|key| key.starts_with(b"trc:e:"));
     let ttl = |key: Vec<u8>| match direct.send(&[b"PTTL", &key]) {
         Reply::Number(ttl) => ttl,
-        other => panic!("no time: {other:?}"),
+        other => panic!("no TTL: {other:?}"),
     };
     keys.map(ttl).collect()
 }
@@ -32,14 +32,14 @@ async fn failed_set_leaves_no_old_value() {
         let site = RedisSite::over(builder.build().await.expect("connected"));
         let cache = &site.cache;
         assert!(cache.set("k", "old", Ttl::Forever).await.expect("set"));
-        // Over the limit of one entry.
+        // The value is larger than the limit of one entry.
         assert!(!cache.set("k", &"x".repeat(2 << 20), Ttl::Forever).await.expect("refused"));
         assert_eq!(cache.get::<String>("k").await.expect("read"), None);
         assert!(cache.set("k", "old", Ttl::Forever).await.expect("set"));
         let left = cache.set_many([("k", "x".repeat(2 << 20)), ("l", "new".to_owned())], Ttl::Forever).await;
         assert_eq!(left.expect("refused"), ["k"]);
         assert_eq!(cache.get::<String>("k").await.expect("read"), None);
-        // Over the memory of the server.
+        // The value is larger than the memory of the server.
         assert!(cache.set("k", "old", Ttl::Forever).await.expect("set"));
         server.direct().send(&[b"CONFIG", b"SET", b"maxmemory", b"1mb"]);
         cache.set("k", &"x".repeat(500_000), Ttl::Forever).await.expect_err("full");
@@ -75,7 +75,7 @@ async fn ttls_are_exact_from_milliseconds_to_the_longest() {
             let all = remaining(&mut direct);
             assert!(all.len() == 1 && (least..=most).contains(&all[0]), "{ttl:?}: {all:?}");
         }
-        // Less than a second is not zero.
+        // A TTL of less than a second is not rounded to zero.
         assert!(cache.set("k", "short", Duration::from_millis(900)).await.expect("set"));
         assert_eq!(remaining(&mut direct).len(), 1);
         assert!(!cache.set("k", "none", Duration::ZERO).await.expect("not stored"));

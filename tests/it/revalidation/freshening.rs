@@ -121,7 +121,7 @@ async fn a_304_with_no_cache_does_not_renew_a_hinted_lifetime() {
     }
 }
 
-/// RFC 9111 sections 4.3.4 and 5.2.2.4, 4.2.1.
+/// RFC 9111 sections 4.2.1, 4.3.4 and 5.2.2.4.
 #[tokio::test]
 async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
     let mut failed = Vec::new();

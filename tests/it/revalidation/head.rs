@@ -152,7 +152,7 @@ async fn an_entry_is_removed_if_a_head_forbids_storing() {
     }
 }
 
-/// The HEAD response is older than the stored response, so it updates nothing.
+/// The HEAD request began before the fetch of the stored response, so its response updates nothing.
 #[tokio::test(start_paused = true)]
 async fn a_late_head_does_not_restore_an_older_entry() {
     let (cache, manual) = timed();

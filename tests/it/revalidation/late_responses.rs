@@ -59,7 +59,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
 /// RFC 9111 section 4: a cache uses the most recent response.
 #[tokio::test]
 async fn a_late_older_response_does_not_replace_a_newer_one() {
-    // With and without variants; with a newer response that is still fresh, or has expired.
+    // The page has no variants or several, and the newer response is fresh or has expired.
     for (vary, expired) in [("", false), ("accept-language", false), ("", true), ("accept-language", true)] {
         overtaken(vary, expired).await;
     }

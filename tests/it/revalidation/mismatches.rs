@@ -149,8 +149,8 @@ async fn a_remote_entry_heals_after_a_mismatched_304() {
     assert_eq!((statuses, answers[2].text()), (vec![200, 502, 200], "3"));
 }
 
-/// An unkeyed field of one visitor's request causes the mismatch. The stored page remains available
-/// to other visitors, although the next unconditional request fails.
+/// An unkeyed field of one visitor's request causes the mismatch. Other visitors still get the
+/// stored page, although the next unconditional request fails.
 #[tokio::test(start_paused = true)]
 async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
     let (stack, _, manual) = standing(policy().stale_if_error(10 * MINUTE), |request, call| {

@@ -108,8 +108,8 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
             world.manual.advance(12 * S);
-            // Only `no-store` has an even length. In this case, the background request gets a 503,
-            // so it does not show whether the page still exists.
+            // Only `no-store` has an even length. For `no-store`, the background request gets a 503,
+            // which does not show whether the page still exists.
             let bare_fails = provoked.len() % 2 == 0;
             world.answer_all_with(if bare_fails { "503" } else { "" });
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");

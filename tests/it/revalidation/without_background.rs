@@ -51,8 +51,7 @@ struct World {
     status: Arc<AtomicU16>,
 }
 
-/// Returns a site. It answers a request that has a field with the value `evil` with the status
-/// `provoked`.
+/// Creates a site. Any request field with the value `evil` provokes the status `provoked`.
 fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let (cache, manual) = timed();
     let status = Arc::new(AtomicU16::new(200));

@@ -33,7 +33,7 @@ async fn a_page_with_a_csrf_token_is_not_shared() {
     }
 }
 
-/// CVE-2014-1418: `Vary` was removed, so that downstream caches mixed users.
+/// CVE-2014-1418: a cache removed `Vary`, so downstream caches mixed the pages of users.
 #[tokio::test]
 async fn a_hit_has_the_vary_field_of_the_first_response() {
     let vary = "Cookie, Accept-Language";
@@ -65,8 +65,8 @@ async fn a_semicolon_hides_no_parameter_from_the_key() {
     }
 }
 
-/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: some keys could not be held by a store, and
-/// others filled it up.
+/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: a store could not hold some keys, and other keys
+/// filled it.
 #[tokio::test]
 async fn keys_of_any_bytes_differ_and_long_keys_take_no_memory() {
     let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));

@@ -29,7 +29,7 @@ enum Step {
     Answer(usize),
     /// The client of one visit disconnects.
     Leave(usize),
-    /// The data of one page, or of all, changes and is invalidated.
+    /// Changes the data of one page or of all pages, and invalidates it.
     Invalidate(Option<usize>),
 }
 
@@ -148,7 +148,7 @@ struct Hits {
     users: usize,
 }
 
-/// The number of random cases for each of the sixteen orders of layers below.
+/// The number of random cases for each of the sixteen stacks in the tests below.
 const CASES: u32 = 135;
 
 fn check_isolation(users: UserPages, build: impl Fn(&Cache, Inner) -> Client) {

@@ -191,7 +191,7 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     }
 }
 
-/// An outer cache cannot recognize identified requests, but stores none of their responses.
+/// The outer cache cannot recognize an identified request, but does not store its response.
 #[tokio::test]
 async fn an_inner_anonymous_only_layer_vetoes_storing() {
     for policy in presets() {
@@ -211,7 +211,7 @@ async fn an_inner_anonymous_only_layer_vetoes_storing() {
 }
 
 #[tokio::test]
-async fn private_is_added_unless_a_directive_permits_or_forbids_sharing() {
+async fn private_is_added_if_no_directive_decides_about_sharing() {
     for (own, expected) in [
         ("public, max-age=60", "public, max-age=60"),
         ("s-maxage=60", "s-maxage=60"),
@@ -306,8 +306,8 @@ async fn a_stripped_undeclared_cookie_still_causes_a_bypass() {
     }
 }
 
-/// The first cache layer bypasses a request that had an undeclared cookie, and passes the reason on
-/// to the second cache layer.
+/// The first cache layer bypasses a request with an undeclared cookie, and reports the reason to the
+/// second cache layer, which does not see the cookie.
 #[tokio::test]
 async fn a_stripped_cookie_also_bypasses_the_second_of_two_caches() {
     for policy in presets() {

@@ -169,7 +169,7 @@ proptest! {
 
 type Lines = &'static [(&'static str, &'static str)];
 
-/// RFC 9111 section 7.3.
+/// RFC 9111 section 7.3: `Set-Cookie` does not inhibit caching. This cache is stricter.
 #[tokio::test]
 async fn set_cookie_is_shared_only_by_option_and_explicit_lifetime() {
     let fresh: Lines = &[("cache-control", "max-age=60"), ("set-cookie", "a=1")];

@@ -1,5 +1,5 @@
-//! Fields for clients and downstream caches: no personal response is declared shared, and `Vary`
-//! names the keyed fields.
+//! Fields for clients and downstream caches: no personalized response is declared shared, and
+//! `Vary` names the keyed fields.
 
 use crate::support::*;
 use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
@@ -283,7 +283,7 @@ async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
     assert_eq!(send(&any, get("/")).await.header("vary"), Some("*"));
 }
 
-/// Two values of a field that give the same key part share a page, also after a 304.
+/// Requests share a page if their values of a field give the same key part, also after a 304.
 #[tokio::test]
 async fn emitted_vary_fields_do_not_select_variants() {
     let (cache, manual) = timed();

@@ -52,7 +52,7 @@ async fn each_visitor_gets_only_their_own_stored_page() {
         assert_eq!(send(&stack, get("/account")).await.text(), "anybody None");
     }
     assert_eq!(calls.count(), 3);
-    // A request without an identity follows the usual rules.
+    // Without an identity, the undeclared cookie causes a bypass.
     assert_eq!(send(&stack, get_with("/account", &[("cookie", "sid=1")])).await.detail(), Some("cookie"));
 }
 
@@ -227,7 +227,7 @@ async fn an_identity_from_an_extension_reaches_inner_caches() {
 }
 
 #[tokio::test]
-async fn empty_identities_count_as_none_and_identity_names_are_separate() {
+async fn empty_identity_is_none_and_identity_names_are_separate() {
     let cache = memory();
     let by = |name: &str| {
         policy().vary_by_identity(name, |request| {
@@ -301,9 +301,9 @@ async fn public_path_invalidation_covers_inner_per_identity_entries() {
     }
 }
 
-/// The request begins before the first layer with per-identity entries is created.
+/// The first layer with per-identity entries is created while the request runs.
 #[tokio::test]
-async fn per_identity_layer_created_during_a_request_does_not_outlive_an_invalidation() {
+async fn entry_of_a_new_per_identity_layer_can_be_invalidated() {
     let cache = memory();
     let (origin, _) = origin(|_, call| numbered(&[], call));
     let handle = cache.clone();

@@ -1,4 +1,5 @@
-//! Which responses are shared: none that belongs to another visitor, and none that forbids sharing.
+//! Which responses are shared. No visitor gets a response that belongs to another visitor or that
+//! forbids sharing.
 
 use crate::support::rfc9111::{earlier, field, proxy, standing, with_status};
 use crate::support::*;

@@ -110,7 +110,7 @@ fn cases() -> Vec<(PolicyBuilder, &'static str, [&'static str; 2])> {
     ]
 }
 
-/// A cached page whose `Vary` names the field `name`.
+/// Creates a cached page whose `Vary` names the field `name`.
 fn stack_over(cache: &Cache, policy: PolicyBuilder, name: &'static str) -> (Stack, Calls) {
     let (inner, calls) =
         origin(move |_, call| numbered(&[("vary", name), ("cache-control", "public, max-age=60")], call));
@@ -158,7 +158,7 @@ async fn other_selecting_values_are_stored_in_plain_text() {
     assert!(store.has_seen(b"accept-language\x02\0\0\0de"));
 }
 
-/// Each cache in this test could be a process or machine over the same store.
+/// Each cache of the test stands for a process or a machine. All share one store.
 #[tokio::test]
 async fn caches_with_one_secret_share_entries_and_others_do_not() {
     for (policy, name, [alice, _]) in cases() {

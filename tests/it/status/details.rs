@@ -27,7 +27,7 @@ const X_MINE: HeaderName = HeaderName::from_static("x-mine");
 
 pub(crate) type Lines = &'static [(&'static str, &'static str)];
 
-/// The `Cache-Status` members that requests got, one per request.
+/// The `Cache-Status` members of the responses, one for each request.
 pub(crate) type Statuses = Vec<String>;
 
 pub(crate) fn rfc9111() -> PolicyBuilder {
@@ -190,7 +190,7 @@ async fn with_a_failing_store() -> Statuses {
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
-        // A range request may be answered before the cache notices a lost generation.
+        // A range request may be forwarded before the cache notices that the generations are lost.
         let alone = status_of(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");

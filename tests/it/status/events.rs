@@ -51,7 +51,7 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// Sets the subscriber at the first call, and clears the events of this thread.
+/// Clears the recorded events of this thread. The first call also sets the subscriber.
 ///
 /// The subscriber is global: at the first use of an event, `tracing` caches for all threads whether
 /// a subscriber wants the event.

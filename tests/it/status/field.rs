@@ -369,7 +369,7 @@ async fn warming_reports_only_to_the_caller_of_warm() {
 proptest! {
     #![proptest_config(crate::support::default_cases())]
     /// RFC 9211 section 2, RFC 9651: for any upstream field and target, the field is a list that
-    /// ends with our member.
+    /// ends with the member of this cache.
     #[test]
     fn cache_status_is_a_valid_list_for_any_input(
         upstream in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..3),

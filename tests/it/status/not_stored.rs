@@ -224,7 +224,8 @@ async fn overtaken_by_a_later_request() -> String {
     earlier.await
 }
 
-/// The reasons that are found only while a body streams. The next request reports them.
+/// Covers the reasons that the cache finds only while a body streams. The next request reports
+/// them.
 pub(crate) async fn not_stored_after_streaming() -> Statuses {
     let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
     let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };

@@ -159,7 +159,7 @@ async fn hits_misses_followers_and_refusals_report_the_key() {
     for (statuses, expected) in expected {
         assert_eq!(*statuses, expected);
     }
-    // Requests of these kinds are not looked up.
+    // The cache does not look these requests up, so they have no key.
     for request in [request("OPTIONS", "/a", &[]), get_with("/a", &[("expect", "100-continue")])] {
         assert!(!status_of(&stack, request).await.contains("key="));
     }

@@ -132,7 +132,8 @@ async fn recordings_past_their_budget_pass_through() {
     assert_eq!((calls.count(), cache.recording_bytes()), (2, 0));
 }
 
-/// Creates a cached service with one small page. Its other pages have `large` bytes, and never end.
+/// Creates a cached service. The body of `/small` is small and complete. All other bodies hang after
+/// a first frame of `large` bytes.
 fn with_endless_pages(
     cache: &Cache,
     large: usize,
@@ -226,7 +227,7 @@ async fn head_and_frames_are_sent_as_they_arrive() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut sender = sender;
-    // The handler has returned. Its body has neither a first frame nor an end yet.
+    // At this point, the body has neither a first frame nor an end.
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = response.into_body();
     for text in ["first", "second"] {

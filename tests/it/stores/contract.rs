@@ -97,8 +97,8 @@ async fn shutdown_waits_for_pending_writes() {
     assert_eq!(store.inner.len(), 1);
 }
 
-/// The body is complete, and its write to the store is pending. The next request waits for the
-/// write.
+/// The next request arrives while the complete body is being written to the store. The request waits
+/// for the write.
 #[tokio::test(start_paused = true)]
 async fn request_during_a_slow_write_makes_no_call() {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));

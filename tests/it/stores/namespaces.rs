@@ -27,7 +27,7 @@ fn advance(table: &dyn Generations, scope: Scope) {
 
 // ---- Idle namespaces ----
 
-/// The number of other namespaces, more than a store keeps if they are idle.
+/// More namespaces than a store keeps while they are idle.
 const OTHERS: usize = 20_000;
 
 /// Creates handles to other namespaces, invalidates a path in each, and drops them.
@@ -123,7 +123,7 @@ fn recreated_namespace_has_a_later_incarnation() {
     }
 }
 
-/// As long as a namespace has a handle, every new handle shares its table.
+/// While a namespace has a handle, every new handle shares its table.
 #[test]
 fn concurrent_handles_share_one_table_per_namespace() {
     let generations = LocalGenerations::new();

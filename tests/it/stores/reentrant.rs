@@ -53,8 +53,8 @@ struct Meddler {
 }
 
 impl Meddler {
-    /// Uses the cache in one of several ways. Drops a use that would have to wait. Does nothing if
-    /// this thread is already in this function, or after [`MOST_RUNS`] runs.
+    /// Starts one of several operations of the cache, and drops it if it would wait. Does nothing
+    /// if this thread is already in this function, or after [`MOST_RUNS`] runs.
     fn meddle(&self) {
         let Some(shop) = self.shop.get() else { return };
         if self.runs.load(Ordering::Relaxed) == MOST_RUNS || IS_MEDDLING.replace(true) {

@@ -29,8 +29,8 @@ use tower_response_cache::{Cache, MemoryStore, Policy};
 
 const LOOKUP_LIMIT: Duration = Duration::from_millis(50);
 
-/// The data that pages are made from: the number of its last change. A page shows the number that
-/// was current when its handler began.
+/// The data of pages, as the number of its last change. A page shows the number that was current
+/// when its handler began.
 #[derive(Debug, Clone, Default)]
 struct Data(Arc<AtomicUsize>);
 
@@ -82,7 +82,7 @@ impl Process {
     /// Sends requests that fail, until the circuit opens.
     async fn open_circuit(&self, fault: Fault) {
         self.faults.set_all(fault);
-        // Earlier successes protect the circuit until half of the last operations have failed.
+        // Earlier successes keep the circuit closed until half of the last operations have failed.
         for number in 0..100 {
             if self.cache.circuit() == CircuitState::Closed {
                 self.read(&format!("/opens/{number}")).await;

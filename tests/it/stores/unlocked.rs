@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 type Steps = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
 
-/// A body whose frames a function returns.
+/// A body that gets each frame from a function.
 pub(crate) struct Stepped(Steps);
 
 impl http_body::Body for Stepped {

@@ -142,7 +142,7 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
     for call in 2..=3 {
         manual.advance(12 * S);
         assert!(send(&stack, get("/")).await.is_hit());
-        // A pending wait takes no permit from the refreshes.
+        // A pending wait does not count against the limit on refreshes.
         let wait = tokio::spawn({
             let cache = cache.clone();
             async move { cache.wait_idle().await }

@@ -1,4 +1,4 @@
-//! Property tests that keep the seeds of their failures in a file beside their source.
+//! Configurations of property tests. A failing test saves its seed in a file beside its source.
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;

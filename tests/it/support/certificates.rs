@@ -12,7 +12,7 @@ pub(crate) struct Authority {
     pem: Vec<u8>,
 }
 
-/// Returns the servers to test with that were built with TLS.
+/// Returns those of the [`programs`] that were built with TLS.
 pub(crate) fn tls_programs() -> Vec<PathBuf> {
     if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
         eprintln!("skipped: openssl is not installed");
@@ -51,7 +51,7 @@ impl Authority {
         Self { folder, pem }
     }
 
-    /// Starts a server that accepts nothing but TLS, with the certificate for `127.0.0.1`.
+    /// Starts a server that accepts only TLS. Its certificate is for `127.0.0.1`.
     pub(crate) fn start(&self, program: &Path, options: &[&str]) -> Server {
         let file = |name| self.folder.join(name).to_str().expect("text").to_owned();
         let [certificate, key, authority] = ["server.pem", "server.key", "ca.pem"].map(file);

@@ -57,8 +57,7 @@ impl Answer {
         self.header("cache-status").is_some_and(answered)
     }
 
-    /// Returns the `detail` of `Cache-Status`: why a request was forwarded or a response not
-    /// stored.
+    /// Returns the `detail` of `Cache-Status`, the reason for a forward or for not storing.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.header("cache-status")?.split("detail=").nth(1)
     }

@@ -1,4 +1,5 @@
-//! A forwarder between a client and a server, which counts, cuts, delays and renames.
+//! A TCP forwarder between a client and a server. It counts the pieces that clients send, and can
+//! cut off, delay or change the replies.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -10,17 +11,17 @@ use std::time::{Duration, Instant};
 /// Forwards connections, and disturbs the replies of the server.
 pub(crate) struct Forwarder {
     pub(crate) port: u16,
-    /// While it is `true`, each reply is cut off after some bytes.
+    /// While this value is `true`, each reply is cut off after some bytes.
     pub(crate) is_cutting: Arc<AtomicBool>,
     /// The number of pieces that clients have sent.
     pub(crate) sent: Arc<AtomicUsize>,
-    /// The time by which replies are late, in milliseconds.
+    /// The delay of each reply in milliseconds.
     pub(crate) delay: Arc<AtomicU64>,
-    /// The text to replace in replies, and the other text of the same length.
+    /// A text in replies, and its replacement of the same length.
     pub(crate) renaming: Arc<Mutex<Option<(&'static str, &'static str)>>>,
 }
 
-/// What happens to replies.
+/// The changes to replies.
 #[derive(Clone)]
 struct Replies {
     is_cutting: Arc<AtomicBool>,
@@ -59,7 +60,7 @@ impl Forwarder {
     }
 }
 
-/// Forwards what a client sends.
+/// Forwards the bytes of a client, and counts the pieces.
 fn forward(mut from: TcpStream, mut to: TcpStream, pieces: &AtomicUsize) {
     let mut buffer = [0; 4096];
     while let Ok(length) = from.read(&mut buffer) {

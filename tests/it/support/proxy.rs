@@ -21,7 +21,7 @@ use tower_response_cache::clock::ManualClock;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Policy, SiteCacheLayer};
 
-/// The time after which a hanging test fails. No test depends on its length.
+/// A test that hangs for this time fails. No test depends on its length.
 const GUARD: Duration = Duration::from_secs(60);
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ pub(crate) async fn guarded<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(GUARD, what).await.expect("does not hang")
 }
 
-/// What the upstream does with a connection after its answer.
+/// The action of the upstream on a connection after its answer.
 #[derive(Debug, Clone)]
 pub(crate) enum AfterReply {
     Keep,

@@ -1,4 +1,4 @@
-//! Sites whose caches share a server, each as in a process of its own.
+//! Sites whose caches share a server. Each site stands for one process.
 
 use super::servers::Server;
 use super::{Calls, Stack, get, numbered, origin, policy, send, site_over};
@@ -8,7 +8,7 @@ use tower::ServiceExt;
 use tower_response_cache::store::RedisStore;
 use tower_response_cache::{Cache, SiteCacheLayer};
 
-/// A site in a process of its own.
+/// A site that stands for one process: no other site uses its cache or its connection.
 pub(crate) struct RedisSite {
     pub(crate) stack: Stack,
     pub(crate) calls: Calls,
@@ -34,7 +34,7 @@ impl RedisSite {
         Self { stack: site_over(&cache, inner), calls, cache, store }
     }
 
-    /// The same cache, in front of a service whose pages begin with a text.
+    /// Replaces the service by one whose pages begin with a text. The cache stays.
     pub(crate) fn titled(self, title: &'static str) -> Self {
         let (inner, calls) = origin(move |_, call| super::with_lines(&[], format!("{title}{call}")));
         Self { stack: site_over(&self.cache, inner), calls, ..self }
@@ -84,7 +84,7 @@ impl RedisSite {
         false
     }
 
-    /// The same cache, in front of responses with a body of many bytes.
+    /// Returns the same cache in front of a service whose bodies have this number of bytes.
     pub(crate) fn with_large_pages(&self, bytes: usize) -> Stack {
         let (inner, _) = origin(move |_, _| super::with_lines(&[], "x".repeat(bytes)));
         let policy = policy().build().expect("a policy");

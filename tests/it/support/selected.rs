@@ -11,8 +11,8 @@ pub(crate) fn modified() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// Puts one page behind each layer that evaluates conditional and range requests: a cache, which
-/// has stored the page, and `ConditionalGetLayer`.
+/// Returns one page behind each layer that evaluates conditional and range requests: a cache layer
+/// that has stored the page, and `ConditionalGetLayer`.
 pub(crate) async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
     let page = move || origin(move |_, _| with_lines(lines, body)).0;
     let cache = site_over(&memory(), page());

@@ -1,4 +1,4 @@
-//! Redis and Valkey servers for tests: each on a free port of its own, stopped by its process id.
+//! Redis and Valkey servers for tests. Each listens on a free port, and is stopped by its process id.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -32,7 +32,7 @@ pub(crate) fn programs() -> Vec<PathBuf> {
     let is_complete = found.len() == programs.len() || std::env::var_os("REQUIRE_SERVERS").is_none();
     assert!(is_complete, "redis-server or valkey-server is missing (tests/run.sh installs both): {found:?}");
     if found.is_empty() {
-        eprintln!("skipped: neither redis-server nor valkey-server is installed (tests/run.sh does it)");
+        eprintln!("skipped: redis-server and valkey-server are missing (tests/run.sh installs both)");
     }
     found
 }
@@ -169,19 +169,19 @@ impl Server {
         self.restart_empty();
     }
 
-    /// Sends a signal to the process: `STOP` pauses it, `CONT` lets it go on.
+    /// Sends a signal to the process: `STOP` pauses it, `CONT` resumes it.
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
         let status = Command::new("kill").args([&format!("-{signal}"), &id]).status();
         assert!(status.expect("kill").success());
     }
 
-    /// Returns a connection for the test itself.
+    /// Connects the test itself, without the store under test.
     pub(crate) fn direct(&self) -> Direct {
         Direct::connect(self.port)
     }
 
-    /// Returns how many commands of a name the server has run.
+    /// Returns how often the server has run a command.
     pub(crate) fn calls(&self, command: &str) -> u64 {
         let Reply::Bulk(stats) = self.direct().send(&[b"INFO", b"commandstats"]) else { panic!("no stats") };
         let stats = String::from_utf8_lossy(&stats).into_owned();
@@ -209,7 +209,7 @@ pub(crate) enum Reply {
     List(Vec<Reply>),
 }
 
-/// A blocking connection without the client that is under test.
+/// A blocking connection that does not use the client of the crate.
 #[derive(Debug)]
 pub(crate) struct Direct(BufReader<TcpStream>);
 
@@ -265,7 +265,7 @@ impl Direct {
     pub(crate) fn advance(&mut self, by: Duration) {
         let by = by.as_millis() as i64;
         for key in self.keys() {
-            let Reply::Number(rest) = self.send(&[b"PTTL", &key]) else { panic!("no time") };
+            let Reply::Number(rest) = self.send(&[b"PTTL", &key]) else { panic!("no TTL") };
             match rest - by {
                 left if left <= 0 => self.send(&[b"DEL", &key]),
                 left => self.send(&[b"PEXPIRE", &key, left.to_string().as_bytes()]),

@@ -129,8 +129,8 @@ pub(crate) fn windowed() -> PolicyBuilder {
     lasting().stale_while_revalidate(30 * S)
 }
 
-/// Creates a service that takes 100 ms for each call. Its body is the number of the call, counted
-/// when the call begins.
+/// Creates a service that takes 100 ms for each call. Its body is the number of the call, in the
+/// order in which the calls begin.
 pub(crate) fn slow(
     tags: &'static [&'static str],
     lines: &'static [(&'static str, &'static str)],

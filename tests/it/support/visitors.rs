@@ -1,4 +1,4 @@
-//! Visitors, and an origin whose pages name the visitor that they were made for.
+//! Visitors, and an origin whose pages name the visitor for whom the origin made them.
 
 use crate::support::*;
 use http::{HeaderMap, Request, Response};
@@ -27,7 +27,7 @@ pub(crate) const PAGES: [(&str, &[(&str, &str)]); 3] = [
     ("/p", &[("cache-control", "private, max-age=60")]),
 ];
 
-/// How a visitor is identified.
+/// The input that identifies a visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdentifiedBy {
     Nothing,

@@ -58,8 +58,8 @@ async fn clear_pages_keeps_values_and_clear_values_keeps_pages() -> Result<(), B
     Ok(())
 }
 
-/// A page depends on the value that it reads. Another value depends on the page that it was made
-/// from.
+/// The page depends on the value `price`, which it reads. The value `copy` depends on the page, from
+/// which it is computed.
 #[tokio::test(start_paused = true)]
 async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
@@ -84,7 +84,7 @@ async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box
     Ok(())
 }
 
-/// The cache clears one kind of entry while a value or a page of that kind is being made.
+/// Pages or values are cleared while a page and a value are being made.
 #[tokio::test(start_paused = true)]
 async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {

@@ -55,7 +55,7 @@ async fn a_stale_value_serves_no_longer_than_its_window() {
     assert_eq!(quick, 2, "the stale window ended half an hour ago");
 }
 
-/// The set begins before the end of the computation, at the same time, or after it.
+/// The set begins before the end of the computation, at that end, or after it.
 #[tokio::test(start_paused = true)]
 async fn a_set_is_not_lost_to_a_concurrent_computation() {
     let mut lost = Vec::new();

@@ -80,7 +80,7 @@ async fn a_page_expires_with_its_values() {
     }
 }
 
-/// The page depends on the values that it writes. Its own writes do not invalidate it.
+/// A page depends on the values that it writes, but its own writes do not invalidate it.
 #[tokio::test(start_paused = true)]
 async fn values_written_by_a_page_do_not_invalidate_it() {
     for (cache, _) in caches() {
@@ -447,7 +447,7 @@ async fn a_page_depends_on_values_read_by_a_failed_computation() {
     assert_eq!(send(&stack, get("/")).await.text(), "2");
 }
 
-/// While the page is made, the store cannot tell whether the values are valid.
+/// While the handler makes the page, the store's checks of values fail.
 #[tokio::test]
 async fn a_page_with_an_uncheckable_value_is_not_stored() {
     let store = Flaky { inner: memory_store(1 << 20), broken: Arc::default() };

@@ -195,7 +195,7 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     });
     let sum = block_on(cache.get::<usize>("n")).expect("read");
     assert_eq!(sum, Some(8 * TIMES));
-    // Each number that is set is higher than all earlier sums, so a lower sum shows that a set was
+    // Each set writes a number above all earlier sums. A sum that is too low shows that a set was
     // lost.
     let (base, lost) = (AtomicI64::new(0), AtomicUsize::new(0));
     let changes = AtomicUsize::new(0);
@@ -230,7 +230,7 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     assert!(changes.load(Ordering::SeqCst) > 0);
 }
 
-/// The number is set while it is computed.
+/// The number is set while it is being recomputed, and in the second round also incremented.
 #[tokio::test(start_paused = true)]
 async fn stale_computation_does_not_replace_a_set_or_counted_number() -> Result<(), Box<dyn Error>> {
     for (cache, manual) in caches() {

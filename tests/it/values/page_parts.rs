@@ -1,5 +1,5 @@
-//! A page that includes a part inherits the dependencies and the lifetime of the part, whatever the
-//! cache of the part does.
+//! A page that includes a part inherits the dependencies and the lifetime of the part, on hits and
+//! misses of the part's cache, and on all other outcomes.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -49,7 +49,7 @@ enum Exit {
     Bypass,
 }
 
-/// Each way in which the cache of the part may answer, and whether the page with that part is
+/// Each way in which the cache of the part may answer, and `true` if the page with that part is
 /// stored.
 const EXITS: [(Exit, bool); 22] = [
     (Miss, true),

@@ -118,7 +118,7 @@ where
         .boxed_clone();
     for _ in 0..2 {
         send(&pages, get("/page")).await;
-        // Lets the tasks that the page spawned end.
+        // The tasks that the page has spawned end here.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }

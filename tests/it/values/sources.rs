@@ -59,7 +59,7 @@ async fn sources_run_only_without_a_value_and_are_tracked() -> Result<(), Box<dy
         assert_eq!(cache.get_or_set("total", 60 * S, price).await?, 2);
         cache.set("price", &3_u32, 60 * S).await?;
         assert_eq!(cache.get::<u32>("total").await?, None, "the future has read the price");
-        // Many concurrent calls each have a future. One of the futures runs.
+        // Each of many concurrent calls has its own future, and only one of the futures runs.
         let calls = Calls::default();
         let all = (0..20).map(|_| {
             cache.get_or_set("slow", S, async {

@@ -75,7 +75,7 @@ impl Generations for CopyGenerations {
     fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
         self.inner.check(since, scopes, made_from)
     }
-    /// Knows no invalidation after `read`.
+    /// Ignores invalidations after `read`.
     fn check_at(
         &self,
         read: Generation,

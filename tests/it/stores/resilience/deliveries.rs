@@ -40,7 +40,7 @@ async fn invalidation_during_its_own_delivery_is_delivered_again() {
     one.faults.set(Operation::Invalidation, Fault::Delay { before: Duration::ZERO, after: 200 * MS });
     until(|| one.faults.calls(Operation::Invalidation) > calls).await;
     sleep(MS).await;
-    assert_eq!(other.read("/").await, "2", "the effect has taken place");
+    assert_eq!(other.read("/").await, "2", "the delivery took effect");
     one.faults.set(Operation::Invalidation, Fault::Error);
     let now = data.change();
     assert_eq!(one.cache.invalidate("/").await, Delivery::Queued);
@@ -58,7 +58,7 @@ async fn invalidation_whose_reply_is_lost_is_delivered_again() {
         one.faults.set(Operation::Invalidation, fault);
         let now = data.change();
         assert_eq!(one.cache.invalidate("/").await, Delivery::Queued);
-        assert_eq!(other.read("/").await, now, "it took effect");
+        assert_eq!(other.read("/").await, now, "the invalidation took effect");
         one.recover().await;
         assert_eq!(one.hit("/").await, Some(now));
     }
@@ -72,7 +72,7 @@ async fn full_queue_invalidates_everything() {
         assert_eq!(one.cache.invalidate(Invalidation::tag(number.to_string())).await, Delivery::Queued);
     }
     assert_eq!(one.cache.undelivered(), 16_384);
-    assert_eq!(other.read("/").await, "1", "not named by any of them");
+    assert_eq!(other.read("/").await, "1", "no queued tag covers the page");
     let now = data.change();
     assert_eq!(one.cache.invalidate(Invalidation::tag("last")).await, Delivery::Queued);
     assert_eq!(one.cache.undelivered(), 1);
@@ -95,7 +95,7 @@ async fn long_queue_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn undelivered_invalidations_of_a_namespace_spare_others() {
+async fn undelivered_invalidations_affect_only_their_namespace() {
     let (one, _, _) = two_processes().await;
     one.faults.set(Operation::Invalidation, Fault::Error);
     let blog = one.cache.with_namespace("blog").expect("not empty");

@@ -66,7 +66,7 @@ async fn invalidation_is_queued_at_once_while_the_circuit_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn page_that_is_stored_while_its_invalidation_is_queued_is_not_trusted() {
+async fn page_stored_while_its_invalidation_is_queued_is_not_served() {
     let (one, other, data) = two_processes().await;
     one.faults.set(Operation::Invalidation, Fault::Error);
     assert_eq!(one.cache.invalidate("/new").await, Delivery::Queued);
@@ -83,7 +83,7 @@ async fn page_that_is_stored_while_its_invalidation_is_queued_is_not_trusted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flight_before_a_queued_invalidation_gets_no_follower_after_it() {
+async fn flight_gets_no_follower_after_a_queued_invalidation() {
     for fault in [Fault::Error, Fault::Hang, Fault::HangAfter] {
         let (one, _, data) = two_processes().await;
         let early = begin(&one.site, get("/slow"));
@@ -102,7 +102,7 @@ async fn flight_before_a_queued_invalidation_gets_no_follower_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn response_of_a_flight_before_a_delivered_invalidation_is_not_stored() {
+async fn response_older_than_a_delivered_invalidation_is_not_stored() {
     let (one, other, data) = two_processes().await;
     let early = begin(&one.site, get("/slow"));
     sleep(10 * MS).await;

@@ -10,7 +10,8 @@ use tower_response_cache::store::{
     Strength, Validity,
 };
 
-/// A namespace whose invalidations a later version of the crate wrote. Others begin with its name.
+/// A namespace whose invalidations a later version of the crate wrote. The names of all refused
+/// namespaces begin with this name.
 const LATER: &str = "later";
 
 /// A store that refuses the invalidations of some namespaces.
@@ -18,7 +19,7 @@ const LATER: &str = "later";
 struct Refusing {
     inner: MemoryStore,
     refuses: Arc<AtomicBool>,
-    /// Whether the store accepts all soft invalidations.
+    /// `true` if the store accepts all soft invalidations.
     accepts_soft: Arc<AtomicBool>,
     /// The number of refused invalidations.
     refused: Arc<AtomicUsize>,
@@ -100,7 +101,7 @@ impl Generations for RefusingGenerations {
     }
 }
 
-/// Returns a process, a site in the refused namespace of its cache, and its data.
+/// Returns a process, the same process with its refused namespace, and their data.
 fn process(store: &Refusing) -> (Process, Process, Data) {
     let data = Data::default();
     data.change();

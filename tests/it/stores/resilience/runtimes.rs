@@ -26,9 +26,9 @@ fn invalidation_without_a_runtime_waits_for_one() {
     assert_eq!(block_on(one.cache.invalidate("/")), Delivery::Queued);
     one.faults.clear();
     assert_eq!(block_on(one.read("/")), now);
-    assert_eq!(one.cache.undelivered(), 1, "no task can deliver it");
+    assert_eq!(one.cache.undelivered(), 1, "without a runtime, no task delivers it");
     runtime().block_on(async {
-        assert_eq!(one.read("/").await, now, "and a task begins");
+        assert_eq!(one.read("/").await, now, "this request starts a delivery task");
         one.recover().await;
         assert_eq!(other.read("/").await, now);
     });
@@ -106,7 +106,7 @@ fn circuit_closes_although_no_task_can_deliver() {
 }
 
 #[test]
-fn unsafe_request_that_ends_with_its_runtime_queues_its_invalidation() {
+fn runtime_end_in_an_unsafe_request_queues_its_invalidation() {
     let (shared, data) = (memory_store(8 << 20), Data::default());
     data.change();
     let (one, other) = (process(&shared, &data), process(&shared, &data));
@@ -126,7 +126,7 @@ fn unsafe_request_that_ends_with_its_runtime_queues_its_invalidation() {
 }
 
 #[test]
-fn unsafe_request_dropped_without_a_runtime_queues_its_invalidation() {
+fn dropped_unsafe_request_without_runtime_queues_invalidation() {
     let (shared, data) = (memory_store(8 << 20), Data::default());
     data.change();
     let one = process(&shared, &data);

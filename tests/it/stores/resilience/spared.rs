@@ -64,14 +64,14 @@ async fn write_from_before_a_queued_removal_is_removed() {
     one.faults.set(Operation::Write, Fault::Error);
     assert!(one.cache.delete("k").await.is_err());
     one.faults.clear();
-    assert!(set.await.expect("no panic").expect("no fault"), "sent after the removal was queued");
+    assert!(set.await.expect("no panic").expect("no fault"), "the store gets the write after the removal");
     assert_eq!(one.value().await, None);
     one.recover().await;
     assert_eq!((one.value().await, other.value().await), (None, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn value_of_another_process_is_not_spared() {
+async fn queued_removal_removes_a_value_of_another_process() {
     let [one, other] = with_queued_removal().await;
     assert!(one.cache.set("k", &2, MINUTE).await.expect("no fault"));
     // The process `one` did not write this value. To `one`, it may be the late effect of a write
@@ -83,7 +83,7 @@ async fn value_of_another_process_is_not_spared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_write_after_a_spared_one_is_removed() {
+async fn failed_write_after_a_surviving_one_is_removed() {
     for fault in [Fault::Error, Fault::ErrorAfter, Fault::Hang, Fault::HangAfter] {
         let [one, other] = with_queued_removal().await;
         assert!(one.cache.set("k", &2, MINUTE).await.expect("no fault"));
@@ -96,7 +96,7 @@ async fn failed_write_after_a_spared_one_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn spared_counter_is_not_changed_before_the_delivery() {
+async fn increment_fails_while_a_removal_of_the_counter_is_queued() {
     let [one, other] = with_queued_removal().await;
     assert!(one.cache.set_counter("k", 5, MINUTE).await.expect("no fault"));
     let changed = one.cache.incr("k", 1).await;
@@ -107,7 +107,7 @@ async fn spared_counter_is_not_changed_before_the_delivery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn touched_value_is_spared() {
+async fn touched_value_survives_a_queued_removal() {
     let [one, other] = with_queued_removal().await;
     assert!(one.cache.set("k", &2, MINUTE).await.expect("no fault"));
     assert!(one.cache.touch("k", 2 * MINUTE).await.expect("no fault"));
