@@ -4,7 +4,7 @@
 use super::sources::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Returns the items of other crates that public signatures name, by crate.
+/// For each other crate, returns its items that public signatures name.
 pub(super) fn external(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources.iter().filter(|source| !source.is_test()) {

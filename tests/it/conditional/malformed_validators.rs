@@ -65,7 +65,7 @@ async fn two_etags_or_a_malformed_date_are_no_validators() {
     }
 }
 
-/// RFC 9111 section 3.2.
+/// RFC 9111 section 3.2: a 304 updates stored fields. A malformed `ETag` is no validator.
 #[tokio::test]
 async fn a_304_with_a_malformed_etag_keeps_the_stored_etag() {
     let (stack, calls, manual) = standing(proxy(), |request, call| {

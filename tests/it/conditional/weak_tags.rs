@@ -78,7 +78,7 @@ async fn only_a_strong_tag_resumes_a_download() {
     }
 }
 
-/// A cached service whose body is ready with its head, or comes later.
+/// Creates a cached service. Its body is ready with its head, unless `later` is `true`.
 fn framed(
     later: bool,
 ) -> BoxCloneService<
@@ -231,8 +231,8 @@ async fn a_resumed_download_never_joins_bytes_of_two_codings() {
                     let half = complete.body.len() / 2;
                     let [tag, date] = ["etag", "last-modified"]
                         .map(|name| complete.header(name).map(|value| ("if-range", value)));
-                    // Unless `warm`, another instance of the server, with an empty cache, gets the
-                    // second request.
+                    // Unless `warm` is `true`, the second request goes to another server, whose cache
+                    // is empty.
                     let stack = if warm { stack } else { recommended!(policy.clone(), lines) };
                     let range = format!("bytes={half}-");
                     for condition in tag.into_iter().chain(date).map(Some).chain([None]) {

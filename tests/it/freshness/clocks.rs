@@ -1,4 +1,4 @@
-//! Suspended machines, wall clocks that are set, and lifetimes under a millisecond.
+//! Suspended machines, changes of the wall clock, and lifetimes under a millisecond.
 
 use crate::support::rfc9111::proxy;
 use crate::support::*;
@@ -101,7 +101,7 @@ async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
     }
 }
 
-/// Clients count a lifetime from `Date`. The time that the handler takes must not count.
+/// Clients count a lifetime from `Date`, so `Date` must not include the time that the handler takes.
 #[tokio::test]
 async fn the_date_of_a_forwarded_response_is_its_arrival_time() {
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";

@@ -190,8 +190,8 @@ async fn a_miss_passes_the_inner_response_unchanged() {
     assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
 }
 
-/// RFC 9111 sections 4.2.1, 4.2.3 and 1.2.2. Each row has the `Age` of the second response, or
-/// `None` if it is no hit.
+/// RFC 9111 sections 1.2.2, 4.2.1 and 4.2.3. Each row has the `Age` of the second response, or
+/// `None` if that response is no hit.
 #[tokio::test]
 async fn malformed_and_extreme_ages_and_dates_follow_rfc9111() {
     let [ago, ahead, far] = [date(-100), date(1_000_000), "Fri, 31 Dec 9999 23:59:59 GMT".to_owned()];

@@ -223,7 +223,8 @@ async fn a_write_does_not_invalidate_locations_of_other_origins() {
     }
 }
 
-/// RFC 9111 section 4.4.
+/// RFC 9111 section 4.4: a successful request with an unsafe or unknown method invalidates its
+/// target.
 #[tokio::test]
 async fn unsafe_and_unknown_methods_invalidate_and_safe_ones_do_not() {
     for policy in [policy(), proxy()] {

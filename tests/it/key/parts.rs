@@ -296,7 +296,7 @@ async fn an_outer_cache_strips_the_requests_of_inner_caches() {
     }
 }
 
-/// The function of a key part may return another value by the time the service is called.
+/// The function of the key part returns another value at each call.
 #[tokio::test]
 async fn the_handler_sees_exactly_the_value_in_the_key() {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -122,7 +122,7 @@ async fn a_write_invalidates_pages_by_either_of_its_uris() {
 
 #[tokio::test]
 async fn content_location_is_resolved_against_both_uris_of_a_write() {
-    // `Content-Location` of the write, and a page that is invalidated.
+    // The `Content-Location` of the write, and the URI of a page that the write invalidates.
     let table = [
         ("/c", "/c"),
         ("c", "/dir/c"),

@@ -8,8 +8,7 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::key::QueryKey;
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Returns a page that shows all its inputs: the URI and the fields that may distinguish it from
-/// another page.
+/// Returns a page that shows the URI of its request, and the request fields that may enter the key.
 fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
     let forwarded = [
         "host",

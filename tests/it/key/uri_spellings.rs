@@ -1,5 +1,5 @@
-//! Spellings of a query that a form parser treats as equal: an invalidation by URI covers all of
-//! them, but each has its own key.
+//! Spellings of a query that a form parser treats as equal. An invalidation by URI covers all
+//! spellings, but each spelling has its own key.
 
 use crate::support::stacks::*;
 use crate::support::*;

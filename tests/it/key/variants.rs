@@ -81,7 +81,7 @@ async fn cookie_crumbs_of_http_2_are_compared_in_full() {
 
 #[tokio::test]
 async fn a_response_without_vary_keeps_the_nominated_fields() {
-    // Only responses to visitors with a name have `Vary`.
+    // Only the responses to requests with `x-name` have `Vary`.
     let (stack, _) = site(policy(), |request, call| {
         if request.headers().contains_key("x-name") {
             numbered(&[("vary", "x-name")], call)

@@ -230,7 +230,7 @@ async fn the_outermost_layer_removes_the_mark_of_an_inner_layer() {
     let stack = SiteCacheLayer::new(&cache).layer(route);
     for _ in 0..2 {
         let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-        // The response keeps only public extensions, such as `CacheStatus`.
+        // At most one extension besides `CacheStatus` is left.
         assert!(response.extensions().len() <= 2, "{:?}", response.extensions());
     }
 }

@@ -36,8 +36,8 @@ async fn hits_do_not_wait_for_a_busy_service() {
     let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
     sleep(Duration::from_millis(10)).await;
     let begun = Instant::now();
-    // The clone is ready although the service is busy. It serves a hit at once, and forwards a miss
-    // when the service is free.
+    // The clone is ready although the inner service is busy. The clone serves a hit at once, and
+    // forwards a miss when the inner service is free.
     let mut kept = stack.clone();
     let hit = kept.ready().await.expect("ready").call(get("/page")).await.expect("infallible");
     assert!(read(hit).await.is_hit());

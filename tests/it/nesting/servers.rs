@@ -140,7 +140,7 @@ async fn nested_routers_use_their_public_path_as_key_and_scope() {
 #[tokio::test]
 async fn a_rewrite_between_router_and_cache_is_keyed() {
     let page = |uri: axum::http::Uri| async move { uri.path().to_owned() };
-    // Replaces the URI by the value of `x-edition`, a field that is not in the key.
+    // Replaces the URI by the value of `x-edition`. This field is not in the key.
     let rewrite = |mut request: axum::extract::Request| {
         if let Some(to) = request.headers().get("x-edition").cloned() {
             *request.uri_mut() = to.to_str().expect("text").parse().expect("a path");

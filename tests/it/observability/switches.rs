@@ -110,7 +110,7 @@ async fn late_304_freshens_no_variant_of_a_disabled_cache() {
     }
 }
 
-/// RFC 9111 section 4.3.5.
+/// RFC 9111 section 4.3.5: a HEAD response may update the stored response.
 #[tokio::test(start_paused = true)]
 async fn late_head_updates_nothing_in_a_disabled_cache() {
     for (is_disabled, is_hit) in [(false, true), (true, false)] {

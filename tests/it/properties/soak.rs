@@ -158,8 +158,8 @@ fn no_invalidated_response_under_concurrent_failures() {
                         Ok(Ok(response)) => response,
                         Ok(Err(_)) => return,
                         Err(_) => {
-                            // The visitor has left, or the handler hangs and no `origin_timeout` is
-                            // set.
+                            // The visitor has left, or the handler hangs without an
+                            // `origin_timeout`.
                             return;
                         }
                     };

@@ -291,7 +291,7 @@ async fn the_proxy_reconnects_to_an_http_2_upstream() {
         }
     });
     let proxy = Proxy::start(address, policy(), true, LONG).await;
-    // The proxy repeats a request on the next connection only if the request was not sent yet.
+    // The proxy repeats the first request on the next connection only if it has sent nothing of it.
     let first = proxy.get("/").await;
     assert!(first.status() == 502 || first.text() == "page 1", "{first:?}");
     assert_eq!(proxy.get("/").await.text(), "page 1");

@@ -69,7 +69,7 @@ async fn chunked_wins_over_content_length_and_ends_the_connection() {
     for lines in
         ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
     {
-        // The proxy does not read the following request.
+        // The proxy closes the connection before it reads the next request.
         let (statuses, lines, origin) = sent(post(lines, &chunked)).await;
         assert_eq!(statuses, [200]);
         assert_eq!(lines, ["POST / HTTP/1.1"]);

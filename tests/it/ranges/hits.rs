@@ -4,7 +4,7 @@ use crate::support::rfc9111::{proxy, standing};
 use crate::support::selected::{DIGESTED, digests, selecting};
 use crate::support::*;
 
-/// RFC 9110 section 15.3.7.2.
+/// RFC 9110 section 15.3.7.2: only the parts have a `Content-Range`.
 #[tokio::test]
 async fn multipart_byteranges_have_no_content_range_field() {
     let (stack, ..) = standing(proxy(), |_, _| {

@@ -4,7 +4,7 @@ use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
 use http::StatusCode;
 
-/// RFC 9110 section 14.4.
+/// RFC 9110 section 14.4: `Content-Range` has no meaning in a 200, but its content may be partial.
 #[tokio::test]
 async fn a_200_with_content_range_is_not_stored() {
     let (stack, ..) = standing(proxy(), |request, _| match request.headers().contains_key("range") {

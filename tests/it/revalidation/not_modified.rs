@@ -1,4 +1,4 @@
-//! A 304 of the origin: its effect on the stored response, and the responses that clients get.
+//! A 304 of the origin: its effects on the stored response, and on the response to the client.
 
 use crate::support::validators::not_modified;
 use crate::support::*;

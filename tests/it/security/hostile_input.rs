@@ -126,7 +126,7 @@ proptest! {
     }
 }
 
-/// If each name of a list were compared with each field, this test would take minutes.
+/// The test would take minutes if the cache compared each name of a list with each field.
 #[tokio::test(start_paused = true)]
 async fn long_lists_of_field_names_take_linear_time() {
     const FIELDS: usize = 16_000;

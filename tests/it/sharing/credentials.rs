@@ -142,7 +142,7 @@ async fn an_ignored_field_is_stripped_and_does_not_identify() {
     }
 }
 
-/// A field in the key does not count as identifying. An exception is a known credential, such as
+/// A field in the key does not count as identifying, unless it is a known credential, such as
 /// `x-api-key`.
 #[tokio::test]
 async fn a_keyed_field_is_stored_unless_it_is_a_credential() {
@@ -216,7 +216,8 @@ async fn harmless_or_unstored_response_fields_issue_no_credential() {
     }
 }
 
-/// RFC 9111 section 3.1, RFC 9110 section 11.6.3.
+/// RFC 9111 section 3.1: fields for a proxy are not stored. RFC 9110 section 11.6.3:
+/// `Authentication-Info` concerns the credentials of one client.
 #[tokio::test]
 async fn under_rfc9111_authentication_fields_prevent_storing() {
     let table = [

@@ -11,7 +11,7 @@ use tower_response_cache::key::{KeyPart, QueryKey};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Invalidation, Policy};
 
-/// RFC 9110 section 8.7.
+/// RFC 9110 section 8.7: `Content-Location` has one value.
 #[tokio::test]
 async fn a_post_response_with_two_content_locations_is_not_stored() {
     let (stack, ..) = standing(proxy(), |_, call| {
@@ -182,8 +182,7 @@ async fn a_late_get_does_not_replace_a_post_response() {
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
 
-/// A POST reaches the service with inputs that are not in the key of a GET, or that the policy
-/// removes from a GET.
+/// The service gets inputs of a POST that it does not get of a GET, or that are not in a GET's key.
 #[tokio::test]
 async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
     let auth = http::header::AUTHORIZATION;

@@ -108,7 +108,7 @@ async fn fwd_status_is_present_only_if_the_service_answered() {
     assert_eq!(status_of(&stack, get("/")).await, "hit; ttl=50");
 }
 
-/// Creates a service that begins its answer once it is notified, and ends its body at once.
+/// Creates a cached service that responds once it is notified. The body is ready with the head.
 fn gated(policy: PolicyBuilder, code: u16) -> (Stack, Arc<Notify>, Cache) {
     let (cache, _) = timed();
     let gate = Arc::new(Notify::new());

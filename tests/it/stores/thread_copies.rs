@@ -1,5 +1,5 @@
-//! A thread keeps a copy of a hot entry. The copy is not read after a write to the entry, or after
-//! the entry's lifetime.
+//! A thread keeps a copy of a hot entry. The thread does not use the copy after a write to the entry
+//! or after the entry's lifetime.
 
 use crate::support::*;
 use proptest::prelude::*;

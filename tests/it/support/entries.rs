@@ -12,8 +12,8 @@ pub(crate) enum EntryKind {
     Counter,
 }
 
-/// Returns the kind of an entry. In the encoded form, it is the byte after the version, the length
-/// and the checksum.
+/// Returns the kind of an entry. In the encoded form, the version, the length and the checksum
+/// precede the byte with the kind.
 pub(crate) fn entry_kind(entry: &Entry) -> EntryKind {
     match entry.encode(&Clock::manual().0)[20] {
         1 => EntryKind::Response,

@@ -1,4 +1,4 @@
-//! A remote store with a fault.
+//! A store with a fault. It is remote, except under `Fault::CantInvalidateInside`.
 
 use super::entries::{EntryKind, entry_kind};
 use std::sync::Arc;
@@ -29,15 +29,15 @@ pub(crate) enum Fault {
     CantPut,
     /// `put` returns `false`, as for an entry that is too large.
     RefusesPut,
-    /// Works, but each operation takes effect after 3 ms and answers after 5 ms.
+    /// Every operation takes effect after 3 ms and returns after 5 ms.
     Slow,
     /// Provides no `Generations`, so the cache keeps the invalidations in an entry of the store.
     NoGenerations,
-    /// `Slow` and `NoGenerations`.
+    /// Both `Slow` and `NoGenerations`.
     SlowWithoutGenerations,
 }
 
-/// A remote store with a fault that can be switched on and off.
+/// A store with a fault that can be switched on and off.
 #[derive(Debug, Clone)]
 pub(crate) struct Faulty {
     pub(crate) inner: MemoryStore,
@@ -90,7 +90,7 @@ impl Store for Faulty {
         }
         let key = key.to_key();
         if self.has(Fault::RefusesPut) {
-            // `put` of an entry that is too large removes the entry that was there before.
+            // `put` of an entry that is too large removes the old entry.
             return match mode {
                 PutMode::Always => self.inner.put(key.as_ref(), entry, Some(Duration::ZERO), mode),
                 PutMode::IfAbsent => StoreFuture::ready(Ok(false)),

@@ -1,4 +1,4 @@
-//! Stacks with the preset `Policy::rfc9111`, whose clocks advance only by hand.
+//! Stacks whose clocks advance only by hand, and the presets and dates that tests of RFC 9111 use.
 
 use crate::support::*;
 use http::{Request, Response, StatusCode};

@@ -52,7 +52,7 @@ impl StoreSetup {
     }
 }
 
-/// Lets background work finish. The runtime's paused time advances by itself while all tasks wait.
+/// Lets background work finish. The sleep does not take real time, because the runtime is paused.
 pub(crate) async fn settle() {
     sleep(S).await;
 }

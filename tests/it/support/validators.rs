@@ -1,4 +1,4 @@
-//! Origins that answer conditional requests.
+//! The 304 with which an origin answers a conditional request.
 
 use crate::support::*;
 use http::{Response, StatusCode};

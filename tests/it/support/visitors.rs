@@ -100,8 +100,8 @@ pub(crate) fn sender(request: RequestHead<'_>) -> Option<String> {
     user.map(str::to_owned)
 }
 
-/// An origin whose pages change with each invalidation. The content of a page is decided when its
-/// request arrives.
+/// An origin whose pages change with each invalidation. It makes a page when the request arrives, and
+/// may send the page later.
 #[derive(Default)]
 pub(crate) struct Origin {
     /// `true` if each response waits for a call of `answer`.

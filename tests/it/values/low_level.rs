@@ -43,8 +43,7 @@ async fn value_is_returned_unchanged_until_it_expires() -> Result<(), Box<dyn Er
         manual.advance(S);
         assert_eq!(cache.get::<Row>("k").await?, None);
         assert!(!cache.contains("k").await? && !cache.delete("k").await?, "an expired value is absent");
-        // The three ways to state a TTL without a duration: `Ttl::Default`, `Ttl::Forever` and
-        // `None`.
+        // Three TTLs are not durations: `Ttl::Default`, `Ttl::Forever` and `None`.
         assert!(
             cache.set("default", "x", Ttl::Default).await? && cache.set("ever", "x", Ttl::Forever).await?
         );

@@ -118,7 +118,7 @@ impl World {
                     raise(&floors, process, path, number, is_delivered);
                 }));
             }
-            // The sets run one after the other. Of two concurrent writes, either may be the last.
+            // The sets run one after the other, because either of two concurrent writes may be the last.
             Step::Set { process } => {
                 self.data[VALUE].change();
                 let number = self.data[VALUE].get();

@@ -1,4 +1,4 @@
-//! Writes and removals of values that fail.
+//! Failed writes and failed removals of values.
 
 use super::*;
 use tower_response_cache::error::StoreErrorKind;
@@ -158,7 +158,8 @@ async fn queued_clear_of_values_hides_counters() {
     assert_eq!((one.value().await, other.value().await), (None, None));
 }
 
-/// The removal is delivered after the counter was looked up and before the look-up returns.
+/// In some rounds, the removal is delivered after the store has read the counter, and before the
+/// look-up returns.
 #[tokio::test(start_paused = true)]
 async fn delivery_during_a_read_does_not_return_the_old_counter() {
     for after in 0..50 {
