@@ -257,7 +257,7 @@ async fn a_hundred_writes_wait_in_order_and_more_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_limits_can_be_set_or_turned_off() {
+async fn wait_and_hold_limits_can_be_set_or_turned_off() {
     let document = Document::default();
     let at_once = document.with(&layer().wait_timeout(Duration::ZERO));
     let outcome = tokio::join!(after(0, &at_once, write("a", 1)), after(0, &at_once, write("b", 1)));

@@ -26,7 +26,7 @@ fn words(explanation: &Explanation) -> (Option<&'static str>, Option<&'static st
 }
 
 #[tokio::test]
-async fn explanations_are_the_decisions_that_requests_get() {
+async fn explanation_equals_the_decision_on_the_request() {
     let long = format!("/{}", "x".repeat(9000));
     let plain = |name, value| get_with("/", &[(name, value)]);
     let rfc = || Policy::rfc9111().cache_status(true);
@@ -250,7 +250,7 @@ async fn same_key_layers_are_explained_twice_if_one_is_disabled() {
 }
 
 #[tokio::test]
-async fn explained_only_if_cached_is_what_requests_get() {
+async fn explained_only_if_cached_equals_the_decision_on_a_request() {
     let only = || get_with("/", &[("cache-control", "only-if-cached")]);
     let down = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Down));
     for cache in [memory(), down] {

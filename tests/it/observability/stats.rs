@@ -113,14 +113,14 @@ async fn saved_time_is_the_time_of_the_stored_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reported_but_not_stored_responses_are_counted_apart() {
+async fn failed_stores_are_counted_apart_from_unstorable_responses() {
     let cache = memory();
     let (inner, _) = origin(|_, _| with_lines(&[], vec![b'x'; 9 << 20]));
     let long = site_over(&cache, inner);
     let response = long.clone().oneshot(get("/")).await.expect("infallible");
     drop(response);
     let site = layer(&cache, "site");
-    assert_eq!((site.stored(), site.failed_stores()), (0, 0), "the declared length exceeds the limit");
+    assert_eq!((site.stored(), site.failed_stores()), (0, 0), "the known length exceeds the limit");
     assert_eq!(words(site.not_stored_by_detail()), [("too-large", 1)]);
 
     let cache = memory();

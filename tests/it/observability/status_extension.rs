@@ -52,7 +52,7 @@ async fn every_kind_of_answer_has_the_extension() {
 }
 
 #[tokio::test]
-async fn switched_off_no_answer_has_the_extension() {
+async fn no_answer_has_the_extension_if_it_is_switched_off() {
     let (inner, _) = origin(plain);
     let policy = quiet().status_extension(false).build().expect("a policy");
     let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
@@ -64,7 +64,7 @@ async fn switched_off_no_answer_has_the_extension() {
 }
 
 #[tokio::test]
-async fn switched_off_the_field_is_still_sent() {
+async fn field_is_sent_although_the_extension_is_switched_off() {
     let (inner, _) = origin(plain);
     let policy = quiet().status_extension(false).cache_status(true).build().expect("a policy");
     let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);

@@ -99,7 +99,7 @@ async fn processes_on_a_cluster_share_pages_and_invalidations() {
 
 /// The socket of a paused server accepts connections, and no reply comes.
 #[tokio::test]
-async fn silent_server_of_a_cluster_costs_the_limit_once() {
+async fn silent_server_delays_a_cluster_build_by_one_limit() {
     for program in programs() {
         let servers = cluster(&program);
         servers[0].signal("STOP");

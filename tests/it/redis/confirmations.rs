@@ -77,7 +77,7 @@ async fn missing_replica_is_no_outage_for_concurrent_invalidations() {
 }
 
 #[tokio::test]
-async fn advance_of_many_scopes_is_whole_without_a_replica() {
+async fn unconfirmed_advance_still_invalidates_all_its_scopes() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let site = connect(RedisStore::builder(server.url()), 1).await;

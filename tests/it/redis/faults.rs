@@ -22,7 +22,7 @@ pub(super) async fn answers(site: &RedisSite) {
 }
 
 #[tokio::test]
-async fn killed_server_costs_hits_and_comes_back_without_a_restart() {
+async fn site_loses_hits_while_the_server_is_down_and_recovers() {
     for program in programs() {
         let mut server = Server::start(&program, &[]);
         let site = RedisSite::connect(&server).await;
@@ -63,7 +63,7 @@ async fn server_that_restarts_empty_begins_a_new_incarnation() {
 }
 
 #[tokio::test]
-async fn paused_server_delays_requests_by_the_limit_alone() {
+async fn paused_server_delays_requests_only_by_the_limit() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let site = RedisSite::connect(&server).await;
@@ -121,7 +121,7 @@ async fn connection_cut_within_a_reply_is_an_error_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn password_that_changes_costs_hits_until_it_is_back() {
+async fn changed_password_loses_hits_until_it_is_restored() {
     for program in programs() {
         let server = Server::start(&program, &["--requirepass", "right"]);
         let url = format!("redis://:right@127.0.0.1:{}", server.port());

@@ -14,7 +14,7 @@ use tower_response_cache::store::RedisStore;
 const DEFAULT: Duration = Duration::from_millis(50);
 
 #[tokio::test]
-async fn slow_network_costs_hits_and_no_invalidation() {
+async fn slow_network_loses_hits_but_no_invalidation() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let forwarder = Forwarder::start(server.port(), 0);
@@ -72,7 +72,7 @@ async fn name_that_does_not_resolve_is_unreachable() {
 
 /// The forwarder changes the name of the primary in the replies of the sentinel.
 #[tokio::test]
-async fn name_that_stops_resolving_costs_hits_until_it_is_back() {
+async fn unresolvable_name_loses_hits_until_it_resolves_again() {
     for program in programs() {
         let [primary, _replica, sentinel] = watched(&program);
         let forwarder = Forwarder::start(sentinel.port(), 0);

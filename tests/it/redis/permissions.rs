@@ -58,7 +58,7 @@ async fn missing_permission_is_refused_at_build() {
 }
 
 #[tokio::test]
-async fn user_with_the_keys_of_the_prefix_alone_suffices() {
+async fn permission_for_the_keys_of_the_prefix_suffices() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         permit(&server, &["reset", "on", ">secret", "~shop:*", "+@all", "-@admin", "-@dangerous"]);
@@ -72,7 +72,7 @@ async fn user_with_the_keys_of_the_prefix_alone_suffices() {
 }
 
 #[tokio::test]
-async fn scripts_that_are_taken_away_queue_invalidations() {
+async fn invalidations_are_queued_while_scripts_are_revoked() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         permit(&server, &["reset", "on", ">secret", "~*", "+@all"]);
@@ -91,7 +91,7 @@ async fn scripts_that_are_taken_away_queue_invalidations() {
 }
 
 #[tokio::test]
-async fn commands_that_are_taken_away_cost_hits_until_they_are_back() {
+async fn revoked_commands_lose_hits_until_they_are_permitted() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         permit(&server, &["reset", "on", ">secret", "~*", "+@all"]);

@@ -233,7 +233,7 @@ async fn failing_generations_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn earlier_entry_of_a_lying_store_is_rejected() {
+async fn outdated_entry_that_a_store_returns_is_rejected() {
     let (one, other, data) = two_processes().await;
     let now = data.change();
     assert_eq!(one.cache.invalidate("/").await, Delivery::Delivered);

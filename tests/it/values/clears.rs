@@ -86,7 +86,7 @@ async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box
 
 /// Pages or values are cleared while a page and a value are being made.
 #[tokio::test(start_paused = true)]
-async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
+async fn running_computation_is_not_stored_after_a_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         for clears_pages in [true, false] {
             let (stack, calls) = page(&cache, |_| async move {
