@@ -4,9 +4,8 @@
 //! - A drain reads a body to its end for the store alone, because no client reads it.
 //! - A detached fetch runs in its own task, so that it survives a disconnect of its client.
 //! - A refresh fetches a new response while clients get the stale one (RFC 5861 section 3).
-//! - A confirmation is a refresh that sends only keyed fields. It runs after the answer to a
-//!   visitor's request was not stored, to learn whether an unkeyed field of that request was the
-//!   cause.
+//! - A confirmation is a refresh that sends only keyed fields. It runs if a response that should
+//!   replace a stored one is not stored. It shows whether an unkeyed field was the cause.
 //! - A background write changes a store outside the process.
 //!
 //! A field of a request is keyed if it is part of the key or nominated by `Vary`. All other fields
@@ -63,8 +62,8 @@ impl RefreshStats {
     /// built.
     ///
     /// The service failed, panicked or timed out, or its response neither replaced nor removed the
-    /// old one. The cache does not refresh the page for ten seconds after a failure, unless a
-    /// request field that is not part of the key may have caused the failure.
+    /// old one. After a failure, the cache does not refresh the page for ten seconds. An exception is a
+    /// failure that an unkeyed request field may have caused: one neither in the key nor in `Vary`.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed
@@ -201,7 +200,7 @@ impl Background {
         Some(permit)
     }
 
-    /// Returns `true` if the next refresh of a key sends only keyed fields.
+    /// Returns `true` if the next refresh of the key must send only keyed fields.
     pub(super) fn is_keyed_only_next(&self, key: KeyRef<'_>, now: Moment) -> bool {
         self.keyed_only.get(key, now).is_some()
     }
@@ -254,7 +253,7 @@ impl Background {
             // for all permits.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
-        // Writes are last, since the other work may start writes.
+        // The writes are awaited last, because the other work may start writes.
         drop(relay_waker(self.writes.acquire_many(MAX_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }

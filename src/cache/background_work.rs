@@ -111,8 +111,8 @@ impl Cache {
     ///    works while the time of tokio is paused.
     ///
     /// # Caveats
-    /// Do not await it in a handler: a background refresh may call the handler, and would wait for
-    /// itself. For the same reason, do not await it in the task that polls a `warm` call.
+    /// Do not await it in a handler. A background refresh may call the handler, so the refresh would
+    /// wait for itself. For the same reason, do not await it in the task that polls a `warm` call.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -132,8 +132,8 @@ impl Cache {
         self.0.background.wait_idle().await;
     }
 
-    /// Waits for all background work, including writes to a store outside the process, and then
-    /// forbids background refreshes.
+    /// Waits for all background work, including writes to a store outside the process. Afterwards,
+    /// only such writes run in the background.
     ///
     /// Await it at the end of a graceful shutdown, after the last request. The cache still answers
     /// requests afterwards. But it runs no background refresh, and after a client disconnects, it
@@ -155,7 +155,7 @@ impl Cache {
     /// Records an answer that is not storable, although it should have replaced a stored response.
     /// `stored` is the time at which the stored response was received.
     ///
-    /// Returns `true` if an earlier visitor also got such an answer.
+    /// Returns `true` if another visitor got such an answer before.
     pub(crate) fn add_contradiction(
         &self,
         key: KeyRef<'_>,
@@ -171,7 +171,7 @@ impl Cache {
     }
 
     /// Returns `true` if this stored response is the last one under the key that a 304 did not
-    /// match. Old records are evicted.
+    /// match. The cache forgets old mismatches.
     pub(crate) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.background.is_mismatched(key, stored)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Budget {
 /// The recordings that may hold bytes of the budget.
 struct Recordings {
     all: Vec<Weak<dyn BudgetedRecording>>,
-    /// The length of `all` at which dropped recordings are removed from it.
+    /// The length at which `all` is swept: dropped recordings are removed from it.
     sweep_at: usize,
     /// The earliest time at which a recording may be stalled, or `None` if it is unknown.
     earliest: Option<Instant>,
@@ -68,8 +68,8 @@ impl Budget {
         recordings.all.push(recording);
     }
 
-    /// Ends all stalled recordings, to make room for others. The caller must not hold a lock, since
-    /// stores and wakers are called.
+    /// Ends all stalled recordings, to make room for others. The caller must not hold a lock, because
+    /// this function calls stores and wakers.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
@@ -80,7 +80,7 @@ impl Budget {
             recordings.all.iter().filter_map(Weak::upgrade).collect()
         };
         // The end of a recording passes dependencies to the tracker that is entered on this thread.
-        // The caller's page does not depend on these recordings, so another tracker is entered.
+        // The caller's page does not depend on these recordings, so this call enters an empty tracker.
         let next = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
@@ -88,7 +88,7 @@ impl Budget {
         });
         // A recording that begins from now on is not stalled before this time.
         let begun = now + STALL_TIMEOUT;
-        // Set only after the bytes are released. If it were set earlier, a concurrent caller would
+        // `earliest` is set only after the bytes are released. Otherwise, a concurrent caller would
         // return before there is room.
         self.lock().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
@@ -152,7 +152,7 @@ impl Reservation {
 }
 
 impl Reservation {
-    /// Releases all reserved bytes except this number.
+    /// Releases the reserved bytes beyond `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;

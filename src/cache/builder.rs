@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Configures a [`Cache`]. [`Cache::builder`] creates one.
+/// A builder of a [`Cache`]. [`Cache::builder`] creates it.
 ///
 /// # Example
 /// ```
@@ -66,7 +66,7 @@ impl Cache {
         Self::from_builder(Self::builder(store))
     }
 
-    /// Returns a builder, which sets the namespace, the version, the clock, the policy and the
+    /// Returns a builder with the options of a cache: its namespace, version, clock, policy and
     /// limits.
     pub fn builder(store: impl Store) -> CacheBuilder {
         CacheBuilder::new(Arc::new(store))
@@ -149,14 +149,14 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets how many bytes of response bodies the cache records at a time, over all requests. The
-    /// default is 64 MiB.
+    /// Sets the recording budget: the most bytes of response bodies that the cache records at a
+    /// time, over all requests. The default is 64 MiB.
     ///
     /// If the budget is exhausted, responses pass through and are not stored. A quarter of the
     /// budget is reserved for bodies of up to 256 KiB, so that slow readers of large bodies cannot
     /// use up the whole budget.
     ///
-    /// If a recording finds no room, the cache ends all recordings that have made no progress for
+    /// If a recording exceeds the budget, the cache ends all recordings that have made no progress for
     /// ten seconds. The response of an ended recording is stored only if its body already has the
     /// length that `Content-Length` declares. Its client still receives the whole body, with one
     /// exception: if several clients share the body, clients that are more than 256 KiB behind may
@@ -170,8 +170,8 @@ impl CacheBuilder {
 
     /// Sets how long a look-up waits for a store outside the process. The default is 50 ms.
     ///
-    /// Each read of the store has this limit. After this time, the layers forward the request, and
-    /// calls that read values return
+    /// The limit applies to each read of the store. After this time, the layers forward the request,
+    /// and calls that read values return
     /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). If the store fails or
     /// times out too often, its [circuit](crate::cache::CircuitState) opens. While the circuit is
     /// open, no request waits for the store.
@@ -220,8 +220,9 @@ impl CacheBuilder {
     /// Sets how many paths [`Cache::stats`] counts for its [top
     /// paths](crate::cache::CacheStats::paths). The default is zero: no path is counted.
     ///
-    /// The cache knows at most twice as many paths, each with at most 512 bytes. A forwarded request
-    /// takes a lock for a moment to count its path. Of 128 hits, one does.
+    /// The cache knows at most twice as many paths, or four if that is more. A path has at most 512
+    /// bytes. A forwarded request
+    /// takes a lock for a moment to count its path. Of 128 hits, one takes the lock.
     ///
     /// # Example
     /// ```
@@ -302,7 +303,7 @@ impl CacheBuilder {
     /// - key parts that the application computes
     ///   ([`PolicyBuilder::vary_by`](crate::policy::PolicyBuilder::vary_by))
     ///
-    /// A new secret turns the entries with such values into misses.
+    /// After a change of the secret, look-ups no longer find the entries with such values.
     ///
     /// # Security
     /// Without a secret, the digests depend only on the namespace. Anyone who can read the store
@@ -323,8 +324,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the policy of the layers over this cache that have no policy of their own. The
-    /// default is [`Policy::app`] without options.
+    /// Sets the policy of each layer over this cache for which you set no policy. The default is
+    /// [`Policy::app`] without options.
     ///
     /// # Example
     /// ```

@@ -22,8 +22,8 @@ use std::time::Duration;
 pub(crate) struct UnkeyedFieldsDigest(u64);
 
 impl UnkeyedFieldsDigest {
-    /// Creates the digest of some field lines. Fields that differ in each request of one visitor,
-    /// such as a request ID, do not count.
+    /// Creates the digest of field lines. It leaves out fields that differ in each request of one
+    /// visitor, such as a request ID.
     pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
         let mut lines: Vec<_> = lines
             .filter(|(name, _)| !describes_exchange(name.as_str()))
@@ -45,7 +45,7 @@ const CAPACITY: usize = 8192;
 /// The time after which a request with the same unkeyed fields counts as another visitor's.
 const SAME_FIELDS_WAIT: Duration = Duration::from_secs(60);
 
-/// The first answer that is not storable, although it should have replaced a stored response.
+/// The first answer that should have replaced a stored response, but was not storable.
 #[derive(Debug, Clone, Copy)]
 struct Contradiction {
     /// The time at which the stored response was received. It identifies that response.
@@ -54,7 +54,7 @@ struct Contradiction {
     at: Moment,
 }
 
-/// The first contradiction of each key, by the hash of the key.
+/// For each key, the first contradiction of its stored response. A hash represents the key.
 pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPrehashed>);
 
 impl Default for Contradictions {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn contradiction_by_a_second_visitor_counts_and_the_table_is_bounded() {
+    fn second_visitor_contradicts_and_the_table_is_bounded() {
         let (all, key) = (Contradictions::default(), KeyRef::new(b"k"));
         let (now, one, two) =
             (crate::clock::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));

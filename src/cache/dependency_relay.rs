@@ -30,16 +30,15 @@ impl Drop for PendingRead {
 /// Passes the dependencies of a body to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
-    /// The page to which dependencies were last passed, and the change counts at that time: the
-    /// count of the body's dependencies and the count of the page's.
+    /// The page that last received dependencies, with two change counts of that time: one of the
+    /// body and one of the page.
     last_passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// The pending read of the page. Present while the page waits for a frame of the body.
     waiting: Option<PendingRead>,
 }
 
 impl DependencyRelay {
-    /// Records whether the page waits for a frame of the body. While it waits, the page has a
-    /// pending read.
+    /// Records whether the page waits for a frame of the body. A waiting page has a pending read.
     pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
         match is_waiting {
             true => self.waiting = self.waiting.take().or_else(PendingRead::begin),

@@ -4,8 +4,8 @@
 ///
 /// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to such a type.
 /// Invalidate after the change is committed. If the change deletes the model, build the
-/// invalidation before the change, while the model still exists. List the pages of related models,
-/// too.
+/// invalidation before the change, while the model still exists. Also list the pages of related
+/// models.
 ///
 /// # Example
 /// ```

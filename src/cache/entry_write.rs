@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most times that a write is tried while other writers change the same entry.
+/// The most attempts of a write while other writers change the same entry.
 const MAX_ATTEMPTS: usize = 16;
 
 /// A write of one response, under the key of its URL or of its variant.
@@ -48,7 +48,7 @@ pub(super) struct EntryWrite<'a> {
 pub(super) enum WriteOutcome {
     Stored,
     /// The response is not stored: a newer response is stored, or other writers changed the entry
-    /// in each try.
+    /// during each attempt.
     Superseded,
     /// The response is not stored, for this reason.
     Refused(Detail),
@@ -61,7 +61,7 @@ impl EntryWrite<'_> {
         if is_plain && self.put_if_absent(key, response).await? {
             return Ok(WriteOutcome::Stored);
         }
-        // Whether the index had the variant before the first try.
+        // Whether the index had the variant before the first attempt.
         let mut is_known = None;
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.cache.await_lookup(self.cache.store().get(key)).await?;
@@ -105,7 +105,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Set in the first try only, because that try may add the variant.
+        // Set in the first attempt only, because that attempt may add the variant.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.variants_to_evict(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -164,8 +164,8 @@ impl EntryWrite<'_> {
             used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // Used variants come last. They are evicted only if several variants are in excess, because
-        // the limit was lowered.
+        // Used variants come last. They are evicted only if a lowered limit leaves several variants
+        // in excess.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
@@ -239,7 +239,7 @@ impl Cache {
         (expires != Moment::NEVER).then(|| expires.since(self.clock().now()))
     }
 
-    /// Replaces the stored entry by an index. Returns `false` if another writer was first.
+    /// Replaces the entry `seen` of a URL with an index. Returns `false` if another writer was first.
     async fn put_index(
         &self,
         url: KeyRef<'_>,
@@ -256,8 +256,8 @@ impl Cache {
         .await
     }
 
-    /// Extends the lifetime of a URL's index, so that it lasts at least until `until`. Call this
-    /// before the lifetime of a variant is extended, since the index must outlive its variants.
+    /// Extends the lifetime of a URL's index at least to `until`. Call this before you extend the
+    /// lifetime of a variant, because the index must outlive its variants.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let seen = self.await_lookup(self.store().get(url)).await?;

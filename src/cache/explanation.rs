@@ -1,4 +1,4 @@
-//! The decision of one layer on a request, explained.
+//! Explanations of the decisions of cache layers on a request.
 
 use super::invalidation::Invalidation;
 use crate::clock::Moment;
@@ -10,11 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The decision of one cache layer on a request, and its reason. [`Cache::explain`] returns one for
-/// each layer.
+/// The decision of one cache layer on a request, and its reason. [`Cache::explain`] returns an
+/// explanation for each layer.
 ///
 /// # Security
-/// An explanation names cookies and fields, but contains no values of credentials, cookies and
+/// An explanation names cookies and fields, but contains no values of credentials, cookies or
 /// identities. It contains the URL of the request and the values of keyed fields.
 ///
 /// # Example
@@ -127,7 +127,7 @@ impl Explanation {
 
     /// Returns the names of the cookies and fields by which the request counts as identified, so
     /// that it bypasses the cache. At most 16 names are returned, each cut to 64 bytes and escaped.
-    /// A cookie without a value is not named, since its text may be a secret value without a name.
+    /// A cookie with an empty value is not named, because its text may be a secret without a name.
     #[must_use]
     pub fn identified_by(&self) -> &[String] {
         &self.identified_by
@@ -140,8 +140,8 @@ impl Explanation {
         &self.key
     }
 
-    /// Returns the digest of the key, with which the parameter `key` of `Cache-Status` ends. See
-    /// [`cache_status_key`](crate::policy::PolicyBuilder::cache_status_key).
+    /// Returns the digest of the key. The parameter `key` of `Cache-Status` ends with it (see
+    /// [`cache_status_key`](crate::policy::PolicyBuilder::cache_status_key)).
     #[must_use]
     pub fn key_digest(&self) -> Option<&str> {
         self.key_digest.as_deref()
@@ -168,7 +168,7 @@ impl Explanation {
         &self.variant_fields
     }
 
-    /// Returns the reason why the last response under the key was not stored, as a word of
+    /// Returns the reason why the last response under the key was not stored, in the words of
     /// [`CacheStatus::detail_word`]. The cache remembers the reason for an hour, and forgets it
     /// when a response is stored.
     ///
@@ -189,8 +189,10 @@ impl Explanation {
 
     /// Returns the inputs that the explanation cannot know: options with functions that may read
     /// extensions of the request, the marks of outer layers, and rewrites by routers and outer
-    /// layers. The functions were called with the given request, so their results apply only if it
-    /// has the same extensions as a real one.
+    /// layers.
+    ///
+    /// The explanation calls the functions with the given request. Their results are right only if
+    /// that request has the extensions of a real one.
     #[must_use]
     pub fn unknown_inputs(&self) -> &[String] {
         &self.unknown_inputs

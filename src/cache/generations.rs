@@ -123,8 +123,8 @@ impl Cache {
         })
     }
 
-    /// Runs the work of an invalidation in the background. If no task can run the work, emits an
-    /// event and returns `false`.
+    /// Runs the work of an invalidation in the background. If no task can run the work, counts the
+    /// failure, emits an event and returns `false`.
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {
@@ -138,8 +138,9 @@ impl Cache {
         self.await_lookup(self.0.generations.current()).await
     }
 
-    /// Returns `true` if a check that does not wait for the store finds a stored response valid.
-    /// Returns `false` if the response is stale or invalid, or if the check would have to wait.
+    /// Returns `true` if a stored response is valid according to a check that does not wait for the
+    /// store. Returns `false` for other responses, if the check would have to wait, or if any
+    /// invalidation is undelivered.
     #[inline]
     pub(crate) fn is_valid_now(&self, response: &StoredResponse) -> bool {
         if self.0.guard.has_undelivered() {
@@ -197,8 +198,8 @@ impl Cache {
 
     /// Returns the generation of the last clear, which is part of the key of each value.
     ///
-    /// The generation may be outdated, since it is usually the generation that this process knows.
-    /// It is read from the store if this process knows none, or has an undelivered invalidation.
+    /// Usually, it is the last clear that this process knows, which may be outdated. It is read from
+    /// the store if this process knows none, or has an undelivered invalidation.
     pub(super) async fn assumed_clear(&self) -> Result<AssumedClear, StoreError> {
         let known = self.0.generations.known_cleared().filter(|_| !self.0.guard.has_undelivered());
         Ok(match known {
@@ -208,8 +209,8 @@ impl Cache {
     }
 
     /// Checks an assumed clear after the look-up of a value. Returns the generation of the last
-    /// clear if it differs from the assumed one. The key of the value was then wrong, so the value
-    /// has to be looked up again. `read` is the generation that the first look-up returned.
+    /// clear if it differs from the assumed one. The key of the look-up was then wrong, so the
+    /// caller must look up the value again. `read` is the generation that the look-up returned.
     pub(super) async fn corrected_clear(
         &self,
         assumed: AssumedClear,
@@ -265,8 +266,8 @@ impl Cache {
         self.validity(head.generation, &head.scopes, &head.dependencies).await
     }
 
-    /// Returns whether an entry of a generation, with these scopes and dependencies, is still
-    /// valid, according to the store and to the undelivered invalidations.
+    /// Returns the validity of an entry with these scopes and dependencies, according to the store
+    /// and to the undelivered invalidations. `since` is the generation of the entry.
     pub(crate) async fn validity(
         &self,
         since: Generation,

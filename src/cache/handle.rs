@@ -78,7 +78,7 @@ pub(super) struct CacheInner {
 pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Cache {
-    /// Returns the policy of the layers that have no policy of their own.
+    /// Returns the policy of each layer for which no policy is set.
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
     }
@@ -157,7 +157,7 @@ impl Cache {
         self.store_errors_by_operation().iter().map(|(_, errors)| errors).sum()
     }
 
-    /// Returns the same number by the word of the operation.
+    /// Returns the number of these failures for each operation, with the name of the operation.
     pub(super) fn store_errors_by_operation(&self) -> [(&'static str, u64); 3] {
         self.0.guard.failures()
     }
@@ -265,8 +265,8 @@ impl Cache {
         self.0.guard.circuit()
     }
 
-    /// Returns the number of scopes (paths, tags and the like) whose invalidation the store has not
-    /// confirmed, over all namespaces. See
+    /// Returns the number of scopes, such as paths and tags, whose invalidation the store has not
+    /// confirmed. It covers all namespaces. See
     /// [`Delivery::Queued`](crate::invalidation::Delivery::Queued).
     #[must_use]
     pub fn undelivered(&self) -> usize {

@@ -126,7 +126,8 @@ impl Invalidation {
     /// - Spellings that a form parser reads alike are the same: `/search?q=café` names
     ///   `/search?q=caf%C3%A9`, and `+` equals `%20`.
     /// - The path and the query may each be percent-encoded or decoded, as in [`path`](Self::path).
-    ///   Text with both readings names the responses of both. Encode a `&` or `=` in a value.
+    ///   Text with both readings names the responses of both. In the value of a parameter, encode
+    ///   `&` and `=`.
     /// - The query must be equal to the query in the key. Omit the parameters that the
     ///   [`QueryKey`](crate::key::QueryKey) of the layer leaves out of the key.
     pub fn uri(uri: impl Into<String>) -> Self {
@@ -173,8 +174,8 @@ impl Invalidation {
     ///
     /// A response with a stale window
     /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate))
-    /// is served while a new one is made. The window begins with the first request that finds the
-    /// response stale. A soft invalidation never undoes a hard one.
+    /// is served while the cache fetches a new one. The window begins with the first request that
+    /// finds the response stale. A soft invalidation never undoes a hard one.
     #[doc(alias = "soft purge")]
     #[doc(alias = "grace")]
     pub fn soft(mut self) -> Self {
@@ -193,8 +194,8 @@ impl Invalidation {
 
     /// Adds the scopes of another invalidation.
     ///
-    /// All scopes are invalidated at once. If both invalidations are soft, the result is soft.
-    /// Otherwise all scopes are invalidated hard.
+    /// One call invalidates all scopes. If both invalidations are soft, the result is soft.
+    /// Otherwise, the invalidation of all scopes is hard.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.targets.extend(other.targets);
@@ -211,7 +212,7 @@ impl Invalidation {
         if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
-    /// Returns the names of the scopes for an event, at most eight of them.
+    /// Returns the text of the first eight scopes for an event, without queries.
     #[cfg(feature = "tracing")]
     pub(crate) fn names(&self) -> String {
         const MAX_SCOPES: usize = 8;
@@ -250,8 +251,8 @@ impl Invalidation {
         self.targets.is_empty()
     }
 
-    /// Returns the scopes to invalidate. A path of the application with `%`, `?` or `#` may be
-    /// encoded or decoded text, so it has one scope as encoded and one as decoded text.
+    /// Returns the scopes to invalidate. An application's path with `%`, `?` or `#` may be encoded
+    /// or decoded text, so it has a scope for each reading.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for InvalidationTarget { kind, host } in &self.targets {

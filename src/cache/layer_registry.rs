@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The most layers that a cache knows. Further layers work, but are not registered.
 const MAX_LAYERS: usize = 256;
 
-/// The configuration of a layer. Its type belongs to the module of the layers.
+/// The configuration of a layer, whose concrete type the layer modules define.
 type AnyConfig = dyn Any + Send + Sync;
 
-/// The layers that exist now, in the order of their creation. A layer is gone as soon as neither
-/// the layer nor any of its services exists.
+/// The layers that exist now, in the order of their creation. A layer no longer exists once the
+/// layer and all its services are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct LayerRegistry(Mutex<Vec<RegisteredLayer>>);
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dropped_layers_make_room_and_further_ones_are_left_out() {
+    fn dropped_layers_make_room_and_excess_layers_are_ignored() {
         let registry = LayerRegistry::default();
         for number in 0..10 * MAX_LAYERS {
             registry.add("a", &Arc::new(number));

@@ -12,8 +12,8 @@ const MAX_NAMESPACES: usize = 1024;
 /// The generations of the namespaces of one store.
 pub(super) struct Namespaces {
     store: Arc<dyn Store>,
-    /// The generations of each namespace, if the store provides none. The invalidations of a
-    /// namespace are then one entry of the store.
+    /// The generations of each namespace, if the store provides none. One entry of the store then
+    /// holds the generations of a namespace.
     records: Quick<String, Arc<RecordGenerations>>,
 }
 
@@ -32,8 +32,8 @@ impl Namespaces {
         self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))
     }
 
-    /// Returns the generations of a namespace for a store that provides none itself. They are one
-    /// entry of the store.
+    /// Returns the generations of a namespace for a store that provides none itself. One entry of
+    /// the store holds them.
     fn record(&self, namespace: &str) -> Arc<dyn Generations> {
         let new = || {
             Ok::<_, std::convert::Infallible>(Arc::new(RecordGenerations::new(

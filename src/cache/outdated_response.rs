@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What to do with a stored response if the answer that should replace it is not stored.
+/// The action on a stored response if the answer that should replace it is not stored.
 ///
 /// ```text
 /// answer not stored ─┬─ Remove ───────► remove the stored response
@@ -28,8 +28,8 @@ pub(crate) enum UnstoredAction {
     /// answer.
     Remove,
     /// Keep the stored response. A background refresh uses this variant in its first attempt,
-    /// because its second attempt, without unkeyed fields, decides. A fetch that has acted already
-    /// has this variant, too.
+    /// because its second attempt, without unkeyed fields, decides. After a fetch has taken its
+    /// action, the fetch has this variant, too.
     Keep,
     /// Keep the stored response, and start a background request without unkeyed fields. If the
     /// answer to that request is not stored either, the stored response is removed.
@@ -72,7 +72,7 @@ pub(crate) struct OutdatedResponse {
 }
 
 impl OutdatedResponse {
-    /// Acts on an answer that an outer layer has refused.
+    /// Handles an answer that an outer layer has refused.
     ///
     /// Sends no background request, because the outer layer would not see the answer to it.
     /// [`Confirm`](UnstoredAction::Confirm) becomes [`AwaitAnother`](UnstoredAction::AwaitAnother).
@@ -83,7 +83,7 @@ impl OutdatedResponse {
         self.handle_not_stored(cache);
     }
 
-    /// Acts on an answer that is not stored. Returns `true` if the stored response is removed.
+    /// Handles an answer that is not stored. Returns `true` if it removes the stored response.
     pub(crate) fn handle_not_stored(self, cache: &Cache) -> bool {
         let is_removed = match self.action {
             UnstoredAction::Remove => true,

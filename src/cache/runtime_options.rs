@@ -9,7 +9,7 @@ use std::sync::Arc;
 impl Cache {
     /// Turns the cache layers off or on, for all requests that begin from now on.
     ///
-    /// Use it to find out whether the cache causes a problem, without a restart. While the cache is
+    /// Use it to find out without a restart whether the cache causes a problem. While the cache is
     /// disabled, all its layers act as if they had [`enabled(false)`]: each request is forwarded
     /// (`detail=disabled`), and no response is stored. A response whose fetch is under way is not
     /// stored either, but the requests that wait for it receive it.
@@ -50,7 +50,7 @@ impl Cache {
     }
 
     /// Puts a [`PolicyTable`] into effect for all requests that begin from now on. It replaces the
-    /// previous table. An empty table, [`PolicyTable::new`], leaves the policies as they are.
+    /// previous table. An empty table, [`PolicyTable::new`], changes no policy.
     ///
     /// Call it after the layers are created: the names of layers in the table must exist. A new
     /// `ttl`, stale window or `client_max_age` applies to responses that are fetched from now on; to
@@ -100,7 +100,7 @@ impl Cache {
         self.0.switches.table()
     }
 
-    /// Returns `true` if layers have to look at the switches.
+    /// Returns `true` if the layers must read the switches: the cache is disabled, or has a table.
     #[inline]
     pub(crate) fn has_switches(&self) -> bool {
         self.0.switches.is_any_set()

@@ -1,5 +1,5 @@
-//! Random numbers for early refreshes and for the jitter of TTLs. They are cheap, and the same seed
-//! yields the same numbers.
+//! Random numbers for early refreshes and for the jitter of TTLs. The generator is cheap, and the
+//! same seed yields the same numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
-    /// The response without its body. There is no other `Arc` to it yet, so it can be changed.
+    /// The response without its body. It can be changed, because no other `Arc` points to it yet.
     pub(crate) response: Arc<StoredResponse>,
     /// The fields of the answered request, which select the variant.
     pub(crate) request: HeaderMap,
@@ -73,7 +73,7 @@ impl RefreshOutcome {
 }
 
 impl PendingStore {
-    /// Creates the pending write of a response that replaces none.
+    /// Creates the pending write of a response that replaces no stored response.
     pub(crate) fn new(
         key: CacheKey,
         response: Arc<StoredResponse>,
@@ -195,8 +195,8 @@ impl PendingStore {
             ..
         } = self;
         let now = cache.clock().now();
-        // The retention of a response that is stale on arrival begins now. So the response is kept
-        // for its whole stale window.
+        // For a response that is stale on arrival, the retention begins now, so that the store keeps
+        // the response for its whole stale window.
         let expires = response.head().fresh_until.max(now).after(retention);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());
@@ -206,8 +206,8 @@ impl PendingStore {
         let outcome = match cache.validity_of(&response).await {
             _ if !cache.is_enabled() => Ok(WriteOutcome::Refused(Detail::Disabled)),
             Ok(Validity::Valid) => write.run(&mut response).await,
-            // The response was invalidated during the fetch. If it were stored, it could replace a
-            // newer response.
+            // The response was invalidated during the fetch. It is not stored, because it could
+            // replace a newer response.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };

@@ -1,4 +1,4 @@
-//! The state of the switches of a cache: whether it answers requests, and a table of options.
+//! The switches of a cache: whether its layers are enabled, and its policy table.
 
 use crate::policy::PolicyTable;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,7 +28,7 @@ impl Switches {
         (before & flag != 0) != on
     }
 
-    /// Turns the cache on or off. Returns `true` if that changed anything.
+    /// Turns the cache on or off. Returns `true` if the state changed.
     pub(super) fn set_enabled(&self, on: bool) -> bool {
         self.change(DISABLED, !on)
     }
@@ -43,7 +43,7 @@ impl Switches {
         self.set.load(Ordering::Relaxed) != 0
     }
 
-    /// Replaces the policy table. Returns the old one, which the caller drops without a lock.
+    /// Replaces the policy table. Returns the old table, so that it is dropped outside the lock.
     pub(super) fn set_table(&self, table: Option<Arc<PolicyTable>>) -> Option<Arc<PolicyTable>> {
         let has_table = table.is_some();
         let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);

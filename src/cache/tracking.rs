@@ -24,7 +24,7 @@ thread_local! {
     static TRACKING_SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Untracked) };
 }
 
-/// Where the reads on this thread are recorded.
+/// The place where the reads on this thread are recorded.
 enum TrackingSlot {
     /// No tracker is entered.
     Untracked,
@@ -165,7 +165,7 @@ pub(crate) fn is_tracked() -> bool {
     TRACKING_SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Untracked)).unwrap_or(false)
 }
 
-/// Records that a value was read, or found missing, as of a generation.
+/// Records a read of a value at the generation `since`, even if the value was absent.
 pub(super) fn record_read(value: Scope, since: Generation) {
     if let Some(reads) = current() {
         lock(&reads).record_read(Dependency { value, since });
@@ -203,8 +203,8 @@ pub(crate) fn mark_untrackable() {
     }
 }
 
-/// The dependencies that a page inherits from a response that it is made from. The response future
-/// in `serve` passes them to the tracker of the page.
+/// The dependencies that a page inherits from a response that it contains. The response future in
+/// `serve` passes them to the tracker of the page.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {
@@ -214,7 +214,8 @@ pub(crate) enum AnswerDependencies {
 }
 
 impl AnswerDependencies {
-    /// Returns no dependencies. The reads of the service are recorded already.
+    /// Creates a value without dependencies, for an answer of the service. The tracker has already
+    /// recorded the reads of the service.
     pub(crate) fn none_added() -> Self {
         Self::Known(None)
     }
@@ -273,7 +274,7 @@ pin_project! {
     }
 }
 
-/// Makes reads in another task dependencies of the page or value that is being made in this task.
+/// Records the reads of a future in another task as dependencies of the page or value of this task.
 ///
 /// A page depends on the [values](crate::values) that it reads: when one of them changes, the page
 /// is invalidated. By default, the cache sees only reads in the task of the request. To include

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Older outcomes of calls do not count.
+/// How long the outcome of a call counts.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The most outcomes that count. If more counted, the successes of a busy site would protect a store
@@ -49,7 +49,7 @@ pub enum CircuitState {
     HalfOpen,
 }
 
-/// Who asks for a permit.
+/// The kind of code that requests a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requester {
     /// An operation of a request or of the application.
@@ -61,7 +61,8 @@ pub(super) enum Requester {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// A copy of the state. If the circuit is closed, a call takes no lock before it ends.
+    /// A copy of the state in `inner`. It lets a call begin without the lock while the circuit is
+    /// closed.
     state: AtomicU8,
     /// How often the circuit has opened.
     openings: AtomicU64,
@@ -75,8 +76,8 @@ struct Inner {
     backoff: ExponentialBackoff,
     /// The end of the back-off. An open circuit refuses all calls before this time.
     open_until: Instant,
-    /// The number of the probe in progress. A late probe of an earlier half-open time has another
-    /// number.
+    /// The number of the probe in progress. A late probe from an earlier half-open period has
+    /// another number.
     probe: Option<u64>,
     last_probe: u64,
     /// The start of the last probe.
@@ -91,7 +92,8 @@ struct Outcomes {
     failures: usize,
 }
 
-/// Permission for one call of the store. Dropped without an outcome, it counts as no call.
+/// Permission for one call of the store. If the permit is dropped without an outcome, the call
+/// does not count.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Permit {
@@ -125,7 +127,7 @@ impl Breaker {
         self.lock().state
     }
 
-    /// Returns how long an open circuit lets no call through from now on.
+    /// Returns for how long an open circuit still refuses all calls, or zero in another state.
     pub(super) fn remaining_backoff(&self) -> Duration {
         let inner = self.lock();
         match inner.state {
@@ -166,7 +168,8 @@ impl Breaker {
         Permit { breaker: Arc::clone(self), openings: self.openings.load(Ordering::Acquire), probe }
     }
 
-    /// Closes a half-open circuit whose store answers, once no invalidation holds it.
+    /// Closes the circuit if it is half-open. The caller knows that the store answers, and that no
+    /// undelivered invalidation keeps the circuit from closing.
     pub(super) fn close_if_half_open(&self) {
         let change = self.close(&mut self.lock());
         report(change);
@@ -226,8 +229,8 @@ impl Permit {
 
     /// Counts the outcome of the call. Returns `true` if too many of the last calls have failed.
     ///
-    /// A call from before the last opening of the circuit does not count, because its outcome says
-    /// nothing about the store after the opening.
+    /// A call that began before the last opening of the circuit does not count, because its outcome
+    /// may no longer describe the store.
     fn count(&self, inner: &mut Inner, now: Instant, has_failed: bool) -> bool {
         self.openings == self.breaker.openings.load(Ordering::Acquire)
             && inner.outcomes.count(now, has_failed)

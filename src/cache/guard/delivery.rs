@@ -47,7 +47,7 @@ impl Delivery {
 /// The end of one delivery.
 enum DeliveryOutcome {
     Delivered,
-    /// The store has answered with an error that is no outage.
+    /// The store has answered with an error that is not an outage.
     Refused,
     /// The store has failed, or the circuit is open.
     Failed,
@@ -63,23 +63,23 @@ struct DeliveryTask {
 }
 
 impl StoreGuard {
-    /// Begins to deliver in a new task, unless a task reports that it delivers. Without a tokio
-    /// runtime, the next operation tries again.
+    /// Starts a delivery task, unless such a task already runs. Outside a tokio runtime, starts
+    /// nothing: the next operation tries again.
     pub(super) fn start_delivery(self: &Arc<Self>) {
         if !self.undelivered.is_waiting() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        // No invalidation is left behind if another task ends now. Either `acquire` sees that it
-        // has ended, or that task sees the invalidation.
+        // If another task ends now, no invalidation is left behind: either `acquire` succeeds, or
+        // that task sees the invalidation before it ends.
         let Some(Acquisition { task, takes_over }) = self.claim.acquire(Instant::now()) else { return };
         let task = DeliveryTask { guard: Arc::downgrade(self), number: task };
         runtime.spawn(task.run(takes_over));
     }
 
     /// Returns `true` if undelivered invalidations keep the circuit from closing. They do so only
-    /// while a task delivers them. A process without a runtime has no such task, so its circuit would
-    /// never close again.
+    /// while a task delivers them. A process without a runtime has no such task: otherwise, its
+    /// circuit would never close again.
     pub(super) fn holds_circuit(&self) -> bool {
         self.undelivered.holds_circuit() && self.claim.is_progressing(Instant::now())
     }
@@ -114,8 +114,8 @@ impl StoreGuard {
 }
 
 impl DeliveryTask {
-    /// Delivers until nothing waits, with growing pauses after failures. Ends with the cache, or when
-    /// another task has taken over.
+    /// Delivers until no invalidation waits, with growing pauses after failures. Ends early if the
+    /// cache is dropped or another task takes over.
     async fn run(mut self, takes_over: bool) {
         let mut pauses = backoff();
         let mut pause = pauses.next().unwrap_or_default();
@@ -148,7 +148,7 @@ impl DeliveryTask {
                 let added = guard.undelivered.added();
                 drop(guard);
                 self.report(due.saturating_duration_since(Instant::now()));
-                // An invalidation of another namespace does not wait for the back-off of this one.
+                // The wait ends early if another namespace gets an invalidation.
                 let _ = tokio::time::timeout_at(due, added.notified()).await;
             }
         }
@@ -161,8 +161,8 @@ impl DeliveryTask {
         guard.claim.report(self.number, Instant::now(), wait).then_some(guard)
     }
 
-    /// Lets another task begin. Returns `false` if this task must go on: an invalidation was added
-    /// meanwhile, and no other task has begun.
+    /// Releases the claim, so that another task may begin. Returns `false` if this task must
+    /// continue: an invalidation was added meanwhile, and no other task has begun.
     fn has_ended(&mut self, guard: &StoreGuard) -> bool {
         guard.claim.release(self.number);
         if !guard.undelivered.is_waiting() {

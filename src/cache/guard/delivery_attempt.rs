@@ -12,8 +12,8 @@ use futures_util::future::try_join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most scopes or values in one operation of the store, so that each ends within the time
-/// limit.
+/// The most scopes or values in one operation of the store, so that each operation ends within
+/// the time limit.
 const CHUNK: usize = 256;
 
 /// The delivery of one batch by a task.
@@ -24,8 +24,8 @@ pub(super) struct DeliveryAttempt<'a> {
 }
 
 impl DeliveryAttempt<'_> {
-    /// Sends the whole batch. An outage ends the attempt. After any other error, the store gets the
-    /// rest, and the first of these errors is returned.
+    /// Sends the whole batch. An outage ends the attempt. After another error, the attempt sends the
+    /// rest of the batch, and returns the first such error.
     pub(super) async fn run(&self) -> Result<(), StoreError> {
         let Batch { generations, hard, soft, .. } = self.batch;
         let mut refusal = None;
@@ -41,8 +41,10 @@ impl DeliveryAttempt<'_> {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Removes the values from the store. Returns the first refusal, an error that is not an
-    /// outage. Fails with the first outage.
+    /// Removes the values from the store. Returns the first refusal: an error that is not an outage.
+    ///
+    /// # Errors
+    /// Returns the first outage, or any error of the read of the last clear.
     async fn remove_values(&self) -> Result<Option<StoreError>, StoreError> {
         let Batch { namespace, generations, values, .. } = self.batch;
         let cleared = self.timed(generations.cleared()).await?;
@@ -69,8 +71,8 @@ impl DeliveryAttempt<'_> {
 
     /// Removes the entry of a value. `found` is the entry that a look-up found under `key`.
     ///
-    /// An entry that a write has stored since the removal was queued stays, even if the write runs
-    /// during this call.
+    /// If a write has stored an entry since the removal was queued, that entry stays, even if the
+    /// write runs during this call.
     async fn remove_value(
         &self,
         value: &Name,
@@ -96,8 +98,8 @@ impl DeliveryAttempt<'_> {
     }
 
     async fn timed<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
-        // The result is ignored. If another task has taken the claim, this task still sends the
-        // rest of its batch.
+        // The result of the report is ignored. If another task has taken the claim, this task still
+        // sends the rest of its batch.
         self.guard.claim.report(self.task, Instant::now(), self.guard.limits().invalidation);
         self.guard.with_timeout(GuardedOperation::Invalidation, future).await
     }

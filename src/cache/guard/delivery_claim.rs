@@ -7,12 +7,12 @@ use tokio::time::Instant;
 /// How late a task may report before another task takes over.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// The longest wait that a report can announce. A longer wait counts as this one.
+/// The longest wait that a report can announce. A report shortens a longer wait to this time.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// The claim of one task at a time to deliver. The task reports before each wait, so that another
-/// task can replace a silent one. A runtime that is no longer polled neither runs nor drops its
-/// tasks.
+/// The right to deliver, which one task at a time holds. The task reports before each wait, so that
+/// another task can replace a silent one. A task is silent if its runtime is no longer polled: such
+/// a runtime neither runs nor drops its tasks.
 ///
 /// ```text
 ///          acquire            report
@@ -175,7 +175,7 @@ mod tests {
                     advance(MAX_SILENCE).await;
                 }
                 last = acquire(&claim).expect("free or silent");
-                assert!(!is_progressing(&claim), "it has never run");
+                assert!(!is_progressing(&claim), "the new task has not reported yet");
             }
             assert!(report(&claim, last.task) && is_progressing(&claim));
         }

@@ -8,8 +8,8 @@ use crate::entry::Entry;
 pub(crate) enum HiddenEntries {
     None,
     All,
-    /// All entries except the one with this digest, which a write stores. The write began after the
-    /// removal was queued.
+    /// All entries except the one with this digest. A write that began after the removal was queued
+    /// stores the excepted entry.
     AllBut(EntryDigest),
 }
 

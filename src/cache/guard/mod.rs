@@ -8,7 +8,7 @@
 //!             CircuitOpen           counted by the circuit
 //!
 //! invalidation without confirmation ──▶ undelivered ──▶ retried by a task until the store confirms it
-//!                                           └─ every look-up of this process honors it meanwhile
+//!                                           └─ meanwhile, look-ups of this process apply it
 //! ```
 
 mod breaker;

@@ -76,7 +76,7 @@ impl Store for GuardedStore {
         self.0.run(GuardedOperation::Write, || self.0.unguarded().touch(key, ttl))
     }
 
-    /// The caller guards them by `GuardedGenerations`.
+    /// Returns the generations without a guard: the caller wraps them in `GuardedGenerations`.
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         self.0.unguarded().generations(namespace)
     }

@@ -41,7 +41,8 @@ impl GuardedOperation {
     }
 }
 
-/// What the handles of one cache share about its store.
+/// The store of a cache, with its time limits, its circuit breaker and the invalidations that it
+/// has not confirmed.
 #[derive(Debug)]
 pub(in crate::cache) struct StoreGuard {
     /// The store itself, without the guard.
@@ -49,7 +50,7 @@ pub(in crate::cache) struct StoreGuard {
     limits: StoreLimits,
     pub(super) breaker: Arc<Breaker>,
     pub(super) undelivered: Undelivered,
-    /// Which task delivers.
+    /// The claim of the task that delivers the undelivered invalidations.
     pub(super) claim: DeliveryClaim,
     /// How often the store failed or did not answer in time, by operation.
     failures: [AtomicU64; GuardedOperation::ALL.len()],
@@ -80,7 +81,7 @@ impl StoreGuard {
         self.breaker.state()
     }
 
-    /// Returns how often the store failed or did not answer in time, by the word of the operation.
+    /// Returns how often the store failed or did not answer in time, with the name of each operation.
     pub(in crate::cache) fn failures(&self) -> [(&'static str, u64); GuardedOperation::ALL.len()] {
         GuardedOperation::ALL
             .map(|operation| (operation.as_str(), self.failures[operation as usize].load(Ordering::Relaxed)))
@@ -107,7 +108,7 @@ impl StoreGuard {
         self.undelivered.is_any()
     }
 
-    /// Returns what the undelivered invalidations say of an entry.
+    /// Returns the validity of an entry according to the undelivered invalidations.
     pub(in crate::cache) fn validity(
         self: &Arc<Self>,
         namespace: &str,
@@ -203,8 +204,8 @@ impl StoreGuard {
         }
     }
 
-    /// Waits for the store no longer than the limit. Outside of a tokio runtime there is no timer,
-    /// and no limit.
+    /// Waits for the store within the time limit of the operation. Outside a tokio runtime, there is
+    /// no timer and no limit.
     pub(super) async fn with_timeout<T>(
         &self,
         operation: GuardedOperation,

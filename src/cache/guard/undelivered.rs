@@ -37,7 +37,7 @@ pub(crate) struct Undelivered {
     /// Whether look-ups must be checked against `table`. With a healthy store, the flag is `false`,
     /// so a look-up needs one load and no lock.
     is_any: AtomicBool,
-    /// The number of scopes that wait.
+    /// The number of undelivered scopes.
     count: AtomicUsize,
     /// Whether any namespace waits, apart from the refused ones.
     holds_circuit: AtomicBool,
@@ -49,7 +49,7 @@ pub(crate) struct Undelivered {
 #[derive(Debug, Default)]
 struct Table {
     namespaces: HashMap<String, Pending>,
-    /// The waiting namespaces, in the order in which their first invalidation failed.
+    /// The waiting namespaces, in the order of their next deliveries.
     order: VecDeque<String>,
     /// The refused namespaces, by the time of their next delivery.
     refused: BTreeSet<(Instant, String)>,
@@ -71,8 +71,9 @@ struct Pending {
     refusal: Option<Refusal>,
 }
 
-/// The store has answered a delivery with an error that is no failure. Such an error may last as
-/// long as this process, so the namespace waits for other deliveries, and holds up none of them.
+/// The back-off of a refused namespace: the store answered its delivery with an error that is not
+/// an outage. Such an error may last as long as this process, so the namespace must not delay
+/// other namespaces.
 struct Refusal {
     /// The time of the next delivery.
     due: Instant,
@@ -82,7 +83,7 @@ struct Refusal {
 #[derive(Debug, Clone)]
 struct Mark {
     strength: Strength,
-    /// The number of the last call that named the scope.
+    /// The number of the last call of [`Undelivered::add`] that named the scope.
     number: u64,
     /// Present if the scope is a value that the store must remove. The invalidation alone has no
     /// effect on a counter, because a counter has no generation.
@@ -99,7 +100,7 @@ struct Removal {
     spared: Option<EntryDigest>,
 }
 
-/// A position in the sequence of queued invalidations: at the start of a write, for example.
+/// A position in the sequence of queued invalidations, such as the position when a write begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueuePosition(u64);
 
@@ -137,12 +138,13 @@ impl Undelivered {
         self.holds_circuit.load(Ordering::SeqCst)
     }
 
-    /// Returns the notification that another namespace has undelivered invalidations.
+    /// Returns the notification of added invalidations. Invalidations of refused namespaces do not
+    /// notify.
     pub(super) fn added(&self) -> Arc<Notify> {
         Arc::clone(&self.added)
     }
 
-    /// Returns the number of scopes that wait.
+    /// Returns the number of undelivered scopes.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
@@ -160,7 +162,7 @@ impl Undelivered {
         let mut table = self.lock();
         table.last_number += 1;
         let number = table.last_number;
-        // Visible to every look-up that begins after this call.
+        // Every look-up that begins after this call sees the flag.
         self.is_any.store(true, Ordering::Release);
         if !table.namespaces.contains_key(namespace) {
             if table.namespaces.len() >= MAX_NAMESPACES {
@@ -362,7 +364,7 @@ impl Table {
         } else if self.order.front().is_some_and(|first| first == namespace) {
             self.order.pop_front();
         } else {
-            // Postponed meanwhile.
+            // The namespace was postponed during its delivery.
             self.order.retain(|other| other != namespace);
         }
     }

@@ -45,8 +45,7 @@ impl CacheCounters {
         }
     }
 
-    /// Returns the label of the cache in metrics. All namespaces share it, as they share the
-    /// counters.
+    /// Returns the label of the cache in metrics. All namespaces share the label and the counters.
     #[cfg(feature = "metrics")]
     pub(super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
@@ -66,8 +65,8 @@ impl CacheCounters {
         }
     }
 
-    /// Counts an invalidation that the store has not confirmed, and whose failure no call reports
-    /// to the application.
+    /// Counts an invalidation that the store has not confirmed, if no call reports the failure to
+    /// the application.
     pub(in crate::cache) fn count_failed_invalidation(&self) {
         self.failed_invalidations.fetch_add(1, Ordering::Relaxed);
     }
@@ -81,7 +80,7 @@ impl CacheCounters {
         self.invalidations.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of invalidated scopes, by the word of their kind.
+    /// Returns the number of invalidated scopes of each kind, with the name of the kind.
     pub(super) fn scopes(&self) -> [(&'static str, u64); ScopeKind::ALL.len()] {
         ScopeKind::ALL.map(|kind| (kind.as_str(), self.scopes[kind as usize].load(Ordering::Relaxed)))
     }

@@ -15,8 +15,8 @@ impl Cache {
     /// Returns the statistics of all layers over this cache, and the state of the cache.
     ///
     /// The counters are always on, and cover all namespaces. Reading them takes some microseconds,
-    /// so read them at intervals, not for each request. Counters that change during the call may
-    /// disagree by the requests of that moment.
+    /// so read them at intervals, not for each request. If requests complete during the call, the
+    /// counters may disagree by the number of these requests.
     ///
     /// # Example
     /// ```
@@ -53,8 +53,8 @@ impl Cache {
         }
     }
 
-    /// Returns the counters of the layers with a name. If the policy sets the name, `identity` is
-    /// that of the layer.
+    /// Returns the counters of the layers with a name. `identity` is the identity of the layer if
+    /// its policy sets the name, and otherwise `None`.
     pub(crate) fn layer_counters(&self, name: &str, identity: Option<LayerIdentity>) -> Arc<LayerCounters> {
         self.0.counters.layers.counters(name, identity)
     }
@@ -69,8 +69,8 @@ impl Cache {
         self.0.counters.count_unreadable_value();
     }
 
-    /// Counts an invalidation that the store has not confirmed, and whose failure no call reports
-    /// to the application.
+    /// Counts an invalidation that the store has not confirmed, if no call reports the failure to
+    /// the application.
     pub(crate) fn count_failed_invalidation(&self) {
         self.0.counters.count_failed_invalidation();
     }
@@ -78,8 +78,8 @@ impl Cache {
 
 /// The statistics of a cache. [`Cache::stats`] returns them.
 ///
-/// Counters begin at zero when the cache is built, and never decrease. Numbers of things that are
-/// under way, such as [`flights`](Self::flights), are those at the time of the call.
+/// Counters begin at zero when the cache is built, and never decrease. The numbers of operations in
+/// progress, such as [`flights`](Self::flights), are from the time of the call.
 #[derive(Debug, Clone)]
 pub struct CacheStats {
     layers: Vec<LayerStats>,
@@ -113,7 +113,7 @@ impl CacheStats {
         self.layers.iter().find(|layer| layer.name() == name)
     }
 
-    /// Returns the statistics of the top paths, in no order.
+    /// Returns the statistics of the top paths, in no particular order.
     ///
     /// The top paths are those with the most misses, with the most handler time, and with the most
     /// hits. The slice is empty unless
@@ -127,14 +127,15 @@ impl CacheStats {
         &self.paths
     }
 
-    /// Returns the statistics that the store knows about itself.
+    /// Returns the statistics that the store reports.
     #[must_use]
     pub fn store(&self) -> StoreStats {
         self.store
     }
 
-    /// Returns the number of invalidations: calls of [`Cache::invalidate`] and of the clears, and
-    /// invalidations by writes, handlers and purge requests. [`LayerStats::invalidated`] counts their effects.
+    /// Returns the number of invalidations. It counts calls of [`Cache::invalidate`] and of
+    /// [`Cache::clear`] and its variants, and invalidations by writes, handlers and purge requests.
+    /// [`LayerStats::invalidated`] counts their effects.
     #[must_use]
     pub fn invalidations(&self) -> u64 {
         self.invalidations
@@ -203,8 +204,8 @@ impl CacheStats {
     }
 
     /// Returns the number of operations of the store that failed or timed out, by the kind of the
-    /// operation: `lookup`, `write` or `invalidation`. The kinds are those of the time limits
-    /// ([`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout)).
+    /// operation: `lookup`, `write` or `invalidation`. Each kind has its own time limit, such as
+    /// [`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout).
     pub fn store_errors_by_operation(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.store_errors.iter().copied()
     }

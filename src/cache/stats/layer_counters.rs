@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The counters with a fixed meaning, by their index. The first ones are those of a hit, which
-/// share a cache line.
+/// The counters with a fixed meaning. A variant is the index of its counter. A hit changes only the
+/// first five counters, which share a cache line.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Counter {
     FreshHits,
@@ -37,7 +37,7 @@ pub(super) const BYPASSES: usize = Counter::FailedStores as usize + 1;
 pub(super) const NOT_STORED: usize = BYPASSES + Detail::WORDS.len();
 pub(super) const COUNTERS: usize = NOT_STORED + Detail::WORDS.len();
 
-/// How a request was answered from the cache.
+/// The kind of a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HitKind {
     Fresh,
@@ -52,7 +52,7 @@ pub(crate) enum Mistake {
     /// Two nested layers have the same keys.
     SameKeys,
     /// Requests to a route layer have cookies. No option declares cookies, and no outer layer of
-    /// this crate sees whether responses set some.
+    /// this crate sees whether responses set cookies.
     UnseenCookies,
 }
 
@@ -66,11 +66,11 @@ const REQUESTS_BEFORE_WARNING: u64 = 1000;
 pub(crate) struct LayerCounters {
     name: Arc<str>,
     counters: ShardedCounters<COUNTERS>,
-    /// Whether [`stores_nothing_without_ttl`](Self::stores_nothing_without_ttl) is decided: a
-    /// response was stored, or none in the first 1,000 requests.
+    /// Whether the answer of [`stores_nothing_without_ttl`](Self::stores_nothing_without_ttl) is
+    /// final: the layers have stored a response, or have had 1,000 requests.
     #[cfg(feature = "tracing")]
     has_checked_ttl: AtomicBool,
-    /// Whether a [`Mistake`] was reported.
+    /// Whether each kind of [`Mistake`] was reported.
     #[cfg(feature = "tracing")]
     mistakes: [AtomicBool; 2],
 }

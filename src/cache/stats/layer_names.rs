@@ -5,12 +5,12 @@ use super::layer_stats::OTHER_LAYERS;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most layer names with counters of their own. All other names share the counters of
+/// The most layer names with separate counters. All other names share the counters of
 /// [`OTHER_LAYERS`].
 const MAX_NAMES: usize = 256;
 
-/// What distinguishes layers of one name: two layers with the same `scope` and different `id`s have
-/// contradictory options.
+/// The identity of a layer. Two layers of one name have contradictory options if their `scope` is
+/// the same and their `id`s differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LayerIdentity {
     /// The namespace, the version and the level of the layer.
@@ -39,7 +39,8 @@ impl LayerNames {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the counters of a name. If the policy sets the name, `identity` is that of the layer.
+    /// Returns the counters of a name. `identity` is the identity of the layer if its policy sets the
+    /// name, and otherwise `None`.
     pub(super) fn counters(&self, name: &str, identity: Option<LayerIdentity>) -> Arc<LayerCounters> {
         let (counters, contradicts) = self.register(name, identity);
         if contradicts {
@@ -48,7 +49,8 @@ impl LayerNames {
         counters
     }
 
-    /// Returns the counters of a name, and `true` once if two of its layers contradict each other.
+    /// Returns the counters of a name. Also returns `true` if this call is the first to find that
+    /// two layers of the name contradict each other.
     fn register(&self, name: &str, identity: Option<LayerIdentity>) -> (Arc<LayerCounters>, bool) {
         let mut layers = self.lock();
         let is_full = layers.len() >= MAX_NAMES && !layers.contains_key(name);
@@ -79,7 +81,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn further_names_share_the_counters_of_one_name() {
+    fn names_beyond_the_limit_share_counters() {
         let registry = LayerNames::default();
         let names: Vec<_> = (0..1000).map(|number| format!("layer {number}")).collect();
         let counted: BTreeSet<_> =

@@ -4,7 +4,7 @@ use super::layer_counters::{BYPASSES, Counter, LayerCounters, NOT_STORED};
 use crate::status::{Detail, ForwardReason};
 use std::time::Duration;
 
-/// The name under which layers are counted once 256 names have counters of their own.
+/// The name under which the statistics count all further layers once 256 names have counters.
 pub(super) const OTHER_LAYERS: &str = "other";
 
 /// The number of requests by outcome, of all layers with one name, since the cache was built.
@@ -15,13 +15,13 @@ pub(super) const OTHER_LAYERS: &str = "other";
 /// namespaces share the counters of a name. Once 256 names are known, layers with further names are
 /// counted as `other`.
 ///
-/// Background refreshes are no requests. Their responses count as [`stored`](Self::stored) or
+/// Background refreshes do not count as requests. Their responses count as [`stored`](Self::stored) or
 /// [`not_stored`](Self::not_stored).
 ///
 /// # Words
 /// The words of [`bypasses_by_detail`](Self::bypasses_by_detail) and
-/// [`not_stored_by_detail`](Self::not_stored_by_detail) are those of `detail` in `Cache-Status`
-/// ([`CacheStatus`](crate::CacheStatus) explains them). Names of fields are counted together, as
+/// [`not_stored_by_detail`](Self::not_stored_by_detail) are the values of `detail` in
+/// `Cache-Status` ([`CacheStatus`](crate::CacheStatus) explains them). All field names count as
 /// `credentials`.
 ///
 /// # Example
@@ -65,7 +65,8 @@ impl LayerStats {
         self.counts[counter as usize]
     }
 
-    /// Returns the non-zero counters of words, from an index on.
+    /// Returns the non-zero counters of the words of `detail`. `first` is the index of the first
+    /// counter.
     fn words(&self, first: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = Detail::WORDS.iter().copied().zip(self.counts[first..].iter().copied());
         counts.filter(|(_, count)| *count > 0)
@@ -149,8 +150,8 @@ impl LayerStats {
         self.bypasses_by_detail().map(|(_, count)| count).sum()
     }
 
-    /// Returns the number of requests that bypassed the cache, for each reason. An item has the
-    /// word of the reason and the number. Reasons without a request are left out.
+    /// Returns the number of requests that bypassed the cache, by the word of the reason. Words with
+    /// the number zero are left out.
     pub fn bypasses_by_detail(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.words(BYPASSES)
     }
@@ -219,7 +220,7 @@ impl LayerStats {
     /// Returns the time that hits have saved: for each hit, the time that the service took to begin
     /// the stored response.
     ///
-    /// The clock counts in milliseconds, and on Linux in ticks of the kernel.
+    /// The resolution of the clock is a millisecond, and on Linux a tick of the kernel.
     #[must_use]
     pub fn handler_time_saved(&self) -> Duration {
         Duration::from_millis(self.get(Counter::SavedMillis))

@@ -14,8 +14,8 @@ impl Cache {
     /// Starts a task that calls [`publish_metrics`](Self::publish_metrics) at once, and then at an
     /// interval of at least one second. Use it for recorders that send metrics without a scraper.
     ///
-    /// The task does not keep the cache alive. It ends, within one interval, after the last clone
-    /// of this handle is dropped. The layers over a cache hold clones. For final numbers, call
+    /// The task does not keep the cache alive. It ends within one interval after the last clone of
+    /// this handle is dropped, including the clones that layers hold. For final numbers, call
     /// `publish_metrics` after [`shutdown`](Self::shutdown). Each call of this method starts another
     /// task, so call it once for a cache.
     ///

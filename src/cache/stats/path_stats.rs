@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Each thread counts one of this many hits for the statistics of paths.
+/// The statistics of paths count one of this many hits of the same layer name, kind and shard.
 pub(crate) const HITS_PER_SAMPLE: u64 = 128;
 
-/// What is counted for one path.
+/// The counts of one path.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PathCounts {
     pub(super) misses: u64,

@@ -1,4 +1,4 @@
-//! The paths with the most misses, the most handler time and the most requests.
+//! The paths with the most misses, the most handler time and the most hits.
 
 use super::path_stats::{PathCounts, PathStats};
 use std::cmp::Reverse;
@@ -16,8 +16,8 @@ const MAX_PATH: usize = 512;
 /// bounded, and its cost for a request does not depend on the number of paths.
 #[derive(Debug)]
 pub(crate) struct PathTable {
-    /// At most this number of paths remains when paths are forgotten, or three if the limit is
-    /// lower. With zero, no path is counted.
+    /// The most paths that remain when the table forgets paths, or three if the limit is lower.
+    /// With zero, no path is counted.
     limit: usize,
     paths: Mutex<HashMap<Box<str>, PathCounts>>,
 }
@@ -69,8 +69,8 @@ impl PathTable {
         change(paths.entry(path.into()).or_default());
     }
 
-    /// Keeps the best third of the limit by each of the three orders, and forgets the other paths.
-    /// A third is at least one path.
+    /// Keeps the first paths by each of the three counts, and forgets the other paths. By each
+    /// count, it keeps a third of `limit`, but at least one path.
     fn forget_least(&self, paths: &mut HashMap<Box<str>, PathCounts>) {
         let third = (self.limit / 3).max(1);
         let orders: [fn(&PathCounts) -> u64; 3] =
@@ -80,7 +80,7 @@ impl PathTable {
             let mut rest: Vec<_> = paths.drain().collect();
             rest.sort_unstable_by_key(|(_, counts)| Reverse(order(counts)));
             paths.extend(rest.split_off(third.min(rest.len())));
-            // A path without this count is not among the best.
+            // A path whose count is zero is not among the best.
             let (best, others): (Vec<_>, Vec<_>) =
                 rest.into_iter().partition(|(_, counts)| order(counts) > 0);
             kept.extend(best);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn table_stays_bounded_and_keeps_the_paths_with_the_most() {
+    fn table_stays_bounded_and_keeps_the_top_paths() {
         let table = PathTable::new(30);
         let second = Duration::from_secs(1);
         for number in 0..10_000 {

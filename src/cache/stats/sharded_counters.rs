@@ -32,14 +32,14 @@ fn assign(number: &Cell<usize>) -> usize {
     next
 }
 
-/// `N` counters, of which each shard has a part. A thread counts in its own shard.
+/// `N` counters. Each shard holds a part of each count. A thread counts in its own shard.
 pub(super) struct ShardedCounters<const N: usize> {
     /// The number of shards is a power of two.
     shards: Box<[Shard<N>]>,
 }
 
-/// The counters of one shard. The alignment keeps two shards out of one cache line, and out of two
-/// lines that are fetched together.
+/// The counters of one shard. The alignment separates the shards: two shards share neither a cache
+/// line nor a pair of lines that the processor loads together.
 #[repr(align(128))]
 struct Shard<const N: usize>([AtomicU64; N]);
 

@@ -5,8 +5,8 @@ use crate::status::Detail;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Counts the outcome of storing one response. Its status is sent before the outcome is known, so
-/// the two may differ.
+/// Counts the outcome of storing one response. The `Cache-Status` is sent before the outcome is
+/// known, so it may differ from the outcome.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreReport {
     counters: Arc<LayerCounters>,
@@ -40,7 +40,7 @@ impl StoreReport {
         self.set(NOT_STORED, REPORTED);
     }
 
-    /// Sets a flag. The call that sets the second flag counts the contradiction.
+    /// Sets a flag. The call that sets the second of the two flags counts a failed store.
     fn set(&self, flag: u8, other: u8) {
         let before = self.flags.fetch_or(flag, Ordering::Relaxed);
         if before & flag == 0 && before & other != 0 {

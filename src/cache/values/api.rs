@@ -189,9 +189,9 @@ impl Cache {
     /// [`Value::touch`](crate::values::Value::touch) on a handle with the same window.
     ///
     /// # Errors
-    /// If the store fails, or with
-    /// [`StoreErrorKind::Contended`](crate::error::StoreErrorKind::Contended) if other tasks
-    /// changed the value in each of 64 tries.
+    /// - [`StoreErrorKind::Contended`](crate::error::StoreErrorKind::Contended) if other tasks
+    ///   changed the value during each of 64 attempts.
+    /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the change may or may not have taken effect.

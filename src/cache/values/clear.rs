@@ -9,7 +9,7 @@ impl Cache {
     /// Invalidates all pages, values and counters in this namespace at once. Other namespaces are
     /// not affected.
     ///
-    /// This is an [`invalidate`](Self::invalidate) of [`Invalidation::all`]. A response or value
+    /// It calls [`invalidate`](Self::invalidate) with [`Invalidation::all`]. A response or value
     /// that is being made during the call is not stored afterwards. The cost does not depend on the
     /// number of entries: the store frees their memory when they expire or are evicted.
     ///

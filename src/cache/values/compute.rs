@@ -1,4 +1,4 @@
-//! Computed values: of concurrent calls in this process, one computes the value.
+//! Computed values. If several calls in this process need a value at the same time, one computes it.
 //!
 //! The call that computes is the leader. The others are followers. Together they form a flight,
 //! which ends with the outcome of the computation.
@@ -212,8 +212,8 @@ impl Value<'_> {
                     };
                 }
                 Some(ComputeOutcome::Abandoned) => {}
-                // The value is not shared with followers, or takes too long. Each follower computes
-                // it itself.
+                // The leader does not share its value, or its computation takes too long. Each
+                // follower then computes the value.
                 Some(ComputeOutcome::NotStored) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
@@ -295,7 +295,7 @@ impl Value<'_> {
     }
 
     /// Creates the chain of a computation. Equal keys in a chain are a loop. The key contains a fixed
-    /// generation: a computation that invalidates all values does not change its key.
+    /// generation, so that a computation that invalidates all values keeps its key.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
@@ -352,15 +352,15 @@ impl Value<'_> {
     }
 
     /// Returns `true` if neither the value nor its dependencies were invalidated since the
-    /// computation began. Returns `false` if that is unknown, for example if the store fails.
+    /// computation began. Returns `false` if the check fails, for example because the store fails.
     async fn is_valid(&self, value: &StoredValue) -> bool {
         let Some(since) = value.generation else { return false };
         let validity = self.cache.validity(since, &value.scopes, &value.dependencies).await;
         matches!(validity, Ok(Validity::Valid))
     }
 
-    /// Stores a computed value, unless it was invalidated or another task has set the value. If the
-    /// store fails, the failure is counted, and nothing else is done.
+    /// Stores a computed value, unless it was invalidated or another task has set the value. A
+    /// failure of the store is only counted.
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
         let _write = self.cache.begin_write();
         // Load before the validity check. If another task sets the value after this load, the

@@ -92,8 +92,8 @@ impl Cache {
     /// Subtracts from a number atomically, and returns the difference. See [`incr`](Self::incr).
     ///
     /// # Errors
-    /// The same as for [`incr`](Self::incr). A `delta` of `i64::MIN` is an
-    /// [`StoreErrorKind::Overflow`], too.
+    /// The same as for [`incr`](Self::incr). A `delta` of `i64::MIN` also fails with
+    /// [`StoreErrorKind::Overflow`].
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the change may or may not have taken effect.
@@ -138,7 +138,7 @@ impl Cache {
     }
 }
 
-/// The result of one try to change a number that the store could not increment itself.
+/// The result of one attempt to change a number that the store could not increment itself.
 enum IncrementAttempt {
     Counted(i64),
     /// Another task changed the entry, or an unusable entry was removed.
@@ -151,8 +151,8 @@ impl Value<'_> {
         let _write = cache.begin_write();
         let mut lock = None;
         for _ in 0..MAX_ATTEMPTS {
-            // The store may still have the old number, and the delivery of the queued removal would
-            // remove a new one.
+            // The store may still have the old number. The delivery of the queued removal would also
+            // remove a new number.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }

@@ -17,9 +17,9 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodin
 
 /// Decodes an entry as a type. Returns `None` if the entry has another type or is damaged.
 ///
-/// The bytes are not trusted, since other programs may write to the store. Nothing in them is
-/// executed, their length bounds the memory use, and the nesting is limited. A counter decodes like
-/// a number that was stored as a value.
+/// The bytes are not trusted, because other programs may write to the store. Decoding executes
+/// nothing in them. Their length bounds the memory use, and the nesting is limited. A counter
+/// decodes like a number that was stored as a value.
 pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
         Entry(EntryKind::Value(value)) if value.encoding() == Encoding::MessagePack => {
@@ -30,7 +30,8 @@ pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     }
 }
 
-/// Decodes an entry as a type. If that fails, counts it, emits an event and returns `None`.
+/// Decodes an entry as a type. On failure, counts the unreadable value, emits an event and
+/// returns `None`.
 pub(super) fn decode_or_report<T: DeserializeOwned>(cache: &Cache, entry: &Entry) -> Option<T> {
     let value = decode(entry);
     if value.is_none() {
@@ -100,7 +101,7 @@ mod tests {
             (read::<u8>(256), read::<u8>(-1), read::<String>(7), read::<bool>(1)),
             (None, None, None, None)
         );
-        assert_eq!(read::<Option<u8>>(300), None, "out of range is not `None`");
+        assert_eq!(read::<Option<u8>>(300), None, "a number out of range does not decode as `None`");
     }
 
     #[derive(Debug, Deserialize)]

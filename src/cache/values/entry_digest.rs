@@ -3,8 +3,8 @@
 use crate::entry::{Encoding, Entry, EntryKind};
 use sha2::{Digest, Sha256};
 
-/// Identifies the entry of a value by its data and its generation. The expiry does not count, since
-/// `touch` changes it.
+/// A digest of the data and the generation of a value's entry. It leaves out the expiry, because
+/// `touch` changes the expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryDigest([u8; 32]);
 

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
-/// A fragment of a page: a value with a name. The cache keeps a copy of it for each list of inputs.
+/// A fragment of a page: a value with a name. The cache keeps a copy of the fragment for each list
+/// of inputs.
 ///
 /// List every input that the fragment is rendered from, such as the host, the language or the
 /// visitor. Different lists never share a copy, regardless of the characters in the inputs. The

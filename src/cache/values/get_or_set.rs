@@ -31,7 +31,7 @@ impl Cache {
     /// [`store_errors`](Self::store_errors) counts the failure.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, a call that waits for it computes the value.
+    /// If the call that computes is dropped, a waiting call computes the value.
     ///
     /// # Example
     /// ```
@@ -74,7 +74,7 @@ impl Cache {
     /// - [`ComputeError::Loop`] if a fifth nested computation of the value would begin.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, a call that waits for it computes the value.
+    /// If the call that computes is dropped, a waiting call computes the value.
     ///
     /// # Example
     /// ```

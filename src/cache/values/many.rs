@@ -129,9 +129,9 @@ impl Cache {
     /// if it is too large for the store. Concurrent reads may see some of the writes before others.
     ///
     /// # Errors
-    /// - [`ValueError::Unwritable`] if a value can't be written as MessagePack. No value is stored
-    ///   then.
-    /// - [`ValueError::Store`] if the store fails. Any of the values may be stored then.
+    /// - [`ValueError::Unwritable`] if a value can't be written as MessagePack. Then no value is
+    ///   stored.
+    /// - [`ValueError::Store`] if the store fails. Then any of the values may be stored.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, any of the values may be stored.
@@ -253,8 +253,8 @@ impl Cache {
         Ok(live)
     }
 
-    /// Looks up the entries of values, with their keys. Also returns the generation that was read with
-    /// them.
+    /// Looks up the entries of values, with their keys. Also returns the generation if the store read
+    /// it together with the entries.
     async fn entries(&self, names: &[Name]) -> Result<(KeyedEntries, Option<Generation>), StoreError> {
         let were_hidden: Vec<_> = names.iter().map(|name| self.hidden_entries(name)).collect();
         let keys_since =

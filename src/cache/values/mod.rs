@@ -3,8 +3,9 @@
 //! [`Cache`](crate::cache::Cache) has methods for single values; [`Value`] adds tags and a stale
 //! window, in which an expired value may still be used.
 //!
-//! A page or value that is made from a value depends on it: it is a dependent of that value, and is
-//! invalidated with it. [`tracking`](crate::cache::tracking) records these dependencies.
+//! A page or value that is made from a value is a dependent of that value: an invalidation of the
+//! value also invalidates the dependent. [`tracking`](crate::cache::tracking) records these
+//! dependencies.
 
 mod api;
 mod clear;

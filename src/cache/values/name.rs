@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Name(Arc<[u8]>);
 
-/// The most bytes of a name. The SHA-256 of a longer name takes its place.
+/// The most bytes of a name. A longer name is replaced by its SHA-256.
 const MAX_PLAIN_NAME: usize = 1024;
 
 impl Name {
@@ -26,7 +26,7 @@ impl Name {
         Self(Arc::default())
     }
 
-    /// Returns the name for a version, a kind and parts. If any of them differs, the name differs.
+    /// Returns the name for a version, a kind and parts. Different inputs have different names.
     pub(crate) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut buf = KeyBuf::new();
         buf.part(&version.to_le_bytes());

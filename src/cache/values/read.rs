@@ -90,8 +90,8 @@ impl Value<'_> {
     /// the stale window of the value.
     ///
     /// # Errors
-    /// If the store fails, or with [`StoreErrorKind::Contended`] if other tasks changed the value
-    /// in each of 64 tries.
+    /// - [`StoreErrorKind::Contended`] if other tasks changed the value during each of 64 attempts.
+    /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the change may or may not have taken effect.
@@ -108,8 +108,8 @@ impl Value<'_> {
             let touched = match &entry {
                 Entry(EntryKind::Value(value)) => {
                     let fresh_until = cache.fresh_until(lifetime);
-                    // A value with dependencies expires no later than they do, so its expiry must
-                    // not move later.
+                    // A value must not outlive its dependencies, so its expiry must not move
+                    // later.
                     let fresh_until = match value.dependencies.is_empty() {
                         true => fresh_until,
                         false => fresh_until.min(value.fresh_until),
@@ -155,8 +155,8 @@ impl Value<'_> {
         let seen = cache.load(&self.name).await?;
         let write = cache.guard_write(vec![self.scope()]).await?;
         let removed = cache.await_write(cache.store().remove(seen.key.as_ref())).await;
-        // The value may be removed even if the store reported a failure, so its dependents are
-        // invalidated in any case.
+        // Even if the store reports a failure, the value may be removed. So its dependents are
+        // always invalidated.
         write.finish().await?;
         Ok(removed? && seen.state == ValueState::Live)
     }

@@ -81,7 +81,7 @@ async fn outcomes_age_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn circuit_of_a_busy_store_opens_after_some_failures() {
+async fn busy_circuit_opens_when_half_of_the_last_calls_fail() {
     let breaker = breaker();
     succeed(&breaker, 9_000);
     fail(&breaker, MAX_OUTCOMES / 2 - 1);
@@ -91,7 +91,7 @@ async fn circuit_of_a_busy_store_opens_after_some_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_call_counts_as_no_call() {
+async fn call_without_an_outcome_does_not_count() {
     let breaker = breaker();
     (0..100).for_each(|_| drop(call(&breaker)));
     fail(&breaker, MIN_FAILURES - 1);
@@ -126,7 +126,7 @@ async fn half_open_circuit_permits_one_probe_at_a_time() {
         assert!(is_refused(&breaker, caller, false));
     }
     drop(probe);
-    assert_eq!(breaker.state(), CircuitState::HalfOpen, "no outcome, no change");
+    assert_eq!(breaker.state(), CircuitState::HalfOpen, "a call without an outcome changes nothing");
     let second = call(&breaker);
     assert!(is_refused(&breaker, Requester::Operation, false));
     second.succeeded(false);
@@ -134,7 +134,7 @@ async fn half_open_circuit_permits_one_probe_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn probe_that_does_not_end_is_replaced() {
+async fn probe_that_takes_too_long_is_replaced() {
     let breaker = after_the_backoff().await;
     let forgotten = call(&breaker);
     advance(MAX_PROBE - MS).await;
@@ -180,7 +180,7 @@ async fn failed_probe_lengthens_the_backoff_up_to_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_forgets_the_failures_before() {
+async fn closing_forgets_earlier_failures() {
     let breaker = after_the_backoff().await;
     call(&breaker).succeeded(false);
     fail(&breaker, MIN_FAILURES - 1);
@@ -254,7 +254,7 @@ struct ReadsState(Arc<Breaker>, Arc<Mutex<Vec<CircuitState>>>);
 #[cfg(feature = "tracing")]
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for ReadsState {
     fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        // A lock that the breaker still held would block this thread for ever.
+        // If the breaker still held the lock, a blocking `lock` would never return.
         let state = self.0.inner.try_lock().map(|inner| inner.state).expect("the lock is free");
         self.1.lock().expect("not poisoned").push(state);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const NAMESPACE: &str = "shop";
 
-/// A queue, with the generations of a memory store for each namespace.
+/// A queue. All its namespaces use the same generations, which come from a memory store.
 struct Queue {
     undelivered: Undelivered,
     store: MemoryStore,
@@ -128,7 +128,7 @@ fn soft_invalidation_of_everything_leaves_hard_ones() {
 }
 
 #[test]
-fn addition_during_a_delivery_goes_on_waiting() {
+fn scope_added_during_its_delivery_stays_queued() {
     for all in [false, true] {
         let queue = Queue::new();
         let scope = if all { Scope::EVERYTHING } else { path(1) };
@@ -137,15 +137,15 @@ fn addition_during_a_delivery_goes_on_waiting() {
         let batch = queue.next();
         queue.add(&[path(1)], Soft);
         queue.undelivered.delivered(&batch);
-        assert_eq!(queue.undelivered.count(), 1, "the other one is delivered");
-        assert_eq!(queue.validity(&[path(1)]), Invalid, "with the strength of both");
+        assert_eq!(queue.undelivered.count(), 1, "only the added scope waits");
+        assert_eq!(queue.validity(&[path(1)]), Invalid, "the scope stays hard");
         queue.deliver_next();
         assert!(queue.is_empty());
     }
 }
 
 #[test]
-fn full_queue_becomes_everything_of_each_namespace() {
+fn full_queue_merges_each_namespace_into_everything() {
     let queue = Queue::new();
     queue.add_in("blog", &[path(0)], Soft);
     let all: Vec<_> = (1..MAX_SCOPES).map(path).collect();
@@ -159,14 +159,14 @@ fn full_queue_becomes_everything_of_each_namespace() {
         assert_eq!(queue.undelivered.validity(namespace, &[Scope::tag("unnamed")], &[]), Invalid);
     }
     queue.undelivered.delivered(&batch);
-    assert_eq!(queue.undelivered.count(), 2, "this batch was made before");
+    assert_eq!(queue.undelivered.count(), 2, "the batch was made before the merge");
     queue.deliver_next();
     queue.deliver_next();
     assert!(queue.is_empty());
 }
 
 #[test]
-fn more_namespaces_than_fit_leave_no_entry_trusted() {
+fn too_many_namespaces_make_every_entry_invalid() {
     let queue = Queue::new();
     let generations = queue.generations();
     for number in 0..=MAX_NAMESPACES {
@@ -180,7 +180,7 @@ fn more_namespaces_than_fit_leave_no_entry_trusted() {
     assert!(queue.is_empty() && queue.undelivered.is_any());
     assert_eq!(queue.validity(&[]), Invalid, "one invalidation is never delivered");
     queue.add(&[path(1)], Hard);
-    assert_eq!(queue.next().hard, [path(1)], "others are");
+    assert_eq!(queue.next().hard, [path(1)], "other invalidations are delivered");
 }
 
 #[test]
@@ -209,7 +209,7 @@ async fn refused_namespace_waits_for_its_backoff() {
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
         let refused = queue.next();
-        assert_eq!(refused.namespace, "a", "before those that wait");
+        assert_eq!(refused.namespace, "a", "a refused namespace that is due comes first");
         queue.undelivered.refuse(&refused, Instant::now());
         assert_eq!(queue.next().namespace, "b");
         queue.add_in("a", &[path(2)], Hard);
@@ -264,7 +264,7 @@ async fn refused_namespace_does_not_hold_the_circuit() {
 }
 
 #[test]
-fn other_namespaces_are_not_affected() {
+fn invalidation_does_not_affect_other_namespaces() {
     let queue = Queue::new();
     queue.add_in("blog", &[Scope::EVERYTHING], Hard);
     assert_eq!(queue.validity(&[path(1)]), Valid);
@@ -284,7 +284,7 @@ fn dependents_of_an_invalidated_value_are_invalid() {
 }
 
 #[test]
-fn value_to_remove_survives_another_invalidation_of_its_scope() {
+fn removal_survives_another_invalidation_of_its_scope() {
     let queue = Queue::new();
     let greeting = name("greeting");
     queue.remove_value(&greeting);
@@ -306,10 +306,10 @@ fn removal_spares_only_an_entry_of_a_later_write() {
     spare(queue.undelivered.position());
     assert!(hidden().contains(&old) && !hidden().contains(&new));
     queue.add(&[Scope::value(greeting.as_bytes())], Hard);
-    assert!(!hidden().contains(&new), "no removal");
+    assert!(!hidden().contains(&new), "this invalidation removes no value");
     queue.add(&[Scope::VALUES], Hard);
     assert!(hidden().contains(&new), "all values are invalid");
     queue.deliver_next();
     queue.remove_value(&greeting);
-    assert!(hidden().contains(&new), "another removal");
+    assert!(hidden().contains(&new), "a new removal spares no entry");
 }

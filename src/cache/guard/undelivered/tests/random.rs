@@ -1,4 +1,4 @@
-//! A random sequence of invalidations and deliveries, against a model.
+//! Random sequences of invalidations and deliveries, compared with a model.
 
 use super::*;
 use proptest::prelude::*;
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => add, 2 => Just(Step::Begin), 2 => Just(Step::Succeed), 1 => Just(Step::Fail), 1 => Just(Step::Refuse)]
 }
 
-/// The undelivered calls of `add`, one by one: namespace, number of the call, scope, strength.
+/// The undelivered calls of `add`: namespace, number of the call and scope, with `true` if hard.
 type Model = BTreeMap<(usize, usize, usize), bool>;
 
 fn expected(model: &Model, namespace: usize, scope: usize) -> Validity {
@@ -42,7 +42,7 @@ fn is_all(queue: &Queue, namespace: usize) -> bool {
 }
 
 proptest! {
-    /// Each call of `add` counts until a delivery that began after it succeeds.
+    /// Each call of `add` counts until the success of a delivery that began after the call.
     #[test]
     fn queue_is_never_weaker_than_a_list_of_all_calls(steps in proptest::collection::vec(step(), 1..60)) {
         let queue = Queue::new();
@@ -81,7 +81,7 @@ proptest! {
                 for scope in 1..7 {
                     let found = queue.undelivered.validity(name, &[numbered(scope)], &[]);
                     let least = expected(&model, namespace, scope);
-                    // A scope that was added again during its delivery keeps the strength of both.
+                    // A scope that was added again during its delivery keeps the greater strength.
                     prop_assert_eq!(Validity::worst([found, least].into_iter()), found);
                     let is_named = model.keys().any(|(of, _, named)| *of == namespace && [0, scope].contains(named));
                     prop_assert!(is_named || found == Valid || is_all(&queue, namespace));
