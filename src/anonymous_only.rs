@@ -32,7 +32,7 @@
 //!    itself states who may store it.
 //!
 //! # Where the layer belongs
-//! Outside the cache layers and outside the session layers.
+//! Outside all cache layers and all session layers.
 //!
 //! # Caveats
 //! - A cache layer with [`vary_by_identity`] must not be inside this layer: identified requests

@@ -56,8 +56,8 @@ impl IntoResponseParts for Identified {
     }
 }
 
-/// Lets a handler take the cache as an argument, if the state of its router is a [`Cache`]
-/// (`with_state(cache)`) or contains one.
+/// Lets a handler take the cache as an argument, if the state of the handler's router is a
+/// [`Cache`] (`with_state(cache)`) or contains one.
 ///
 /// A state that contains a cache must implement `FromRef`. axum's derive of `FromRef` needs axum's
 /// feature `macros`.
@@ -98,7 +98,7 @@ mod tests {
     use http::StatusCode;
 
     #[test]
-    fn hints_and_invalidations_are_responses_and_parts_of_responses() {
+    fn hints_and_invalidations_convert_into_responses_and_parts() {
         let invalidation = || Invalidation::path("/flavors").on_success();
         let responses = [
             (invalidation().into_response(), StatusCode::OK),

@@ -18,7 +18,7 @@
 //! 2. A personalized response never becomes public, for example a response that sets a cookie or has a
 //!    credential field. A `private` response becomes public only with
 //!    [`SetCacheControlLayer::replacing`].
-//! 3. [`NeverCacheLayer`] keeps a response out of every cache, the caches of this crate included.
+//! 3. [`NeverCacheLayer`] keeps a response out of every cache, including the caches of this crate.
 //!
 //! # Where the layers belong
 //! - Inside a cache layer, if that cache layer should follow the fields.

@@ -107,7 +107,8 @@ struct SimulatedClocks {
     suspended: AtomicU64,
     /// The part of `suspended` that has been measured.
     measured_sleep: Slept,
-    /// How far the wall clock has been set forward in all; negative if it has been set back.
+    /// The total time by which the wall clock has been set forward; negative if it has been set
+    /// back.
     wall_offset: AtomicI64,
 }
 
@@ -154,8 +155,8 @@ pub struct ManualClock(Arc<SimulatedClocks>);
 const MANUAL_START: u64 = 1_767_225_600_000;
 
 /// The monotonic time in milliseconds at the start of the machine on Linux, and at the start of the
-/// process on other systems. It is 139 years, so that a moment can represent an earlier event of
-/// another process.
+/// process on other systems. Its 139 years let a moment represent an earlier event of another
+/// process.
 const MONOTONIC_START: u64 = 1 << 42;
 
 /// Returns the time of the last tick of the kernel, which is at most some milliseconds ago.
@@ -281,7 +282,7 @@ fn steady_offset(measured: i64) -> i64 {
     if last.abs_diff(measured) <= MAX_JITTER_MILLIS {
         return last;
     }
-    // If several threads measure a new offset, the offset of the first is used.
+    // If several threads measure a new offset, all use the offset of the first thread.
     match LAST_OFFSET.compare_exchange(last, measured, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => measured,
         Err(other) => other,
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn time_asleep_counts_from_the_next_second_awake() {
+    fn suspended_time_counts_from_the_next_full_second() {
         let (clock, manual) = Clock::manual();
         let (now, wall) = (clock.now(), clock.wall());
         manual.sleep(Duration::from_secs(3600));
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_system_clock_counts_from_when_the_machine_was_started() {
+    fn system_clock_counts_from_the_start_of_the_machine() {
         let boot = || {
             let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
             Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -374,7 +375,7 @@ mod tests {
         let seen = |moment| there.wall_offset().moment(here.wall_millis(moment));
         assert_eq!(seen(now), there.now());
         assert_eq!(seen(now.after(hour)), there.now().after(hour));
-        assert_eq!(there.now().since(seen(Moment(now.0 - 3_600_000))), hour, "long before either began");
+        assert_eq!(there.now().since(seen(Moment(now.0 - 3_600_000))), hour, "before both processes began");
         assert_eq!(seen(Moment::NEVER), Moment::NEVER);
         for absurd in [0, 1, u64::MAX - 1] {
             let _ = here.moment(here.wall_millis(here.moment(absurd)));

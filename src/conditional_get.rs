@@ -31,6 +31,7 @@
 //! answer conditional requests from stored responses.
 //!
 //! # Caveats
-//! Generating a tag hashes the body for every response. A tag from the handler saves that work.
+//! To generate a tag, the layer hashes the body of each response. A tag from the handler saves that
+//! work.
 
 pub use crate::layer::{ConditionalGet, ConditionalGetFuture as ResponseFuture, ConditionalGetLayer};

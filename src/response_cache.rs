@@ -24,7 +24,7 @@
 //! ```
 //!
 //! # Rules
-//! 1. A request that identifies its sender bypasses the cache, unless the [policy](crate::policy)
+//! 1. A request that identifies its visitor bypasses the cache, unless the [policy](crate::policy)
 //!    permits otherwise.
 //! 2. A response is stored only if its fields, its handler or the policy set its freshness
 //!    lifetime, and if nothing forbids sharing it.

@@ -21,7 +21,7 @@
 //! 1. Concurrent [`get_or_set`](crate::Cache::get_or_set) calls for one value in one process share
 //!    one computation. A follower waits for the leader for up to ten seconds.
 //! 2. A page or value depends on every value that was read while it was made. It expires no later
-//!    than each of these values, and is invalidated if one of them is set, deleted or invalidated.
+//!    than any of these values. It is invalidated if one of them is set, deleted or invalidated.
 //! 3. A value that was deleted, set or invalidated during its computation is returned, but not
 //!    stored.
 //! 4. Values are stored as MessagePack with named fields. A value that can't be read as the

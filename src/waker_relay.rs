@@ -1,7 +1,7 @@
 //! Keeps the wakers of tasks away from the locks inside tokio's semaphores and notifications.
 //!
 //! tokio clones a task's waker while it holds such a lock. `Waker::clone` is foreign code: it may
-//! run another task that needs the same lock, which is a deadlock.
+//! run another task that needs the same lock, which would be a deadlock.
 
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -31,7 +31,7 @@ impl<F: Future> Future for WakerRelay<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // Registered before the poll, so no wake-up is missed.
+        // The waker is registered before the poll, so that no wake-up is missed.
         this.relay.register(cx.waker());
         this.wait.poll(&mut Context::from_waker(&Waker::from(Arc::clone(this.relay))))
     }

@@ -36,7 +36,7 @@ impl WarmOutcome {
         self.status
     }
 
-    /// Returns `true` if the response was stored already, or if its head permits that it is stored.
+    /// Returns `true` if the response was stored already, or if its head permits storing it.
     ///
     /// In the second case, the body may still prevent that: it may be too large or have trailers.
     #[must_use]
@@ -61,8 +61,8 @@ pub struct WarmSummary {
 }
 
 impl WarmSummary {
-    /// Returns the number of responses that were stored already, or whose head permits that they
-    /// are stored (see [`WarmOutcome::is_cached`]).
+    /// Returns the number of responses that were stored already, or whose head permits storing them
+    /// (see [`WarmOutcome::is_cached`]).
     #[must_use]
     pub fn cached(&self) -> usize {
         self.cached
@@ -99,7 +99,7 @@ impl Cache {
     /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
     /// scheme, which is part of the key.
     ///
-    /// The future can be `Send` even if the service is not `Sync`, as a boxed service is not.
+    /// The future can be `Send` even if the service is not `Sync`, such as a boxed service.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the requests in progress are dropped.
@@ -154,8 +154,8 @@ impl Cache {
     /// Sends requests through a service with cache layers, and reports each outcome when it is
     /// known.
     ///
-    /// `at_a_time` requests run at a time; zero counts as one. `progress` is called whenever a
-    /// request completes.
+    /// `at_a_time` requests run at a time; zero counts as one. The method calls `progress` whenever
+    /// a request completes.
     ///
     /// # Cancel safety
     /// As for [`warm`](Self::warm).

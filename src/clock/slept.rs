@@ -66,7 +66,7 @@ mod tests {
             })
         };
         assert_eq!(read(1, 0), 0);
-        assert_eq!(read(1, 60_000), 0, "measured in this second");
+        assert_eq!(read(1, 60_000), 0, "the time was measured in this second already");
         assert_eq!(read(2, 60_000), 60_000);
         for _ in 0..1000 {
             assert_eq!(read(2, 90_000), 60_000);
@@ -90,6 +90,6 @@ mod tests {
         }
         assert_eq!(slept.millis(5, || None), 5000);
         assert_eq!(slept.millis(6, || Some(u64::MAX)), MAX_MILLIS);
-        assert_eq!(slept.millis(MAX_SECONDS + 7, || None), MAX_MILLIS, "in any second");
+        assert_eq!(slept.millis(MAX_SECONDS + 7, || None), MAX_MILLIS, "seconds count modulo 2^24");
     }
 }

@@ -1,8 +1,8 @@
 //! Stored heads whose header fields are rewritten for clients.
 //!
-//! A stored head has the fields for clients: another lifetime, `private`, or further names in
-//! `Vary`. A hit sends them unchanged. [`RewrittenHeaders`] keeps the lines that the origin sent,
-//! for example to revalidate the response.
+//! A rewritten head has the fields that clients receive: another lifetime, `private`, or further
+//! names in `Vary`. A hit sends these fields unchanged. [`RewrittenHeaders`] keeps the lines that
+//! the origin sent, for example to revalidate the response.
 
 use super::head::Head;
 use super::packing::pack;
@@ -48,7 +48,7 @@ impl Head {
             headers.remove(name);
         }
         for (name, value) in &rewritten.original {
-            // Cannot fail: the section had room for these lines before.
+            // `try_append` cannot fail: the map had room for these lines before.
             let _ = headers.try_append(name, value.clone());
         }
         headers
@@ -87,7 +87,7 @@ impl Head {
         {
             *value = date;
         }
-        // A response that is stale here must not stay in clients for another lifetime.
+        // A response that is stale in this cache must not be fresh in clients for another lifetime.
         if now >= self.fresh_until
             && rewritten.client_control.max_age.is_some_and(|max_age| !max_age.is_zero())
         {

@@ -46,8 +46,8 @@ impl Entry {
     /// Encodes the entry as bytes, for a store outside the process.
     ///
     /// Times are encoded by the wall clock, in milliseconds. Processes that share a store need
-    /// synchronized clocks: a response is fresh for longer or shorter by their difference. With one
-    /// clock, the bytes are the same each time, so that a store may compare them.
+    /// synchronized clocks: the difference between their clocks lengthens or shortens freshness
+    /// lifetimes. With one clock, the bytes are the same each time, so that a store may compare them.
     ///
     /// # Example
     /// ```
@@ -96,14 +96,14 @@ impl Entry {
 
     /// Decodes an entry from the bytes that [`encode`](Self::encode) returned, in any process.
     ///
-    /// The body is not copied if it is most of the bytes and they have no other owner.
+    /// The body is not copied if it is nearly all of the bytes and the bytes have no other owner.
     ///
     /// A store should treat bytes that cannot be decoded as absent. The cache then replaces them,
     /// even if another version of this crate has written them.
     ///
     /// # Security
-    /// Every field is validated. The checksum detects damage, not intent: a program that can write
-    /// to the store decides what the cache answers.
+    /// Every field is validated. The checksum detects damage, but not forgery: a program that can
+    /// write to the store decides what the cache answers.
     ///
     /// # Errors
     /// Fails if the bytes are not an entry, are damaged, or are in the format of another version.
@@ -113,7 +113,7 @@ impl Entry {
     }
 
     /// Decodes an entry that no store in memory will keep. Its header values and its body are
-    /// slices of `frame`, so nothing is copied.
+    /// slices of `frame` and not copies.
     #[cfg(feature = "redis")]
     pub(crate) fn decode_slices(frame: Bytes, clock: &Clock) -> Option<Self> {
         entry(&mut EntryReader::of_slices(payload(frame).ok()?, clock))
@@ -249,7 +249,7 @@ impl Wire for Head {
     const MIN_LEN: usize = StatusCode::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
-        // Destructured, so that the compiler reports a new field.
+        // The pattern names all fields, so that the compiler reports a new one.
         let Self {
             parts,
             nominated,
@@ -291,7 +291,7 @@ impl Wire for Head {
         let (generation, response_time) = (Generation::read(from)?, Moment::read(from)?);
         let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
         (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
-        // Encoded heads never have a larger age. A sum with a larger age could overflow.
+        // `encode` never writes an age over `MAX_LIFETIME`. A sum with a larger age could overflow.
         head.corrected_initial_age = Duration::read(from).filter(|age| *age <= MAX_LIFETIME)?;
         head.fresh_until = Wire::read(from)?;
         head.hinted_ttl = Wire::read(from)?;
@@ -331,7 +331,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Values of `x-a` are secret.
+    /// Returns rules under which the values of `x-a` are secret.
     fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-a", declared: Vec::new() };
         VariantSelection::new(VaryMatch::Exact, ValueDigests::default(), is_secret)
@@ -456,7 +456,7 @@ mod tests {
         prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::counter)]
     }
 
-    /// A running clock, and an entry with times before and after now.
+    /// A manual clock at a random time, and an entry with times before and after that time.
     fn clock_and_entry() -> impl Strategy<Value = (Clock, ManualClock, Entry)> {
         (0..1_u64 << 40).prop_flat_map(|millis| {
             let (clock, manual) = Clock::manual();
@@ -600,7 +600,7 @@ mod tests {
         let entry = sample(&here);
         here_hand.advance(20 * SECOND);
         let frame = entry.encode(&here);
-        // The other process began later or long before. Both wall clocks show the same time.
+        // The other process began later or long before this one. Both wall clocks show the same time.
         for uptime in [0, 19, 20, 21, 1_000_000] {
             let (there, manual) = Clock::manual();
             manual.advance(Duration::from_secs(uptime));
@@ -672,7 +672,7 @@ mod tests {
         assert_eq!(refused(sealed(&status(99))), DecodeErrorKind::Malformed);
         let counter = |rest: &[u8]| sealed(&[&[kind::COUNTER][..], &[0; 8], rest].concat());
         assert!(Entry::decode(counter(b""), &clock).is_ok());
-        assert_eq!(refused(counter(b"x")), DecodeErrorKind::Malformed, "more than there should be");
+        assert_eq!(refused(counter(b"x")), DecodeErrorKind::Malformed, "a byte after the counter");
         let line = |name: &[u8], value: &[u8]| {
             let part = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
             let line = [part(name), vec![0], part(value)].concat();
@@ -686,7 +686,7 @@ mod tests {
         }
     }
 
-    /// No stated length leads to an allocation that is larger than the bytes at hand.
+    /// A false length must not make the decoder allocate more than the size of the frame.
     #[test]
     fn absurd_lengths_are_refused_before_any_allocation() {
         for absurd in [1_u32, 9, 1 << 20, u32::MAX] {

@@ -75,8 +75,8 @@ impl Dependencies {
         }
     }
 
-    /// Records that a stored response is included: adds its scopes and dependencies, and limits the
-    /// freshness to that of the response.
+    /// Records that the entry includes a stored response. Adds the scopes and dependencies of the
+    /// response. The entry is then fresh no longer than the response.
     pub(crate) fn inherit_head(&mut self, head: &Head) {
         self.inherit_scopes(&head.scopes, head.generation);
         head.dependencies.iter().for_each(|each| self.inherit(*each));
@@ -88,7 +88,7 @@ impl Dependencies {
         scopes.iter().for_each(|scope| self.inherit(Dependency { value: *scope, since }));
     }
 
-    /// Ends the freshness at `moment`, unless it ends earlier.
+    /// Sets the end of the freshness to `moment`, unless the freshness ends earlier.
     pub(crate) fn limit_freshness(&mut self, moment: Moment) {
         let fresh_until = Some(self.fresh_until().min(moment));
         self.changes += u64::from(fresh_until != self.fresh_until);
@@ -107,7 +107,7 @@ impl Dependencies {
 
     /// Returns `true` if all dependencies are known and belong to the namespace whose generation is
     /// `own`. Otherwise the entry is not storable: an invalidation in another namespace would not
-    /// reach it.
+    /// reach the entry.
     pub(crate) fn is_trackable_in(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
         !self.is_untrackable && self.values.iter().all(is_own)
@@ -169,7 +169,7 @@ mod tests {
         assert!(!reads.is_trackable_in(Generation::new(1, 5)), "the other namespace is remembered");
         assert_eq!(reads.values, [at(1, 5), at(2, 9)]);
         reads.inherit(at(1, 3));
-        assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
+        assert_eq!(reads.values, [at(1, 3), at(2, 9)], "for one value, the older generation counts");
     }
 
     /// A model of [`Dependencies`] that finds each value by a linear search. The flag is
@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// This test takes very long if each value is found by a linear search.
+    /// This test takes very long if `Dependencies` finds each value by a linear search.
     #[test]
     fn many_parts_with_many_values_merge_in_linear_time() {
         let mut part = Dependencies::default();

@@ -11,7 +11,7 @@ pub(super) fn canonical(query: Option<&str>) -> Vec<u8> {
     pairs.sort_unstable();
     let mut canonical = Vec::with_capacity(query.len() + pairs.len() * 2 * size_of::<u64>());
     for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        // The length keeps the boundaries of texts unambiguous.
+        // The length marks the end of each text unambiguously.
         canonical.extend((text.len() as u64).to_le_bytes());
         canonical.extend(text.as_bytes());
     }
@@ -48,7 +48,7 @@ mod tests {
         }
 
         #[test]
-        fn queries_have_one_form_exactly_if_they_are_read_alike(a in "[ab=&+%20;]{0,8}", b in "[ab=&+%20;]{0,8}") {
+        fn queries_have_one_form_if_and_only_if_parsed_alike(a in "[ab=&+%20;]{0,8}", b in "[ab=&+%20;]{0,8}") {
             let read = |query: &str| {
                 let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                 pairs.sort();

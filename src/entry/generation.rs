@@ -3,14 +3,14 @@
 /// A reading of a namespace's invalidation counter.
 ///
 /// Each invalidation advances the counter. Each entry carries the generation that was read before
-/// the entry was made. An invalidation applies to an entry if the counter of the invalidation is
-/// higher, and one of the entry's scopes is invalidated.
+/// the entry was made. An invalidation applies to an entry if its counter is higher than the
+/// counter of the entry, and it names one of the entry's scopes.
 ///
 /// A store may lose the counter, or go back to an earlier one. A process that notices the loss
 /// begins a new incarnation, in which older entries are invalid. If no process notices the loss at
-/// once, the counter may reach a number twice. So a store that can go back gives each advance a
-/// random stamp, by which two advances to one number differ. Generations are ordered by
-/// incarnation, then by counter, then by stamp.
+/// once, the counter may reach a number twice. So a store whose counter can go back gives each
+/// advance a random stamp, which distinguishes two advances to one number. Generations are ordered
+/// by incarnation, then by counter, then by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
     pub(super) incarnation: u64,

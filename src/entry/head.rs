@@ -78,8 +78,8 @@ impl Head {
         }
     }
 
-    /// Adds the fields that the previous version of the response nominated, with their values in
-    /// `request`. A 304 or the response to a HEAD may name fewer fields in `Vary`.
+    /// Adds `others`, the fields that the previous version of the response nominated, with their
+    /// values in `request`. A 304 or the response to a HEAD may name fewer fields in `Vary`.
     pub(crate) fn nominate(
         &mut self,
         others: &[NominatedField],
@@ -98,7 +98,7 @@ impl Head {
         }
     }
 
-    /// Adds the scopes of `before`, the response that a 304 has validated, and takes over its
+    /// Adds the scopes of `before`, the response that a 304 has validated, and copies its
     /// dependencies.
     pub(crate) fn inherit(&mut self, before: &Self) {
         let mut positions = PositionIndex::default();

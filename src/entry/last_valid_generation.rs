@@ -21,7 +21,7 @@ impl LastValidGeneration {
 
     pub(super) fn new(head: &Head) -> Self {
         // An entry without dependencies is valid at its own generation. A dependency may be older
-        // than the entry, and may have been invalidated before the entry was made.
+        // than the entry, so it may have been invalidated before the entry was made.
         let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
         Self(AtomicU64::new(at))
     }

@@ -53,7 +53,7 @@ pub(crate) enum EntryKind {
 }
 
 impl Entry {
-    /// Creates an entry of bytes that no invalidation applies to.
+    /// Creates an entry of raw bytes. No invalidation applies to it.
     ///
     /// The bytes are copied if something else shares their buffer, or if much of the buffer is
     /// unused. So the entry does not keep a much larger buffer in memory.
@@ -79,8 +79,8 @@ impl Entry {
         }
     }
 
-    /// Returns the bytes of an entry of raw bytes, such as [`raw`](Entry::raw) creates. Returns
-    /// `None` for other entries.
+    /// Returns the bytes of an entry of raw bytes (see [`raw`](Entry::raw)), or `None` for other
+    /// entries.
     #[must_use]
     pub fn as_raw(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -120,8 +120,8 @@ impl Entry {
         }
     }
 
-    /// Returns a copy for one thread. It shares no reference count with this entry, so that threads
-    /// which read the same entry do not contend.
+    /// Returns a copy for one thread. The copy shares no reference count with this entry, so that
+    /// threads which read the same entry do not contend.
     pub(crate) fn replica(&self) -> Self {
         Self(match &self.0 {
             EntryKind::Response(response) => EntryKind::Response(Arc::new(response.replica())),

@@ -42,7 +42,7 @@ impl VariantSelection {
         (self.is_secret.by_name)(name) || self.is_secret.declared.contains(name)
     }
 
-    /// Returns `true` if a digest replaces the value, because it is secret or long.
+    /// Returns `true` if a digest replaces the value, because the value is secret or long.
     fn uses_digest(&self, name: &HeaderName, value: &[u8]) -> bool {
         value.len() > MAX_PLAIN_VALUE || self.is_secret(name)
     }
@@ -141,7 +141,7 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-    /// Values of `x-secret` are secret.
+    /// Returns rules under which the values of `x-secret` are secret.
     fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-secret", declared: Vec::new() };
         VariantSelection::new(VaryMatch::Exact, ValueDigests::default(), is_secret)

@@ -11,8 +11,8 @@ pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) 
     pack(headers, excluded, HeaderName::clone, &AGE)
 }
 
-/// Copies a header section without spare room. The field `first` comes first, and a hit sets its
-/// value. Other lines of `Age` are dropped.
+/// Copies a header section without the excluded fields and without spare room. The copy begins with
+/// the field `first`, whose value a hit sets. The other lines of `Age` are dropped.
 pub(super) fn pack(
     headers: &HeaderMap,
     excluded: &[HeaderName],
@@ -63,7 +63,7 @@ pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderV
     let mut buffer = buffer.freeze();
     lines().map(move |(name, value)| {
         let bytes = buffer.split_to(value.len());
-        // This does not fail: the bytes are a copy of a valid field value.
+        // `from_maybe_shared` does not fail, because the bytes are a copy of a valid field value.
         let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
         (name, copy)
@@ -74,7 +74,7 @@ pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderV
 /// adds fields to a copy.
 const SPARE_FIELDS: usize = 2;
 
-/// The most fields that room is reserved for, since a header map has a maximum size.
+/// The most fields for which a copy reserves room. A header map has a maximum size.
 const MAX_FIELDS: usize = 1 << 12;
 
 /// Returns a copy of a name that shares no reference count with it.
@@ -99,7 +99,7 @@ pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     (stored.clone(), stored)
 }
 
-/// A kept buffer may have one spare byte per this many bytes in use.
+/// The buffer of stored bytes may have one spare byte per this many bytes in use.
 pub(super) const SPARE: usize = 32;
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(lines, ["<a>", "", "<b>"]);
     }
 
-    /// Takes minutes if each field is compared with each excluded name.
+    /// This test takes minutes if `pack` compares each field with each excluded name.
     #[test]
     fn many_names_are_excluded_from_many_fields() {
         let name = |number: usize| HeaderName::try_from(format!("x-field-{number}")).expect("a name");

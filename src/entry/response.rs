@@ -80,7 +80,7 @@ impl StoredResponse {
         self.use_flag.clear();
     }
 
-    /// Returns `true` if a request has used this variant since the flag was cleared.
+    /// Returns `true` if a request has used this variant since its use flag was last cleared.
     pub(crate) fn is_used(&self) -> bool {
         self.use_flag.is_set()
     }
@@ -88,7 +88,7 @@ impl StoredResponse {
     /// Sets the entity tag of a response without one.
     pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
         let mut headers = self.head.parts.headers.clone();
-        // A full header section gets no tag.
+        // If the header section is full, the response gets no tag.
         let _ = headers.try_insert(ETAG, tag.to_value());
         self.head.parts.headers = pack(&headers, &[], HeaderName::clone, &self.head.first_field());
         self.head_weight = head_weight(&self.head);
@@ -200,7 +200,7 @@ impl StoredResponse {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers = without_spare_room(&not_modified(&self.head.parts.headers));
         if self.head.caches_304() {
-            // If another thread was faster, its head is the same.
+            // `set` fails if another thread was faster, whose head is the same.
             let _ = self.not_modified.set(Box::new(parts.clone()));
         }
         parts
@@ -209,8 +209,8 @@ impl StoredResponse {
     /// Returns `true` if a line of `If-None-Match` has the same bytes as the entity tag of the
     /// response.
     ///
-    /// `false` does not mean that the condition holds: the caller then has to parse the line, which
-    /// may list several tags.
+    /// If this method returns `false`, the condition may still be false: the caller must parse the
+    /// line, which may list several tags.
     #[inline]
     pub(crate) fn matches_etag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
@@ -267,8 +267,8 @@ impl StoredResponse {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 
-    /// Returns the head to send. The first field of the head is brought up to date: `Age` gets the
-    /// current age (RFC 9111 section 5.1), `Date` gets the current time.
+    /// Returns the head to send. Updates the first field of the head: sets `Age` to the current age
+    /// (RFC 9111 section 5.1), or `Date` to the current time.
     ///
     /// If the response is stale, a lifetime that was rewritten for clients becomes zero.
     #[inline]

@@ -96,8 +96,8 @@ const KIND: u64 = 0x0f;
 const ON_HOST: u64 = 0x10;
 const WIDE: u64 = 0x20;
 const TYPE: u64 = 0xff;
-/// The number with which the hash input of a host begins. The input of any other name begins with
-/// the number of a [`Kind`], so the input of a host differs from all of them.
+/// The first byte of the hash input of a host. The hash input of any other name begins with the
+/// number of a [`Kind`], so the two kinds of input always differ.
 const HOST: u8 = 0xf0;
 
 /// The key of the hash, the same in every process: "tower-response-c".
@@ -140,8 +140,8 @@ impl Scope {
     fn decoded_uri(path: &[u8], query: Option<&str>) -> Self {
         let mut hasher = hasher(Kind::Uri as u8);
         hasher.write(path);
-        // Separates path and query, because UTF-8 text has no such byte. Two URIs that are not
-        // UTF-8 may share a scope, and are invalidated together.
+        // This byte separates the path from the query, because UTF-8 text never contains it. Two
+        // URIs that are not UTF-8 may share a scope, and are then invalidated together.
         hasher.write(&[0xff]);
         let query = form::canonical(query);
         hasher.write(&query);
@@ -197,8 +197,8 @@ impl Scope {
     /// difference.
     #[must_use]
     pub fn on_host(self, host: &str) -> Self {
-        // Every path on a host is in the subtree of its root, so everything on a host is that
-        // subtree.
+        // Every path on a host is in the root subtree of the host, so that subtree stands for
+        // everything on the host.
         let scope = if self == Self::EVERYTHING { Self::root() } else { self };
         scope.mix_host(hash_of_host(host))
     }
@@ -249,8 +249,8 @@ impl Scope {
     /// Returns `true` for everything, for all values, and for the root path, URI and subtree, on
     /// all hosts or on one.
     ///
-    /// Many entries have these scopes. So a store that keeps invalidations in buckets should let
-    /// none of them share a bucket with another scope.
+    /// Many entries have these scopes. So a store that keeps invalidations in buckets should keep
+    /// other scopes out of their buckets.
     #[must_use]
     pub const fn is_wide(self) -> bool {
         self.low & WIDE != 0
@@ -284,7 +284,7 @@ impl Scope {
 
 /// An extension of lists of scopes.
 pub(crate) trait ExtendOnHost {
-    /// Adds each scope again, limited to each of the hosts.
+    /// For each of the hosts, adds a copy of each scope, limited to that host.
     fn extend_on_hosts<H: AsRef<str>>(&mut self, hosts: &[H]);
 }
 
@@ -300,7 +300,7 @@ impl ExtendOnHost for Vec<Scope> {
 }
 
 /// Hashes the canonical spelling of a host: in lower case, without a trailing dot, and without a
-/// port of 80 or 443.
+/// port of 80 or 443. An IPv6 address is written in its canonical form, in brackets.
 fn hash_of_host(host: &str) -> u128 {
     let (name, port) = name_and_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);

@@ -21,7 +21,7 @@ impl UseFlag {
 
     #[inline]
     pub(super) fn set(&self) {
-        // Written only if unset, so that reading threads do not contend.
+        // A flag that is set is not written again, so that reading threads do not contend.
         if let Some(used) = self.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
             used.store(true, Ordering::Relaxed);
         }

@@ -19,7 +19,8 @@ pub(crate) enum Encoding {
 pub(crate) struct StoredValue {
     pub(crate) bytes: Bytes,
     pub(crate) encoding: Encoding,
-    /// The generation from before the value was made; `None` if no invalidation applies to it.
+    /// The generation from before the value was made; `None` if no invalidation applies to the
+    /// value.
     pub(crate) generation: Option<Generation>,
     pub(crate) scopes: Box<[Scope]>,
     pub(crate) dependencies: Box<[Dependency]>,
@@ -27,10 +28,10 @@ pub(crate) struct StoredValue {
 }
 
 impl StoredValue {
-    /// Creates a value that no invalidation applies to.
+    /// Creates a value of raw bytes. No invalidation applies to it.
     #[must_use]
     pub(crate) fn raw(bytes: Bytes) -> Self {
-        // Copies the bytes if they would keep more memory in use than the weight counts.
+        // Copies the bytes if their buffer takes much more memory than the weight counts.
         let (bytes, _) = body_for_storage(bytes);
         Self {
             bytes,

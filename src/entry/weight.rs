@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// The size of the reference counts of an `Arc`.
 pub(super) const ARC: usize = 2 * size_of::<usize>();
 
-/// The size of shared `Bytes` besides their buffer: its address, its size and a reference count.
+/// The memory that shared `Bytes` take in addition to their buffer: for its address, its size and a
+/// reference count.
 pub(super) const SHARED: usize = 3 * size_of::<usize>();
 
 // These constants repeat the sizes of private types of `http`. A test compares the resulting
@@ -36,7 +37,8 @@ pub(super) fn section(headers: &HeaderMap) -> usize {
     table(positions, headers.keys_len(), headers.len()) + names + values + SHARED
 }
 
-/// Returns the size of the header section of a 304, which shares names and values with its 200.
+/// Returns the size of the header section of a 304, which shares its names and values with the
+/// stored response.
 pub(super) fn section_of_304(headers: &HeaderMap) -> usize {
     let (mut names, mut lines) = (0, 0);
     let are_repeated = headers.len() > headers.keys_len();
@@ -55,7 +57,7 @@ pub(super) fn list(lines: &[(HeaderName, HeaderValue)]) -> usize {
     size_of_val(lines) + text + SHARED
 }
 
-/// Returns the bytes that a name allocates. Standard names allocate nothing.
+/// Returns the number of bytes that a name allocates. Standard names allocate nothing.
 pub(super) fn name(name: &HeaderName) -> usize {
     let text = name.as_str();
     let again = HeaderName::from_bytes(text.as_bytes());

@@ -23,10 +23,10 @@ impl Writer {
     }
 }
 
-/// A reader of a frame's bytes.
+/// A reader of the payload of a frame: the bytes after its checksum.
 pub(super) struct EntryReader {
     bytes: Bytes,
-    /// The number of bytes in the whole frame.
+    /// The number of bytes in the whole payload.
     length: usize,
     clocks: WallOffset,
     keeps_slices: bool,
@@ -69,8 +69,8 @@ impl EntryReader {
         self.bytes.is_empty()
     }
 
-    /// Reads the number of items that follow. Each item takes at least `least` bytes, so a number
-    /// that the remaining bytes cannot hold is refused.
+    /// Reads the number of items that follow. An item takes at least `least` bytes. Returns `None`
+    /// if the remaining bytes cannot hold that many items.
     fn count(&mut self, least: usize) -> Option<usize> {
         let count = u32::read(self)? as usize;
         (count <= self.bytes.len() / least).then_some(count)
@@ -252,8 +252,8 @@ impl Wire for (HeaderName, HeaderValue) {
     }
 }
 
-/// The most lines of a decoded header section. A header map holds more, which leaves room for later
-/// additions.
+/// The most lines of a decoded header section. A header map can hold more lines, so fields can be
+/// added later.
 pub(super) const MAX_LINES: usize = 1 << 14;
 
 impl Wire for HeaderMap {

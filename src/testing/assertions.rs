@@ -36,8 +36,8 @@ pub fn assert_miss<B>(response: &Response<B>) {
 
 /// Asserts that a response is stored.
 ///
-/// See the [rules](crate::testing#rules). The assertion fails for a hit: not this response, but an
-/// earlier one was stored.
+/// See the [rules](crate::testing#rules). The assertion fails for a hit, because an earlier request
+/// stored the response.
 ///
 /// # Panics
 /// Panics if the response is not stored. The message reports the reason.

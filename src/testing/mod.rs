@@ -109,8 +109,8 @@ pub fn memory_cache() -> (Cache, ManualClock) {
 /// `configure` gets the builder of [`memory_cache`], and replaces options of that builder. The
 /// assertions need a policy with
 /// [`status_extension`](crate::policy::PolicyBuilder::status_extension), which is on by default, or
-/// with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do not set the clock: the test
-/// could not move it by the returned [`ManualClock`].
+/// with [`cache_status`](crate::policy::PolicyBuilder::cache_status). Do not set the clock: the
+/// returned [`ManualClock`] could not move another clock.
 ///
 /// # Panics
 /// Panics if an option is invalid.

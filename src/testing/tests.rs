@@ -153,7 +153,7 @@ fn assert_not_stored_names_the_actual_reason() {
     }
     let hit = check_not_stored(&received("hit; ttl=60"), "private").expect_err("a hit");
     assert!(hit.ends_with("but the response is a hit: hit; ttl=60\n  the response is in the cache"), "{hit}");
-    // A collapsed request has no reason for not storing: the leader has stored the response.
+    // A collapsed request has no reason why its response is not stored: the leader has stored it.
     assert!(check_not_stored(&received("fwd=uri-miss; collapsed; ttl=60"), "uri-miss").is_err());
 }
 

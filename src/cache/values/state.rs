@@ -17,7 +17,7 @@ pub(super) struct ValueSnapshot {
     pub(super) state: ValueState,
 }
 
-/// Whether the entry of a value may be used.
+/// The state of a value's entry, which decides whether the entry may be used.
 ///
 /// ```text
 /// Missing            ── write ─────────────────────────────────────────► Live
@@ -27,13 +27,12 @@ pub(super) struct ValueSnapshot {
 /// any state          ── the store drops the entry ─────────────────────► Missing
 /// ```
 ///
-/// A counter is always `Live`: only the store knows when it expires, and the entry is missing from
-/// then on.
+/// A counter is `Live` as long as its entry exists, because only the store knows when the counter
+/// expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueState {
     Live,
-    /// Within its stale window, the entry may be used by a call that would otherwise wait for the
-    /// computation of another call.
+    /// Within the stale window, a follower may use the entry instead of waiting for the leader.
     Stale,
     Invalidated,
     Missing,
@@ -58,8 +57,8 @@ impl Cache {
 
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
-        // Checked before and after the look-up, since a removal may leave or enter the queue
-        // meanwhile.
+        // The hidden entries are read before and after the look-up, because a removal may leave or
+        // enter the queue meanwhile.
         let were_hidden = self.hidden_entries(name);
         let assumed = self.assumed_clear().await?;
         let mut key = self.value_key_since(name, assumed.generation);
@@ -73,15 +72,14 @@ impl Cache {
         Ok(ValueSnapshot { key, entry, state })
     }
 
-    /// Returns the entries of a value that its undelivered removal hides: the store may still have
-    /// them.
+    /// Returns the entries of a value that undelivered invalidations hide. The store may still have
+    /// these entries.
     pub(super) fn hidden_entries(&self, name: &Name) -> HiddenEntries {
         self.0.guard.hidden_entries(&self.0.namespace, name)
     }
 
-    /// Returns the entry that a look-up found, or `None` if an undelivered removal hides the entry.
-    /// `were_hidden` are the entries that were hidden before the look-up. This method also reads
-    /// the entries that are hidden now.
+    /// Returns the entry that a look-up found, or `None` if an undelivered invalidation hides the
+    /// entry now, or hid it before the look-up. `were_hidden` are the entries that were hidden then.
     pub(super) fn without_hidden(
         &self,
         name: &Name,
@@ -91,12 +89,12 @@ impl Cache {
         found.filter(|found| !were_hidden.contains(found) && !self.hidden_entries(name).contains(found))
     }
 
-    /// Returns `true` if the removal of a value is undelivered.
+    /// Returns `true` if an undelivered invalidation hides entries of a value.
     pub(super) fn has_undelivered_removal(&self, name: &Name) -> bool {
         self.hidden_entries(name) != HiddenEntries::None
     }
 
-    /// Returns the position of the last undelivered invalidation, for a write that begins now.
+    /// Returns the position of the last queued invalidation, for a write that begins now.
     pub(super) fn queue_position(&self) -> QueuePosition {
         self.0.guard.queue_position()
     }
@@ -148,7 +146,7 @@ impl Cache {
         let scope = Scope::value(name.as_bytes());
         let _pending = PendingRead::begin();
         let since = match tracking::is_tracked() {
-            // Before the value is read, so that a change between the two calls is not missed.
+            // `depend` runs before the look-up, so that no change between the two calls is missed.
             true => Some(self.depend(scope).await?),
             false => None,
         };

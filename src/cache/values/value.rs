@@ -6,7 +6,7 @@ use crate::entry::Scope;
 use crate::policy::Ttl;
 use std::time::Duration;
 
-/// The most times that a change is tried while other tasks change the same value.
+/// The most attempts of a change while other tasks change the same value.
 pub(super) const MAX_ATTEMPTS: usize = 64;
 
 /// A handle to one value of the low-level cache, with the TTL, tags and stale window of its next

@@ -93,8 +93,8 @@ impl Cache {
         let put = moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always, begun).await;
         self.queue_removals(std::slice::from_ref(&moved.name), &put);
         let is_moved = put?;
-        // Dependents are invalidated even if no copy was stored: the put may have removed a value
-        // that the other version had.
+        // Dependents are invalidated even if no copy was stored: the put may have removed a value of
+        // the other version.
         write.finish().await?;
         if !is_moved {
             let has_expired = moved.lifetime() == Some(Duration::ZERO);

@@ -41,8 +41,9 @@ impl Value<'_> {
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
-    /// - [`ValueError::Store`] if the store fails, or with [`StoreErrorKind::Contended`] if other
-    ///   tasks changed a stale value in each of 64 tries.
+    /// - [`ValueError::Store`] if the store fails. The error has the kind
+    ///   [`StoreErrorKind::Contended`] if other tasks changed a stale value during each of 64
+    ///   attempts.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the write may or may not have taken effect.
@@ -51,7 +52,7 @@ impl Value<'_> {
     }
 
     /// Stores bytes without encoding them, for [`get_bytes`](Self::get_bytes), and returns `true`
-    /// if the store accepts them. Otherwise like [`set`](Self::set).
+    /// if the store accepts them. In all other respects, this method works like [`set`](Self::set).
     ///
     /// # Errors
     /// If the store fails. The previous value may be lost.
@@ -86,8 +87,8 @@ impl Value<'_> {
             if seen.state == ValueState::Live {
                 return Ok(false);
             }
-            // The delivery of the removal would also remove the new value. Callers of `add` may use the
-            // value as a lock, so it must not vanish.
+            // The delivery of the invalidation would also remove the new value. Callers of `add` may use
+            // the value as a lock, so it must not vanish.
             if cache.has_undelivered_removal(&self.name) {
                 return Err(StoreError::new(StoreErrorKind::CircuitOpen));
             }
@@ -150,8 +151,8 @@ impl Value<'_> {
         let entry = Entry(EntryKind::Value(Arc::new(self.new_stored_value(bytes, encoding, since))));
         let put = self.put(entry, mode, begun).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
-        // A failed `Always` may have removed the previous value, and a failed `IfAbsent` may have
-        // stored the new one. So dependents are invalidated after a failure, too.
+        // A failed put may have removed the previous value (`Always`) or stored the new one
+        // (`IfAbsent`). So dependents are invalidated after a failure, too.
         match mode == PutMode::Always || !matches!(put, Ok(false)) {
             true => write.finish().await?,
             false => write.cancel(),

@@ -32,7 +32,7 @@ impl Cache {
         let write = self.begin_write();
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
-            // The current task makes a page or value, which depends on the values that it writes.
+            // The page or value of the current task depends on the values that the task writes.
             for scope in &scopes {
                 since = self.depend(*scope).await?;
             }
