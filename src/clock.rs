@@ -101,9 +101,9 @@ enum ClockSource {
 /// The clocks of a simulated machine, in milliseconds.
 #[derive(Debug, Default)]
 struct SimulatedClocks {
-    /// The time that the machine was running.
+    /// The time during which the machine was running.
     elapsed: AtomicU64,
-    /// The time that the machine was suspended.
+    /// The time during which the machine was suspended.
     suspended: AtomicU64,
     /// The part of `suspended` that has been measured.
     measured_sleep: Slept,
@@ -129,7 +129,7 @@ impl SimulatedClocks {
     }
 }
 
-/// Moves a [`Clock::manual`]. Clones move the same clock.
+/// A handle that moves a [`Clock::manual`]. Clones move the same clock.
 ///
 /// # Example
 /// ```
@@ -231,8 +231,8 @@ impl Clock {
         }
     }
 
-    /// Returns the difference between the wall clock and the monotonic time, which converts moments
-    /// for other processes.
+    /// Returns the difference between the wall clock and the monotonic time. The difference converts
+    /// moments for other processes.
     pub(crate) fn wall_offset(&self) -> WallOffset {
         let wall = self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
@@ -299,7 +299,7 @@ impl ManualClock {
     /// Suspends the machine: the wall clock moves forward, the kernel's monotonic clock does not.
     ///
     /// As with the system's clock, [`Clock::now`] includes the suspended time only from the next
-    /// full second: call [`advance`](Self::advance) with a second afterwards.
+    /// full second. So call [`advance`](Self::advance) with one second afterwards.
     pub fn sleep(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0.suspended.fetch_add(millis, Ordering::SeqCst);

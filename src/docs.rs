@@ -4,7 +4,7 @@
 //!
 //! **Begin**
 //! - [start]: a cached page in ten lines, and how to see the cache at work.
-//! - [layers]: the order of the layers, as a picture, a table and code.
+//! - [layers]: the order of the layers, in a picture, a table and code.
 //!
 //! **Cached content**
 //! - [keys_and_cookies]: which requests share a response, and which bypass the cache.
@@ -22,13 +22,14 @@
 //! - [several_machines]: one cache for several processes, in Redis or Valkey.
 //! - [observability]: access logs, statistics, metrics and events.
 //! - [sizing]: memory, concurrency and time limits.
-//! - [operations]: turn the cache off, purge, explain decisions, change lifetimes, alerts and a dashboard.
+//! - [operations]: how to turn the cache off, purge, explain decisions and change lifetimes; alerts
+//!   and a dashboard.
 //! - [testing]: tests of an application that has a cache.
 //! - [proxy]: a caching reverse proxy.
 //! - [security]: the attacks that the cache prevents, and the inputs that it cannot see.
 //!
 //! **Background**
-//! - [architecture]: the parts of the crate, its invariants and its words.
+//! - [architecture]: the parts of the crate, its invariants and its terms.
 //! - [from_django]: Django's cache framework, name by name.
 //! - [from_other_crates]: other response caches, option by option.
 

@@ -18,18 +18,19 @@
 //!    every host, in every layer that uses the cache. [`Invalidation::uri`] names one query only,
 //!    and [`Invalidation::host`] restricts an invalidation to one host. The cost does not depend on
 //!    the number of entries.
-//! 2. A hard invalidation, the default, makes entries unusable. After
-//!    [`Cache::invalidate`](crate::Cache::invalidate) has returned, no request that begins
-//!    afterwards gets a response that was made before the hard invalidation. This includes the
-//!    response of a fetch that is still running.
+//! 2. A hard invalidation, the default, makes entries unusable. Once
+//!    [`Cache::invalidate`](crate::Cache::invalidate) has returned, no new request gets a response
+//!    whose fetch began before the invalidation, even if that fetch is still running.
 //! 3. A [soft](Invalidation::soft) invalidation makes entries stale. Stale entries may be served
 //!    until their stale windows end.
 //! 4. If the store fails, the invalidation is [queued](Delivery::Queued). It counts in this process
 //!    at once. Other processes may serve the old responses until the store confirms it.
 //! 5. A cache layer itself invalidates the path of a request with an unsafe method if the status of
-//!    the response is 2xx or 3xx (RFC 9111 section 4.4). After a 408, 502 or 504, the write may
-//!    have taken place, so the layer also invalidates the path: softly after a 502 or 504. With
-//!    [`InvalidateOnSuccess`], the handler adds further invalidations.
+//!    the response is 2xx or 3xx (RFC 9111 section 4.4). With [`InvalidateOnSuccess`], the handler
+//!    adds further invalidations.
+//! 6. After a failed write, the change may have taken place. So a cache layer also invalidates the
+//!    path after a 408, an error, a panic or a disconnect of the client, and softly after a 502 or
+//!    504.
 //!
 //! # Caveats
 //! - Invalidate after the transaction is committed. A page that is made between the invalidation

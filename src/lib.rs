@@ -14,7 +14,7 @@
 //! 1. **A visitor's page is never served to another visitor.** By default, a request with
 //!    `Authorization`, another credential or an undeclared cookie bypasses the cache, in every
 //!    order of layers. A response with `Set-Cookie`, `private`, `no-store` or `Vary: *` is not
-//!    stored. [Security](docs::security) names what no cache can see.
+//!    stored. [Security](docs::security) names the inputs that no cache can see.
 //! 2. **No response outruns an invalidation.** A response whose production began before an
 //!    [invalidation](Cache::invalidate) is never served to a request that began after it, unless
 //!    the invalidation is [soft](Invalidation::soft). One call invalidates every query, host and
@@ -22,9 +22,10 @@
 //!    million.
 //! 3. **Concurrent misses call the handler once.** If that call is canceled, fails or panics, no
 //!    request hangs.
-//! 4. **The first byte is never held back.** A body streams to its client while it is recorded, and
-//!    a hit copies no body.
-//! 5. **A broken store never breaks the site.** Requests are forwarded, within a time limit.
+//! 4. **The first byte is never held back.** A body streams to its client while the cache records
+//!    it, and a hit copies no body.
+//! 5. **A broken store never breaks the site.** If the store fails or hangs, the layers forward
+//!    requests within a time limit.
 //!
 //! # The guide
 //! [Start here](docs::start), then read about [the layers and their order](docs::layers).

@@ -1,4 +1,4 @@
-//! Marks on requests and responses, with which nested layers of this crate inform each other.
+//! Marks that nested layers of this crate put on requests and responses, to inform each other.
 
 mod field;
 mod held_admissions;

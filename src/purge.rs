@@ -21,8 +21,8 @@
 //! ```
 //!
 //! # Rules
-//! 1. A request without the secret, or rejected by the predicate, learns nothing and invalidates
-//!    nothing.
+//! 1. A request without the secret, or a request that the predicate of
+//!    [`PurgeService::authorized_by`] rejects, invalidates nothing. Its response reveals nothing.
 //! 2. A 204 is sent after the invalidation has taken effect. If the store fails, the invalidation
 //!    has taken effect in this process only, and the status is 202.
 //!

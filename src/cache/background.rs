@@ -149,7 +149,7 @@ impl Background {
     }
 
     /// Counts work that its caller awaits, such as a warm-up. [`wait_idle`](Self::wait_idle) waits
-    /// for such work, a shutdown does not.
+    /// for such work, but a shutdown does not.
     pub(super) fn begin_work(&self) -> WorkGuard {
         self.work.begin()
     }

@@ -11,7 +11,7 @@ pub(super) enum ComputeOutcome {
     Value(Arc<StoredValue>),
     /// The value is neither stored nor shared with followers.
     NotStored,
-    /// The error of the computation, and its dependencies up to the error.
+    /// The error of the computation, and the dependencies that the computation had at the error.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// The leader, which computed the value, was dropped or panicked.
     Abandoned,

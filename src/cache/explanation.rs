@@ -262,8 +262,8 @@ impl StoredSummary {
         self.response.head().generation
     }
 
-    /// Returns `true` if an invalidation names the response: by its path, URI, subtree or host, by a
-    /// tag, or by a value or part that it was made from.
+    /// Returns `true` if an invalidation names the response: by its path, URI, subtree, host or tag,
+    /// by a value or part that the response was made from, or because it names everything.
     ///
     /// # Example
     /// ```

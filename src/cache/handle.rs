@@ -91,7 +91,7 @@ impl Cache {
     /// Returns a handle to the same cache in another namespace.
     ///
     /// The two namespaces share no pages, values or invalidations. They share the store, the limits
-    /// and the counters of the cache. A page that is made from values of another namespace is not
+    /// and the statistics of the cache. A page that is made from values of another namespace is not
     /// stored.
     ///
     /// Derive handles from one cache, rather than building a cache for each request. Handles that
@@ -234,8 +234,8 @@ impl Cache {
         self.await_counted(GuardedOperation::Invalidation, future).await
     }
 
-    /// For a store outside the process, the guard sets a time limit and counts failures. The guard
-    /// does not wrap a store inside the process, so the failures of such a store are counted here.
+    /// Awaits an operation of the store, and counts a failure of a store inside the process. For a
+    /// store outside the process, the guard sets a time limit and counts failures.
     async fn await_counted<T>(
         &self,
         operation: GuardedOperation,

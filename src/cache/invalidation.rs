@@ -159,7 +159,7 @@ impl Invalidation {
         Self::of([TargetKind::All])
     }
 
-    /// Restricts the scopes named so far to one host.
+    /// Restricts the scopes that this invalidation has so far to one host.
     ///
     /// A host matches the `Host` of a request, the authority of its URI, or the host in a keyed
     /// forwarded field (`Forwarded`, `X-Forwarded-Host`). Include the port unless it is 80 or 443.

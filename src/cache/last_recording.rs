@@ -15,7 +15,7 @@ pub(crate) enum LastRecording {
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest such lifetime in the uninterrupted series of recordings with this outcome.
+        /// The longest lifetime in the latest uninterrupted series of recordings with this outcome.
         longest: Duration,
     },
 }

@@ -37,8 +37,8 @@
 //! # Caveats
 //! - Entries in a [`MemoryStore`](crate::MemoryStore) belong to one process. Other processes see
 //!   neither its entries nor its invalidations.
-//! - Outside a tokio runtime there is no timer: no time limit on the store applies. A tokio runtime
-//!   must have its timer enabled.
+//! - Outside a tokio runtime there is no timer, so no time limit on the store applies. Inside a
+//!   tokio runtime, the timer must be enabled.
 //! - Await [`Cache::shutdown`] at the end of a graceful shutdown, so that background writes to a
 //!   remote store complete.
 

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 
-/// The number of locks. The hash of a key selects its lock, so some keys share one.
+/// The number of locks. The hash of a key selects its lock, so some keys share a lock.
 const LOCKS: usize = 64;
 
-/// How often a thread outside a tokio runtime yields to the holder of a lock.
+/// The most times that a thread outside a tokio runtime yields to the holder of a lock.
 const YIELDS: usize = 1_000;
 
 impl Default for NumberLocks {

@@ -88,8 +88,8 @@ impl Cache {
     /// Sends requests through a service with cache layers, so that their responses are stored
     /// before visitors request them.
     ///
-    /// The requests are those of an HTTP/1.1 client without cookies and credentials. Eight run at a
-    /// time.
+    /// The requests have the form of HTTP/1.1 requests without cookies and credentials. At most eight
+    /// requests run at a time.
     ///
     /// Responses are stored by host, so pass absolute URIs. The authority of a URI becomes the
     /// `Host` field (RFC 9112 section 3.2.1) in the form that clients send: in lower case, without

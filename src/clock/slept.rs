@@ -40,7 +40,8 @@ impl Slept {
     #[cold]
     fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
         let before = held >> SECOND_BITS;
-        // A failed measurement leaves the second unchanged, so the next reading measures again.
+        // A failed measurement leaves the second unchanged, so the next call of `millis` measures
+        // again.
         let Some(measured) = measured.map(|measured| measured.min(MAX_MILLIS)) else { return before };
         let slept = if measured > before + TOLERATED_MILLIS { measured } else { before };
         let new = slept << SECOND_BITS | (second & MAX_SECONDS);

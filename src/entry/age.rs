@@ -3,8 +3,8 @@
 use http::HeaderValue;
 use std::sync::LazyLock;
 
-/// The field values of ages below this number of seconds are created only once. A hit allocates
-/// nothing for these ages.
+/// The number of ages, from zero seconds on, whose field values are created only once. For these
+/// ages, a hit allocates nothing.
 const SMALL_AGES: u64 = 4096;
 
 static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {

@@ -6,7 +6,8 @@ use crate::rules::client::ClientCacheControl;
 use crate::rules::targeted::is_targeted;
 use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, VARY};
 
-/// The rewrite of a stored response for clients: the new values, and the original header lines.
+/// The rewrite of a stored response for clients: the new lifetime and `private`, and the original
+/// header lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RewrittenHeaders {
     /// The lifetime and `private` for clients.

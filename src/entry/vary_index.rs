@@ -5,7 +5,7 @@ use crate::key::{CacheKey, KeyRef};
 use bytes::Bytes;
 use http::HeaderName;
 
-/// The index of a URL whose responses vary: the fields learned so far, and the variants.
+/// The index of a URL whose responses vary: the fields nominated so far, and the variants.
 ///
 /// The index only locates variants: each variant is also matched against the request. Fields are
 /// added, but never removed. The number of variants is bounded. The index lives as long as its
@@ -47,8 +47,8 @@ impl VaryIndex {
 
     /// Returns an index with additional fields, or `None` if this index already has all of them.
     ///
-    /// The new index has no variants. A look-up could not find the old ones, because the key of a
-    /// variant contains all fields of the index.
+    /// The new index has no variants. A look-up could not find the old variants, because the key of
+    /// a variant contains all fields of the index.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);

@@ -52,7 +52,7 @@ pub fn assert_stored<B>(response: &Response<B>) {
 ///
 /// `reason` is a value from the tables of [`CacheStatus`](crate::status::CacheStatus). For a field
 /// that is named like a credential, such as `x-shop-token`, `reason` is the name of the field. See
-/// the [rules](crate::testing#rules). The assertion fails for a hit, since the response is in the
+/// the [rules](crate::testing#rules). The assertion fails for a hit, because a hit comes from the
 /// cache.
 ///
 /// # Panics

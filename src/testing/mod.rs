@@ -44,9 +44,9 @@
 //!    used. A response to a bypassed request is neither a hit nor a miss. The same applies to a
 //!    method that no cache layer answers, and to a follower, which shares the response of another
 //!    request (`collapsed`).
-//! 5. A response counts as stored if its head permits storing it. It is in the cache after its body
-//!    was read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
-//!    returned.
+//! 5. A response counts as stored if its head permits storing it. The response is in the cache once
+//!    the client has read the body to the end. With a remote store, the response is in the cache
+//!    once [`Cache::wait_idle`] has returned.
 //! 6. The reason for which a response is not stored is the value of `detail`. If there is no
 //!    `detail`, it is the value of `fwd`: `method` or `bypass`. The tables of [`CacheStatus`] list
 //!    all values. The messages of the assertions quote these tables.

@@ -10,7 +10,7 @@ use std::fmt;
 /// handled the request.
 #[derive(Debug, Default)]
 pub(super) struct ReportedStatus {
-    /// The parameters as written in the member.
+    /// The text of the member's parameters.
     text: String,
     pub(super) is_hit: bool,
     pub(super) is_stored: bool,
@@ -101,7 +101,7 @@ impl ReportedStatus {
     }
 
     /// Returns `true` if the cache looked for a stored response, and forwarded the request because
-    /// none could answer it without the service.
+    /// no stored response could answer it without the service.
     pub(super) fn is_miss(&self) -> bool {
         self.forward.as_deref().is_some_and(|word| MISSES.contains(&word))
     }

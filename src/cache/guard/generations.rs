@@ -5,7 +5,8 @@ use crate::entry::{Dependency, Generation, Scope};
 use crate::store::{Generations, StoreFuture, Strength, Validity};
 use std::sync::Arc;
 
-/// Generations with the time limits and the circuit of their store.
+/// Generations whose operations run through a [`StoreGuard`]: within time limits, and only if the
+/// circuit permits them.
 #[derive(Debug)]
 pub(super) struct GuardedGenerations {
     inner: Arc<dyn Generations>,

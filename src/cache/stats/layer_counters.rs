@@ -167,7 +167,7 @@ impl LayerCounters {
         self.add(Counter::Revalidated, 1);
     }
 
-    /// Counts a look-up that found an invalidated response.
+    /// Counts a fetch for a request that found an invalidated response.
     pub(crate) fn count_invalidated(&self) {
         self.add(Counter::Invalidated, 1);
     }

@@ -1,7 +1,7 @@
 //! Statistics: counters of the requests of each layer, and totals of the cache.
 //!
-//! A layer counts into the shard of its thread, so that threads do not contend for a counter. A
-//! [`CacheStats`] is a snapshot that adds the shards up.
+//! A layer counts a request in the shard of the current thread, so that threads do not contend for
+//! a counter. A [`CacheStats`] is a snapshot of the sums over all shards.
 
 mod cache_counters;
 mod cache_stats;

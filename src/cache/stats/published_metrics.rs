@@ -42,8 +42,8 @@ impl Cache {
     /// If a process has several caches, give each its own namespace.
     ///
     /// The label `layer` is the [name](crate::policy::PolicyBuilder::name) of a layer. A cache has
-    /// at most 257 of them ([`LayerStats`](crate::cache::LayerStats)), and every other label has
-    /// the words of a fixed list.
+    /// at most 257 such names ([`LayerStats`](crate::cache::LayerStats)). The values of every other
+    /// label come from a fixed list.
     ///
     /// # Example
     /// ```
@@ -72,8 +72,8 @@ impl Cache {
         publish_totals(&cache, &stats);
     }
 
-    /// Adds the duration of a fetch to the histogram. Call it without a lock, since the recorder is
-    /// code of the application.
+    /// Adds the duration of a fetch to the histogram. The caller must not hold a lock, because the
+    /// recorder is code of the application.
     pub(crate) fn record_fetch(&self, layer: &LayerCounters, took: Duration) {
         let labels = [self.0.counters.name(), layer.shared_name()].map(SharedString::from_shared);
         let [cache, layer] = labels;
@@ -107,8 +107,8 @@ fn publish_layer(cache: &SharedString, layer: &LayerStats) {
     counter!(SERVED_BYTES, "cache" => cache.clone(), "layer" => name).absolute(layer.bytes_served());
 }
 
-/// Returns the number of requests by outcome. Each request has one outcome. The words of forwarded
-/// requests are those of `fwd` in `Cache-Status` (RFC 9211 section 2.2).
+/// Returns the number of requests by outcome. Each request has one outcome. The outcome of a
+/// forwarded request is the value of `fwd` in `Cache-Status` (RFC 9211 section 2.2).
 fn outcomes(layer: &LayerStats) -> [(&'static str, u64); 10] {
     use ForwardReason::{Bypass, Method, Request, Stale, UriMiss, VaryMiss};
     let forwarded = |reason: ForwardReason| (reason.as_str(), layer.forwards(reason));

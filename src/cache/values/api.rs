@@ -11,13 +11,13 @@ impl Cache {
     /// Returns the value under a key, or `None` if it is absent.
     ///
     /// A value counts as absent if it has another type, is damaged, has expired or was invalidated.
-    /// A `DEBUG` event (feature `tracing`) reports a value that can't be read; the next `set` or
-    /// `get_or_set` replaces it. If the value is an `Option` that is `None`, `get::<Option<T>>`
-    /// returns `Some(None)`.
+    /// A `DEBUG` event (feature `tracing`) reports a value that can't be read. The next `set` or
+    /// `get_or_set` replaces such a value. For a stored `None`, `get::<Option<T>>` returns
+    /// `Some(None)`.
     ///
     /// # Dependencies
-    /// The page or value that the current task makes becomes a dependent of this value. A dependent
-    /// expires no later than this value. It is invalidated if this value is set, deleted or
+    /// The page or value that the current task makes becomes a dependent of this value. The dependent
+    /// expires no later than this value, and is invalidated if this value is set, deleted or
     /// invalidated.
     ///
     /// If this value is absent, the dependent is invalidated once a value is set. A value that
@@ -127,7 +127,7 @@ impl Cache {
     /// Stores a value atomically if the key has no value, and returns `true` if the store accepts
     /// the value. With a TTL of zero, stores nothing and returns `false`.
     ///
-    /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).
+    /// Use it to implement a lock with an expiry. See [`Value::add`](crate::values::Value::add).
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.

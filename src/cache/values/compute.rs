@@ -155,7 +155,8 @@ impl Value<'_> {
         }
     }
 
-    /// Returns the value, or a computation that the caller must run.
+    /// Returns the value, or the computation that the caller must run. Waits for another caller's
+    /// computation if there is one.
     async fn acquire<T, E>(&self) -> Result<ComputeRole<T>, ComputeError<E>>
     where
         T: DeserializeOwned,

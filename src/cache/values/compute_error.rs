@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The reason why a value could not be computed.
 #[derive(Debug)]
-#[non_exhaustive] // New features bring new errors.
+#[non_exhaustive] // New features may add variants.
 pub enum ComputeError<E> {
     /// The computation failed. Followers with the same error type return the same error.
     Failed(Arc<E>),

@@ -16,8 +16,8 @@ impl Cache {
     /// counter.
     ///
     /// A counter is a number that the store itself increments, so that many tasks may change the
-    /// number at the same time. An increment invalidates nothing, since no page depends on a
-    /// counter. For a number that pages depend on, use [`set`](Self::set).
+    /// number at the same time. An increment invalidates nothing, because no page depends on a
+    /// counter. For a number on which pages depend, use [`set`](Self::set).
     ///
     /// If the key had a value, the dependents of that value are invalidated.
     ///

@@ -48,8 +48,8 @@ pub struct Fragment<'a> {
 }
 
 impl Cache {
-    /// Returns a handle to a fragment with a name. The methods of [`Fragment`] set its inputs, its
-    /// TTL and its tags, and render or delete it.
+    /// Returns a handle to the fragment with a name. The methods of [`Fragment`] set the inputs, the
+    /// TTL and the tags of the fragment, and render or delete it.
     ///
     /// A fragment and a value are separate even if the name of one is the key of the other.
     pub fn fragment(&self, name: impl AsRef<[u8]>) -> Fragment<'_> {
@@ -82,8 +82,8 @@ impl<'a> Fragment<'a> {
         self
     }
 
-    /// Sets how long after its TTL the fragment may be used while one call renders it again. See
-    /// [`Value::stale_while_revalidate`].
+    /// Sets the stale window: how long after its TTL the fragment may be used while one call renders
+    /// it again. See [`Value::stale_while_revalidate`].
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.value = self.value.stale_while_revalidate(window);
         self
@@ -108,8 +108,8 @@ impl<'a> Fragment<'a> {
         self.value().get_or_set(render).await
     }
 
-    /// Returns the fragment. If it is absent, renders and stores it unless rendering fails. See
-    /// [`Value::try_get_or_set`].
+    /// Returns the fragment. If it is absent, renders the fragment, and stores it if rendering
+    /// succeeds. See [`Value::try_get_or_set`].
     ///
     /// # Errors
     /// - [`ComputeError::Failed`] if rendering fails.

@@ -7,10 +7,10 @@ use std::future::{Future, Ready, ready};
 /// A source of a value for [`Cache::get_or_set`](crate::cache::Cache::get_or_set): a plain value, a
 /// closure that returns a value, a future, or a closure that returns a future.
 ///
-/// Closures and futures run only if there is no value. A closure that returns a plain value must
+/// A closure or future runs only if the value is absent. A closure that returns a plain value must
 /// not block the thread for long.
 ///
-/// `Marker` is one of four types, one for each kind of source. The compiler always infers it.
+/// `Marker` is one of four types, one for each kind of source. The compiler always infers the type.
 ///
 /// # Example
 /// ```

@@ -61,7 +61,7 @@ impl Cache {
 }
 
 impl<'a> Value<'a> {
-    /// Returns a handle to the value with another name. It has the options of this handle.
+    /// Returns a handle to the value with another name. The new handle has the options of this one.
     pub(super) fn with_name(&self, name: Name) -> Value<'a> {
         Self { name, ..self.clone() }
     }
@@ -100,8 +100,8 @@ impl Value<'_> {
     /// a window, no call uses it.
     ///
     /// Set the window on every handle to the value. The window of the handle that writes the value
-    /// decides how long the store keeps it. The window of the handle that reads the value decides
-    /// how long the stale value may be used.
+    /// decides how long the store keeps the value. The window of the handle that reads the value
+    /// decides how long the stale value may be used.
     #[doc(alias = "grace")]
     #[doc(alias = "SWR")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {

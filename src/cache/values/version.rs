@@ -24,8 +24,8 @@ impl Cache {
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no value.
-    /// - [`StoreErrorKind::Unsupported`] if the key holds a counter of [`incr_or`](Self::incr_or)
-    ///   or [`set_counter`](Self::set_counter).
+    /// - [`StoreErrorKind::Unsupported`] if the key holds a counter, which
+    ///   [`incr_or`](Self::incr_or) or [`set_counter`](Self::set_counter) has created.
     /// - [`StoreErrorKind::Overflow`] if the version is `u32::MAX`.
     /// - [`StoreErrorKind::Unavailable`] if the store does not accept the moved value. This handle
     ///   then still finds the value. If the next version had a value under the key, that value may
