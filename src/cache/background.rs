@@ -4,8 +4,9 @@
 //! - A drain reads a body to its end for the store alone, because no client reads it.
 //! - A detached fetch runs in its own task, so that it survives a disconnect of its client.
 //! - A refresh fetches a new response while clients get the stale one (RFC 5861 section 3).
-//! - A confirmation is a refresh that sends only keyed fields. It runs if a response that should
-//!   replace a stored one is not stored. It shows whether an unkeyed field was the cause.
+//! - A confirmation is a refresh that sends only keyed fields. It runs if the response to a visitor
+//!   should replace a stored response, but is not stored. It shows whether an unkeyed field of the
+//!   visitor's request was the cause.
 //! - A background write changes a store outside the process.
 //!
 //! A field of a request is keyed if it is part of the key or nominated by `Vary`. All other fields
@@ -62,8 +63,9 @@ impl RefreshStats {
     /// built.
     ///
     /// The service failed, panicked or timed out, or its response neither replaced nor removed the
-    /// old one. After a failure, the cache does not refresh the page for ten seconds. An exception is a
-    /// failure that an unkeyed request field may have caused: one neither in the key nor in `Vary`.
+    /// old one. After a failure, the cache does not refresh the page for ten seconds. This does not
+    /// apply to a failure that an unkeyed field of the request may have caused. Such a field is
+    /// neither in the key nor in `Vary`.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed

@@ -170,8 +170,8 @@ impl CacheBuilder {
 
     /// Sets how long a look-up waits for a store outside the process. The default is 50 ms.
     ///
-    /// The limit applies to each read of the store. After this time, the layers forward the request,
-    /// and calls that read values return
+    /// The limit applies to each read of the store. After this time, the layers forward the
+    /// request, and calls that read values return
     /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). If the store fails or
     /// times out too often, its [circuit](crate::cache::CircuitState) opens. While the circuit is
     /// open, no request waits for the store.
@@ -221,8 +221,8 @@ impl CacheBuilder {
     /// paths](crate::cache::CacheStats::paths). The default is zero: no path is counted.
     ///
     /// The cache knows at most twice as many paths, or four if that is more. A path has at most 512
-    /// bytes. A forwarded request
-    /// takes a lock for a moment to count its path. Of 128 hits, one takes the lock.
+    /// bytes. A forwarded request takes a lock for a moment to count its path. Of 128 hits, one
+    /// takes the lock.
     ///
     /// # Example
     /// ```

@@ -12,7 +12,7 @@
 //! key holds an index, or the response nominates fields
 //!   └─► add the variant to the index ─┬─ no room ───────────► Refused
 //!                                     └─ compare-and-set ───► put the variant, or try again
-//! 16 tries fail ──────────────────────────────────────────────► Superseded
+//! 16 attempts fail ───────────────────────────────────────────► Superseded
 //! ```
 
 use super::handle::Cache;

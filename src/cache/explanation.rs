@@ -180,7 +180,7 @@ impl Explanation {
     }
 
     /// Returns `true` if the requests for the key do not collapse now, because its last response
-    /// could not be shared.
+    /// could not be shared, or because an inner cache layer handles these requests.
     #[must_use]
     #[doc(alias = "hit-for-pass")]
     pub fn is_hit_for_miss(&self) -> bool {

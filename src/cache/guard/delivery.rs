@@ -30,9 +30,9 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(10);
 pub enum Delivery {
     /// The store has confirmed the invalidation: it counts in every process that uses the store.
     Delivered,
-    /// The store has failed or was too slow. The invalidation counts in this process, which sends
-    /// it again until the store confirms it. Other processes may serve the old responses until
-    /// then. A process that ends loses its queued invalidations.
+    /// The store has failed or was too slow, or its circuit is open. The invalidation counts in this
+    /// process, which sends it again until the store confirms it. Other processes may serve the old
+    /// responses until then. A process that ends loses its queued invalidations.
     Queued,
 }
 

@@ -208,7 +208,8 @@ impl Cache {
     /// fresh. Equal keys count once.
     ///
     /// # Errors
-    /// If the store fails. Any of the values may be removed then.
+    /// If the store fails. Then any of the values may be removed, and the removal of all of them is
+    /// queued: see [`Value::delete`](crate::values::Value::delete).
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, any of the values may be removed.
