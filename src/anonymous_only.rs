@@ -25,7 +25,7 @@
 //!
 //! # Rules
 //! 1. A request with a credential field, a credential cookie or an undeclared cookie bypasses all
-//!    inner cache layers: the service answers it, and the response is not stored.
+//!    inner cache layers. The service answers the request, and the response is not stored.
 //! 2. Cookies that are declared harmless are removed from fetches, the requests whose response may
 //!    be stored.
 //! 3. The response to an identified request gets `Cache-Control: private`, unless the response

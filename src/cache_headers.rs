@@ -24,9 +24,9 @@
 //! - Inside a cache layer, if that cache layer should follow the fields.
 //! - Outside a cache layer, if the fields are for clients only.
 //!
-//! Two of the layers can keep an inner cache layer from storing the response: a
-//! [`NeverCacheLayer`], and an [`AddVaryLayer`] that names `Cookie`, a credential field or `*`.
-//! They do so if another layer of this crate is outside them.
+//! A [`NeverCacheLayer`] can also keep an inner cache layer from storing the response. So can an
+//! [`AddVaryLayer`] that names `Cookie`, a credential field or `*`. Both do so only if another layer
+//! of this crate is outside them.
 //!
 //! # Caveats
 //! - A `max-age` that a layer adds inside a cache layer is also the freshness lifetime in that

@@ -40,12 +40,12 @@ use std::time::{Duration, SystemTime};
 
 /// A point in time in this process, in milliseconds since an arbitrary start.
 ///
-/// Moments never go back and do not follow the wall clock: if that clock is set, no response stays
-/// fresh forever and no lock ends early.
+/// Moments never go back and do not follow the wall clock. If the wall clock is set, no response
+/// stays fresh forever and no lock ends early.
 ///
 /// Time during which the machine is suspended counts, too. On Linux, it is added at the first full
-/// second after the machine resumes. On other systems, it counts if
-/// [`Instant`](std::time::Instant) counts it.
+/// second after the machine resumes. On other systems, suspended time counts if
+/// [`Instant`](std::time::Instant) includes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 

@@ -29,8 +29,8 @@
 //!    the response is 2xx or 3xx (RFC 9111 section 4.4). With [`InvalidateOnSuccess`], the handler
 //!    adds further invalidations.
 //! 6. After a failed write, the change may have taken place. So a cache layer also invalidates the
-//!    path after a 408, an error, a panic or a disconnect of the client, and softly after a 502 or
-//!    504.
+//!    path after a 408, an error, a panic or a disconnect of the client. After a 502 or 504, the
+//!    invalidation is soft.
 //!
 //! # Caveats
 //! - Invalidate after the transaction is committed. A page that is made between the invalidation

@@ -15,11 +15,11 @@
 //!    `Authorization`, another credential or an undeclared cookie bypasses the cache, in every
 //!    order of layers. A response with `Set-Cookie`, `private`, `no-store` or `Vary: *` is not
 //!    stored. [Security](docs::security) names the inputs that no cache can see.
-//! 2. **No response outruns an invalidation.** A response whose production began before an
-//!    [invalidation](Cache::invalidate) is never served to a request that began after it, unless
-//!    the invalidation is [soft](Invalidation::soft). One call invalidates every query, host and
-//!    variant of a path, a subtree or a tag, at every layer, in the same time for one page or a
-//!    million.
+//! 2. **No response outruns an invalidation.** A request that begins after an
+//!    [invalidation](Cache::invalidate) never gets a response whose production began before the
+//!    invalidation, unless it is [soft](Invalidation::soft). One call invalidates every query, host
+//!    and variant of a path, a subtree or a tag, at every layer. It takes the same time for one
+//!    page or a million.
 //! 3. **Concurrent misses call the handler once.** If that call is canceled, fails or panics, no
 //!    request hangs.
 //! 4. **The first byte is never held back.** A body streams to its client while the cache records

@@ -31,7 +31,7 @@
 //!
 //! # Rules
 //! 1. A write whose `If-Match` or `If-Unmodified-Since` does not match the current version is
-//!    answered with 412, and the handler does not run (RFC 9110 section 13).
+//!    answered with 412 (RFC 9110 section 13). The handler does not run.
 //! 2. A GET or HEAD is answered with 304 if the client has the current version. A layer of
 //!    [`PreconditionLayer::by_get`] instead forwards GET and HEAD unchanged.
 //! 3. Within one process, writes to one path run one after the other. A write that waits too long

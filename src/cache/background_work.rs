@@ -99,10 +99,10 @@ impl Cache {
     ///
     /// # Rules
     /// 1. It waits for writes of responses, values and invalidations to a store outside the
-    ///    process, for background refreshes, for fetches under
+    ///    process. It also waits for background refreshes, for fetches under
     ///    [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect),
-    ///    for bodies that are read only for the store, and for [`warm`](Self::warm) calls. It waits
-    ///    for the work that these start, too.
+    ///    for bodies that are read only for the store, for [`warm`](Self::warm) calls, and for all
+    ///    work that these start.
     /// 2. It does not wait for other requests in progress, nor for bodies that clients have not
     ///    read.
     /// 3. It returns at the first moment without work in progress. If there is always some work,

@@ -1,8 +1,8 @@
 //! The budget of recordings: a limit on the bytes of all response bodies that are recorded at a
 //! time.
 //!
-//! A recording copies a response body while the body streams, so that it can be stored at the end.
-//! A recording is stalled if it makes no progress for [`STALL_TIMEOUT`].
+//! A recording copies a response body while the body streams, so that the cache can store the body
+//! at the end. A recording is stalled if it makes no progress for [`STALL_TIMEOUT`].
 
 use super::Tracker;
 use crate::flight::{BudgetedRecording, STALL_TIMEOUT};

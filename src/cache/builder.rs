@@ -158,9 +158,9 @@ impl CacheBuilder {
     ///
     /// If a recording exceeds the budget, the cache ends all recordings that have made no progress for
     /// ten seconds. The response of an ended recording is stored only if its body already has the
-    /// length that `Content-Length` declares. Its client still receives the whole body, with one
-    /// exception: if several clients share the body, clients that are more than 256 KiB behind may
-    /// be cut off.
+    /// length that `Content-Length` declares. Its client still receives the whole body. There is
+    /// one exception: if several clients share the body, clients that are more than 256 KiB behind
+    /// may be cut off.
     ///
     /// [`Cache::recording_bytes`] returns the bytes in use.
     pub fn recording_bytes(mut self, bytes: u64) -> Self {

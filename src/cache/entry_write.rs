@@ -135,7 +135,8 @@ impl EntryWrite<'_> {
     /// - Over a store outside the process, the oldest variants are evicted. The same applies over
     ///   any store if the index already has `variant`.
     /// - Over a local store, variants that are absent or invalidated are evicted first, and unused
-    ///   variants next. A variant is used if a request got it since its use flag was last cleared.
+    ///   variants next. A variant counts as used if a request received it since its use flag was last
+    ///   cleared.
     /// - If every other variant in a local store is used, the result is `None`, and all use flags
     ///   are cleared.
     async fn variants_to_evict(

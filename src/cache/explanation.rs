@@ -179,17 +179,17 @@ impl Explanation {
         self.last_not_stored.map(Detail::as_str)
     }
 
-    /// Returns `true` if the requests for the key do not collapse now, because its last response
-    /// could not be shared, or because an inner cache layer handles these requests.
+    /// Returns `true` if the requests for the key do not collapse now. Either the last response
+    /// could not be shared, or an inner cache layer handles the requests.
     #[must_use]
     #[doc(alias = "hit-for-pass")]
     pub fn is_hit_for_miss(&self) -> bool {
         self.is_hit_for_miss
     }
 
-    /// Returns the inputs that the explanation cannot know: options with functions that may read
-    /// extensions of the request, the marks of outer layers, and rewrites by routers and outer
-    /// layers.
+    /// Returns the inputs that the explanation cannot know. They are options with functions that
+    /// may read extensions of the request, the marks of outer layers, and rewrites by routers and
+    /// outer layers.
     ///
     /// The explanation calls the functions with the given request. Their results are right only if
     /// that request has the extensions of a real one.
@@ -263,7 +263,7 @@ impl StoredSummary {
     }
 
     /// Returns `true` if an invalidation names the response: by its path, URI, subtree, host or tag,
-    /// by a value or part that the response was made from, or because it names everything.
+    /// or by a value or part from which it was made. [`Invalidation::all`] names every response.
     ///
     /// # Example
     /// ```

@@ -60,7 +60,7 @@ impl Cache {
         }
     }
 
-    /// Counts an invalidation and emits its event, unless it names nothing.
+    /// Counts an invalidation and emits its event, unless the invalidation names no scope.
     fn note_invalidation(&self, what: &Invalidation, scopes: &[Scope]) {
         if !scopes.is_empty() {
             event!(buckets = marked_places(scopes), names = what.names(), strength = ?what.strength(), "invalidate");
@@ -168,9 +168,9 @@ impl Cache {
     /// Returns the entry under a key. If the store reads the entry and the generation in one round
     /// trip, also returns the generation.
     ///
-    /// Returns no generation if an invalidation was queued before the read. Otherwise, a check
-    /// against the generation could miss that invalidation: the generation is older than the
-    /// invalidation, and the queue may be empty by the time of the check.
+    /// Returns no generation if an invalidation was queued before the read. A check against the
+    /// generation could miss that invalidation. The generation is older than the invalidation, and
+    /// the queue may be empty by the time of the check.
     pub(crate) async fn find(
         &self,
         key: KeyRef<'_>,
@@ -219,7 +219,7 @@ impl Cache {
         if assumed.is_current {
             return Ok(None);
         }
-        // This generation is no older than the look-up, so it shows every clear that was delivered
+        // `cleared` is at least as new as the look-up, so it includes every clear that was delivered
         // before the look-up.
         let cleared = match read {
             Some(read) => self.await_lookup(self.0.generations.cleared_at(read)).await?,

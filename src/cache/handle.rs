@@ -46,7 +46,7 @@ pub(super) struct CacheInner {
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
     /// The generations without time limits and without the circuit breaker. The delivery of queued
-    /// invalidations uses them, because it applies both itself.
+    /// invalidations uses these generations, because it applies the limits and the breaker itself.
     pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,

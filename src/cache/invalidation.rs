@@ -350,15 +350,15 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 /// An invalidation that takes effect if the response of a handler is a success.
 ///
 /// [`Invalidation::on_success`] creates it. Insert it into the extensions of the response, or call
-/// [`add_to`](Self::add_to). An axum handler can also return it, alone or with the response. Cache
-/// layers act on it: without one around the route, it has no effect.
+/// [`add_to`](Self::add_to). An axum handler can also return it, alone or with the response. Only
+/// cache layers act on it, so it has no effect on a route without a cache layer.
 ///
 /// # Rules
 /// 1. A success is a response with a 2xx or 3xx status.
 /// 2. Every cache layer that the response passes invalidates the scopes in its cache, before the
 ///    client receives the response.
-/// 3. There is one exception to rule 2: the response to a request with a safe method does not wait
-///    for an invalidation in a store outside the process.
+/// 3. Rule 2 has one exception: the response to a request with a safe method does not wait for an
+///    invalidation in a store outside the process.
 ///
 /// # Example
 /// ```
@@ -371,8 +371,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 pub struct InvalidateOnSuccess(pub(crate) Invalidation);
 
 impl InvalidateOnSuccess {
-    /// Inserts this invalidation into the extensions of a response. If they have one already, the
-    /// scopes of both are invalidated.
+    /// Inserts this invalidation into the extensions of a response. If the extensions already have an
+    /// invalidation, the scopes of both are invalidated.
     pub fn add_to(self, extensions: &mut http::Extensions) {
         let all = match extensions.remove::<Self>() {
             Some(before) => Self(before.0.and(self.0)),

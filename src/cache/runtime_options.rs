@@ -11,8 +11,8 @@ impl Cache {
     ///
     /// Use it to find out without a restart whether the cache causes a problem. While the cache is
     /// disabled, all its layers act as if they had [`enabled(false)`]: each request is forwarded
-    /// (`detail=disabled`), and no response is stored. A response whose fetch is under way is not
-    /// stored either, but the requests that wait for it receive it.
+    /// (`detail=disabled`), and no response is stored. A response whose fetch is in progress is not
+    /// stored either, but its followers receive it.
     ///
     /// Invalidations still count, those by unsafe requests too. So after `set_enabled(true)`, the
     /// layers serve no response that was invalidated in the meantime. A response that changed

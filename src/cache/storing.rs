@@ -29,10 +29,10 @@ use std::time::Duration;
 ///           └─ cut short, no room ───────► record_not_stored: keeps the outdated response
 /// ```
 ///
-/// The outdated response is the stored one that this response should replace. Its
-/// [`UnstoredAction`](super::UnstoredAction) decides how it is handled. Unless an outer layer has
-/// refused the response, the cache remembers why the response is not stored, to explain the next
-/// miss of the key.
+/// The outdated response is the stored one that this response should replace. An
+/// [`UnstoredAction`](super::UnstoredAction) decides whether the outdated response is kept or
+/// removed. Unless an outer layer has refused the new response, the cache remembers why the new
+/// response is not stored, to explain the next miss of the key.
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,

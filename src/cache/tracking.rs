@@ -122,8 +122,8 @@ impl Tracker {
     }
 }
 
-/// A guard that passes the dependencies of its tracker on ([`Tracker::pass_on`]) when it is
-/// dropped.
+/// A guard that, when it is dropped, passes on the dependencies of its tracker (see
+/// [`Tracker::pass_on`]).
 #[derive(Debug)]
 pub(crate) struct DependencyGuard(pub(crate) Tracker);
 

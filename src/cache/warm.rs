@@ -92,9 +92,9 @@ impl Cache {
     /// requests run at a time.
     ///
     /// Responses are stored by host, so pass absolute URIs. The authority of a URI becomes the
-    /// `Host` field (RFC 9112 section 3.2.1) in the form that clients send: in lower case, without
-    /// a trailing dot and without the default port of the scheme. A URI without an authority is
-    /// requested without a `Host` field.
+    /// `Host` field (RFC 9112 section 3.2.1). The field has the form that clients send: it is in
+    /// lower case, without a trailing dot and without the default port of the scheme. A request for
+    /// a URI without an authority has no `Host` field.
     ///
     /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
     /// scheme, which is part of the key.

@@ -18,7 +18,7 @@ use std::time::Duration;
 #[repr(C)]
 pub(crate) struct Head {
     /// The status and fields for clients. The header section begins with `Age` or `Date`, so that a
-    /// hit sets it without a search.
+    /// hit sets that field without a search.
     pub(super) parts: Parts,
     /// The request fields that the response nominates in `Vary`, with their values in the original
     /// request (RFC 9111 section 4.1).
@@ -118,8 +118,8 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response keeps the head of its 304 after the first such answer.
-    /// The weight includes that head from the start.
+    /// Returns `true` if the stored response keeps the head of its 304 from the first 304 on. The
+    /// weight includes that head from the start.
     pub(super) fn caches_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }

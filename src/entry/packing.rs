@@ -70,8 +70,8 @@ pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderV
     })
 }
 
-/// The number of fields for which the index has spare room, so that it does not grow when a hit
-/// adds fields to a copy.
+/// The number of fields for which the index has spare room, so that the index does not grow when a
+/// hit adds fields to a copy.
 const SPARE_FIELDS: usize = 2;
 
 /// The most fields for which a copy reserves room. A header map has a maximum size.

@@ -78,8 +78,8 @@ impl StoreGuard {
     }
 
     /// Returns `true` if undelivered invalidations keep the circuit from closing. They do so only
-    /// while a task delivers them. A process without a runtime has no such task: otherwise, its
-    /// circuit would never close again.
+    /// while a task delivers them. In a process without a runtime, which has no such task, the
+    /// circuit would otherwise never close again.
     pub(super) fn holds_circuit(&self) -> bool {
         self.undelivered.holds_circuit() && self.claim.is_progressing(Instant::now())
     }

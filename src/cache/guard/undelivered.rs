@@ -60,8 +60,8 @@ struct Table {
     total: usize,
     /// Numbers the calls of [`Undelivered::add`].
     last_number: u64,
-    /// Whether an invalidation had no room. It is never delivered, so this process trusts no entry
-    /// from then on.
+    /// Whether an invalidation had no room. Such an invalidation is never delivered, so this
+    /// process trusts no entry from then on.
     has_overflowed: bool,
 }
 
@@ -354,8 +354,8 @@ impl Table {
         self.namespaces.get(namespace).is_some_and(|pending| pending.refusal.is_some())
     }
 
-    /// Removes a namespace from the queue of deliveries, or from the refused namespaces. Notes which
-    /// of the two had it, so that [`Undelivered::next`] alternates.
+    /// Removes a namespace from the queue of deliveries, or from the refused namespaces. Records
+    /// which of the two contained it, so that [`Undelivered::next`] alternates.
     fn dequeue(&mut self, namespace: &str) {
         let refusal = self.namespaces.get(namespace).and_then(|pending| pending.refusal.as_ref());
         self.was_refused_last = refusal.is_some();

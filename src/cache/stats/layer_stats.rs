@@ -11,9 +11,9 @@ pub(super) const OTHER_LAYERS: &str = "other";
 /// [`CacheStats::layers`](super::CacheStats::layers) returns it.
 ///
 /// A layer has the name that [`PolicyBuilder::name`](crate::policy::PolicyBuilder::name) sets.
-/// Without one, it is `site` for a site-wide and `route` for a per-route cache. Layers in different
-/// namespaces share the counters of a name. Once 256 names are known, layers with further names are
-/// counted as `other`.
+/// Without that option, the name is `site` for a site-wide cache and `route` for a per-route cache.
+/// Layers in different namespaces share the counters of a name. Once 256 names are known, layers
+/// with further names are counted as `other`.
 ///
 /// Background refreshes do not count as requests. Their responses count as [`stored`](Self::stored) or
 /// [`not_stored`](Self::not_stored).

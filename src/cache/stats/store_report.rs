@@ -1,4 +1,4 @@
-//! The outcome of storing one response, compared with what its `Cache-Status` reported.
+//! The outcome of storing one response, compared with the outcome in its `Cache-Status`.
 
 use super::layer_counters::LayerCounters;
 use crate::status::Detail;
