@@ -295,8 +295,8 @@ impl Value<'_> {
         ComputeRole::Compute(PendingComputation { leader: Some(leader), ..computing })
     }
 
-    /// Creates the chain of a computation. Equal keys in a chain are a loop. The key contains a fixed
-    /// generation, so that a computation that invalidates all values keeps its key.
+    /// Creates the chain of a computation. Too many equal keys in a chain count as a loop. The key
+    /// contains a fixed generation, so that a computation that invalidates all values keeps its key.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
