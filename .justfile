@@ -28,7 +28,7 @@ memory:
 conformance:
     tests/conformance/run.sh
 
-# Run one benchmark: counts, hit, invalidation or stampede.
+# Run one benchmark: counts, hit, invalidation, redis or stampede.
 bench NAME *ARGUMENTS:
     cargo bench --all-features --bench {{NAME}} -- {{ARGUMENTS}}
 

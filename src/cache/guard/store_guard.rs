@@ -192,9 +192,11 @@ impl StoreGuard {
     }
 
     pub(super) fn end<T>(&self, operation: GuardedOperation, permit: Permit, result: &Result<T, StoreError>) {
+        if result.as_ref().is_err_and(|error| error.kind().is_failure()) {
+            self.count_failure(operation);
+        }
         match result {
             Err(error) if error.kind().is_outage() => {
-                self.count_failure(operation);
                 // The circuit of a store inside the process never opens.
                 if !self.is_local() {
                     permit.failed();

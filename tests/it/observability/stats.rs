@@ -7,9 +7,13 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::cache::LayerStats;
+use tower_response_cache::cache::{CircuitState, LayerStats};
+use tower_response_cache::error::{StoreError, StoreErrorKind};
 use tower_response_cache::status::ForwardReason;
-use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{
+    Cache, Invalidation, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer, Store, Ttl,
+};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -215,6 +219,58 @@ async fn failed_automatic_invalidations_are_counted() {
     assert!(stats.undelivered() > 0 && stats.store_errors() > 0);
     let by_operation: Vec<_> = stats.store_errors_by_operation().collect();
     assert_eq!(by_operation, [("lookup", 0), ("write", 0), ("invalidation", stats.store_errors())]);
+}
+
+/// A store in which other writers always win.
+#[derive(Debug)]
+struct ContendedStore {
+    is_local: bool,
+}
+
+fn contended<T>() -> StoreFuture<T> {
+    StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Contended)))
+}
+
+impl Store for ContendedStore {
+    fn get(&self, _: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        contended()
+    }
+
+    fn put(&self, _: KeyRef<'_>, _: Entry, _: Option<Duration>, _: PutMode) -> StoreFuture<bool> {
+        contended()
+    }
+
+    fn remove(&self, _: KeyRef<'_>) -> StoreFuture<bool> {
+        contended()
+    }
+
+    fn increment(&self, _: KeyRef<'_>, _: i64, _: Option<InitialCounter>) -> StoreFuture<i64> {
+        contended()
+    }
+
+    fn compare_and_set(
+        &self,
+        _: KeyRef<'_>,
+        _: Option<&Entry>,
+        _: Entry,
+        _: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        contended()
+    }
+
+    fn is_local(&self) -> bool {
+        self.is_local
+    }
+}
+
+#[tokio::test]
+async fn contention_counts_alike_for_local_and_remote_stores() {
+    for is_local in [true, false] {
+        let cache = Cache::new(ContendedStore { is_local });
+        assert!(cache.incr("n", 1).await.is_err());
+        let counts = (cache.stats().store_errors(), cache.circuit());
+        assert_eq!(counts, (1, CircuitState::Closed), "local: {is_local}");
+    }
 }
 
 #[tokio::test]
