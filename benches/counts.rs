@@ -1,5 +1,5 @@
 //! Counts the allocations of a hit and a miss, and of the floor: a bare service that returns a
-//! clone of the response. A count includes the drop of the response, but not the making of the
+//! clone of the response. A count includes the drop of the response, but not the creation of the
 //! request.
 //!
 //! ```text

@@ -4,8 +4,9 @@
 //! request with 12 header lines, made before the measured calls.
 //!
 //! First, the benchmark prints a table with two ratios to the floor: `calls` compares the calls
-//! alone, and `whole` also the making of the requests. The cases of the table take turns, so that
-//! other load on the machine affects them equally. Then criterion measures each case alone.
+//! alone, and `whole` the calls with the creation of the requests. The cases of the table take
+//! turns, so that other load on the machine affects them equally. Then criterion measures each case
+//! alone.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute
@@ -29,7 +30,8 @@ use tower_response_cache::MemoryStore;
 /// The number of requests that are made in advance, few enough to stay in the processor's cache.
 const BATCH: u64 = 64;
 const KEYS: usize = 10_000;
-/// The number of misses after which a new, empty store is used, so that nothing is evicted.
+/// The number of misses in one store. Then a new, empty store replaces it, so that nothing is
+/// evicted.
 const MISSES: u64 = 8192;
 const ROUNDS: usize = 41;
 
@@ -37,7 +39,7 @@ const ROUNDS: usize = 41;
 #[derive(Clone, Copy, Default)]
 struct Times {
     calls: Duration,
-    /// The time of the calls and of making their requests.
+    /// The time of the calls and of the creation of their requests.
     with_requests: Duration,
 }
 
@@ -181,7 +183,7 @@ fn misses(request: Request<Body>) -> Run {
 
 /// Sends requests to a cache whose circuit is open.
 ///
-/// Each batch gets a new cache: after a while, an open circuit sends a request to the store.
+/// Each batch gets a new cache, because an open circuit sends a request to the store after a while.
 fn open_circuit(request: Request<Body>) -> Run {
     Box::new(move |iterations| {
         let (mut total, mut left) = (Times::default(), iterations);

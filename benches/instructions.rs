@@ -5,8 +5,8 @@
 //! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
 //! ```
 //!
-//! The operation `none` only clones the request and drops it: the cost of the harness. For `miss`,
-//! this cost includes a new URI for each request, and `none-miss` measures it.
+//! The operation `none` measures the cost of the harness: it only clones the request and drops it.
+//! For `miss`, the harness also creates a URI for each request: `none-miss` measures this cost.
 
 mod support;
 

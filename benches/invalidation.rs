@@ -28,7 +28,7 @@ const KEYS: usize = 4096;
 const ROUNDS: usize = 41;
 const MANY: usize = 1_000_000;
 const SAMPLE: usize = 1000;
-/// The number of invalidations by the same tag after the first.
+/// The number of invalidations by the same tag after the first one.
 const INVALIDATIONS: usize = 101;
 
 fn main() {
@@ -91,7 +91,7 @@ fn print_hits() {
     let mut times = vec![[const { Vec::new() }; 3]; cases.len()];
     for round in 0..=ROUNDS {
         for ((_, cache, service), times) in cases.iter_mut().zip(&mut times) {
-            // Fills the processor's cache again, because the previous case has used it.
+            // Fills the processor's cache with the data of this case again.
             hits(service, &requests);
             let before = hits(service, &requests);
             assert!(
@@ -108,7 +108,7 @@ fn print_hits() {
     }
     for (tags, _, service) in &mut cases {
         let found = requests.iter().filter(|request| call(service, (*request).clone()).is_hit()).count();
-        // An unrelated tag in the same bucket of the table invalidates a few pages.
+        // A few pages share the buckets of an unrelated tag, and are invalidated with it.
         assert!(
             found > KEYS * 9 / 10,
             "{tags} tags: unrelated invalidations invalidated {} entries",

@@ -1,13 +1,14 @@
 //! Compares a hit of a cache in Redis with the client's own `GET` of the same bytes.
 //!
 //! The benchmark starts `redis-server`, or the program that `REDIS_SERVER` names, on the loopback
-//! interface. Without one, it measures nothing. One thread runs the callers and the client.
+//! interface. Without such a program, it measures nothing. One thread runs the callers and the
+//! client.
 //!
 //! Both sides take turns, so that other load on the machine affects them equally. The ratios are the
 //! medians of the ratios in each round.
 //!
 //! ```text
-//! cargo bench --bench redis --features redis    # about 20 seconds
+//! cargo bench --bench redis --features redis    # about 30 seconds
 //! ```
 //!
 //! `counts.rs` counts the allocations, and `instructions.rs` the instructions.
@@ -23,10 +24,10 @@ use support::{Answer, Body};
 use tower::Service;
 use tower_response_cache::Cache;
 
-/// The operations of one side in one round.
+/// The number of operations of each side in one round.
 const OPERATIONS: usize = 4096;
 const ROUNDS: usize = 41;
-/// The keys of one `get_many`.
+/// The number of keys of one `get_many`.
 const MANY: usize = 100;
 
 fn main() {
@@ -111,7 +112,7 @@ async fn compare_many(cache: &Cache) {
     print(&format!("{MANY} values"), MANY, &rounds);
 }
 
-/// Runs two measurements, the second one first in every other round.
+/// Runs two measurements. In every other round, the second one runs first.
 async fn in_turn(
     round: usize,
     one: impl Future<Output = Duration>,

@@ -1,5 +1,5 @@
 //! Measures the effect of the cache on slow responses: the delay of the first byte of a long body,
-//! and the number of handler calls for concurrent requests for one key.
+//! and the number of handler calls if many clients request one key at the same time.
 //!
 //! ```text
 //! cargo bench --bench stampede   # about 10 seconds
@@ -68,7 +68,7 @@ fn frames(first_sent: FirstSent) -> impl Stream<Item = Result<Frame<Bytes>, Infa
     })
 }
 
-/// The times of one response, from the call on.
+/// The times of one response, since the call.
 struct Times {
     head: Duration,
     first_frame: Duration,

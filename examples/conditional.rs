@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let note = Note::new(Mutex::new("Buy mint".to_owned()));
     let current = note.clone();
     // The closure runs before the handler and returns the current tag. The tag is strong, because
-    // `If-Match` never matches a weak one.
+    // `If-Match` never matches a weak tag.
     let preconditions = PreconditionLayer::new()
         .etag(move |_| std::future::ready(Some(EntityTag::strong(read(&current)))))
         .require_precondition();

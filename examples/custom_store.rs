@@ -21,7 +21,7 @@ const LIVE: &str = "SELECT entry, expires FROM entries WHERE key = ?1 AND (expir
 const CLEAR: &str = "DELETE FROM entries WHERE key = ?1 OR expires <= ?2";
 const INSERT: &str = "INSERT INTO entries (key, entry, expires) VALUES (?1, ?2, ?3)";
 
-/// A database of entries. Several processes may open it. Only expiry bounds its size.
+/// A database of entries, which several processes may open. Nothing but expiry limits its size.
 #[derive(Debug, Clone)]
 struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
@@ -32,7 +32,7 @@ struct SqliteStore {
 /// expires.
 type Row = (Entry, Option<i64>);
 
-/// The change to a row.
+/// The change that an operation makes to a row.
 enum Change {
     Leave,
     To(Option<Row>),
@@ -48,7 +48,7 @@ impl SqliteStore {
     /// Calls `work` with the unexpired row of a key, if there is one, and with the current time.
     /// Then applies the change that `work` returns.
     ///
-    /// Everything runs in one transaction, on a thread that may block.
+    /// Both run in one transaction, on a thread that may block.
     fn row<T: Send + 'static>(
         &self,
         key: KeyRef<'_>,

@@ -226,8 +226,8 @@ fn printer() -> SyncSender<String> {
 /// How long a client may take to send a request head, and the interval of HTTP/2 keep-alive pings.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may leave a sent part of a response unread. A client that does so holds an
-/// upstream permit until this time has passed.
+/// How long a client may leave sent parts of a response unread. Until then, its request keeps an
+/// upstream permit.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of client connections. Others wait to be accepted.
@@ -281,7 +281,8 @@ pub(crate) async fn serve_readers(
             Ok((stream, _)) => stream,
             Err(error) => {
                 eprintln!("can't accept a connection: {error}");
-                // For example, the process is out of descriptors: wait until some are free.
+                // The process may be out of file descriptors. Connections that end in this pause
+                // free some.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -309,10 +310,10 @@ pub(crate) async fn serve_readers(
             drop(watcher.watch(connection).await);
         });
     }
-    // Dropping `listener` refuses new connections. Dropping `closing` ends the connections that
-    // have sent nothing.
+    // The drop of `listener` refuses new connections. The drop of `closing` ends connections on
+    // which the client has sent nothing.
     drop((listener, closing));
-    // On stderr: stdout may be full of unread lines.
+    // Printed to stderr, because stdout may be full of unread lines.
     eprintln!("Finishing the requests in progress …");
     tokio::select! {
         () = graceful.shutdown() => {}

@@ -16,7 +16,7 @@ async fn flavor(Path(name): Path<String>) -> impl IntoResponse {
     (CacheHints::new().tags(["flavors".to_owned(), format!("flavor:{name}")]), name)
 }
 
-/// Requests every page and prints whether the cache had it.
+/// Requests every page, and prints whether it came from the cache.
 async fn visit(app: &Router) -> Result<(), Box<dyn Error>> {
     for path in ["/", "/flavors/mint", "/flavors/lemon"] {
         let response = app.clone().oneshot(Request::get(path).body(Body::empty())?).await?;

@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 use tower_response_cache::{Cache, MemoryStore};
 
-/// Stands in for a slow query.
+/// Replaces a slow query.
 async fn best_sellers() -> Vec<String> {
     println!("  querying");
     vec!["mint".to_owned(), "lemon".to_owned()]

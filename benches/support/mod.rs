@@ -152,7 +152,7 @@ pub(crate) fn warm(
     service
 }
 
-/// Returns the same as [`warm`], with responses that have no `CacheStatus` extension.
+/// Returns the same service as [`warm`], but its responses have no `CacheStatus` extension.
 pub(crate) fn warm_without_extension(
     request: Request<Body>,
     response: Response<Body>,
@@ -218,7 +218,7 @@ impl Store for FailingStore {
     }
 }
 
-/// A response of a measured service, with or without a cache.
+/// The response of a measured service, which may have a cache.
 pub(crate) trait Answer {
     fn is_hit(&self) -> bool;
 }

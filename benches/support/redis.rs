@@ -64,7 +64,8 @@ impl Drop for Server {
     }
 }
 
-/// A connection of the client alone, and the key of the stored response in the server.
+/// A connection of the Redis client without a cache, and the command that reads the stored
+/// response.
 pub(crate) struct Client {
     connection: MultiplexedConnection,
     get: Cmd,
@@ -95,7 +96,7 @@ pub(crate) fn runtime() -> Runtime {
 /// Connects a cache to a server.
 pub(crate) async fn cache(server: &Server) -> Cache {
     let store = RedisStore::connect(server.url()).await.expect("connected");
-    // The default limits would turn a pause of the machine into misses.
+    // With the default limits, a pause of the machine would cause misses.
     let limit = Duration::from_secs(1);
     Cache::builder(store).lookup_timeout(limit).write_timeout(limit).build().expect("a cache")
 }

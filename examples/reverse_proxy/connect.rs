@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tower::Service;
 
-/// Connects within a time limit, or returns the reason of the failure.
+/// Connects to the upstream within a time limit, or returns the reason of the failure.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,

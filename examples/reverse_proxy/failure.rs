@@ -4,7 +4,8 @@ use http::StatusCode;
 use std::error::Error;
 use std::{fmt, io};
 
-/// Why the proxy generates a response: error types and statuses of RFC 9209 section 2.3.
+/// The reason why the proxy generates a response: an error type of RFC 9209 section 2.3, with its
+/// status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     DnsError,
@@ -48,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure that an error or one of its sources stands for.
+    /// Classifies an error by its type, or by the type of one of its sources.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return *failure;
@@ -64,8 +65,8 @@ impl Failure {
                 let is_invalid = http1
                     .or(http2.and_then(h2::Error::get_io))
                     .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-                // A violation of the protocol that this side has found. Any other error means that
-                // the upstream ended the stream or the connection.
+                // hyper has found a violation of the protocol. After any other error, the upstream
+                // has ended the stream or the connection.
                 if is_invalid || http2.is_some_and(h2::Error::is_library) {
                     Self::Protocol
                 } else {
@@ -78,7 +79,7 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Classifies an error of connecting.
+    /// Classifies the error of a connection attempt.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,

@@ -20,8 +20,8 @@ const OF_ONE_CONNECTION: [HeaderName; 6] = [
     UPGRADE,
 ];
 
-/// Fields that are forwarded even if `Connection` names them: they frame, describe or route the
-/// message, or control caches.
+/// Fields that the proxy forwards even if `Connection` names them: they frame, describe or route
+/// the message, or control caches.
 const FOR_ALL: [HeaderName; 14] = [
     HOST,
     CACHE_CONTROL,

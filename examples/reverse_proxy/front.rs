@@ -19,7 +19,7 @@ use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
-    /// The queue of lines to print, one for each request. `None` prints nothing.
+    /// The queue of the lines to print, one for each request. With `None`, nothing is printed.
     pub(crate) log: Option<SyncSender<String>>,
 }
 
@@ -74,8 +74,8 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     if is_asterisk || is_foreign {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // For CONNECT, the proxy would have to open a tunnel. The response to TRACE would disclose
-    // fields that other proxies have added.
+    // For CONNECT, the proxy would have to open a tunnel. A response to TRACE would disclose fields
+    // that other proxies have added.
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }

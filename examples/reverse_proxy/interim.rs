@@ -94,8 +94,8 @@ impl Read for UpstreamStream {
         }
         let this = &mut *self;
         let Some(heads) = &mut this.heads else { return Pin::new(&mut this.stream).poll_read(cx, buf) };
-        // The bytes are read into a buffer of this function first, because reading them back from
-        // `buf` would need `unsafe`.
+        // Reads into a local buffer first, because the bytes in `buf` can't be read back without
+        // `unsafe`.
         let mut read = [0; 8 << 10];
         let most = buf.remaining().min(read.len());
         let mut read = ReadBuf::new(&mut read[..most]);
@@ -132,12 +132,13 @@ impl Write for UpstreamStream {
     }
 }
 
-/// The maximum number of streams whose header sections are counted. Beyond it, the oldest stream is
-/// no longer counted.
+/// The maximum number of streams whose header sections are counted. Beyond this number, the oldest
+/// stream is no longer counted.
 const MAX_STREAMS: usize = 10_000;
 
-/// Counts the header sections of each HTTP/2 stream until its content begins. All but the last are
-/// interim responses. The type of each frame is in its header (RFC 9113 section 4.1).
+/// Counts the header sections of each HTTP/2 stream until its content begins. All sections but the
+/// last one belong to interim responses. The type of each frame is in its header (RFC 9113 section
+/// 4.1).
 #[derive(Debug, Default)]
 struct Heads {
     /// The bytes of the current frame header that were read so far.

@@ -1,4 +1,4 @@
-//! Bodies from and to the upstream.
+//! The bodies that the proxy sends to the upstream, or receives from it.
 
 use super::received_body::ReceivedBody;
 use bytes::Bytes;

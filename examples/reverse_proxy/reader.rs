@@ -119,12 +119,12 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
     }
 }
 
-/// A connection that fails if the peer does not accept a write in time.
+/// A connection whose writes fail if the peer accepts no bytes in time.
 #[derive(Debug)]
 pub(crate) struct TimedStream {
     stream: TcpStream,
     stall_timeout: Duration,
-    /// Runs while the peer accepts no bytes.
+    /// The timer of the write in progress. It runs while the peer accepts no bytes.
     stalls: Option<Pin<Box<Sleep>>>,
 }
 

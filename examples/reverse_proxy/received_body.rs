@@ -1,4 +1,4 @@
-//! Bodies that end without an error only if the sender ended them.
+//! Received bodies, which fail if their sender did not end them.
 
 use super::fields::take_off;
 use bytes::Bytes;

@@ -27,7 +27,7 @@ use tower::Service;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The body of a response of the upstream, or an empty one.
+/// The body of a response from the upstream, or an empty body.
 pub(crate) type UpstreamBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The origin: one server, for requests with any `Host`.
@@ -56,8 +56,8 @@ enum Connections {
 
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
-        // Half of the time limit of the request, so that a slow connection fails first and is
-        // reported as such.
+        // Half of the time limit of a request, so that a slow connection attempt ends first, as a
+        // `ConnectionTimeout`.
         let connector = Connector { timeout: timeout / 2, http2 };
         let connections = if http2 {
             Connections::Http2(Arc::default())
@@ -102,7 +102,7 @@ impl Upstream {
                     request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
                 let interim = Interim::count(&mut request);
-                // The target names the server to connect to. The `Host` field stays the client's.
+                // The target names the server to connect to. `Host` keeps the client's value.
                 *request.uri_mut() = target(self.address.clone(), request.uri());
                 let response = client.request(request).await?;
                 if interim.is_excessive() { Err(Failure::Protocol.into()) } else { Ok(response) }
@@ -154,7 +154,7 @@ impl Upstream {
     }
 }
 
-/// Returns the target with another authority.
+/// Returns an absolute target with this authority, and with the path and query of `uri`.
 fn target(authority: Authority, uri: &Uri) -> Uri {
     let (mut parts, root) = (Uri::default().into_parts(), PathAndQuery::from_static("/"));
     parts.scheme = Some(Scheme::HTTP);

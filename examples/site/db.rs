@@ -43,7 +43,8 @@ impl Dependents for Flavour {
 pub(crate) struct Size {
     pub(crate) id: u32,
     pub(crate) name: String,
-    /// The price of a flavor in this size, or the extra price compared with the smallest size.
+    /// From `flavour_with_sizes`, the price of a flavor in this size. From `sizes`, the extra price
+    /// compared with the smallest size.
     pub(crate) price_cents: u32,
 }
 
@@ -81,7 +82,7 @@ struct Pool {
 }
 
 impl Db {
-    /// Opens a database, and fills a new one.
+    /// Opens a database. Creates the tables and rows of a new database.
     pub(crate) fn open(path: PathBuf) -> rusqlite::Result<Self> {
         let mut connection = connect(&path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -120,7 +121,7 @@ impl Db {
         .await
     }
 
-    /// Adds a flavor in every size. Returns it, or `None` if its slug is taken.
+    /// Adds a flavor in every size. Returns the flavor, or `None` if its slug is taken.
     pub(crate) async fn add(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -142,7 +143,8 @@ impl Db {
         .await
     }
 
-    /// Changes all columns of a flavor except its slug. Returns it, or `None` if it does not exist.
+    /// Changes all columns of a flavor except its slug. Returns the flavor, or `None` if it does
+    /// not exist.
     pub(crate) async fn update(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let changed = connection.execute(
@@ -233,7 +235,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Creates the tables and their rows, unless an earlier run did.
+/// Creates the tables and their rows, unless an earlier run has created them.
 fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 const LONGEST_NAME: usize = 60;
 const LONGEST_DESCRIPTION: usize = 1000;
 
-/// The fields as typed. A missing field counts as empty.
+/// The form for a flavor, with the texts that the visitor has entered. A missing field counts as
+/// empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct FlavourForm {

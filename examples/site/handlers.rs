@@ -37,7 +37,7 @@ pub(crate) async fn list(
     State(site): State<Site>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<impl IntoResponse> {
-    // The page depends on the notice because it reads it: a new notice invalidates the page.
+    // The handler reads the notice, so the page depends on it: a new notice invalidates the page.
     let notice = match &site.cache {
         Some(cache) => cache.get::<String>(NOTICE).await?,
         None => None,
@@ -220,7 +220,8 @@ pub(crate) async fn login(
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
-    // The session gets a new ID. An attacker may have planted the old ID in the visitor's browser.
+    // The session gets a new ID, since an attacker may have planted the old ID in the visitor's
+    // browser.
     session.cycle_id().await?;
     session.insert(visitor::NAME, name).await?;
     Ok(Redirect::to("/account").into_response())

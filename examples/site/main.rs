@@ -209,8 +209,8 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns the routes for operators. They are outside the cache layers. A public shop
-/// would serve them on a separate listener.
+/// Returns the routes for operators. They are outside the cache layers. A public shop serves them
+/// on a separate listener.
 fn operator_routes(cache: &Cache, purge_secret: Option<String>) -> Result<Router, Box<dyn Error>> {
     let mut routes = Router::new();
     if let Some(secret) = purge_secret {
@@ -252,7 +252,7 @@ impl TemporaryDb {
         db
     }
 
-    /// Removes the files, also of an earlier process.
+    /// Removes the files of the database, including files that an earlier process has left.
     fn remove(&self) {
         for suffix in ["", "-wal", "-shm"] {
             let mut path = self.0.clone().into_os_string();

@@ -7,7 +7,7 @@ use axum::response::Html;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-/// The translated texts: the navigation, the footer, and the words of the list of flavours. All
+/// The translated texts: the navigation, the footer, and the words in the list of flavors. All
 /// other texts are in English.
 struct Words {
     flavours: &'static str,
@@ -87,7 +87,8 @@ pub(crate) fn report(visitor: &Visitor, sales: &[Sales], took: Duration) -> Html
     )
 }
 
-/// The form for a new or an existing flavor. It posts to its own address.
+/// Returns the page with the form for a new or an existing flavor. The form posts to the address of
+/// the page.
 pub(crate) fn flavour_form(
     visitor: &Visitor,
     title: &str,
@@ -112,7 +113,7 @@ pub(crate) fn flavour_form(
     )
 }
 
-/// The extra prices of the sizes, each in a separate form.
+/// Returns the page with the extra prices of the sizes, each in a separate form.
 pub(crate) fn sizes(visitor: &Visitor, sizes: &[Size]) -> Html<String> {
     let mut forms = String::new();
     for size in sizes {

@@ -8,7 +8,8 @@ use tower_response_cache::Cache;
 /// How often the file is checked for changes.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Applies the policy table in a file. Starts a task that applies it again when the file changes.
+/// Applies the policy table in a file. Starts a task that applies the table again when the file
+/// changes.
 pub(crate) fn watch(cache: Cache, path: PathBuf) -> Result<(), Box<dyn Error>> {
     let mut applied = modified(&path);
     apply(&cache, &path)?;

@@ -41,11 +41,11 @@ INSERT INTO flavours (slug, name, description, price_cents) VALUES
 
 INSERT INTO sizes (name, extra_cents) VALUES ('Cone', 0), ('Cup', 50), ('Half litre', 590), ('Litre', 1090);
 
--- Every flavour comes in a cone and a cup, and the popular ones by the litre.
+-- Every flavor comes in a cone and a cup. The first six, the popular ones, also come by the half liter and the liter.
 INSERT INTO flavour_sizes (flavour_id, size_id)
 SELECT f.id, s.id FROM flavours f CROSS JOIN sizes s WHERE s.id <= 2 OR f.id <= 6;
 
--- Orders, the same in every database: `pick` runs through a Lehmer generator.
+-- The orders are the same in every database: a Lehmer generator computes `pick`.
 WITH RECURSIVE n (id, pick) AS (
     SELECT 1, 48271
     UNION ALL

@@ -14,7 +14,7 @@ pub(crate) const LANGUAGE: &str = "lang";
 /// The key of the visitor's name in a session.
 pub(crate) const NAME: &str = "name";
 
-/// The inputs of a page that come from its visitor.
+/// The inputs of a page that depend on its visitor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Visitor {
     pub(crate) name: Option<String>,
@@ -40,8 +40,8 @@ impl Language {
         [Self::English, Self::German].into_iter().find(|language| language.code() == code)
     }
 
-    /// Returns the language of the cookie, otherwise of `Accept-Language`. If the response may be
-    /// stored, the cache has replaced `Accept-Language` by the language in the key.
+    /// Returns the language that the cookie selects, or else `Accept-Language`. If the response may
+    /// be stored, the cache has replaced `Accept-Language` by the language in the key.
     fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut cookies = text(header::COOKIE).flat_map(|line| line.split(';'));

@@ -10,7 +10,8 @@ pub(super) struct Authority<'a> {
     /// The port with its colon; empty if the authority has no port, or the default port of its
     /// scheme.
     pub(super) port: &'a [u8],
-    /// Whether the authority was sent in canonical form.
+    /// Whether the authority was sent in lower case, and without a trailing dot, an empty port or
+    /// the default port.
     pub(super) is_canonical: bool,
 }
 
@@ -29,7 +30,8 @@ pub(super) fn is_same(a: Authority<'_>, b: Authority<'_>) -> bool {
 
 /// A byte of an authority that [`split_other`] must examine. Most authorities have no such byte.
 const NOT_PLAIN: u8 = 1;
-/// A byte that is refused: a byte that is not valid in a host, or the `@` after user information.
+/// A byte that makes an authority malformed: it is not valid in a host, or is the `@` after user
+/// information.
 const REFUSED: u8 = 2;
 
 const CLASSES: [u8; 256] = {
@@ -52,7 +54,8 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Splits an authority, and removes a trailing dot and the default port of a known scheme.
+/// Splits an authority. Removes a trailing dot, an empty port, and the default port of a known
+/// scheme.
 ///
 /// If the scheme is not known, the port stays: `Host: shop:80` at a TLS listener is not `shop`.
 #[inline]
@@ -87,8 +90,9 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
     Ok(Authority { name, port, is_canonical })
 }
 
-/// Returns an authority in canonical form: in lower case, without a trailing dot, and without the
-/// default port of its scheme.
+/// Returns an authority in canonical form: in lower case, without a trailing dot, and without an
+/// empty port or the default port of its scheme. IPv6 addresses have their shortest form, and ports
+/// no leading zeros.
 ///
 /// Returns `None` if the authority is malformed, has user information, or has two trailing dots.
 pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Option<String> {

@@ -11,7 +11,7 @@ const MAX_KEY_BYTES: usize = 8 * 1024;
 /// as its digest. The URI always enters unchanged.
 pub(crate) const MAX_PLAIN_VALUE: usize = 128;
 
-/// The room for a key on the stack, in bytes. Most keys need no allocation.
+/// The longest key, in bytes, that needs no heap allocation. Most keys are shorter.
 const INLINE_BYTES: usize = 256;
 
 /// A key that is written part by part. Each part has a length prefix, so that different parts never
@@ -20,7 +20,7 @@ pub(crate) struct KeyBuf {
     /// The number of bytes written so far.
     length: usize,
     inline: [u8; INLINE_BYTES],
-    /// All bytes of the key, if `inline` has no room for them; otherwise empty.
+    /// All bytes of the key if it is longer than `inline`; otherwise empty.
     spilled: Vec<u8>,
 }
 
@@ -118,7 +118,8 @@ impl KeyBuf {
         self.length
     }
 
-    /// Returns `true` if the key exceeds the limit, which keeps long URIs from filling the memory.
+    /// Returns `true` if the key exceeds [`MAX_KEY_BYTES`]. The limit keeps long URIs from filling
+    /// the store.
     pub(crate) fn is_too_long(&self) -> bool {
         self.length > MAX_KEY_BYTES
     }

@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-/// Seeded once per process, so that clients can't choose keys that collide.
+/// Hashes keys with a seed that is random in each process, so that clients can't choose keys that
+/// collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A borrowed key with its hash, as passed to the methods of [`Store`](crate::store::Store).
@@ -27,7 +28,8 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 pub struct KeyRef<'a> {
     hash: u64,
     bytes: &'a [u8],
-    /// The same bytes if they are owned already, so that `to_key` does not copy them.
+    /// The owner of `bytes`, if the key was borrowed from a `CacheKey`. `to_key` then copies no
+    /// bytes.
     owned: Option<&'a Arc<[u8]>>,
 }
 
@@ -114,7 +116,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// A hasher that returns the hash that a key already has.
+/// A hasher for maps of keys. It returns the hash that each key carries.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Prehashed(u64);
 

@@ -1,4 +1,4 @@
-//! Digests of secret values, for keys and entries. Other programs may be able to read the store.
+//! Digests that replace secret values in keys and entries, since other programs may read the store.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -8,7 +8,7 @@ pub(crate) type ValueDigest = [u8; 32];
 
 /// Computes digests of secret values.
 ///
-/// They are the same in every process with the same secret, and differ between namespaces.
+/// Processes with the same secret and namespace compute the same digests.
 #[derive(Clone)]
 pub(crate) struct ValueDigests {
     /// The state of SHA-256 after it has hashed a key that is derived from the namespace and the
@@ -53,7 +53,7 @@ impl Default for ValueDigests {
 }
 
 impl fmt::Debug for ValueDigests {
-    /// Writes nothing of the secret.
+    /// Writes only the name of the type, without the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ValueDigests")
     }

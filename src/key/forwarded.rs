@@ -1,8 +1,8 @@
 //! Forwarded fields: the target that a client requested, as proxies report it.
 //!
 //! The key contains the values of these fields in canonical form, without client addresses. So
-//! requests that differ only in client addresses or in spelling share an entry. The handler of a
-//! fetch sees the canonical values, too.
+//! requests that differ only in client addresses or in spelling share an entry. On a fetch, the
+//! handler sees the canonical values.
 
 mod element;
 mod spelling;
@@ -93,7 +93,7 @@ impl ForwardedField {
     /// target.
     ///
     /// # Errors
-    /// If the field can't be read.
+    /// Fails if an element of the field can't be read.
     pub(crate) fn canonical<'h>(
         self,
         headers: &'h HeaderMap,
@@ -117,7 +117,8 @@ impl ForwardedField {
         Ok((!canonical.is_empty()).then_some(Cow::Owned(canonical)))
     }
 
-    /// Returns the value if it is a common value in canonical form.
+    /// Returns the value without a copy if it is one line with a frequent canonical value, such as
+    /// `https`.
     fn common_value(self, headers: &HeaderMap) -> Option<&str> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };

@@ -1,4 +1,4 @@
-//! The inputs of a key, as an explanation shows them.
+//! The inputs of a key, as `Cache::explain` shows them.
 
 use super::buf::MAX_PLAIN_VALUE;
 use super::digest::ValueDigest;
@@ -29,7 +29,7 @@ impl KeyInput {
         Self { name: name.into(), value: value.map(shown), is_digest: false }
     }
 
-    /// Creates an input of which only a digest is shown.
+    /// Creates an input that is shown as the beginning of a digest.
     pub(crate) fn digest(name: impl Into<String>, digest: Option<&ValueDigest>) -> Self {
         let shown =
             |digest: &ValueDigest| digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();

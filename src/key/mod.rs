@@ -61,8 +61,8 @@
 //!    [identity](crate::policy::PolicyBuilder::vary_by_identity) of the visitor.
 //! 7. Cookies, identities, credentials and parts that a function computes enter as digests only. So
 //!    do fields of more than 128 bytes.
-//! 8. On a fetch, the handler does not see query parameters that are not in the key, ignored fields
-//!    and ignored cookies. It sees forwarded fields in their canonical form.
+//! 8. On a fetch, the handler sees no unkeyed query parameters, no ignored fields and no ignored
+//!    cookies. It sees forwarded fields in their canonical form.
 //! 9. If a response has `Vary`, its variants share one key, and the named request fields select
 //!    one of them (RFC 9111 section 4.1).
 //! 10. A request whose key exceeds 8 KiB bypasses the cache.

@@ -40,16 +40,16 @@ pub struct KeyPart {
     name: String,
     part: Arc<PartFunction>,
     replaces: Option<HeaderName>,
-    /// Whether all values come from a list that the site offers. Such values identify no visitor,
-    /// so they enter the key without a digest.
+    /// Whether the site lists all possible values. Such values identify no visitor, so they enter
+    /// the key without a digest.
     is_fixed: bool,
 }
 
 impl KeyPart {
     /// Creates a part that a function computes.
     ///
-    /// `name` identifies the part, and must be the same in every process. `None` differs from an
-    /// empty value.
+    /// `name` identifies the part, and must be the same in every process. The key for `None`
+    /// differs from the key for an empty value.
     ///
     /// Only a digest of the value enters the key, since the value may identify a visitor. Set a
     /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values can be guessed. The values
@@ -221,7 +221,7 @@ impl KeyPart {
         self.is_fixed
     }
 
-    /// Returns the value by which parts are sorted.
+    /// Returns the sort key, by which the order of calls does not change keys.
     pub(crate) fn sort_key(&self) -> (&str, Option<&str>) {
         (&self.name, self.replaces.as_ref().map(HeaderName::as_str))
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn negotiation_picks_an_offered_value_and_the_first_by_default() {
+    fn negotiation_picks_an_offered_value_or_the_default() {
         let language = KeyPart::language(["en", "de"]).expect("valid");
         assert_eq!(of(&language, "accept-language", "de-AT").as_deref(), Some("de"));
         assert_eq!(of(&language, "accept-language", "ja").as_deref(), Some("en"));

@@ -33,7 +33,8 @@ pub(crate) struct KeyPolicy {
 
 impl KeyPolicy {
     /// Returns a digest of the rules, the same in every process. It enters the ID of a layer, so
-    /// that layers with different rules share no key.
+    /// that layers with different rules share no key. Hosts are left out: they only decide whether
+    /// a request has a key.
     pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let mut buf = KeyBuf::new();
         self.query.write(&mut buf);
@@ -69,7 +70,8 @@ impl KeyPolicy {
         }
     }
 
-    /// Writes the value of each part into the request field that the part replaces.
+    /// Writes the value of each part into the request field that the part replaces. Without a
+    /// value, removes the field.
     pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced_field() else { continue };
@@ -84,7 +86,7 @@ impl KeyPolicy {
     /// Writes the canonical values of forwarded fields.
     ///
     /// # Errors
-    /// If a field can't be read, or names a host that the policy does not list.
+    /// Fails if a field can't be read, or names a host that the policy does not list.
     #[inline(never)]
     fn write_forwarded(
         &self,
@@ -121,7 +123,8 @@ impl KeyPolicy {
         self.hosts.iter().any(|known| authority.matches(known))
     }
 
-    /// Replaces each forwarded field of a fetch by its value in the key.
+    /// Replaces each forwarded field of a fetch by its value in the key. Removes a field without a
+    /// value.
     pub(crate) fn canonicalize_forwarded(&self, request: &mut HeaderMap, fields: ForwardedFields) {
         for field in fields.iter() {
             let name = field.name();
@@ -134,7 +137,7 @@ impl KeyPolicy {
         }
     }
 
-    /// Returns one digest of all lines of a field.
+    /// Returns one digest for all lines of a field.
     pub(super) fn digest(&self, name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> ValueDigest {
         let mut all = Vec::new();
         for line in lines {

@@ -64,7 +64,7 @@ impl QueryKey {
 
     /// Uses all parameters except tracking parameters, sorted by name.
     ///
-    /// The parameters are added by ad and mailing services: `utm_*`, `pk_*`, `gclid`, `gclsrc`,
+    /// Ad and mailing services add these parameters to links: `utm_*`, `pk_*`, `gclid`, `gclsrc`,
     /// `dclid`, `gbraid`, `wbraid`, `fbclid`, `msclkid`, `twclid`, `ttclid`, `li_fat_id`, `igshid`,
     /// `mc_cid`, `mc_eid`, `yclid`, `_hsenc` and `_hsmi`. A later release may add others to the
     /// list.
@@ -85,7 +85,7 @@ impl QueryKey {
         buf.named(kind, names);
     }
 
-    /// Returns the query that enters the key. The handler sees the same query.
+    /// Returns the query that enters the key. On a fetch, the handler sees the same query.
     #[inline]
     pub(crate) fn normalized<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         match &self.0 {
@@ -110,7 +110,8 @@ impl Mode {
     }
 }
 
-/// Parameters of widespread ad and mailing services. The docs of `without_tracking` list them.
+/// The parameters of widespread ad and mailing services. Keep the docs of `without_tracking` in
+/// step.
 const TRACKING: [&str; 18] = [
     "utm_*",
     "gclid",

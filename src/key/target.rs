@@ -28,13 +28,13 @@ fn differing_parts(public: &Uri, seen: &Uri) -> u8 {
         | flag(public.query() != seen.query(), QUERY)
 }
 
-/// Returns `true` if a handler sees the target that its client requested.
+/// Returns `true` if the handler sees the target that the client requested.
 pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     differing_parts(public, seen) == 0
 }
 
-/// Writes the keyed parts of the target that a router or a layer has changed. The first byte tells
-/// which parts follow. The parts are written as the handler sees them.
+/// Writes the keyed parts in which the target that the handler sees differs from the public target.
+/// The first byte is the bit set of the parts that follow.
 ///
 /// # Errors
 /// Fails if the changed authority has user information, because user information may be secret.
@@ -98,7 +98,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn different_seen_targets_are_written_differently(
+        fn targets_that_differ_are_written_differently(
             uris in prop::array::uniform3("((http|https)://[abA]{1,2})?/[a-c]{0,2}([?][a-c&=]{0,2})?"),
         ) {
             let [public, a, b] = uris.map(|uri| uri.parse::<Uri>().expect("a URI"));

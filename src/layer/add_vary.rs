@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 /// added names contain `*`, the result is `*` alone.
 ///
 /// A cache layer itself adds the request fields in its key to `Vary`, such as those of
-/// [`vary_on_headers`]. They need no `AddVaryLayer`.
+/// [`vary_on_headers`]. These fields need no `AddVaryLayer`.
 ///
 /// # Where the layer belongs
 /// Place it inside a cache layer, around the layers and handlers whose response depends on the

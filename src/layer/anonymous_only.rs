@@ -23,7 +23,8 @@ impl<S> Layer<S> for AnonymousOnlyLayer {
     }
 }
 
-/// Runs the predicates in order, until one returns `true`.
+/// Returns `true` if a predicate returns `true`. Runs the predicates in order, and stops at the
+/// first `true`.
 async fn any_identifies(predicates: Vec<Arc<AsyncIdentityPredicate>>, request: Parts) -> bool {
     for is_identified in predicates {
         if is_identified(request.clone()).await {
@@ -72,7 +73,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.rules.async_predicates.is_empty() {
             true => self.inner.poll_ready(cx),
-            // `poll_ready` would reserve capacity of the inner service while the predicate runs.
+            // A ready inner service would reserve capacity while the predicate runs.
             false => Poll::Ready(Ok(())),
         }
     }
@@ -112,8 +113,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        // Declared before the call, so that it is dropped first and abandons the held admissions.
-        // The drop of the call would refuse them: see the module `patch`.
+        // Declared before `state`, so that it is dropped first and abandons the held admissions. A
+        // drop of the call would refuse them: see the module `patch`.
         position: LayerPosition,
         #[pin]
         state: State<S, ReqBody>,

@@ -1,4 +1,4 @@
-//! The layer that decides for all inner cache layers which requests are anonymous, and its options.
+//! The layer that decides which requests are anonymous for all inner cache layers, and its builder.
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
@@ -49,8 +49,8 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 ///   see. A page that *begins* such a session (for example a form with a token) would be stored for
 ///   all visitors. Mark it as [`Identified`] or [`never`], or exclude it with [`store_if`].
 /// - **Inside a cache layer**, this layer cannot make requests bypass that cache. It only marks the
-///   responses to identified requests, so that the cache does not store them. The cache applies its
-///   own rules to undeclared cookies.
+///   responses to identified requests, so that the outer cache does not store them. The cache
+///   applies its own rules to undeclared cookies.
 ///
 /// # What the layer does not do
 /// - It cannot be combined with [`vary_by_identity`]. An identified request bypasses an inner cache
@@ -132,7 +132,7 @@ impl AnonymousOnlyLayer {
 
 /// A builder for an [`AnonymousOnlyLayer`].
 ///
-/// Errors in options are collected, and [`build`](Self::build) returns them.
+/// Setters return no errors: [`build`](Self::build) returns the errors of all options.
 ///
 /// # Example
 /// ```
@@ -224,7 +224,7 @@ impl AnonymousOnlyBuilder {
     /// Adds a predicate that returns `true` if a request is identified.
     ///
     /// Use it to read extensions that an outer layer has added to the request. With several
-    /// predicates, it is sufficient that one returns `true`.
+    /// predicates, one that returns `true` is enough.
     pub fn identified_if(
         mut self,
         predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,

@@ -111,7 +111,7 @@ impl ConditionalGetLayer {
 
     /// Makes generated tags strong. Use it only if no outer layer changes the bytes.
     ///
-    /// Inner layers may change them, because the tag is computed from their output.
+    /// Inner layers may change the bytes, because the tag is computed from their output.
     ///
     /// # Example
     /// ```
@@ -178,7 +178,7 @@ where
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let conditional = reads.then(|| {
             let headers = request.headers();
-            // Copied only if needed: most requests have no conditions.
+            // Most requests have no conditions, and need no copy of their fields.
             let conditions = has_preconditions(headers) || headers.contains_key(RANGE);
             let conditions = conditions.then(|| headers.clone());
             ConditionalRequest { method: request.method().clone(), conditions, layer: self.layer }
@@ -192,8 +192,8 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Declared before `call`, so that it is dropped first. Its drop abandons the admissions
-        // that inner layers hold. A drop of `call` would refuse them.
+        // Declared before `call`, so that it is dropped first and abandons the held admissions. A
+        // drop of `call` would refuse them: see the module `patch`.
         position: LayerPosition,
         #[pin]
         call: F,
@@ -252,11 +252,11 @@ fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
     }
 }
 
-/// The parts of a GET or HEAD that decide how its response is changed.
+/// The parts of a GET or HEAD that decide how the layer changes the response.
 #[derive(Debug)]
 struct ConditionalRequest {
     method: Method,
-    /// The header fields, if they contain preconditions or `Range`.
+    /// The header fields of the request, if they contain preconditions or `Range`.
     conditions: Option<HeaderMap>,
     layer: ConditionalGetLayer,
 }

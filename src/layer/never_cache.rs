@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-/// Forbids every cache to store the responses, caches of this crate and others alike.
+/// Forbids every cache to store the responses, both the caches of this crate and other caches.
 ///
 /// Use it on routes with personalized pages. It corresponds to Django's `never_cache`.
 ///
@@ -79,13 +79,13 @@ pub fn add_never_cache<B>(response: &mut Response<B>) {
 
 impl Patch for NeverCachePatch {
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
-        // Caches of this crate obey the hint even if an outer layer changes the header fields.
+        // The caches of this crate obey the hint even if an outer layer changes the header fields.
         CacheHints::new().never().add_to(response.extensions_mut());
         let headers = response.headers_mut();
         // Targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
         remove_targeted(headers, |_, _| false);
         never().patch(headers, &CACHE_CONTROL);
-        // The epoch is in the past for every client clock. If the header map is full, the field is
+        // The epoch is in the past by every client's clock. If the header map is full, the field is
         // omitted.
         headers.remove(EXPIRES);
         let _ = headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));

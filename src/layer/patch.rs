@@ -1,10 +1,10 @@
-//! The future shared by the layers that only write header fields of responses.
+//! The response future of all layers that only write header fields.
 //!
 //! Under an outer layer of this crate, a cache layer *holds* its admission of a response: it stores
 //! the response only after the outermost layer has the response. Each layer on the way examines the
 //! head, and *refuses* the admission if the head forbids sharing. If the request is dropped
-//! instead, the admission is *abandoned*. An abandoned admission says nothing about the response,
-//! so a follower fetches it again.
+//! instead, the admission is *abandoned*. After an abandoned admission, a follower fetches the
+//! response itself, since the head was not examined.
 
 use crate::marks::LayerPosition;
 use crate::serve::{is_identified, receive, send_and_refuse_rest};
@@ -17,10 +17,10 @@ use tower::Service;
 
 /// A change to the head of a response.
 pub(super) trait Patch {
-    /// `true` if [`apply`](Self::apply) uses `is_identified`.
+    /// Whether [`apply`](Self::apply) uses its argument `is_identified`.
     const NEEDS_IDENTITY: bool = false;
-    /// `true` if the change may forbid inner cache layers to store the response. In the outermost
-    /// layer, the change has no effect on inner cache layers: it is for clients only.
+    /// Whether the change may forbid inner cache layers to store the response. In the outermost
+    /// layer, the change is for clients only, and inner cache layers ignore it.
     const IS_SEEN_BY_CACHES: bool = false;
 
     /// Changes the head. `is_identified` is `true` if the request has a credential, or if an outer
@@ -32,8 +32,8 @@ pin_project! {
     /// Waits for the response, and applies the change.
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
-        // Declared before the call, so that it is dropped first and abandons the held admissions.
-        // The drop of the call would refuse them.
+        // Declared before `call`, so that it is dropped first and abandons the held admissions. A
+        // drop of `call` would refuse them.
         position: LayerPosition,
         #[pin]
         call: F,

@@ -93,8 +93,8 @@ macro_rules! service {
 service!(ByFunctions, None, Send + 'static);
 service!(ByGet, Some(ReqBody::default), Default + Send + 'static);
 
-/// Answers a request. `probe` creates the body of the GET that reads the current validators. If
-/// functions return the validators, `probe` is `None`.
+/// Answers a request. `probe` creates the body of the GET that reads the current validators. It is
+/// `None` if functions of the user return the validators.
 async fn respond<S, ReqBody, B>(
     options: Options,
     inner: S,
@@ -122,8 +122,8 @@ where
     if reads {
         return exchange(parts).await;
     }
-    // Writes without a precondition wait, too. Otherwise, such a write could change the resource
-    // after the precondition of another write was evaluated.
+    // Writes without a precondition wait for the lock, too. Otherwise, such a write could change
+    // the resource after the precondition of another write was evaluated.
     let run = WriteLocks::run(&options.locks, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
@@ -149,7 +149,7 @@ where
         None => Some(options.find(&parts).await),
         Some(probe) => options.probe.current(inner.clone(), &parts, probe()).await?,
     };
-    // The GET has not shown the current version, so the precondition cannot be evaluated.
+    // The probe has not shown the current version, so the precondition can't be evaluated.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
     if !reads && options.required && !detects_other_version(&parts.headers, &current) {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
@@ -183,8 +183,8 @@ where
 {
     let entered = LayerPosition::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
-    // Declared after the call, so that it is dropped first and abandons the held admissions. The
-    // drop of the call would refuse them: see the module `patch`.
+    // Declared after `call`, so that it is dropped first and abandons the held admissions. A drop
+    // of `call` would refuse them: see the module `patch`.
     let mut position = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);
@@ -201,7 +201,7 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
     response
 }
 
-/// Adds validators that the response lacks.
+/// Adds the current validators to a response that lacks them.
 fn add_validators(current: &Validators, headers: &mut HeaderMap) {
     EntityTag::remove_malformed(headers, current.etag.is_some());
     // If the header map is full, the validators are omitted.

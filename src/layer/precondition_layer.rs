@@ -104,7 +104,7 @@ impl Default for PreconditionLayer {
 }
 
 impl PreconditionLayer {
-    /// Creates a layer without functions.
+    /// Creates a layer that has no functions yet.
     ///
     /// Add at least one of [`etag`](Self::etag) and [`last_modified`](Self::last_modified). Without
     /// them, no resource has a validator, and none counts as existing.
@@ -115,8 +115,8 @@ impl PreconditionLayer {
     /// Sets the function that finds the current entity tag. It returns `None` if the resource does
     /// not exist.
     ///
-    /// It runs for each GET and HEAD, and for each write with a precondition. `If-Match` needs a
-    /// strong tag (RFC 9110 section 13.1.1).
+    /// The function runs for each GET and HEAD, and for each write with a precondition. `If-Match`
+    /// needs a strong tag (RFC 9110 section 13.1.1).
     pub fn etag<F, Fut>(mut self, find: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
@@ -129,8 +129,9 @@ impl PreconditionLayer {
     /// Sets the function that finds the date of the last modification. It returns `None` if the
     /// resource does not exist.
     ///
-    /// It runs for each GET and HEAD, and for each write with a precondition. Fractions of a second
-    /// are ignored. If both functions are set, the resource exists if either returns a value.
+    /// The function runs for each GET and HEAD, and for each write with a precondition. Fractions
+    /// of a second are ignored. If both functions are set, the resource exists if either returns a
+    /// value.
     pub fn last_modified<F, Fut>(mut self, find: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
@@ -151,8 +152,9 @@ impl PreconditionLayer<ByGet> {
     /// means that the resource does not exist. After another error or a redirect, the layer answers
     /// the write with 412. GET and HEAD requests of clients are forwarded unchanged.
     ///
-    /// Inner cache layers forward this GET to the service, and do not store its response. They do
-    /// not answer it with a stored or stale response, or with the response to a concurrent request.
+    /// Inner cache layers forward this GET to the service, and do not store its response. They
+    /// answer the GET neither with a stored or stale response, nor with the response to a
+    /// concurrent request.
     ///
     /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
     /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
@@ -223,8 +225,7 @@ impl<V> PreconditionLayer<V> {
         self
     }
 
-    /// Sets how long a write may keep others waiting. The default is 30 seconds; `None` is no
-    /// limit.
+    /// Sets how long a write may delay other writes. The default is 30 seconds; `None` is no limit.
     ///
     /// The time begins with the evaluation of the precondition. A write that takes longer *while
     /// another one waits* is answered with 408 (Request Timeout). The future of its handler is

@@ -31,7 +31,7 @@ impl fmt::Debug for Options {
 }
 
 impl Options {
-    /// Returns the validators that the functions find.
+    /// Returns the current validators, as the functions of the user find them.
     ///
     /// The resource exists if a function finds a validator.
     pub(super) async fn find(&self, parts: &Parts) -> Validators {

@@ -68,12 +68,12 @@ fn probe_head(parts: &Parts) -> Parts {
         parts.headers.remove(name);
     }
     OuterContext::require_current(&mut parts.extensions);
-    // Caches of other vendors do not know this mark, but obey `no-cache`.
+    // Other caches do not know the extension of `require_current`, but obey `no-cache`.
     set_field(&mut parts.headers, &CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts
 }
 
-/// Fields of a write or of its connection that [`belongs_to_write`] finds by no other rule (RFC
+/// Fields of a write or of its connection that no other rule of [`belongs_to_write`] matches (RFC
 /// 4918, RFC 7240, RFC 9110 section 7.6.1).
 const WRITE_FIELDS: [&str; 12] = [
     "connection",
@@ -90,8 +90,8 @@ const WRITE_FIELDS: [&str; 12] = [
     "trailer",
 ];
 
-/// Stems of words. A field whose name contains such a word belongs to a write: it has a digest of
-/// the content, overrides the method or makes repetitions harmless.
+/// Stems of words in names of fields that belong to a write. Such a field has a digest of the
+/// content, overrides the method or makes repetitions harmless.
 const WRITE_FIELD_STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
 
 /// Returns `true` if a field belongs to a write: to its content, its conditions or its connection.

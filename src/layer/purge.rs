@@ -1,4 +1,4 @@
-//! The service that invalidates on request, for deployment scripts and back ends of editors.
+//! The service that invalidates by HTTP requests, for deployment scripts and editorial back ends.
 
 use crate::cache::{Cache, Delivery, Invalidation};
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -19,8 +19,8 @@ use tower::Service;
 
 type PurgePredicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// The largest number of targets in one request. A request with more is a mistake, or should use
-/// `all`.
+/// The maximum number of targets of a request. A request with more targets is a mistake, or should
+/// use `all`.
 const MAX_TARGETS: usize = 256;
 
 /// Invalidates the targets that authorized requests name, in one [`Cache`].
@@ -204,8 +204,8 @@ impl Guard {
     fn refusal(&self, request: &Parts) -> Option<Response<String>> {
         match self {
             Self::Secret(secret) => {
-                // Digests are compared, because they all have one length, and a digest does not
-                // reveal how much of a guess is right.
+                // Compares digests: all digests have one length, and do not reveal how much of a
+                // guess is right.
                 let has_secret = |token| bool::from(digest(token).ct_eq(secret));
                 let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
                 (!bearer_token(&request.headers).is_some_and(has_secret)).then(refusal)
@@ -310,8 +310,8 @@ fn checked_text(value: String) -> Result<String, &'static str> {
     }
 }
 
-/// Rejects a value that is neither a path nor a URL. Otherwise the request would succeed, although
-/// the value names no page.
+/// Rejects a value that is neither a path nor a URL. Otherwise, the request would succeed without
+/// an effect.
 fn checked_path(value: String) -> Result<String, &'static str> {
     let value = checked_text(value)?;
     let is_path_or_url = value.starts_with('/') || value.contains("://");
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_and_invalid_ones_rejected() {
+    fn debug_output_hides_the_secret_and_invalid_secrets_are_errors() {
         let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
         let purge = PurgeService::with_secret(&cache, "open-sesame").expect("a secret");
         assert!(format!("{purge:?}").contains("Secret") && !format!("{purge:?}").contains("sesame"));

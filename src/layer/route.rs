@@ -8,10 +8,10 @@ use tower::Layer;
 
 /// Caches the responses of one route for a given TTL.
 ///
-/// Use it for routes that need another lifetime than the rest of the site, or to cache single
-/// routes without a [`SiteCacheLayer`]. The TTL applies to 200 responses. It replaces the lifetime
-/// that a response states, whether longer or shorter. A zero TTL stores no 200 response.
-/// [`Ttl::Default`] leaves the lifetime to the response and the policy, as in a [`SiteCacheLayer`].
+/// Use it for routes whose lifetime differs from the rest of the site, or to cache single routes
+/// without a [`SiteCacheLayer`]. The TTL applies to 200 responses. It replaces the lifetime that a
+/// response states, whether longer or shorter. A zero TTL stores no 200 response. [`Ttl::Default`]
+/// leaves the lifetime to the response and the policy, as in a [`SiteCacheLayer`].
 ///
 /// The TTL does not make a response storable that must not be reused (`no-store`, `private`,
 /// `max-age=0` and similar). Only [`CacheHints::ttl`] outranks `private` and `max-age=0`; nothing
@@ -23,7 +23,7 @@ use tower::Layer;
 /// the cache if an outer cache layer saw a credential that a layer in between has removed.
 ///
 /// A layer outside this one may remove the credential *and* personalize pages by an extension of
-/// the request. Then this layer sees no sign of the user. Choose one of these:
+/// the request. Then this layer can't see that the request is identified. Choose one of these:
 /// - place no cache inside such a layer,
 /// - set [`vary_by_identity`],
 /// - place an [`AnonymousOnlyLayer`] outside it.

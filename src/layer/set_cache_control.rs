@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 /// # Rules
 /// 1. Of two conflicting directives, the stricter one counts: the shorter duration, or `private`
 ///    instead of `public` and `s-maxage`. The field lists of `private` and of `no-cache` are
-///    united. `private` or `no-cache` without a list is stricter than with one.
+///    merged. `private` or `no-cache` without a list is stricter than with a list.
 /// 2. The layer never removes `no-store`. Nor does it remove the mark of a [`NeverCacheLayer`]: the
 ///    extension that forbids the caches of this crate to store the response.
 /// 3. Only restricting directives are written to a response with `no-store` or that mark, and to
@@ -132,8 +132,8 @@ impl SetCacheControlLayer {
 /// Adds directives to the `Cache-Control` of one response, as a [`SetCacheControlLayer`] does.
 ///
 /// It corresponds to Django's `patch_cache_control`. The function does not see the request, so it
-/// cannot see who sent it. Mark a personalized response as [`Identified`] first. Then the response
-/// receives neither `public` nor `s-maxage`.
+/// can't know whether the request was identified. Mark a personalized response as [`Identified`]
+/// first. Then the response receives neither `public` nor `s-maxage`.
 ///
 /// # Errors
 /// Returns an error if there is no directive, or if two directives contradict each other, such as
@@ -193,7 +193,7 @@ impl CacheControlPatch {
         let control = match control {
             _ if never && is_targeted => return,
             control if never || fails => &control.restrictions_only(),
-            // A targeted field addresses shared caches. They must not store a response that is
+            // Shared caches obey the targeted field, but must not store a response that is
             // personalized or forbids sharing.
             control if is_targeted && (personal || forbids_sharing(&own)) => &control.restrictions_only(),
             control if personal => &control.for_one_visitor(),

@@ -36,15 +36,16 @@ use tower::Layer;
 /// forwards every request (`detail=same-name`). Otherwise, the outer layer could answer with a
 /// response that the inner one has stored, and skip the layers between them. Equal names are
 /// permitted if the layers differ in another option that enters the key: the preset
-/// ([`Policy::app`] or [`Policy::rfc9111`]), credentials, cookies or query, among others. The same
-/// holds for layers of two caches with the same namespace.
+/// ([`Policy::app`] or [`Policy::rfc9111`]), credentials, cookies or query, among others. These
+/// rules also apply to layers of two caches with the same namespace.
 ///
 /// # Rewritten URIs
 /// With feature `axum`, the key contains the URI that the client sent (`OriginalUri`). If the
 /// handler sees a different URI, the key contains that one, too. So a layer between the router and
 /// this layer can select a tenant by rewriting the URI. A layer that rewrites the URI to one of
-/// several backends at random belongs inside this layer. If it is outside, the cache stores one
-/// copy of each page for each backend. Unsafe requests invalidate the paths of both URIs.
+/// several backends at random belongs inside this layer. If such a layer is outside, the cache
+/// stores one copy of each page for each backend. Unsafe requests invalidate the paths of both
+/// URIs.
 ///
 /// # Forwarded fields
 /// The key contains the request target as proxies report it:

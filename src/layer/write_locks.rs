@@ -1,4 +1,4 @@
-//! Runs the writes to one resource one after the other.
+//! Locks that make the writes to one resource run one after the other.
 
 use crate::body::ResponseBody;
 use crate::entry::Scope;
@@ -40,8 +40,7 @@ impl Default for Limits {
 /// The locks of the writes in progress, by the [`Scope`] of their public path: a digest of the
 /// normalized path.
 ///
-/// So two spellings of one path are one resource. Two paths with the same digest are one resource,
-/// too.
+/// So two spellings of one path are one resource. So are two paths with the same digest.
 ///
 /// ```text
 ///           free                          done, overdue, dropped
@@ -187,15 +186,15 @@ impl Drop for ResourceLock {
             resource.semaphore.add_permits(1);
         }
         // Removes the resource if no holder and no waiter refers to it. `remove_if` locks the
-        // table, so no new reference is taken meanwhile.
+        // table, so no request can add a reference meanwhile.
         self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
     }
 }
 
 impl Resource {
-    /// Waits until the resource is free, and takes it.
+    /// Waits until the lock of the resource is free, and acquires it.
     ///
-    /// Returns `false` if it is not free in time, or if too many requests wait.
+    /// Returns `false` if the lock is not free in time, or if too many requests wait.
     async fn acquire(&self, limit: Option<Duration>) -> bool {
         if let Ok(permit) = self.semaphore.try_acquire() {
             permit.forget();
@@ -211,7 +210,8 @@ impl Resource {
     }
 }
 
-/// A request that waits. It counts toward [`MAX_WAITERS`] until it is dropped.
+/// A request that waits for the lock of a resource. It counts toward [`MAX_WAITERS`] until it is
+/// dropped.
 struct Waiter<'a>(&'a Resource);
 
 impl<'a> Waiter<'a> {

@@ -31,7 +31,7 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PolicyBuilder {
     pub(super) policy: Policy,
-    /// The errors of the options so far, which `build` returns.
+    /// The errors that setters have found. `build` returns them.
     pub(super) errors: Vec<ConfigError>,
 }
 
@@ -62,8 +62,8 @@ impl Policy {
     /// Creates the policy of a shared cache that follows RFC 9111 where
     /// [`app`](crate::policy::Policy::app) is stricter.
     ///
-    /// Use it in front of an origin that sends correct headers, as the example `reverse_proxy`
-    /// does.
+    /// Use it in front of an origin that sends correct headers. The example `reverse_proxy` does
+    /// so.
     ///
     /// # Requests
     /// - The request directives `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale` and
@@ -244,19 +244,19 @@ impl PolicyBuilder {
     /// makes no difference. The error [lists all invalid options](ConfigError::all).
     pub fn build(mut self) -> Result<Policy, ConfigError> {
         let KeyPolicy { ignored, vary_by, .. } = &mut self.policy.key;
-        // A part of the key takes precedence over `ignore_headers`, in any order of calls.
+        // A field that a key part replaces is not ignored, in any order of calls.
         ignored.retain(|name| vary_by.iter().all(|part| part.replaced_field() != Some(name)));
         self.errors.extend(contradictions(&self.policy));
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)
     }
 
-    /// Keeps the errors of an option for `build`.
+    /// Adds the errors of an option to the errors that `build` returns.
     pub(super) fn check(mut self, result: Result<(), Vec<ConfigError>>) -> Self {
         self.errors.extend(result.err().into_iter().flatten());
         self
     }
 
-    /// Returns the valid field names, and keeps an error for each invalid one.
+    /// Returns the valid field names. `build` returns an error for each invalid one.
     pub(super) fn field_names<N: AsRef<str>>(
         &mut self,
         names: impl IntoIterator<Item = N>,
@@ -275,14 +275,14 @@ fn contradictions(policy: &Policy) -> Vec<ConfigError> {
         (&key.headers, &key.ignored),
         (&key.headers, credentials),
         (&key.ignored, credentials),
-        // A fetch never carries an ignored field, so no option can let the handler see one.
+        // Fetches carry no ignored field, so an option that lets the handler see one has no effect.
         (&key.ignored, allowed),
         (&key.ignored, carried),
         (credentials, &replaced),
         (credentials, allowed),
         (credentials, carried),
-        // A response with a credential field is not stored. So the option to store a response
-        // without one of its fields has no effect on a credential field.
+        // A response with a credential field is not stored, so `unstored_headers` has no effect on
+        // it.
         (credentials, unstored_headers),
     ];
     let secret = key.headers.iter().filter(|name| is_secret(name));

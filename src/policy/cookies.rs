@@ -27,8 +27,8 @@ enum CookieRole {
     Undeclared,
 }
 
-/// The error for a request whose response may not be shared. The request has a cookie that
-/// identifies a visitor, or two values of a keyed cookie.
+/// The error for a request whose response must not be shared: it has a cookie that identifies a
+/// visitor or is undeclared, or two values of a keyed cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PersonalCookie;
 
@@ -72,7 +72,7 @@ impl CookiePolicy {
     }
 
     /// Returns all declarations, as labeled lists. They enter the ID of the layer, so that layers
-    /// with other declarations have other keys.
+    /// with different declarations share no key.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static [u8], &[String])> {
         let undeclared: &'static [u8] =
             if self.ignores_undeclared { b"undeclared ignored" } else { b"undeclared" };
@@ -90,8 +90,8 @@ impl CookiePolicy {
         *self == Self::default()
     }
 
-    /// Returns the declarations of two layers together. Keyed names are left out: a cookie in the
-    /// key of one layer is not in the keys of other layers.
+    /// Merges the declarations of two layers. Leaves out keyed names: a cookie in the key of one
+    /// layer is not in the keys of other layers.
     pub(crate) fn join(&self, other: &Self) -> Self {
         let join = |own: &[String], others: &[String]| own.iter().chain(others).cloned().collect();
         Self {
@@ -137,7 +137,8 @@ impl Cookies<'_> {
             matches_any(list(self.own), name)
                 || self.outer.is_some_and(|outer| matches_any(list(outer), name))
         };
-        // Frameworks that decode percent-encoded names may take such a cookie for a credential.
+        // `s%69d` may be a credential: some frameworks decode percent-encoded names, and read it as
+        // `sid`.
         let disguised = name.contains(&b'%')
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));
@@ -194,7 +195,7 @@ impl Cookies<'_> {
                     return Err(PersonalCookie);
                 }
                 CookieRole::Identifies | CookieRole::Undeclared | CookieRole::Ignored => {}
-                // The second value of a cookie: frameworks differ in which of the two they read.
+                // Of two cookies with the same name, frameworks differ in which one they read.
                 CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(PersonalCookie),
                 CookieRole::Keyed(_) => {}
             }

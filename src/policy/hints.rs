@@ -8,9 +8,8 @@ use std::time::Duration;
 /// A handler's caching options for its own response, attached as a response extension.
 ///
 /// Hints outrank the header fields of the response and the policies of the cache layers. A response
-/// with `no-store` is not stored, even if the hints differ. The same holds for a response with
-/// `Set-Cookie`, unless the policy
-/// [permits its cookies](crate::policy::PolicyBuilder::ignore_response_cookies).
+/// with `no-store` is not stored, even if the hints differ. Nor is a response with `Set-Cookie`,
+/// unless the policy [permits its cookies](crate::policy::PolicyBuilder::ignore_response_cookies).
 ///
 /// # Example
 /// ```
@@ -61,7 +60,8 @@ impl CacheHints {
     /// entry](crate::policy::PolicyBuilder::vary_by_identity).
     ///
     /// With a TTL of zero, the response is not stored. The TTL applies to the statuses that the
-    /// layer stores with an explicit lifetime, and to those of [`statuses`](Self::statuses).
+    /// layer stores with an explicit lifetime, and to the [`statuses`](Self::statuses) that the
+    /// hints add.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
@@ -162,7 +162,7 @@ impl CacheHints {
 
     /// Attaches the hints to a response, and merges them with hints that are already attached.
     ///
-    /// Handlers of axum need no call: hints in their return value are attached.
+    /// Axum handlers need not call this method: axum attaches the hints in their return value.
     ///
     /// These hints take precedence over hints that are already attached. An attached
     /// [`never`](Self::never) or TTL of zero stays. Fields, tags and statuses are combined.

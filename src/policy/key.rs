@@ -28,12 +28,12 @@ impl PolicyBuilder {
 
     /// Declares request fields that the cache ignores.
     ///
-    /// They do not identify a visitor and do not enter the key. They are removed from fetches, so
-    /// that no stored response depends on them. A response that names one in `Vary` is not stored.
-    /// In a response, these fields do not count as credentials.
+    /// These fields do not identify a visitor and do not enter the key. They are removed from
+    /// fetches, so that no stored response depends on them. A response that names one of them in
+    /// `Vary` is not stored. In a response, these fields do not count as credentials.
     ///
-    /// For example, a site without a login may declare `Authorization`. Otherwise, clients can make
-    /// requests bypass the cache by a made-up value.
+    /// For example, a site without a login may declare `Authorization`. Otherwise, a client can
+    /// make its requests bypass the cache by a made-up value.
     ///
     /// The option does not apply to a field that a [part](Self::vary_by_part) of the key replaces:
     /// the handler receives the value of the part.
@@ -112,8 +112,8 @@ impl PolicyBuilder {
 
     /// Adds request fields to the key, with their values unchanged.
     ///
-    /// Use it for fields that every page depends on, whether or not the page's `Vary` names them.
-    /// An example is `HX-Request`.
+    /// Use it for fields that every page depends on, such as `HX-Request`, even if a page's `Vary`
+    /// does not name them.
     ///
     /// [`build`](Self::build) fails, in any order of the calls, if
     /// - a name is not a valid field name;
@@ -142,7 +142,7 @@ impl PolicyBuilder {
     /// Sets whether responses name the keyed request fields in `Vary` (RFC 9110 section 12.5.5). On
     /// by default.
     ///
-    /// These are the fields of [`vary_on_headers`](Self::vary_on_headers), the fields that a
+    /// These fields are the fields of [`vary_on_headers`](Self::vary_on_headers), the fields that a
     /// [part](Self::vary_by_part) of the key replaces ([`KeyPart::language`]), and `Cookie` for
     /// [`vary_on_cookies`](Self::vary_on_cookies). `Host` and forwarded fields are not named.
     ///
@@ -281,7 +281,7 @@ impl PolicyBuilder {
     /// Adds request fields that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) does not
     /// remove, though they are not in the key.
     ///
-    /// An example is `traceparent`. No response may depend on these fields.
+    /// An example is `traceparent`. The site must ensure that no response depends on these fields.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or
@@ -297,8 +297,8 @@ impl PolicyBuilder {
     /// Calls `report` with each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs)
     /// removes from a fetch.
     ///
-    /// If that option is off, `report` receives the fields that it would remove. Use it to find out
-    /// which fields a site depends on. Hits are not reported.
+    /// If that option is off, `report` receives the fields that the option would remove. Use it to
+    /// find out which fields a site depends on. Hits are not reported.
     ///
     /// # Example
     /// ```

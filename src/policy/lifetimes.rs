@@ -60,7 +60,7 @@ impl PolicyBuilder {
     ///
     /// The lifetime begins when a client receives the response. So responses have no `Age`, and
     /// their `Date` is the present time (RFC 9110 section 6.6.1). A response that is not stored
-    /// keeps its own lifetime if that is shorter. If it states no lifetime, it gets none.
+    /// keeps a shorter lifetime of its own. If it states no lifetime, it gets none.
     ///
     /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
     /// can revalidate their copy.
@@ -88,10 +88,11 @@ impl PolicyBuilder {
 
     /// Sets which targeted fields (RFC 9213) this cache honors, in the order of precedence.
     ///
-    /// The first of them that is valid and not empty decides. `Cache-Control` and `Expires` then do
-    /// not count. By default, no field is honored under [`app`](crate::policy::Policy::app), and
-    /// `CDN-Cache-Control` under [`rfc9111`](crate::policy::Policy::rfc9111). A call of this method
-    /// replaces that default. The fields are forwarded to clients unchanged.
+    /// The first of these fields that is valid and not empty decides. Then `Cache-Control` and
+    /// `Expires` do not count. By default, no field is honored under
+    /// [`app`](crate::policy::Policy::app), and `CDN-Cache-Control` under
+    /// [`rfc9111`](crate::policy::Policy::rfc9111). A call of this method replaces that default.
+    /// The fields are forwarded to clients unchanged.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name.
     ///

@@ -1,4 +1,4 @@
-//! The options of a cache layer, and what a handler sets for its own response.
+//! The options of a cache layer, and the hints that a handler sets for its own response.
 //!
 //! # Example
 //! ```
@@ -38,8 +38,8 @@
 //! # Terms
 //! - **fetch**: forwarding a request whose response may be stored.
 //! - **bypass**: forwarding a request without a look-up, and without storing its response.
-//! - **credential**: a field or cookie that identifies a visitor, such as `Authorization`. An
-//!   option may declare further ones.
+//! - **credential**: a field or cookie that identifies a visitor, such as `Authorization`. Options
+//!   declare further credentials.
 //! - **identified request**: a request with a credential, or with an identity that an outer layer
 //!   has found. Other requests are **anonymous**.
 //! - **undeclared cookie**: a cookie that no option names. It may be a session, so it counts as a
@@ -77,7 +77,7 @@
 //! [`PolicyBuilder::report_unkeyed_inputs`] finds such fields.
 //!
 //! If you change an option that decides keys or sharing, the keys of the layer change. The layer
-//! then no longer finds its existing entries, and they expire.
+//! then no longer finds its old entries. They stay until they expire or are evicted.
 
 mod builder;
 mod contradictions;

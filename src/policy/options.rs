@@ -55,8 +55,8 @@ pub struct Policy {
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) cookies: CookiePolicy,
-    /// The names of cookies, as patterns, that do not keep a response from being stored. It is stored
-    /// without `Set-Cookie`.
+    /// Patterns of cookie names. A response that sets only such cookies is stored, without
+    /// `Set-Cookie`.
     pub(crate) response_cookies: Vec<String>,
     /// The longest heuristic lifetime; `None` turns heuristics off.
     pub(crate) heuristic: Option<Duration>,
@@ -70,12 +70,12 @@ pub struct Policy {
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
     pub(crate) strong_etags: bool,
-    /// Whether `Vary` names the keyed fields for clients.
+    /// Whether responses name the keyed request fields in `Vary`.
     pub(crate) emit_vary: bool,
     pub(crate) client_max_age: Option<Duration>,
-    /// Targeted fields, in the order of precedence.
+    /// The targeted fields (RFC 9213) that the layer honors, in order of precedence.
     pub(crate) targets: Vec<HeaderName>,
-    /// Further response fields that are not stored. Some fields are never stored.
+    /// Response fields that are not stored, in addition to the fields that this crate never stores.
     pub(crate) unstored_headers: Vec<HeaderName>,
     /// Whether unkeyed fields are removed from fetches.
     pub(crate) strips_unkeyed: bool,
@@ -87,10 +87,10 @@ pub struct Policy {
     pub(crate) negative: Vec<(StatusCode, Duration)>,
     /// The `beta` of XFetch; `None` turns early refresh off.
     pub(crate) early_refresh: Option<f64>,
-    /// The largest share of a lifetime that jitter takes off, from 0 to 1.
+    /// The largest share of a lifetime that jitter removes, from 0 to 1.
     pub(crate) jitter: f64,
     pub(crate) max_followers: usize,
-    /// How long a fetch goes on after its client has disconnected; `None` cancels it.
+    /// How long a fetch continues after its client has disconnected; `None` cancels it.
     pub(crate) complete_after_disconnect: Option<Duration>,
     /// Request fields that background refreshes carry in addition to the fields that every refresh
     /// carries.

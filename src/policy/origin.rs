@@ -73,8 +73,8 @@ impl PolicyBuilder {
     /// - exceeds the [`origin_timeout`](Self::origin_timeout),
     /// - responds with 500, 502, 503 or 504, or as the [`error_predicate`](Self::error_predicate)
     ///   decides, or
-    /// - responds with a 304 whose validator is not that of the stored response. If no stale
-    ///   response may be served, the client receives a 502.
+    /// - responds with a 304 whose validator differs from the validator of the stored response. If
+    ///   no stale response may be served, the client receives a 502.
     ///
     /// # Answers that are not stored
     /// If a request finds a stale response and is forwarded, the service may answer with a response
@@ -157,8 +157,8 @@ impl PolicyBuilder {
 
     /// Sets how long a fetch waits for the head of the response. There is no limit by default.
     ///
-    /// After the limit, the call of the service is canceled. The client receives the stale response
-    /// if [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit also
+    /// After the limit, the fetch is canceled. The client receives the stale response if
+    /// [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit also
     /// applies to HEAD requests that do not bypass the cache. It needs a tokio runtime: without
     /// one, there is no limit.
     #[doc(alias = "timeout")]
@@ -221,8 +221,8 @@ impl PolicyBuilder {
     /// Refreshes stored responses in the background before they expire, at random. Off by default.
     ///
     /// A refresh is more likely the nearer the response is to its expiry, and the longer the
-    /// service took to return the head. A page in demand therefore does not become stale, and pages
-    /// that were stored together are not refreshed together. The refresh runs as for
+    /// service took to return the head. So a page in demand does not become stale, and pages that
+    /// were stored together are refreshed at different times. The refresh runs as for
     /// [`stale_while_revalidate`](Self::stale_while_revalidate), but needs no stale window, and no
     /// directive forbids it. A response with [`Ttl::Forever`](crate::policy::Ttl::Forever) is not
     /// refreshed.
@@ -266,13 +266,12 @@ impl PolicyBuilder {
     /// in `Cache-Status`) if it is nested in two requests with the same key and the same fields, or
     /// in seventeen requests with the same key.
     ///
-    /// Only requests that have a key are recognized. So a handler is not stopped if it endlessly
+    /// Only requests that have a key are detected. So a handler is not stopped if it endlessly
     /// repeats a request that bypasses the cache: a request with a credential or an undeclared
     /// cookie, for an upgrade, with forwarded fields that can't be read, or with a method such as
-    /// POST or OPTIONS. A nested request in another task is recognized if that task uses
+    /// POST or OPTIONS. A nested request in another task is detected if that task uses
     /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network
-    /// is not recognized: its requests wait for each other up to this limit, and are then
-    /// forwarded.
+    /// is not detected: its requests wait for each other up to this limit, and are then forwarded.
     #[doc(alias = "single-flight")]
     #[doc(alias = "hit-for-miss")]
     #[doc(alias = "hit-for-pass")]
@@ -291,16 +290,16 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Returns `true` if [`is_failure`](Self::is_failure) calls a function of the user, which may
-    /// read more of a response than its status.
+    /// Returns `true` if [`is_failure`](Self::is_failure) calls a function of the user. Such a
+    /// function may read more of a response than its status.
     pub(crate) fn has_own_failures(&self) -> bool {
         self.predicates.failed.is_some()
     }
 
     /// Returns `true` if a response counts as a failure of the service.
     pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
-        // A refusal, or a page that is gone, is a valid answer that a stale page must not hide. By
-        // RFC 5861 section 4, only a 500, 502, 503 or 504 is an error.
+        // A stale page must not hide a refusal, or that a page is gone. By RFC 5861 section 4, only
+        // a 500, 502, 503 or 504 is an error.
         if matches!(response.status.as_u16(), 401 | 403 | 404 | 407 | 410) {
             return false;
         }

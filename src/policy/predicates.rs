@@ -9,7 +9,7 @@ type BypassPredicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 type StorePredicate = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
 type IdentityFunction = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 type RefreshHook = dyn Fn(&mut request::Parts) + Send + Sync;
-/// Returns `true` if a response counts as a failure of the service.
+/// A function that returns `true` if a response counts as a failure of the service.
 type FailurePredicate = dyn Fn(&response::Parts) -> bool + Send + Sync;
 type ReportFunction = dyn Fn(&HeaderName) + Send + Sync;
 
@@ -46,8 +46,8 @@ impl Predicates {
         self.extensions.len()
     }
 
-    /// Returns `true` if [`admit`](Self::admit) needs the head of the request, so that the layer
-    /// must keep a copy of it.
+    /// Returns `true` if [`admit`](Self::admit) needs the head of the request. The layer then keeps
+    /// a copy of the head.
     pub(crate) fn need_request_head(&self) -> bool {
         !self.store.is_empty()
     }
@@ -63,7 +63,7 @@ impl Predicates {
 
     #[inline]
     pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
-        // Many visitors could have an empty ID, and would share its entries.
+        // An empty ID counts as none. Otherwise, all visitors with an empty ID would share entries.
         let (_, identity) = self.identity.as_ref()?;
         identity(request).filter(|identity| !identity.is_empty())
     }

@@ -24,8 +24,8 @@ impl Policy {
 
     /// Returns `true` if a date in `If-Range` may be a strong validator (RFC 9110 section 13.1.5).
     ///
-    /// In front of an application, an outer layer may compress bodies, which changes their bytes
-    /// but not their dates. `strong_etags` promises that no outer layer changes bodies.
+    /// In front of an application, an outer layer may compress bodies. Then their bytes change, but
+    /// not their `Last-Modified`. `strong_etags` promises that no outer layer changes bodies.
     pub(crate) fn resumes_by_date(&self) -> bool {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }
@@ -58,7 +58,7 @@ impl Policy {
 
     /// Returns how long a response stays in the store after it became stale.
     ///
-    /// `longest_window` is the longer of its stale windows, in which it may still be served.
+    /// `longest_window` is the longer of the response's two stale windows.
     pub(crate) fn retention(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
         let for_revalidation = match self.sharing {
             _ if is_revalidatable => RETENTION,

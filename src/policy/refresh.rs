@@ -46,10 +46,10 @@ impl PolicyBuilder {
     /// A refresh never carries fields that identify a visitor.
     ///
     /// If a refresh fails or its response is not stored, an unkeyed field may be the cause. So a
-    /// second request is sent with keyed fields alone. If a request cannot be sent at once, the
-    /// next refresh of the key is the second request. If the response to the second request is not
-    /// stored either, such as a 404, the stale response is removed. If the second request fails,
-    /// the stale response stays.
+    /// second request is sent with keyed fields alone. If this request cannot be sent at once, the
+    /// next refresh of the key takes its place. If the response to the second request is not stored
+    /// either, such as a 404, the stale response is removed. If the second request fails, the stale
+    /// response stays.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or
@@ -94,8 +94,8 @@ impl PolicyBuilder {
     ///
     /// An extension may be added by a layer between this one and an outer layer of this crate. If
     /// the type of that extension is not declared here, no background refresh runs, and requests
-    /// wait for a new response. The reason: the response to a background request passes through
-    /// neither of these layers.
+    /// wait for a new response. The reason: a background request and its response do not pass
+    /// through that layer.
     ///
     /// Extensions of axum's router need no declaration. If the policy uses
     /// [`refresh_without`](Self::refresh_without) or [`refresh_request`](Self::refresh_request), no

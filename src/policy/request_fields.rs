@@ -6,8 +6,8 @@
 //! 2. in the list of known names, each with its role;
 //! 3. by its words: a word such as `token` or `user` makes it look like the name of a credential.
 //!
-//! A field *identifies* if its value may tell who the visitor is, or which application acts for the
-//! visitor: it is a credential, or looks like one.
+//! A field *identifies* if its value may show who the visitor is, or which application acts for the
+//! visitor. It is a credential, or looks like one.
 
 mod by_length;
 mod harmless;
@@ -43,8 +43,8 @@ pub(crate) enum HeaderRole {
     /// A field in which a proxy forwards a part of the original target. It is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
-    /// The field announces content, overrides the method, or is `Expect` or `Upgrade`. So the
-    /// request bypasses the cache, with this reason in `Cache-Status`.
+    /// Announces content, overrides the method, or is `Expect` or `Upgrade`. The request bypasses
+    /// the cache, with this detail in `Cache-Status`.
     NotPlain(Detail),
     Range,
     /// `If-Match`, `If-Unmodified-Since` or `If-Range`.
@@ -137,7 +137,7 @@ pub(crate) fn role_of(name: &str) -> HeaderRole {
     if is_harmless(name) { HeaderRole::Other } else { role_of_other(name) }
 }
 
-/// Returns the role of a field, after the caller has found that [`is_harmless`] does not list it.
+/// Returns the role of a field that [`is_harmless`] does not list, as the caller has checked.
 pub(crate) fn role_of_other(name: &str) -> HeaderRole {
     match find_known(name) {
         Some((_, role)) => *role,
@@ -148,7 +148,8 @@ pub(crate) fn role_of_other(name: &str) -> HeaderRole {
 
 fn find_known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
-    // A name of 32 bytes or more has the bit of a shorter length, and equals no known name.
+    // The bits of lengths from 32 wrap around. Such a name may pass this test, but equals no known
+    // name.
     let may_be_known = LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0;
     if may_be_known { NAMES.iter().find(|(known, _)| *known == name) } else { None }
 }
@@ -232,8 +233,8 @@ impl PersonalRule {
 
     /// Returns `true` if a response sets a cookie, has a credential or has `Vary: *`.
     ///
-    /// Under both presets, names are judged as under [`Policy::app`]. A field that is not stored
-    /// counts, too, since a downstream cache could store it.
+    /// Under both presets, names are judged as under [`Policy::app`]. A field that this cache does
+    /// not store counts, too, since a downstream cache could store it.
     pub(crate) fn applies_to(&self, response: &HeaderMap) -> bool {
         let is_declared = |name: &HeaderName, list: fn(&DeclaredFields) -> &[HeaderName]| {
             self.declared.as_ref().is_some_and(|declared| list(declared).contains(name))

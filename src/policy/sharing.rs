@@ -43,8 +43,8 @@ impl PolicyBuilder {
 
     /// Treats requests with an extension of type `T` as identified.
     ///
-    /// Use it if an outer authentication layer inserts such an extension. The requests bypass the
-    /// cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an ID.
+    /// Use it if an outer authentication layer inserts such an extension. Requests with the
+    /// extension bypass the cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an ID.
     ///
     /// # Example
     /// ```
@@ -63,9 +63,9 @@ impl PolicyBuilder {
 
     /// Declares cookies that the cache ignores. A `*` at the end of a name matches any ending.
     ///
-    /// They do not identify a visitor and do not enter the key. They are removed from fetches, so
-    /// that no stored response depends on them. A request with a cookie that is not declared by any
-    /// option bypasses the cache.
+    /// These cookies do not identify a visitor and do not enter the key. They are removed from
+    /// fetches, so that no stored response depends on them. A request with a cookie that is not
+    /// declared by any option bypasses the cache.
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
     /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or
@@ -88,9 +88,9 @@ impl PolicyBuilder {
     /// Declares cookies that a stored response may set. A `*` at the end of a name matches any
     /// ending.
     ///
-    /// By default, a response with `Set-Cookie` is not stored. If all cookies that it sets are
-    /// declared here, it is stored without the field. The client whose request was forwarded
-    /// receives the cookies.
+    /// By default, a response with `Set-Cookie` is not stored. If all cookies that a response sets
+    /// are declared here, the response is stored without the field. The client whose request was
+    /// forwarded receives the cookies.
     ///
     /// Use it for cookies that do not identify a visitor, and that the page does not depend on.
     ///
@@ -113,9 +113,9 @@ impl PolicyBuilder {
 
     /// Declares cookies whose values enter the key, such as a language.
     ///
-    /// They do not identify a visitor. Of all cookies, only they reach the handler on a fetch, in a
-    /// fixed order. Only digests of their values enter the key. A request with two cookies of one
-    /// such name bypasses the cache.
+    /// These cookies do not identify a visitor. On a fetch, the handler receives only these
+    /// cookies, in a fixed order. Only digests of their values enter the key. A request with two
+    /// cookies of one such name bypasses the cache.
     ///
     /// [`build`](Self::build) fails if a name is not a valid cookie name, is a pattern with `*`, or
     /// is also declared by [`ignore_cookies`](Self::ignore_cookies) or
@@ -179,7 +179,7 @@ impl PolicyBuilder {
 
     /// Makes requests bypass this cache layer if the predicate returns `true`.
     ///
-    /// These requests are not answered from the cache, and their responses are not stored. Existing
+    /// Such a request is not answered from the cache, and its response is not stored. Existing
     /// entries stay. If you set several predicates, a request bypasses the cache if any of them
     /// returns `true`. An inner cache layer decides by its own policy.
     ///

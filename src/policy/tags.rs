@@ -1,5 +1,4 @@
-//! The options for tags in header fields: which fields they are read from, and which they are
-//! written to.
+//! The options for the response fields that tags are read from and written to.
 
 use super::PolicyBuilder;
 use crate::rules::groups::TagField;
@@ -7,9 +6,9 @@ use crate::rules::groups::TagField;
 impl PolicyBuilder {
     /// Sets which response fields the tags of a response are read from.
     ///
-    /// The tags of [`CacheHints::tags`](crate::policy::CacheHints::tags) are added to those of the
-    /// fields. The default is `Cache-Groups` (RFC 9875) alone. A response is not stored if one of
-    /// these fields is malformed.
+    /// The tags of [`CacheHints::tags`](crate::policy::CacheHints::tags) are added to the tags of
+    /// the fields. The default is `Cache-Groups` (RFC 9875) alone. A response is not stored if one
+    /// of these fields is malformed.
     ///
     /// # Example
     /// ```

@@ -28,7 +28,7 @@ pub enum Ttl {
     /// A fixed time. With zero, nothing is stored. Less than a millisecond counts as zero for
     /// responses, and as a millisecond for values.
     For(Duration),
-    /// No end: the entry stays until it is invalidated or evicted.
+    /// No expiry: the entry stays until it is invalidated or evicted.
     Forever,
 }
 

@@ -1,4 +1,4 @@
-//! The inputs that an explanation of a decision cannot know.
+//! The inputs of a decision that `Cache::explain` cannot know.
 
 use super::Policy;
 

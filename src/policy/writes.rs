@@ -1,4 +1,4 @@
-//! The option for what a write invalidates.
+//! The option for the pages that a write invalidates.
 
 use super::PolicyBuilder;
 
@@ -10,8 +10,8 @@ impl PolicyBuilder {
     /// redirect to the changed page (post-redirect-get).
     ///
     /// A login or logout that redirects to `/` invalidates the front page for all visitors. If your
-    /// application has such routes, turn the option off. Then invalidate the changed pages by
-    /// [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or
+    /// application has such routes, turn the option off. Then invalidate the changed pages
+    /// yourself, by [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or
     /// [`Cache::invalidate`](crate::cache::Cache::invalidate).
     ///
     /// The page must be on the host of the request, or on a host that a keyed forwarded field names

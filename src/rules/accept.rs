@@ -22,8 +22,8 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     let mut parts = element.split(|&byte| byte == b';').map(trim);
     let range = parts.next().filter(|range| !range.is_empty())?;
     let mut weight = 1000;
-    // Parameters before the weight narrow the range. They are ignored, because the offered
-    // alternatives have no parameters. Parameters after the weight have no meaning.
+    // Parameters before the weight narrow the range. They are ignored, because no offered
+    // alternative has parameters. Parameters after the weight have no meaning.
     for parameter in parts {
         if let [b'q' | b'Q', b'=', value @ ..] = parameter {
             weight = thousandths(value)?;
@@ -48,10 +48,11 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (sum <= 1000).then_some(sum)
 }
 
-/// Returns the weight and the index of the most specific range that matches an alternative. Returns
-/// `None` if no range matches.
+/// Returns the weight and the position, among the preferences, of the most specific range that
+/// matches an alternative. Returns `None` if no range matches.
 ///
-/// `matches` returns how specific a matching range is.
+/// `matches` returns `None` for a range that does not match, and otherwise how specific the range
+/// is.
 fn weight_of(
     alternative: &str,
     preferences: &[Preference<'_>],
@@ -64,7 +65,7 @@ fn weight_of(
     matching.max_by_key(|&(special, weight, _)| (special, weight)).map(|(_, weight, at)| (weight, at))
 }
 
-/// Returns the index with the highest rank, or the first of several such indexes.
+/// Returns the index with the highest rank. Of several such indexes, returns the lowest.
 fn first_of_highest_rank<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
     ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
 }
@@ -144,7 +145,7 @@ fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
 /// `identity` (RFC 9110 section 12.5.3).
 pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
     let preferences = preferences(headers, &ACCEPT_ENCODING);
-    // A request that does not name `identity` prefers every accepted coding to `identity`.
+    // Without a weight for `identity`, the request prefers every accepted coding to `identity`.
     let identity = preferences.iter().find(|preference| preference.range.eq_ignore_ascii_case(b"identity"));
     let identity = identity.map_or(0, |preference| preference.weight);
     let ranked = offered.iter().enumerate().filter_map(|(at, coding)| {
@@ -313,7 +314,7 @@ mod tests {
 
     /// RFC 9110 sections 8.4.1, 12.4.2 and 12.5.3.
     #[test]
-    fn every_coding_of_a_response_must_be_accepted_by_name_or_asterisk() {
+    fn request_must_accept_every_coding_by_name_or_asterisk() {
         let table: [(&[&str], &str, bool); 25] = [
             (&[], "gzip", false),
             (&[], "identity", true),
@@ -350,7 +351,7 @@ mod tests {
 
     /// RFC 9110 section 12.4.2.
     #[test]
-    fn weights_have_at_most_three_digits() {
+    fn weights_have_at_most_three_decimal_digits() {
         let table = [("1", 1000), ("0", 0), ("0.5", 500), ("1.000", 1000), ("0.001", 1), ("0.", 0)];
         for (text, expected) in table {
             assert_eq!(thousandths(text.as_bytes()), Some(expected), "{text}");

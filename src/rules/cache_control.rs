@@ -75,7 +75,7 @@ pub(super) const RESPONSE_DIRECTIVES: [&str; 13] = [
     "stale-while-revalidate",
 ];
 
-/// The directives that permit something. Each of them also restricts.
+/// Directives that restrict, and also permit something.
 ///
 /// A directive with an invalid argument restricts, but permits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,9 +108,9 @@ pub(crate) struct ResponseDirectives {
     /// RFC 5861 section 4.
     pub(crate) stale_if_error: Option<u32>,
     pub(crate) permits: Permissions,
-    /// The directives come from a targeted field (RFC 9213), not from `Cache-Control`.
+    /// Whether the directives come from a targeted field (RFC 9213), not from `Cache-Control`.
     pub(crate) targeted: bool,
-    /// An element is malformed. It may have been meant as any directive.
+    /// Whether an element is malformed. Such an element may have been meant as any directive.
     pub(crate) malformed: bool,
 }
 
@@ -122,9 +122,8 @@ impl ResponseDirectives {
     /// permits no more than the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
-        // Whether the previous element was `private` (`true`) or `no-cache` (`false`) with an
-        // unquoted argument, as in `private=x-a, x-b`. This element may then be another field name
-        // of that argument. `None` after all other elements.
+        // `Some` if the previous element was `private` (`true`) or `no-cache` (`false`) with an
+        // unquoted argument. In `private=x-a, x-b`, the element `x-b` may belong to that argument.
         let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
@@ -165,8 +164,8 @@ impl ResponseDirectives {
                     least(&mut directives.stale_while_revalidate, argument);
                 }
                 b"stale-if-error" => least(&mut directives.stale_if_error, argument),
-                // In `private=x-a, x-b`, the name `x-b` may belong to an unquoted list of fields.
-                // Such a `private` or `no-cache` applies to the whole response.
+                // An element that may belong to an unquoted list of fields: the `private` or
+                // `no-cache` before it applies to the whole response.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
                         directives.qualified(is_private).add(None, headers);
@@ -224,7 +223,8 @@ pub(crate) struct RequestDirectives {
 }
 
 impl RequestDirectives {
-    /// Reads all lines of `Cache-Control`, or `Pragma` if it is absent (RFC 9111 section 5.4).
+    /// Reads all lines of `Cache-Control`. Reads `Pragma` if `Cache-Control` is absent (RFC 9111
+    /// section 5.4).
     ///
     /// If a directive occurs twice, the stricter occurrence counts.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
@@ -294,18 +294,18 @@ pub(super) fn is_directive(name: &[u8], argument: Option<&[u8]>) -> bool {
     !name.is_empty() && is_token(name) && is_argument
 }
 
-/// RFC 9110 section 5.6.2.
+/// Returns `true` for a character of a token (RFC 9110 section 5.6.2).
 fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Keeps the smaller of the known number and the argument. An argument that is not a number counts
-/// as 0 (RFC 9111 section 4.2.1).
+/// Sets `place` to the smaller of its number and the argument. An argument that is not a number
+/// counts as 0 (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
 }
 
-/// Keeps the smaller of the known number and `value`, if there is a value.
+/// Sets `place` to the smaller of its number and `value`, if there is a `value`.
 fn keep_least(place: &mut Option<u32>, value: Option<u32>) {
     if let Some(value) = value {
         *place = Some(place.map_or(value, |known| known.min(value)));
@@ -471,7 +471,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.1.
     #[test]
-    fn smallest_of_several_durations_counts() {
+    fn smallest_value_of_a_repeated_duration_counts() {
         let lines = [
             ("cache-control", "max-age=60, max-age=10, s-maxage=7, stale-if-error=9"),
             ("cache-control", "max-age=30, s-maxage=x, stale-if-error=8, stale-if-error=x"),
@@ -484,7 +484,7 @@ mod tests {
 
     /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
     #[test]
-    fn field_list_qualifies_only_if_all_of_it_is_valid() {
+    fn field_list_with_an_invalid_name_means_the_whole_response() {
         // `D` stands for the name of the directive.
         let cases = [
             ("", Qualified::Absent),
@@ -635,7 +635,7 @@ mod tests {
         }
 
         #[test]
-        fn delta_seconds_are_cut_to_the_largest(number in any::<u64>()) {
+        fn delta_seconds_above_the_maximum_become_the_maximum(number in any::<u64>()) {
             let expected = u32::try_from(number).unwrap_or(MAX_DELTA_SECONDS).min(MAX_DELTA_SECONDS);
             prop_assert_eq!(delta_seconds(number.to_string().as_bytes()), Some(expected));
         }

@@ -1,5 +1,5 @@
-//! The `Cache-Control` for clients and downstream caches, if it differs from the one that this
-//! cache obeys.
+//! The `Cache-Control` that clients and downstream caches receive. It may differ from the
+//! `Cache-Control` that this cache obeys.
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::control::CacheControl;
@@ -14,7 +14,7 @@ pub(crate) struct ClientCacheControl {
     /// The `max-age` for clients. It counts from the time at which the client receives the
     /// response, not from the `Date` of the origin.
     pub(crate) max_age: Option<Duration>,
-    /// Downstream shared caches must not store the response.
+    /// Whether shared caches downstream must not store the response.
     pub(crate) private: bool,
 }
 
@@ -28,8 +28,8 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 /// `must-revalidate`.
 pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
-    // A cache that obeys a targeted field ignores `Cache-Control` (RFC 9213 section 2.2), and with
-    // it `private`.
+    // A cache that obeys a targeted field ignores `private` in `Cache-Control` (RFC 9213 section
+    // 2.2).
     if client_control.private && !own.public {
         remove_targeted(headers, states_who_may_store);
     }
@@ -43,7 +43,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheContro
             control = control.must_revalidate();
         }
         headers.remove(EXPIRES);
-        // `max-age` counts from the time at which a client receives the response.
+        // `max-age` counts from the receipt by the client, so `Age` must not shorten it.
         headers.remove(AGE);
     }
     let states_who_may_store = own.public || own.private == Qualified::All || own.permits.s_maxage;
@@ -53,7 +53,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, client_control: ClientCacheContro
     control.write(headers, &CACHE_CONTROL);
 }
 
-/// RFC 9213 section 3.
+/// `CDN-Cache-Control` (RFC 9213 section 3).
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Returns `true` if a targeted field itself states who may store the response.
@@ -134,7 +134,7 @@ mod tests {
     /// RFC 9213 section 2.2: caches that know a targeted field ignore `Cache-Control`, even its
     /// `no-store`.
     #[test]
-    fn every_targeted_field_that_would_share_a_private_page_is_removed() {
+    fn any_targeted_field_that_shares_a_private_page_is_removed() {
         for name in [
             "cdn-cache-control",
             "cloudflare-cdn-cache-control",
@@ -155,7 +155,7 @@ mod tests {
             }
             let mut headers = headers(&[(name, "max-age=600"), ("cache-control", "public")]);
             rewrite(&mut headers, ClientCacheControl { max_age: None, private: true });
-            assert!(headers.contains_key(name), "{name}: its handler permits sharing");
+            assert!(headers.contains_key(name), "{name}: the handler permits sharing");
         }
     }
 }

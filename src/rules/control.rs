@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The directives of a response's `Cache-Control` (RFC 9111 section 5.2.2, RFC 5861, RFC 8246).
 ///
 /// Use it with a [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer), or convert
-/// it into a `HeaderValue`. Setting a directive again replaces it. Durations are written in whole
-/// seconds, at most 2^31 (RFC 9111 section 1.2.2).
+/// it into a `HeaderValue`. A directive that is set again replaces the old one. Durations are
+/// written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
 ///
 /// # Parsing
 /// [`str::parse`] reads one field value. `TryFrom<&HeaderMap>` reads all lines of `Cache-Control`;
@@ -50,7 +50,7 @@ use std::time::Duration;
 #[must_use]
 pub struct CacheControl(pub(super) Vec<Directive>);
 
-/// RFC 9111 section 1.2.2.
+/// The largest number of seconds in a directive (RFC 9111 section 1.2.2).
 const MAX_DELTA_SECONDS: u64 = 1 << 31;
 
 impl CacheControl {
@@ -269,7 +269,7 @@ impl CacheControl {
         self.0.iter().find(|directive| directive.name == name).map(|directive| &directive.argument)
     }
 
-    /// Returns the first two directives that contradict each other.
+    /// Returns the first pair of directives that contradict each other.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let has =
             |name: &str| self.argument(name).is_some_and(|argument| !matches!(argument, Argument::Fields(_)));
@@ -290,8 +290,7 @@ impl CacheControl {
         Parser::new(&self.to_string()).parse::<Dictionary>().is_ok()
     }
 
-    /// Returns the directives that permit nothing. Only these are written to errors and to
-    /// `no-store` responses.
+    /// Returns the directives that permit nothing. Errors and `no-store` responses get only these.
     pub(crate) fn restrictions_only(&self) -> Self {
         let lengthens = |directive: &Directive| {
             matches!(
@@ -319,7 +318,7 @@ impl CacheControl {
     }
 }
 
-/// Returns `true` if the directive is not an extension.
+/// Returns `true` if this crate knows the directive. All others are extension directives.
 pub(super) fn is_defined(name: &str) -> bool {
     RESPONSE_DIRECTIVES.contains(&name)
 }
@@ -440,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn directives_can_be_inspected() {
+    fn getters_return_the_directives() {
         let control = CacheControl::new()
             .max_age(seconds(1))
             .s_maxage(seconds(2))

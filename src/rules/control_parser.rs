@@ -26,7 +26,7 @@ impl TryFrom<&HeaderMap> for CacheControl {
     }
 }
 
-/// Parses the elements of a list.
+/// Parses the elements of `Cache-Control`.
 fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, CacheControlError> {
     let mut positions = PositionIndex::<String>::default();
     let (mut directives, mut extensions) = (Vec::new(), Vec::<Directive>::new());
@@ -34,7 +34,7 @@ fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, C
         let read = directive(element).ok_or_else(|| CacheControlError::new(element))?;
         if !is_defined(&read.name) {
             match positions.find(&extensions, read.name.as_str(), |known| known.name.as_str()) {
-                // Either argument of a repeated extension may be the stricter one.
+                // Of two arguments of an extension, the stricter one is unknown.
                 Some(at) if extensions[at].argument != read.argument => {
                     return Err(CacheControlError::new(element));
                 }
@@ -74,7 +74,7 @@ fn directive(element: &[u8]) -> Option<Directive> {
 /// Parses a quoted list of field names (RFC 9111 section 5.2.2.4); `None` if it is invalid or
 /// empty.
 ///
-/// An unquoted list is invalid: it would end at its first comma.
+/// An unquoted list is invalid, since it ends at its first comma.
 fn field_names(list: &[u8]) -> Option<Vec<String>> {
     let list = unquoted(Some(list).filter(|list| is_quoted(list))?)?;
     let names = elements(&list).map(|name| Some(field_name(name)?.as_str().to_owned()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_element_is_in_the_error() {
+    fn error_names_the_invalid_element() {
         let table = [
             "max-age",
             "max-age=",
@@ -163,7 +163,7 @@ mod tests {
         proptest::option::of(Just(name))
     }
 
-    /// Any set of directives.
+    /// Generates any set of directives.
     fn control() -> impl Strategy<Value = CacheControl> {
         let names = ["public", "no-store", "must-revalidate", "immutable", "private"].map(directive);
         let fields = || proptest::option::of(proptest::collection::vec("[A-Za-z*-]{1,9}", 0..4));

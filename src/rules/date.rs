@@ -26,7 +26,7 @@ impl ShortYear {
     /// Parses a date in this format; `None` if it has another format.
     fn read(text: &str) -> Option<Self> {
         let (weekday, rest) = text.split_once(", ")?;
-        // Dates in the other formats have a shorter weekday, and return here.
+        // The other formats abbreviate the weekday.
         let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
         if !is_weekday || text.len() > MAX_LENGTH || !text.is_ascii() {
             return None;
@@ -58,7 +58,7 @@ impl ShortYear {
             time: text[16..].to_owned(),
         };
         let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
-        // Compares the dates without their years. Both exist in 2000, a leap year.
+        // Compares month, day and time. Both dates exist in 2000, a leap year.
         let is_later = self.in_year(2000)? > today.in_year(2000)?;
         let is_past = year > limit || (year == limit && is_later);
         self.in_year(if is_past { year - 100 } else { year })
@@ -101,7 +101,7 @@ fn canonical_case(text: &str) -> String {
     }
 }
 
-/// The date in a field that contains one date.
+/// The date in a field such as `Date` or `Expires`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldDate {
     /// The field is absent.
@@ -123,14 +123,14 @@ pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
 }
 
 thread_local! {
-    /// The date that this thread formatted last, and its second since the epoch.
+    /// The last date that this thread formatted, with its seconds since the epoch.
     static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
 /// The seconds from the epoch to the year 10000. HTTP dates have only four digits for the year.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// Formats a date; `None` outside of the years 1970 to 9999.
+/// Formats a date. Returns `None` for a date before 1970 or after 9999.
 pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
     let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     if second >= YEAR_10000 {
@@ -172,7 +172,7 @@ mod tests {
 
     /// RFC 9111 section 4.2: "a cache recipient SHOULD match the field value case-insensitively".
     #[test]
-    fn case_and_weekday_do_not_matter() {
+    fn letter_case_and_a_wrong_weekday_are_ignored() {
         let expected = Some(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
         for text in [
             "SUN, 06 Nov 1994 08:49:37 GMT",

@@ -7,7 +7,7 @@ use http::HeaderName;
 /// The name and the argument of a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directive {
-    /// In lower case.
+    /// The name in lower case.
     pub(super) name: String,
     pub(super) argument: Argument,
 }
@@ -50,7 +50,8 @@ fn is_visible(byte: u8) -> bool {
     byte == b' ' || byte.is_ascii_graphic()
 }
 
-/// Returns a text as a token, else as a quoted string; `None` if neither can contain it.
+/// Returns a text as a token or, if it is none, as a quoted string. Returns `None` if neither can
+/// contain the text.
 pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
     if is_token(text.as_bytes()) {
         return Some(text.to_owned());
@@ -59,7 +60,8 @@ pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
     text.bytes().all(is_visible).then(|| format!("\"{escaped}\""))
 }
 
-/// Returns the number of seconds. If it cannot be parsed, returns 0, the strictest lifetime.
+/// Returns the number of seconds in an argument. If there is none, returns 0, the strictest
+/// lifetime.
 pub(super) fn seconds(argument: &Argument) -> u64 {
     match argument {
         Argument::Seconds(seconds) => *seconds,
@@ -72,7 +74,7 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
 }
 
 /// Returns an argument with the fields of both arguments, possibly with duplicates. If one argument
-/// means the whole response, the result means it, too.
+/// applies to the whole response, so does the result.
 pub(super) fn union(a: Argument, b: Argument) -> Argument {
     match (field_names_of(a), field_names_of(b)) {
         (Some(mut fields), Some(more)) => {

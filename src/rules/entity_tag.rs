@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// An entity tag: the identifier of one representation of a resource (RFC 9110 section 8.8.3).
 ///
 /// A strong tag changes with every byte of the representation. A weak tag may stay the same if the
-/// meaning does. `If-Range` and `If-Match` need strong tags.
+/// meaning of the representation does. `If-Range` and `If-Match` need strong tags.
 ///
 /// # Example
 /// ```
@@ -95,7 +95,7 @@ impl EntityTag {
         value.extend_from_slice(if self.weak { b"W/\"" } else { b"\"" });
         value.extend_from_slice(&self.opaque);
         value.push(b'"');
-        // All bytes that a tag may contain are allowed in a field value.
+        // A field value may contain all bytes of a tag, so the conversion does not fail.
         HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 
@@ -114,7 +114,7 @@ impl EntityTag {
     /// Removes `ETag` if one of its lines is `*`. A client would repeat this value in
     /// `If-None-Match`, where `*` matches any representation (RFC 9110 section 13.1.2).
     ///
-    /// With `is_replaced`, also removes any other malformed `ETag`.
+    /// If the caller adds another tag (`is_replaced`), also removes any other malformed `ETag`.
     pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
         let mut lines = headers.get_all(ETAG).iter();
         let is_any = lines.any(|line| line.as_bytes() == b"*");
@@ -152,8 +152,8 @@ fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
 }
 
-/// Splits a tag off the start of a value. Returns whether it is weak, the text between its quotes,
-/// and the rest.
+/// Parses a tag at the start of a value. Returns whether the tag is weak, the text between its
+/// quotes, and the rest of the value.
 fn read(value: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (weak, quoted) = match value.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),
@@ -180,7 +180,7 @@ pub(crate) enum TagList {
     Tags(Vec<EntityTag>),
 }
 
-/// The most tags of a field that are compared. Further tags are ignored.
+/// The maximum number of tags of a field. Further tags are ignored.
 const MAX_TAGS: usize = 256;
 
 impl TagList {

@@ -80,11 +80,11 @@ const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
 // The roles of words in a name.
 
-/// What an identifier identifies, as `request` in `request-id`.
+/// A word for the thing that an identifier names, such as `request` in `request-id`.
 const TRACED: u16 = 1;
 /// A word for an identifier, such as `id` in `request-id`.
 const IDENTIFIER: u16 = 1 << 1;
-/// A word that counts together with [`CONTEXT`], such as `trace` in `trace-context`.
+/// A word for a trace. It counts together with [`CONTEXT`], such as `trace` in `trace-context`.
 const PROPAGATED: u16 = 1 << 2;
 /// A word for data about a trace that services forward with requests, such as `flags` in
 /// `trace-flags`.
@@ -93,7 +93,7 @@ const RATE: u16 = 1 << 4;
 const LIMIT: u16 = 1 << 5;
 /// A word for an operation. It counts together with [`TIME`], such as `query` in `query-time`.
 const TIMED: u16 = 1 << 6;
-/// The time of an operation, as `time` in `query-time`.
+/// A word for the time that an operation takes, such as `time` in `query-time`.
 const TIME: u16 = 1 << 7;
 /// The word `zone`. It makes `time` a time zone, which is not a duration.
 const ZONE: u16 = 1 << 8;
@@ -188,14 +188,14 @@ pub(crate) fn is_rate_limit(name: &str) -> bool {
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
-    // Most words have another last letter, and return here.
+    // Most words end with another letter.
     if !matches!(word.last(), Some(b'd' | b'e' | b'n')) {
         return false;
     }
     let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
     owner.is_some_and(|(owner, role)| {
-        // At the end of another word, an owner of fewer than four letters does not count: `ray`
-        // also ends `array`.
+        // An owner of fewer than four letters must be the whole rest of the word: `ray` is also the
+        // end of `array`.
         let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
         roles(owner) & role != 0 || ends()
     })
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// These fields describe the content, but their names resemble names of fields about an exchange.
+    /// The names of these content fields resemble names of exchange fields.
     #[test]
     fn identifiers_of_content_and_similar_names_do_not_match() {
         for name in [

@@ -20,8 +20,8 @@ pub(crate) enum ExplicitLifetime {
     For(Duration),
 }
 
-/// The longest lifetime and the highest age (RFC 9111 section 1.2.2). This value replaces larger
-/// ones.
+/// The longest lifetime and the highest age (RFC 9111 section 1.2.2). Longer ones are cut to this
+/// value.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
@@ -104,7 +104,7 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later of `wall` and `unset`. The later time leaves less time until `Expires`.
+    /// Returns the later of `wall` and `unset`, which leaves less time until `Expires`.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }
@@ -112,8 +112,8 @@ impl ResponseTime {
 
 /// Returns `corrected_initial_age` (RFC 9111 section 4.2.3). It is never negative.
 ///
-/// The smaller `apparent_age` counts, so that a change of the wall clock during the exchange does
-/// not change the age.
+/// Of the apparent ages by `wall` and by `unset`, the smaller one counts, so that a change of the
+/// wall clock during the exchange does not change the age.
 pub(crate) fn corrected_initial_age(headers: &HeaderMap, response_time: ResponseTime) -> Duration {
     let apparent = |at: SystemTime| at.duration_since(date_or_receipt_time(headers, at)).unwrap_or_default();
     let apparent_age = apparent(response_time.wall).min(apparent(response_time.unset));
@@ -241,8 +241,8 @@ mod tests {
         }
     }
 
-    /// The wall clock is set by a minute in either direction. The origin has read the same clock
-    /// before or after the change.
+    /// The wall clock is set by a minute in either direction. The origin reads the same clock
+    /// before or after this change.
     #[test]
     fn step_of_the_wall_clock_changes_neither_age_nor_lifetime() {
         for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {

@@ -5,9 +5,9 @@ use http::header::GetAll;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, List, ListEntry, ListSerializer, Parser, StringRef};
 
-/// RFC 9875 section 2.
+/// `Cache-Groups` (RFC 9875 section 2).
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
-/// RFC 9875 section 3.
+/// `Cache-Group-Invalidation` (RFC 9875 section 3).
 const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
@@ -45,7 +45,7 @@ impl TagFields {
         self.0[field as usize]
     }
 
-    /// Returns the tags in these fields of a response, sorted and without duplicates.
+    /// Returns the tags in the fields of this set, sorted and without duplicates.
     pub(crate) fn read(self, headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
         let mut tags = Vec::new();
         for field in Self::ALL.into_iter().filter(|field| self.contains(*field)) {
@@ -60,7 +60,7 @@ impl TagFields {
         Ok(tags)
     }
 
-    /// Writes the tags into these fields, and removes the other tag fields.
+    /// Writes the tags into the fields of this set, and removes the other tag fields.
     ///
     /// A field that cannot contain all of the tags is removed.
     pub(crate) fn write(self, tags: &[String], headers: &mut HeaderMap) {
@@ -81,7 +81,7 @@ impl TagFields {
             }
             headers.remove(&name);
             if let Some(value) = value.filter(|_| self.contains(field)) {
-                // A full header section gets no tag field.
+                // If the header map is full, the field is left out.
                 let _ = headers.try_insert(name, value);
             }
         }
@@ -157,7 +157,7 @@ fn parse_strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malforme
     members.into_iter().map(string).collect()
 }
 
-/// Returns the non-empty texts between separators, over all lines.
+/// Returns the non-empty texts between the separators in all lines.
 fn parse_separated(
     lines: GetAll<'_, HeaderValue>,
     separates: impl Fn(u8) -> bool,
@@ -320,7 +320,7 @@ mod tests {
         }
 
         #[test]
-        fn words_without_commas_are_written_in_surrogate_key_and_cache_tag(tags in vec("[!-+\\--~]{1,12}", 1..6)) {
+        fn words_without_commas_fit_surrogate_key_and_cache_tag(tags in vec("[!-+\\--~]{1,12}", 1..6)) {
             let keys = surrogate_key_value(&tags).map(|value| surrogate_keys(&holding(SURROGATE_KEY, value)));
             prop_assert_eq!(keys, Some(Ok(tags.clone())));
             let found = cache_tag_value(&tags).map(|value| cache_tags(&holding(CACHE_TAG, value)));

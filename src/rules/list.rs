@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// Returns the elements of one field line. Quoted commas do not separate, and empty elements are
-/// skipped.
+/// Returns the elements of one field line. A comma in a quoted string does not separate elements.
+/// Empty elements are skipped.
 pub(crate) fn elements(value: &[u8]) -> Elements<'_> {
     Elements { rest: Some(value) }
 }
@@ -105,7 +105,7 @@ mod tests {
 
     /// RFC 9110 section 5.3.
     #[test]
-    fn lines_are_in_order_and_a_quote_ends_with_its_line() {
+    fn lines_are_read_in_order_and_a_quote_ends_with_its_line() {
         let headers = headers(&[("vary", "a, \"b"), ("x-other", "no"), ("vary", ""), ("vary", "c,d")]);
         let found: Vec<_> = field_elements(&headers, &VARY).collect();
         assert_eq!(found, [&b"a"[..], b"\"b", b"c", b"d"]);

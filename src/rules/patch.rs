@@ -43,8 +43,9 @@ impl CacheControl {
         control
     }
 
-    /// Adds directives. If a directive is present, the stricter one of the two counts: the shorter
-    /// duration, or the whole response instead of some fields. Two lists of fields are united.
+    /// Adds directives. If a directive is present already, the stricter of the two counts: the
+    /// shorter duration, or the whole response instead of some fields. Two lists of fields are
+    /// merged.
     pub(super) fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
         let mut positions = PositionIndex::<String>::default();
         let mut united = Vec::new();
@@ -96,8 +97,8 @@ impl CacheControl {
     ///
     /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        // A targeted field is a structured field (RFC 9213 section 2.1). It stays unchanged if it
-        // has another meaning when it is parsed as `Cache-Control`.
+        // A targeted field is a structured field (RFC 9213 section 2.1). It stays unchanged if the
+        // parser of `Cache-Control` would read another meaning.
         if self.is_empty() || (*field != CACHE_CONTROL && !parses_as_cache_control(headers, field)) {
             return;
         }
@@ -118,10 +119,10 @@ impl CacheControl {
     }
 }
 
-/// Sets a field, if possible even in a full header section, which rejects insertions.
+/// Sets a field. Makes room for the field if the header section is full and rejects insertions.
 ///
-/// In a full section, the old lines of the field are removed first. If there are none, a field that
-/// is not [`DEFINED`] is removed. If there is no such field either, the section stays unchanged.
+/// To make room, removes the old lines of the field. If there are none, removes a field that is not
+/// [`DEFINED`]. If there is no such field either, the section stays unchanged.
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;
@@ -135,7 +136,7 @@ pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: Head
     let _ = headers.try_insert(field, value);
 }
 
-/// The fields that are never removed to make room in a full header section.
+/// The fields that [`set_field`] never removes to make room.
 const DEFINED: [HeaderName; 15] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -180,7 +181,7 @@ fn parses_as_cache_control(headers: &HeaderMap, field: &HeaderName) -> bool {
     })
 }
 
-/// Returns the names in order, without duplicates. Case is ignored.
+/// Returns the names in order, without duplicates. Ignores letter case.
 pub(crate) fn without_duplicates(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let (mut all, mut lowercase_names) = (Vec::<String>::new(), HashSet::new());
     for name in names {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Returns the bytes of a path without percent-encoding. An invalid encoding stands for itself.
+/// Returns the bytes of a path without percent-encoding. An invalid encoding stays unchanged.
 pub(crate) fn percent_decoded(path: &str) -> Cow<'_, [u8]> {
     let bytes = path.as_bytes();
     if !bytes.contains(&b'%') {

@@ -8,7 +8,7 @@ use std::hash::Hash;
 /// The maximum length of a list that is searched linearly.
 pub(super) const MAX_LINEAR: usize = 16;
 
-/// The positions of items in a list that only grows, by unique keys.
+/// The positions of items, by unique keys, in a list that only grows.
 ///
 /// It allocates nothing for a list of at most [`MAX_LINEAR`] items.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Validators {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) last_modified: Option<SystemTime>,
-    /// `true` if a current representation exists.
+    /// Whether a current representation exists.
     pub(crate) exists: bool,
 }
 
@@ -61,8 +61,7 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
         current.etag.as_ref().is_some_and(|own| tags.iter().any(|tag| same(own, tag)))
     };
     let matched = match TagList::from_headers(request, &IF_MATCH) {
-        // `If-Unmodified-Since` counts only without `If-Match`, and only if the representation has
-        // a date.
+        // Without `If-Match`, `If-Unmodified-Since` counts if the representation has a date.
         TagList::Absent => match (field_date(request, &IF_UNMODIFIED_SINCE), current.last_modified) {
             (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
             _ => true,
@@ -104,8 +103,8 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
 /// Returns `true` if `Range` may be evaluated: `If-Range` is absent, or shows that the bytes of the
 /// representation are unchanged (RFC 9110 section 13.1.5).
 ///
-/// With `strong_dates`, a date can be a strong validator. `strong_dates` must be `false` if an
-/// outer layer may change the bytes: a compressed copy has the same date.
+/// With `strong_dates`, a date can be a strong validator. If an outer layer may change the bytes,
+/// `strong_dates` must be `false`: a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());
@@ -135,10 +134,11 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Returns `true` if a field of the 200 is also in its 304 (RFC 9110 section 15.4.5).
+/// Returns `true` if a 304 repeats this field of the 200 (RFC 9110 section 15.4.5).
 ///
 /// Besides the required fields, a 304 has the fields that its recipients obey: `Last-Modified`,
-/// targeted fields (RFC 9213, and older fields of CDNs), `Set-Cookie` and CORS fields. It also has `Age` and `Cache-Status`.
+/// targeted fields (RFC 9213, and older fields of CDNs), `Set-Cookie` and CORS fields. It also has
+/// `Age` and `Cache-Status`.
 pub(crate) fn belongs_in_304(name: &HeaderName) -> bool {
     const FIELDS_OF_304: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];

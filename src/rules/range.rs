@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-/// The result of a `Range` field.
+/// The ranges that a request's `Range` field selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ranges {
     /// `Range` is absent or ignored: the whole representation is the answer.
@@ -18,14 +18,14 @@ pub(crate) enum Ranges {
     Unsatisfiable,
 }
 
-/// The maximum number of satisfiable ranges. A request that exceeds a limit gets the whole
-/// representation (RFC 9110 section 14.2).
+/// The maximum number of satisfiable ranges. If a request exceeds this or the next limits, its
+/// `Range` is ignored (RFC 9110 section 14.2).
 const MAX_RANGES: usize = 32;
 /// The maximum sum of the lengths of the ranges, as a multiple of the length of the representation.
 const MAX_LENGTH_RATIO: u64 = 2;
 const MAX_FIELD_BYTES: usize = 4 << 10;
-/// Ranges with a gap of fewer bytes than this are joined. The head of another part would be about
-/// as long as the gap.
+/// Two ranges are joined if the gap between them has fewer bytes: the head of another part would be
+/// about as long.
 const MAX_GAP: u64 = 80;
 
 /// Returns the ranges of a request for a representation of `length` bytes.
@@ -69,7 +69,8 @@ fn parse_range(element: &[u8], length: u64) -> Option<Range<u64>> {
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
             let count = number(digits(count)?);
-            // A suffix of no bytes cannot be satisfied. Its start is beyond every representation.
+            // A suffix of no bytes can't be satisfied. `u64::MAX` is beyond the end of every
+            // representation.
             Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
         }
         (first, b"") => Some(number(digits(first)?)..length),
@@ -100,7 +101,7 @@ fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(MAX_GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // The range may join several ranges.
+        // One range may connect several others.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
@@ -164,8 +165,7 @@ pub(crate) fn multipart(
 /// Returns a new random boundary of 128 bits.
 ///
 /// The body need not be searched for the boundary: no body contains 128 random bits by chance. The
-/// boundary cannot be guessed, because the keys of the hash come from the operating system's random
-/// numbers.
+/// boundary can't be guessed: random numbers of the operating system are the keys of the hash.
 pub(crate) fn boundary() -> String {
     let random = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", random(), random())

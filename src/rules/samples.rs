@@ -22,18 +22,18 @@ fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(&bytes).expect("a field value")
 }
 
-/// Any bytes that a field line can contain, including obs-text (RFC 9110 section 5.5).
+/// Generates any bytes that a field line can contain, including obs-text (RFC 9110 section 5.5).
 fn line() -> impl Strategy<Value = HeaderValue> {
     vec(any::<u8>(), 0..64).prop_map(|bytes| value(&bytes))
 }
 
-/// A line of bytes, most of which have a meaning in lists.
+/// Generates a line of bytes, most of which have a meaning in lists.
 fn hostile_line() -> impl Strategy<Value = HeaderValue> {
     let bytes = proptest::sample::select(&b"\",\\=*;: \t09-ax\x80\xff"[..]);
     vec(bytes, 0..64).prop_map(|bytes| value(&bytes))
 }
 
-/// Lines of one field, each from `line()` or `hostile_line()`.
+/// Generates lines of one field, each by `line()` or `hostile_line()`.
 pub(super) fn field(name: &'static str) -> impl Strategy<Value = HeaderMap> {
     let any_line = proptest::prop_oneof![line(), hostile_line()];
     vec(any_line, 0..4).prop_map(move |lines| {

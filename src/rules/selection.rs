@@ -1,5 +1,5 @@
-//! Selects the answer to a request from a complete response: all of it, ranges or nothing (RFC 9110
-//! sections 13 and 14).
+//! Selects the part of a complete response that answers a request: the whole response, ranges or no
+//! content (RFC 9110 sections 13 and 14).
 
 use super::preconditions::{
     Evaluation, Validators, evaluate, has_preconditions, if_modified_since_matches_date, range_applies,
@@ -23,7 +23,7 @@ pub(crate) enum Selection {
     Unsatisfiable,
 }
 
-/// Selects the answer from a successful response. Ranges are evaluated only if the `length` of its
+/// Selects the answer from a successful response. Evaluates ranges only if the `length` of the
 /// body, in bytes, is known.
 ///
 /// With `strong_dates`, a date in `If-Range` can be a strong validator.
@@ -83,7 +83,7 @@ mod tests {
     /// RFC 9111 section 4.3.2: "and the Last-Modified header field is not present … use the stored
     /// response's Date".
     #[test]
-    fn date_counts_if_last_modified_is_absent() {
+    fn if_modified_since_uses_date_if_last_modified_is_absent() {
         const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
         const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";

@@ -6,9 +6,10 @@ use std::time::Duration;
 /// How long a response may be used after its freshness lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Windows {
-    /// Usable while it is revalidated in the background (RFC 5861 section 3).
+    /// How long the response may be used while it is revalidated in the background (RFC 5861
+    /// section 3).
     pub(crate) while_revalidate: Duration,
-    /// Usable if the origin fails (RFC 5861 section 4).
+    /// How long the response may be used if the origin fails (RFC 5861 section 4).
     pub(crate) if_error: Duration,
 }
 
@@ -24,8 +25,9 @@ pub(crate) struct StaleOverrides {
 const MAX_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Windows {
-    /// Returns the stale windows of a response. Each comes from the first source that sets it: the
-    /// handler's hints (`hinted`), the response's directives, or the layer's policy (`default`).
+    /// Returns the stale windows of a response. Each window comes from the first source that sets
+    /// it: the handler's hints (`hinted`), the response's directives, or the layer's policy
+    /// (`default`).
     ///
     /// Both are zero if the response forbids stale use.
     pub(crate) fn new(
@@ -59,7 +61,7 @@ impl Windows {
 /// Returns `true` if the response must not be used stale (RFC 9111 sections 5.2.2.2, 5.2.2.4,
 /// 5.2.2.8 and 5.2.2.10).
 ///
-/// A malformed element may have been meant as one of these directives.
+/// A malformed element forbids stale use, too: it may have been meant as one of these directives.
 pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate
         || directives.proxy_revalidate

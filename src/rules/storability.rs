@@ -5,25 +5,26 @@ use super::vary::Vary;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
-/// What decides whether the response to a GET request may be stored: the exchange, and the options
-/// of the cache.
+/// The inputs that decide whether the response to a GET request may be stored: the exchange, and
+/// the options of the cache.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storability<'a> {
-    /// The request has `Authorization`.
+    /// Whether the request has `Authorization`.
     pub(crate) authorization: bool,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) directives: &'a ResponseDirectives,
     pub(crate) vary: &'a Vary,
-    /// The response is a 200 with a validator, so it can be revalidated before each use.
+    /// Whether the response is a 200 with a validator, so that it can be revalidated before each
+    /// use.
     pub(crate) revalidatable: bool,
-    /// The handler has set a lifetime for this cache with `CacheHints`.
+    /// Whether the handler has set a lifetime for this cache with `CacheHints`.
     pub(crate) hinted: bool,
-    /// The response is stored for its own visitor only.
+    /// Whether the response is stored for its own visitor only.
     pub(crate) personal: bool,
-    /// The rules of RFC 9111 apply, without the stricter rules of `Policy::app`.
+    /// Whether the rules of RFC 9111 apply, without the stricter rules of `Policy::app`.
     pub(crate) is_rfc9111: bool,
-    /// `Set-Cookie` does not prevent storing the response.
+    /// Whether a response with `Set-Cookie` may be stored.
     pub(crate) shares_cookies: bool,
 }
 
@@ -45,7 +46,7 @@ pub(crate) enum NotStorable {
     EventStream,
 }
 
-/// Obsolete since RFC 6265, but as private as `Set-Cookie`.
+/// `Set-Cookie2` is obsolete since RFC 6265, but as private as `Set-Cookie`.
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Returns `Ok` if the response may be stored.
@@ -59,7 +60,7 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     // rejects other responses with this field, because they may be partial.
     let partial =
         status == StatusCode::PARTIAL_CONTENT || (!is_rfc9111 && headers.contains_key(CONTENT_RANGE));
-    // These statuses describe one request and not the resource.
+    // These statuses concern one request only, not the resource.
     let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
     let never = status.is_informational() || of_one_request || (!is_rfc9111 && status.as_u16() == 405);
     // RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
@@ -97,8 +98,7 @@ fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
-/// Returns `true` for an event stream. Such a stream does not end, so the response is never
-/// complete.
+/// Returns `true` for an event stream. The stream does not end, so its response is never complete.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).into_iter().any(|value| {
         let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
@@ -165,7 +165,7 @@ mod tests {
 
     /// RFC 9110 sections 14.4 and 15.1.
     #[test]
-    fn app_policy_refuses_doubtful_responses_that_the_rfc_permits() {
+    fn app_policy_refuses_a_content_range_in_a_200_and_a_405() {
         let range: &Lines = &[("content-range", "bytes 0-1/2")];
         assert_eq!(decide(false, false, 200, range), Err(NotStorable::Partial));
         assert_eq!(decide(false, true, 200, range), Ok(()));
@@ -301,7 +301,7 @@ mod tests {
     /// A lifetime from `CacheHints` does not permit sharing a private response to a request with
     /// `Authorization` (RFC 9111 section 3.5).
     #[test]
-    fn private_response_to_authorization_is_stored_only_for_its_visitor() {
+    fn private_response_to_authorization_is_stored_per_visitor() {
         for is_rfc9111 in [false, true] {
             for directives in
                 ["private", "private, public", "private, s-maxage=60", "private, must-revalidate"]

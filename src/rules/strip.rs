@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 fn describes_connection_or_exchange(name: &str) -> bool {
     matches!(
         name,
-        // Computed for each answer.
+        // This cache computes `Age` for each hit.
         "age"
             | "connection"
             | "keep-alive"
@@ -29,7 +29,7 @@ fn describes_connection_or_exchange(name: &str) -> bool {
     ) || describes_exchange(name)
 }
 
-/// End-to-end fields, which are stored even if `Connection` names them (RFC 9110 section 7.6.1).
+/// End-to-end fields. They are stored even if `Connection` names them (RFC 9110 section 7.6.1).
 const ALWAYS_STORED: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 

@@ -5,8 +5,8 @@ use super::list::{elements, field_elements};
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-/// Returns `true` for a field that addresses some caches only, and outranks `Cache-Control` for
-/// them.
+/// Returns `true` for a field that is addressed to certain caches, for which it outranks
+/// `Cache-Control`.
 ///
 /// These are targeted fields (RFC 9213) and older fields of CDNs and proxies.
 pub(crate) fn is_targeted(name: &HeaderName) -> bool {
@@ -62,7 +62,8 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             "no-store" => directives.no_store = is_present(value),
             "no-cache" => directives.no_cache = qualified(value),
             "private" => directives.private = qualified(value),
-            // `public` has no argument (RFC 9111 section 5.2.2.9). With one, it permits nothing.
+            // `public` has no argument (RFC 9111 section 5.2.2.9). With an argument, it permits
+            // nothing.
             "public" => directives.public = is_true(value),
             "must-revalidate" => {
                 directives.must_revalidate = is_present(value);
@@ -110,7 +111,7 @@ fn is_true(value: &ListEntry) -> bool {
 }
 
 /// Returns the fields that a directive names. Without a valid list, the directive applies to the
-/// whole response. `?0` means that it is absent.
+/// whole response. With `?0`, the directive counts as absent.
 fn qualified(value: &ListEntry) -> Qualified {
     let text = |item: &BareItem| match item {
         BareItem::String(text) => Some(text.as_str().to_owned()),

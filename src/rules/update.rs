@@ -9,9 +9,9 @@ use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED,
 };
 
-/// RFC 1864.
+/// `Content-MD5` (RFC 1864).
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
-/// RFC 9530 section 2.
+/// `Content-Digest` (RFC 9530 section 2).
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// Digests of the content of one message. They do not apply to a part of the content.
@@ -32,7 +32,7 @@ const BODY_FIELDS: [HeaderName; 6] = [
 ///
 /// The result may contain fields that must not be stored.
 ///
-/// If `retyped`, the 304 also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2
+/// With `retyped`, the 304 also replaces `Content-Type` and `Content-MD5`, as RFC 9111 section 3.2
 /// requires. Otherwise these two fields stay: some frameworks add a default type, or the digest of
 /// an empty body, to a 304.
 pub(crate) fn updated_fields(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
@@ -62,9 +62,9 @@ pub(crate) enum ValidatorMatch {
     /// The validators match: the 304 updates the stored response.
     Same,
     /// The validators are not strong enough for an update. For example, a compressing layer has
-    /// weakened the tag of the 200, but not that of the 304.
+    /// weakened the tag of the 200, but not the tag of the 304.
     Weak,
-    /// The 304 is for another representation.
+    /// The 304 describes another representation.
     Another,
 }
 
@@ -119,7 +119,7 @@ mod tests {
 
     /// RFC 9111 section 4.3.4.
     #[test]
-    fn a_304_updates_a_response_with_its_strong_validator() {
+    fn a_304_updates_a_response_with_matching_validators() {
         use ValidatorMatch::{Another, Same, Weak};
         type Lines = &'static [(&'static str, &'static str)];
         const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");

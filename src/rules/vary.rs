@@ -5,7 +5,7 @@ use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, VAR
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
-/// The inputs that select a variant of a URL.
+/// The request fields that select a variant of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
     /// `*`: a stored response matches no other request.
@@ -18,7 +18,7 @@ impl Vary {
     /// Reads all lines of `Vary`. Returns [`Any`](Self::Any) if an element is `*` (RFC 9110 section
     /// 12.5.5) or is not a valid name.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
-        // The field of an invalid name cannot be compared.
+        // No request field can be compared under an invalid name.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");
         match field_elements(headers, &VARY).map(name).collect::<Option<Vec<_>>>() {
             Some(mut fields) => {
@@ -72,7 +72,7 @@ pub(crate) fn matches(
 ) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
-        // Most values are in normalized form as they are received.
+        // Clients send most values in normalized form.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
         (Some(_), None) if !is_normalized(name, vary_match) => false,
         _ => field_value(headers, name, vary_match).as_deref() == original,
@@ -262,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn any_vary_parses_without_a_panic_and_keeps_its_star(mut headers in field("vary")) {
+        fn any_vary_parses_without_a_panic_and_keeps_its_asterisk(mut headers in field("vary")) {
             if let Some(names) = names(Vary::from_headers(&headers)) {
                 prop_assert!(names.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
             }

@@ -1,4 +1,4 @@
-//! A store with faults that a test switches on and off.
+//! A store whose faults a test switches on and off.
 //!
 //! [`FaultyStore`] wraps any store. Its [`Faults`] handle sets a [`Fault`] for each [`Operation`],
 //! at any time and from any thread.
@@ -27,14 +27,14 @@
 //!
 //! # Rules
 //! 1. An operation without a fault is passed to the inner store.
-//! 2. The store counts as one outside the process, even around a
+//! 2. The wrapper counts as a store outside the process, even around a
 //!    [`MemoryStore`](super::MemoryStore). So its cache has time limits and a [circuit
 //!    breaker](crate::cache::CircuitState). [`FaultyStore::local`] changes that.
 //! 3. A fault applies to operations that begin while it is set. An operation that hangs never
 //!    completes, even if its fault is cleared.
 //! 4. Clones share their inner store and their faults. Two caches over clones are like two
-//!    processes that share a store. To break the store for only one of the processes, give each its
-//!    own `FaultyStore` around a clone of the same inner store.
+//!    processes that share a store. To break the store for only one of the processes, give each
+//!    process its own `FaultyStore` around a clone of the inner store.
 //!
 //! # Caveats
 //! [`Fault::Delay`] needs a tokio runtime with a timer.

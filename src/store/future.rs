@@ -33,7 +33,7 @@ enum State<T> {
     Boxed(Boxed<T>),
 }
 
-// Moving a `StoreFuture` moves no pinned data: the box pins the boxed future.
+// A move of a `StoreFuture` does not move the boxed future, which the box pins.
 impl<T> Unpin for StoreFuture<T> {}
 
 impl<T> StoreFuture<T> {
@@ -80,7 +80,7 @@ impl<T> Future for StoreFuture<T> {
         match &mut self.0 {
             State::Ready(result) => match result.take() {
                 Some(result) => Poll::Ready(result),
-                // The future was polled after its completion. `Future` allows any answer then.
+                // A poll after the completion. `Future` permits any result.
                 None => Poll::Pending,
             },
             State::Boxed(future) => future.as_mut().poll(cx),

@@ -29,8 +29,8 @@ impl Validity {
         }
     }
 
-    /// Returns the state for the flags of several rows. An invalidation of a scope sets its flag in
-    /// every row, so a flag counts only if all rows have it.
+    /// Returns the validity by the flags of a scope's buckets, one in each row. An invalidation of
+    /// the scope sets the flag in every row, so a flag counts only if all rows have it.
     pub(super) fn of_buckets(rows: impl Iterator<Item = (bool, bool)>) -> Self {
         let mut all = (true, true);
         for (hard, soft) in rows {
@@ -159,8 +159,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns what this process knows of [`cleared`](Self::cleared), without a request; `None` if it
     /// keeps no copy of the invalidations. The result may be outdated.
     ///
-    /// The cache then looks up a value in one round trip: it makes the key from this generation, and
-    /// [`cleared_at`](Self::cleared_at) verifies it. The default returns `None`.
+    /// The cache then looks up a value in one round trip: it makes the key from this generation,
+    /// and [`cleared_at`](Self::cleared_at) verifies the generation. The default returns `None`.
     fn known_cleared(&self) -> Option<Generation> {
         None
     }
@@ -168,8 +168,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the same as [`cleared`](Self::cleared), no older than the generation `read`, which
     /// [`Store::get_at`](super::Store::get_at) returned.
     ///
-    /// An implementation that keeps a copy of the invalidations answers from the copy if it has
-    /// passed `read`. The default calls [`cleared`](Self::cleared).
+    /// An implementation that keeps a copy of the invalidations answers from the copy if the copy
+    /// has reached `read`. The default calls [`cleared`](Self::cleared).
     fn cleared_at(&self, _read: Generation) -> StoreFuture<Generation> {
         self.cleared()
     }

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-/// The start of 2026, in seconds since 1970. A clock that shows an earlier time was never set.
+/// The start of 2026, in seconds since 1970. A clock with an earlier time is not set.
 const EARLIEST_START: u64 = 1_767_225_600;
 /// Ten years in seconds. The clocks of processes that share a store are assumed to differ by less
 /// than this.
@@ -19,7 +19,7 @@ pub(super) const MAX_SECONDS_AHEAD: u64 = 10 * 365 * 86_400;
 /// The last incarnation that [`next_incarnation`] returned.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Returns an unpredictable number: a hash with keys that come from the operating system.
+/// Returns an unpredictable number: a hash whose keys are random numbers of the operating system.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }

@@ -27,22 +27,22 @@
 //!    new number for each of its [scopes](Scope); older entries of these scopes are found invalid.
 //!    Its cost does not depend on the number of entries.
 //! 4. Invalid entries take memory until they expire, are replaced or are evicted.
-//! 5. A store that loses its invalidations loses the validity of all older entries:
-//!    [`Generations`] has the details.
+//! 5. If a store loses its invalidations, all older entries become invalid: see [`Generations`].
 //!
 //! # A store of your own
 //! Implement the five required methods of [`Store`]. A store outside the process keeps the bytes of
 //! [`Entry::encode`], and treats bytes that [`Entry::decode`] rejects as absent. Verify the store
 //! with the test kit `contract` (feature `testing`). The module `faulty` (feature `testing`) breaks
-//! a store on purpose, to test what depends on it. The example `custom_store` of the repository is
-//! a complete store over SQLite.
+//! a store on purpose, to test the code that depends on it. The example `custom_store` of the
+//! repository is a complete store over SQLite.
 //!
 //! # Caveats
 //! - A [`MemoryStore`] is empty after a restart, and other processes do not see its entries and
 //!   invalidations.
 //! - A program that can write to a shared store decides what the cache answers: the checksums of
 //!   entries detect damage, not intent. Restrict access to the backend.
-//! - Processes that share a store need synchronized clocks. Freshness is off by their difference.
+//! - Processes that share a store need synchronized clocks. A difference of their clocks changes
+//!   the age of entries.
 //! - Processes that share a store may run different versions of this crate. A version treats
 //!   entries in another version's format as absent. If a later version wrote the invalidations in a
 //!   newer format, operations of the older one fail with

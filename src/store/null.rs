@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// A store that keeps nothing: every look-up is a miss.
 ///
-/// Use it in development, and in tests of an application. It behaves like a store that evicts each
-/// entry at once: a put returns `true` unless its TTL is zero.
+/// Use it in development, and in tests of an application. It is like a store that evicts each entry
+/// at once: a put returns `true` unless its TTL is zero.
 ///
 /// # Example
 /// ```

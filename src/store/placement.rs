@@ -15,11 +15,11 @@ use std::hash::Hasher;
 
 /// The number of rows of buckets in each group.
 pub(super) const ROWS: usize = 4;
-/// The number of groups. Each group has buckets of its own.
+/// The number of groups. Two groups share no buckets.
 pub(super) const GROUPS: usize = 8;
 /// The number of [wide](Scope::is_wide) scopes that cover all hosts.
 pub(super) const FIXED: usize = 5;
-/// The most scopes in each table of a record. Scopes that no longer fit share buckets.
+/// The most scopes in each table of a record. Further scopes share buckets.
 pub(super) const MAX_NAMED: usize = 1024;
 pub(super) const TABLES: usize = 2;
 
@@ -28,7 +28,7 @@ pub(super) const TABLES: usize = 2;
 pub(super) enum ScopeSlot {
     /// The exact place with this index, which is below [`FIXED`]. Every namespace has these places.
     Fixed(usize),
-    /// A place of its own in the table with this number. If that table is full, the scope has the
+    /// An exact place in the table with this number. If that table is full, the scope has the
     /// buckets of the group instead.
     Named { table: usize, group: usize },
     /// The buckets of a group. [`LocalGenerations`](super::LocalGenerations) has exact places for

@@ -1,7 +1,6 @@
 //! The statistics that a store knows about itself.
 
-/// The statistics that a store knows about itself. [`Store::stats`](super::Store::stats) returns
-/// them.
+/// The statistics of a store, which [`Store::stats`](super::Store::stats) returns.
 ///
 /// A number that the store does not know is `None`.
 ///
@@ -21,7 +20,7 @@ pub struct StoreStats {
 }
 
 impl StoreStats {
-    /// Creates statistics without any number.
+    /// Creates statistics in which every number is unknown.
     #[must_use]
     pub const fn new() -> Self {
         Self { entries: None, bytes: None, evictions: None, expirations: None }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The condition under which [`Store::put`] stores an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMode {
-    /// Always. An old entry is replaced.
+    /// Always. The entry replaces an old one.
     Always,
     /// Only if the key is absent or expired.
     IfAbsent,
@@ -88,7 +88,8 @@ impl InitialCounter {
 /// absent.
 ///
 /// # Cancel safety
-/// Dropping a future before it is ready leaves the store either as before the call or as after it.
+/// After a future is dropped before it is ready, the store is in the state before the call or after
+/// it.
 ///
 /// # Example
 /// A store that counts look-ups and delegates the work:
@@ -255,8 +256,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the entries under several keys, in the order of the keys.
     ///
-    /// The default calls [`get`](Self::get) for each key. Implement it if the backend can read
-    /// several keys in one round trip.
+    /// The default calls [`get`](Self::get) for each key. Implement `get_many` if the backend can
+    /// read several keys in one round trip.
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
         StoreFuture::all(keys.iter().map(|key| self.get(*key)).collect())
     }

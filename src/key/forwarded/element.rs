@@ -6,16 +6,16 @@ use crate::rules::list::{field_elements, trim};
 use http::HeaderMap;
 use http::header::FORWARDED;
 
-/// The element of one proxy. Its addresses, `for` and `by`, are parsed but not kept.
+/// The element that one proxy has added. The addresses in `for` and `by` are parsed but not kept.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) proto: Option<String>,
     pub(super) host: Option<String>,
 }
 
-/// Stands for an element that has neither `proto` nor `host` and follows an element that has one
-/// (RFC 7239 section 6.2). It preserves the number of elements, because a handler may count them
-/// from the last one.
+/// The text for an element with neither `proto` nor `host` after an element with one of them (RFC
+/// 7239 section 6.2). It preserves the number of elements: a handler may count them from the last
+/// one.
 const PLACEHOLDER: &str = "for=unknown";
 
 impl Element {

@@ -38,7 +38,7 @@ pub(super) fn host_of(uri: &Uri) -> Option<String> {
     canonical_authority(uri.authority()?.as_str().as_bytes(), uri.scheme_str())
 }
 
-/// Returns a URL in canonical form, with the query that enters the key.
+/// Returns a URL in canonical form, with only the keyed parameters of its query.
 pub(super) fn url_text(uri: &Uri, query: &QueryKey) -> String {
     let query = query.normalized(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
     let origin = uri.scheme_str().zip(host_of(uri));

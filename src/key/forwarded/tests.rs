@@ -18,7 +18,7 @@ fn of(name: &str, lines: &[&str]) -> Result<Option<String>, KeyError> {
 }
 
 #[test]
-fn fields_are_listed_by_their_number() {
+fn all_lists_each_field_at_its_number() {
     for (at, field) in ForwardedField::ALL.into_iter().enumerate() {
         assert_eq!((field as usize, ForwardedField::from_name(field.name())), (at, Some(field)));
     }
@@ -47,7 +47,7 @@ fn only_protocol_and_host_of_forwarded_enter_the_key() {
 }
 
 #[test]
-fn all_lines_of_a_list_count_in_order() {
+fn elements_of_all_lines_are_joined_in_order() {
     let table: &[(&str, &[&str], &str)] = &[
         ("x-forwarded-proto", &["HTTPS"], "https"),
         ("x-forwarded-proto", &["https , HTTP"], "https, http"),
@@ -172,7 +172,7 @@ proptest! {
 
     /// An inner cache layer reads the canonical value that an outer one has written.
     #[test]
-    fn canonical_text_is_read_as_itself(lines in texts(), at in 0..ForwardedField::ALL.len()) {
+    fn canonicalization_is_idempotent(lines in texts(), at in 0..ForwardedField::ALL.len()) {
         let field = ForwardedField::ALL[at];
         let name = field.name().as_str();
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();

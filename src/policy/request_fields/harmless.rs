@@ -1,5 +1,5 @@
-//! Names of fields that do not identify a visitor: common names, which need no further check, and
-//! names that look like credentials by one of their words.
+//! Names of fields that do not identify a visitor. The list has common names, which need no further
+//! check, and names in which a word wrongly looks like a credential.
 
 use super::by_length::is_listed;
 

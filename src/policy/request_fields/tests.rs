@@ -174,7 +174,7 @@ const WORDS: [&str; 26] = [
     "csrf",
 ];
 
-/// Returns the text before a word in a name: nothing, or other words with a separator at the end.
+/// Generates the text before a word in a name: nothing, or other words with a separator at the end.
 fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),

@@ -124,24 +124,24 @@ const IDENTIFYING_PAIRS: [(&str, &[&str]); 18] = [
     ("warp", &["tag"]),
 ];
 
-/// Pairs of adjacent words in which the first word does not identify, though it does alone.
+/// Pairs of adjacent words that do not identify, though the first word alone does.
 ///
 /// A user agent is a program, an address belongs to a network, and a policy to the site.
 const HARMLESS_PAIRS: [(&str, &str); 4] =
     [("user", "agent"), ("user", "ip"), ("proxyuser", "ip"), ("permissions", "policy")];
 
-/// Names that identify though none of their words does. Both hold the identity that AWS API Gateway
-/// has authorized. `request` and `context` are not in [`IDENTIFYING_PAIRS`], since the field
-/// `Request-Context` of Azure names an application.
+/// Names that identify though none of their words does. Both fields contain the identity that AWS
+/// API Gateway has authorized. `request` and `context` are not in [`IDENTIFYING_PAIRS`], since the
+/// field `Request-Context` of Azure names an application.
 const IDENTIFYING_NAMES: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
 /// Returns `true` if the name of a field indicates that its value identifies a visitor.
 pub(super) fn name_identifies(name: &str) -> bool {
-    // A name such as `x-cache-key`: the key of a cache entry is not secret.
+    // The key of a cache entry, as in `x-cache-key`, is not secret.
     if name.strip_suffix("key").is_some_and(|rest| rest.trim_end_matches(['-', '_']).ends_with("cache")) {
         return false;
     }
-    // In `$WS…` fields, WebSphere's plug-in for web servers passes on the connection and its user.
+    // WebSphere's plug-in for web servers describes the connection and its user in `$WS…` fields.
     if IDENTIFYING_NAMES.contains(&name) || name.starts_with("$ws") {
         return true;
     }

@@ -1,11 +1,11 @@
-//! Durations as a table writes them.
+//! The durations in a policy table.
 
 use super::fields::FieldValue;
 use crate::policy::Ttl;
 use std::time::Duration;
 
-/// The units of a duration, with their milliseconds. `ms` precedes `s`, because the units are tried
-/// in order, and `ms` ends with `s`.
+/// The units of a duration, in milliseconds. `ms` comes before `s`: the first unit that ends the
+/// text applies, and `ms` ends with `s`.
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60 * 1000), ("h", 3600 * 1000), ("d", 24 * 3600 * 1000)];
 

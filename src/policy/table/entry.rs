@@ -55,7 +55,7 @@ impl PathPattern {
     }
 }
 
-/// The options of a policy that decide keys, or who shares a response.
+/// The options that decide keys, or who shares a response. A table must not set them.
 const KEY_OPTIONS: [&str; 18] = [
     "name",
     "query",
@@ -103,12 +103,13 @@ impl PolicyTableEntry {
             }
     }
 
-    /// Returns whether the entry turns the layer on or off.
+    /// Returns `Some(true)` if the entry turns the layer on, and `Some(false)` if it turns the
+    /// layer off.
     pub(crate) fn enabled(&self) -> Option<bool> {
         self.enabled
     }
 
-    /// Returns `true` if stored responses answer no request.
+    /// Returns `true` if the entry sets `dry_run`: stored responses answer no request.
     pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run
     }
@@ -126,7 +127,7 @@ impl PolicyTableEntry {
         policy.stale.if_error = self.stale.if_error.or(policy.stale.if_error);
     }
 
-    /// Sets a field.
+    /// Sets a field by its name. Returns an error if the name or the value is invalid.
     fn set(&mut self, name: &str, value: FieldValue) -> Result<(), String> {
         let refused = |why: &str| format!("field `{name}`: {why}");
         let flag = |value: &FieldValue| match value {
@@ -156,7 +157,7 @@ impl PolicyTableEntry {
         Ok(())
     }
 
-    /// Returns the error for two fields that contradict each other, or for an entry without effect.
+    /// Returns an error if two fields contradict each other.
     fn contradiction(&self) -> Option<&'static str> {
         let sets_time = self.ttl.is_some()
             || self.default_ttl.is_some()
@@ -172,13 +173,14 @@ impl PolicyTableEntry {
             Self { ttl: Some(_), default_ttl: Some(_), .. } => {
                 Some("field `default_ttl` contradicts `ttl`, which outranks it")
             }
-            // Entries with `dry_run` = false may be exceptions from later ones.
+            // `dry_run` = false is no error: the first matching entry applies, so it can be an
+            // exception from a later one.
             _ => None,
         }
     }
 }
 
-/// Checks the pattern of a path.
+/// Checks that a pattern is a path with at most one `*`, at its end.
 fn check_path(path: &str) -> Result<(), &'static str> {
     let prefix = path.strip_suffix('*').unwrap_or(path);
     if !path.starts_with('/') {

@@ -1,4 +1,4 @@
-//! The fields of an entry as the configuration file has them, before they are checked.
+//! The unchecked fields of an entry, as the configuration file contains them.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,7 +17,7 @@ pub(super) enum FieldValue {
     Other,
 }
 
-/// Writes the fields by which a reader finds the entry: its layer and its path.
+/// Writes the layer and the path, by which a reader of a message finds the entry.
 impl fmt::Display for EntryFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |wanted: &str| {

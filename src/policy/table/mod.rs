@@ -73,7 +73,7 @@ pub struct PolicyTable {
     entries: Vec<PolicyTableEntry>,
 }
 
-/// The most entries of a table, which a request may compare with its path.
+/// The most entries of a table. The path of a request may be compared with all of them.
 const MAX_ENTRIES: usize = 1024;
 
 /// A table whose entries are not checked yet.
@@ -108,7 +108,7 @@ impl PolicyTable {
         Some((at + 1, &self.entries[at]))
     }
 
-    /// Returns the layers that entries name, with a text that names the entry.
+    /// Returns the layer names in the table, each with a description of its entry for messages.
     pub(crate) fn named_layers(&self) -> impl Iterator<Item = (&str, String)> {
         let named = |(at, entry): (usize, &'_ PolicyTableEntry)| format!("entry {} ({entry})", at + 1);
         self.entries
@@ -117,8 +117,8 @@ impl PolicyTable {
             .filter_map(move |(at, entry)| Some((entry.layer()?, named((at, entry)))))
     }
 
-    /// Checks the number of entries, and each entry. The error for an entry names it, and the field
-    /// if one is at fault.
+    /// Checks the number of entries, and each entry. An error names the entry, and the field if
+    /// only one is invalid.
     fn check(fields: Vec<EntryFields>) -> Result<Self, String> {
         if fields.len() > MAX_ENTRIES {
             return Err(format!("{} entries (at most {MAX_ENTRIES} are permitted)", fields.len()));

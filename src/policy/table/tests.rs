@@ -54,7 +54,7 @@ fn durations_are_seconds_or_have_a_unit() {
 }
 
 #[test]
-fn invalid_entries_are_refused_with_entry_and_field() {
+fn error_names_the_invalid_entry_and_field() {
     let cases = [
         (r#"{ "ttl": 1, "tll": 1 }"#, "entry 1 (all requests): unknown field `tll`"),
         (r#"{ "layer": 7 }"#, "entry 1 (all requests): field `layer`: expected a string"),

@@ -119,8 +119,8 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Skipped if the store has no limit, or one above 16 MiB: the test would need an entry above
-    /// the limit.
+    /// Verifies nothing if the store has no limit or a limit above 16 MiB, since an entry above the
+    /// limit is needed.
     async fn too_large_put_removes_the_old_entry(&self) {
         const MAX_BYTES: u64 = 16 << 20;
         let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MAX_BYTES) else {
@@ -218,7 +218,7 @@ impl<S: Store> Contract<S> {
         rule::PUT.ok(format_args!("put under {}", shown(key)), put)
     }
 
-    /// Puts an entry, and verifies what the put returned.
+    /// Puts an entry, and verifies the result of the put.
     pub(super) async fn expect_put(
         &self,
         rule: rule::Rule,

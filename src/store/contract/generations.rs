@@ -208,7 +208,7 @@ impl<S: Store> Contract<S> {
 }
 
 /// A handle to the invalidations of a namespace. Each handle stands for a process, since a new
-/// handle has not seen what an earlier one has read.
+/// handle knows nothing of the reads of earlier handles.
 pub(super) struct ProcessView(pub(super) Arc<dyn Generations>);
 
 /// An entry: its description in a report, its generation and its scopes.
@@ -249,7 +249,7 @@ impl ProcessView {
     }
 
     /// Verifies the state of an entry that was made from a value. The entry itself has the current
-    /// generation, so only the dependency decides.
+    /// generation, so only the dependency decides its state.
     pub(super) async fn expect_dependent(
         &self,
         rule: Rule,

@@ -43,7 +43,7 @@ use std::time::Duration;
 /// A verification that one store keeps the rules of [`Store`].
 ///
 /// Use an empty store, and verify it only once: a second verification would find the entries of the
-/// first. No other program or test may use the store during the verification.
+/// first one. No other program or test may use the store during the verification.
 #[doc(alias = "conformance")]
 #[must_use]
 pub struct Contract<S> {
@@ -70,7 +70,7 @@ impl<S: Store> Contract<S> {
 
     /// Declares that the store keeps nothing, like [`NullStore`](super::NullStore).
     ///
-    /// The store may then find no entry at all, but an entry that it returns must be the right one.
+    /// The store may then find no entry at all, but every entry that it returns must be correct.
     pub fn keeps_nothing(mut self) -> Self {
         self.stores_entries = false;
         self

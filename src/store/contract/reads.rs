@@ -67,7 +67,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Returns the generations that look-ups of one entry and of several return.
+    /// Returns the generations that `get_at` and `get_many_at` return.
     async fn read(&self) -> Vec<Generation> {
         let key = KeyRef::new(b"contract/read/a");
         let (_, one) = rule::GET_AT.ok("get_at", self.store.get_at(NAMESPACE, key).await);
@@ -77,7 +77,7 @@ impl<S: Store> Contract<S> {
     }
 }
 
-/// Verifies that `known_cleared` returns nothing, or a generation that `cleared` has returned.
+/// Verifies that `known_cleared` returns `None`, or a generation that `cleared` has returned.
 fn expect_known(generations: &ProcessView, all: &[Generation]) {
     if let Some(known) = generations.0.known_cleared().filter(|known| !all.contains(known)) {
         rule::KNOWN_CLEARED.broken(&format!("known_cleared returned {known:?}, cleared returned {all:?}"));

@@ -1,9 +1,9 @@
-//! The rules for a rollback: the counter goes back because a snapshot is restored, or because a
-//! replica that lags behind takes over.
+//! The rules for a rollback: the counter goes back, because a snapshot is restored or a replica
+//! that lags behind takes over.
 //!
 //! A rollback is overtaken if the counter is advanced again before any process notices the
-//! rollback. The counter then reaches its earlier number again, so the number alone does not show
-//! the rollback.
+//! rollback. The counter then has its earlier number again, so the number does not show the
+//! rollback.
 
 use super::rule;
 use super::{Contract, Restore};
@@ -156,5 +156,5 @@ impl<S: Store> Contract<S> {
 }
 
 fn not_later_message(after: &str, before: Generation, now: Generation) -> String {
-    format!("{after}: current returned {now:?}, whose incarnation is not later than that of {before:?}")
+    format!("{after}: current returned {now:?}, whose incarnation is not later than the one of {before:?}")
 }

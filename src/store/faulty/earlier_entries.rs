@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 /// The maximum number of remembered keys.
 const MOST_REMEMBERED: usize = 256;
 
-/// The last two entries that were written under each key. Beyond [`MOST_REMEMBERED`] keys, a new
-/// key replaces the key that was added first.
+/// The last two entries that were written under each key. At [`MOST_REMEMBERED`] keys, a new key
+/// replaces the key that was added first.
 #[derive(Debug, Default)]
 pub(super) struct EarlierEntries {
     entries: HashMap<CacheKey, (Option<Entry>, Entry)>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Tests get new faults.
+#[non_exhaustive] // Later versions may add faults.
 pub enum Fault {
     /// The operation fails with [`StoreErrorKind::Unavailable`], without an effect.
     Error,
@@ -26,13 +26,13 @@ pub enum Fault {
     ///
     /// The cache cannot notice this fault for an invalidation, and serves the old entries.
     Lost,
-    /// A look-up returns an outdated entry: the one before the last write under the key. If no such
-    /// entry is known, the look-up returns the current entry. Operations other than look-ups have
-    /// no fault.
+    /// A look-up returns an outdated entry: the entry before the last write under the key. If no
+    /// such entry is known, the look-up returns the current entry. Operations other than look-ups
+    /// have no fault.
     ///
     /// Only a `put` or `put_many` through this wrapper counts as a write, even if it fails. The
-    /// wrapper remembers the entries of 256 keys. When a further key is written, the wrapper
-    /// forgets the key that it has remembered longest.
+    /// wrapper remembers the entries of 256 keys. At the next key, the wrapper forgets the key that
+    /// it has remembered longest.
     Outdated,
     /// The operation is delayed before and after its effect.
     Delay {
@@ -108,7 +108,7 @@ impl Faults {
         self.lock().calls[operation as usize]
     }
 
-    /// Counts a call and returns its fault.
+    /// Counts a call of an operation, and returns the fault of the operation.
     fn begin(&self, operation: Operation) -> Option<Fault> {
         let mut state = self.lock();
         state.calls[operation as usize] += 1;

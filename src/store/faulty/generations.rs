@@ -1,4 +1,4 @@
-//! The generations of a faulty store.
+//! The [`Generations`] of a faulty store.
 
 use super::faults::Faults;
 use super::operation::Operation;

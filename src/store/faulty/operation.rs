@@ -1,10 +1,10 @@
 //! The kinds of operations that a faulty store distinguishes.
 
-/// The kind of an operation, to which a fault applies.
+/// The kind of a store operation. A fault applies to all operations of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive] // Stores get new operations.
+#[non_exhaustive] // Later versions may add operations.
 pub enum Operation {
-    /// A read of entries: `get`, `get_at`, `get_many` and `get_many_at`.
+    /// A read of entries: `get`, `peek`, `get_at`, `get_many` and `get_many_at`.
     Lookup,
     /// A change of entries: `put`, `remove`, `increment`, `compare_and_set`, `touch`, `put_many` and
     /// `remove_many`.

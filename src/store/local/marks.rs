@@ -1,8 +1,9 @@
 //! The last invalidations of scopes, and the values that have dependents.
 //!
 //! The counter of a namespace is the number of its invalidations. A scope has two marks: the values
-//! that the counter had after its last hard and its last soft invalidation. Some scopes have marks
-//! of their own. All others share buckets: see [`placement`](crate::store::placement).
+//! that the counter had after its last hard and its last soft invalidation. Some scopes have exact
+//! marks, which no other scope shares. All others share buckets: see
+//! [`placement`](crate::store::placement).
 
 use super::names::Names;
 use super::usage::Usage;
@@ -11,7 +12,7 @@ use crate::store::{Scope, Strength, Validity};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Each row has `1 << BITS` buckets. If 10,000 scopes in the buckets were invalidated, one other
+/// Each row has `1 << BITS` buckets. After invalidations of 10,000 scopes in the buckets, one other
 /// scope in 200 counts as invalidated, too.
 const BITS: u32 = 15;
 
@@ -23,11 +24,11 @@ pub(super) struct LocalMarks {
     soft: AtomicU64,
 }
 
-/// A table of at most 5,460 scopes with marks of their own.
+/// A table of the exact marks of at most 5,460 scopes.
 pub(super) type ExactScopes = Names<LocalMarks, 6>;
 
-/// The marks of the scopes of a group. The first 5,460 scopes have marks of their own; later ones
-/// share buckets.
+/// The marks of the scopes of a group. The first 5,460 scopes have exact marks; later scopes share
+/// buckets.
 #[derive(Default)]
 pub(super) struct ScopeGroup {
     pub(super) exact: ExactScopes,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The invalidations of a store inside the process, for each namespace.
 ///
-/// A store inside the process has a field of this type. Its
+/// Use it as a field of a store inside the process, whose
 /// [`Store::generations`](super::Store::generations) returns the result of
 /// [`namespace`](Self::namespace). Clones share the invalidations.
 ///

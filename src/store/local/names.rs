@@ -22,7 +22,7 @@ type NameSlot<M> = (OnceLock<Scope>, M);
 const FIRST_CAPACITY: usize = 4;
 
 /// Returns the number of scopes that a segment holds. A segment has twice as many slots as scopes.
-/// So even a full segment has empty slots, which end a search early.
+/// So even a full segment has empty slots, at which a search ends early.
 const fn capacity(segment: usize) -> usize {
     FIRST_CAPACITY << (2 * segment)
 }
@@ -97,7 +97,7 @@ mod tests {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<AtomicUsize, 3>::default();
         let scope = |number: usize| Scope::tag(&number.to_string());
-        // The first hash is the worst: every search begins at the same slot.
+        // The first hash function is the worst case: every search begins at the same slot.
         for hash_of in [|_: usize| 7_u64, |number: usize| number as u64 * 0x9e37_79b9] {
             let names = Names::<AtomicUsize, 3>::default();
             for number in 0..100 {
@@ -106,7 +106,7 @@ mod tests {
                 added.into_iter().for_each(|marks| marks.store(number, Ordering::SeqCst));
                 assert_eq!(names.is_full(), number >= 83);
                 for known in 0..=number.min(83) {
-                    let marks = names.get(scope(known), hash_of(known)).expect("it stays");
+                    let marks = names.get(scope(known), hash_of(known)).expect("an added scope");
                     assert_eq!(marks.load(Ordering::SeqCst), known);
                 }
                 assert!(names.get(scope(number + 1), hash_of(number + 1)).is_none());

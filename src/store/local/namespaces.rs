@@ -1,7 +1,8 @@
 //! The namespaces of a store inside the process.
 //!
 //! A handle to a namespace is a clone of the `Arc` around its [`NamespaceTable`]. A namespace is
-//! idle while no handle exists. A search drops idle namespaces beyond a limit.
+//! idle while no handle exists. From time to time, a search drops the idle namespaces that exceed a
+//! limit.
 
 use super::table::NamespaceTable;
 use dashmap::DashMap;
@@ -64,8 +65,8 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// The result stays `true` while the shard of the map is locked exclusively, since only the
-    /// holder of the lock can create a handle.
+    /// A `true` holds as long as the shard of the map is locked exclusively, since only the holder
+    /// of the lock can create a handle.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }

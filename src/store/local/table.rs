@@ -16,7 +16,7 @@ pub(super) struct NamespaceTable {
     incarnation: u64,
     secret: Secret,
     counter: AtomicU64,
-    /// The lock that is held while a scope is added or a mark is set.
+    /// The lock of changes: held while a scope is added or a mark is set.
     write_lock: Mutex<()>,
     fixed: [LocalMarks; FIXED],
     named: [ExactScopes; TABLES],
@@ -53,7 +53,7 @@ impl NamespaceTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
-        // No code panics halfway through a change, so a poisoned lock is usable.
+        // No code panics in the middle of a change, so a poisoned lock is usable.
         self.write_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

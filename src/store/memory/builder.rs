@@ -136,12 +136,12 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    // The expected number of entries, for which the table allocates memory up front. The upper
-    // limit bounds that memory.
+    // The expected number of entries. The table allocates memory for them up front, which the upper
+    // limit bounds.
     let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)
-        // A multiple of the number of shards. The table would round another capacity up.
+        // A multiple of the number of shards: the table rounds other capacities up.
         .weight_capacity(capacity / shards * shards)
         .estimated_items_capacity(items as usize)
         .build()

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// The state that the clones of a store share.
 pub(super) struct MemoryInner {
     pub(super) entries: Entries,
-    /// The locks of writers. A writer of a key holds the lock at the index that the hash of the key
-    /// selects. Readers hold none.
+    /// The locks of writers. The hash of a key selects the lock that a writer of the key holds.
+    /// Readers hold no lock.
     pub(super) write_locks: Box<[Mutex<()>]>,
     pub(super) replicas: Replicas,
     pub(super) generations: LocalGenerations,
@@ -22,7 +22,7 @@ pub(super) struct MemoryInner {
     pub(super) largest_entry: u64,
     /// The number of entries that were evicted to make room.
     pub(super) evictions: AtomicU64,
-    /// The number of entries that a look-up removed because they had expired.
+    /// The number of expired entries that a look-up or a write has removed.
     pub(super) expirations: AtomicU64,
 }
 

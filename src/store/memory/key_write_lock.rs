@@ -1,4 +1,4 @@
-//! The lock of a writer: mutual exclusion of the writers of one key.
+//! The lock of a writer, which excludes other writers of the same key.
 
 use super::inner::{MemoryInner, WRITE_LOCKS};
 use super::slot::{RemovedSlots, StoredSlot, entry_weight};
@@ -21,7 +21,7 @@ pub(super) struct KeyWriteLock<'a> {
 impl<'a> KeyWriteLock<'a> {
     pub(super) fn acquire(store: &'a MemoryInner, key: KeyRef<'a>) -> Self {
         let writer = &store.write_locks[key.process_hash() as usize % WRITE_LOCKS];
-        // The mutex contains no data, so no panic can leave data half-changed.
+        // The mutex contains no data, so a poisoned lock is usable.
         let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
         Self { store, key, _guard: guard, dropped_after_unlock: RemovedSlots::default() }
     }

@@ -126,7 +126,7 @@ impl Store for MemoryStore {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        // The lock is released before the parameters are dropped, as in `put`.
+        // As in `put`, the lock is released before the parameters are dropped.
         let mut lock = KeyWriteLock::acquire(&self.0, key);
         let equal = match (lock.get_unexpired(), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,
@@ -191,7 +191,7 @@ mod tests {
     fn put(store: &MemoryStore, key: &[u8], size: usize) -> bool {
         let entry = Entry::raw(vec![0; size]);
         let put = store.put(KeyRef::new(key), entry, None, PutMode::Always);
-        put.now().expect("local").expect("stored")
+        put.now().expect("a ready result").expect("no error")
     }
 
     fn has(store: &MemoryStore, key: &[u8]) -> bool {
@@ -214,7 +214,7 @@ mod tests {
         for i in 0..20_000_u32 {
             put(&store, &i.to_le_bytes(), 2000);
             if i % 50 == 0 {
-                assert!(has(&store, b"hot"), "lost after {i} others");
+                assert!(has(&store, b"hot"), "evicted after {i} other keys");
             }
         }
     }
@@ -226,7 +226,7 @@ mod tests {
         for i in 0..4000_u32 {
             put(&store, &i.to_le_bytes(), 2000);
             if i == 1000 {
-                // The store is full. It evicts new entries first, unless they are looked up.
+                // The store is full, and evicts new entries first unless they are looked up.
                 put(&store, b"peeked", 2000);
                 put(&store, b"used", 2000);
                 assert!(peek(b"peeked") && !peek(b"none"));

@@ -1,7 +1,7 @@
-//! Replicas: copies of hot entries, of which each thread has its own.
+//! Replicas: the copies of hot entries that each thread keeps.
 //!
 //! A hit clones an entry, which changes its reference count. Threads that share a reference count
-//! contend for its cache line at every hit. A replica has reference counts of its own.
+//! contend for its cache line at every hit. A replica has separate reference counts.
 //!
 //! Each thread has a fixed number of [`ReplicaSlot`]s. A slot counts the look-ups of one entry, its
 //! candidate. When the candidate is hot, the slot gets a replica of it.
@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static LAST_STORE: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS_PER_THREAD: usize = 32;
-/// The most bytes of a replica and the copied entry together. Larger entries get no replica. A
-/// replica keeps the copied entry in memory, even after the table has evicted that entry.
+/// The most bytes of a replica and the copied entry together. Larger entries get no replica, since
+/// a replica keeps the copied entry in memory even after its eviction.
 const MAX_REPLICA_BYTES: u64 = 128 << 10;
 /// The number of look-ups that makes an entry hot. A look-up of another entry with the same
 /// [`ReplicaSlot`] reduces the count by one.
@@ -125,8 +125,8 @@ impl Replicas {
         drop(replaced);
     }
 
-    /// Counts a look-up of an entry in its place. Returns the replica that is removed from the
-    /// place, if any.
+    /// Counts a look-up of an entry in its place. Returns the replica that was removed from the
+    /// place, if there was one.
     fn count_in_slot(
         &self,
         place: &mut ReplicaSlot,

@@ -16,7 +16,8 @@ pub(super) struct StoredSlot {
 pub(super) struct Weight;
 
 /// The approximate bytes that the table itself takes for each entry: the slot, its index, and half
-/// a ghost. A ghost remembers the key of an evicted entry; there is about one for two entries.
+/// a ghost. A ghost remembers the key of an evicted entry; there is about one ghost for two
+/// entries.
 pub(super) const SLOT_WEIGHT: u64 = 160;
 
 impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {
@@ -34,7 +35,7 @@ pub(super) fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
 /// table is released.
 ///
 /// The body of an entry may have a foreign owner (`Bytes::from_owner`), and the `Drop` of the owner
-/// may use the store. Under the lock, that `Drop` would wait forever.
+/// may use the store. Under the lock of the table, that `Drop` would wait forever.
 #[derive(Debug, Clone)]
 pub(super) struct RemovalLifecycle;
 

@@ -1,4 +1,4 @@
-//! Concurrent changes of a record, which are written together.
+//! The changes of a record that concurrent tasks write together.
 
 use super::table::Record;
 use std::fmt;
@@ -20,8 +20,8 @@ pub(super) struct Changes {
     pending: Mutex<Vec<Arc<Change>>>,
 }
 
-/// Changes a copy of the record. It runs again if the copy could not be written. Returns a function
-/// that sets the result once the copy is written.
+/// Changes a copy of the record, and returns a function that sets the result once the copy is
+/// written. Runs again if the copy could not be written.
 type ApplyChange = Box<dyn Fn(&mut Record) -> SetResult + Send + Sync>;
 type SetResult = Box<dyn FnOnce() + Send>;
 

@@ -1,5 +1,5 @@
-//! The last advances of a record. They distinguish a record that only grew from a record that went
-//! back and was advanced again.
+//! The last advances of a record. They show whether a record only grew, or went back and was
+//! advanced again.
 
 use super::super::Generation;
 use super::super::incarnation::{is_believable, random};
@@ -15,8 +15,8 @@ pub(super) const MAX_STAMPS: usize = 256;
 pub(in crate::store) struct History {
     incarnation: u64,
     counter: u64,
-    /// The stamps of the last advances, the newest last. The last one belongs to `counter`. There
-    /// is always one.
+    /// The stamps of the last advances, the newest last. There is at least one: the last stamp
+    /// belongs to `counter`.
     stamps: VecDeque<u32>,
 }
 
@@ -114,7 +114,7 @@ mod tests {
         for by in [1, 2, MAX_STAMPS - 1] {
             let (one, other) = (advanced(&first, by), advanced(&first, by));
             assert!(one.contains(first.generation()) && one.agrees_with(&first) && first.agrees_with(&one));
-            assert!(!first.contains(one.generation()), "it is ahead");
+            assert!(!first.contains(one.generation()), "the generation is ahead");
             assert!(!one.contains(other.generation()) && !one.agrees_with(&other), "{by}");
             let later = advanced(&other, MAX_STAMPS - 1);
             assert!(

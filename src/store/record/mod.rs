@@ -1,4 +1,4 @@
-//! Invalidations as one entry of a store, for stores without a better place for them.
+//! The invalidations of a namespace in one entry of a store that has no other place for them.
 
 mod changes;
 mod history;
@@ -33,8 +33,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
     key: Arc<[u8]>,
-    /// The newest history that this process has seen. If a stored record is behind it, the store has
-    /// gone back to an earlier record.
+    /// The newest history that this process has seen. If the stored record is behind this history,
+    /// the store has gone back to an earlier record.
     newest: Arc<Mutex<Option<History>>>,
     /// The changes of this process that are not written yet.
     changes: Arc<Changes>,
@@ -96,8 +96,9 @@ impl RecordGenerations {
         }
     }
 
-    /// Reads the record. Reads a lost record once more, since a replica may be late. If no
-    /// generation is known, one read suffices, because nothing indicates an earlier record.
+    /// Reads the record. Reads a lost record once more, since a replica of the store may lag
+    /// behind. If no generation is known, one read suffices, because nothing indicates an earlier
+    /// record.
     async fn read_confirmed(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         let first = self.read_once(passed).await?;
         match first {
@@ -180,7 +181,7 @@ impl RecordGenerations {
         &self,
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        // Set once the change is written, by any task.
+        // The result of the change. The task that writes the change sets it.
         let result = Arc::new(OnceLock::new());
         let _ticket = self.changes.add({
             let result = Arc::clone(&result);
@@ -190,9 +191,9 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read, so that the read begins after each of these changes
-            // was requested. No write checks a change that leaves the record unchanged, so its read
-            // must not be older than the change.
+            // Taken before the record is read, so that the read is newer than each of these
+            // changes. A change that leaves the record unchanged is not written, so no
+            // compare-and-set would notice an older record.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {

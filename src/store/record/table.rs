@@ -1,4 +1,4 @@
-//! The record: the counter of a namespace, the last invalidations of its scopes, and their
+//! The record of a namespace: its counter, the last invalidations of its scopes, and their
 //! encoding.
 
 use super::super::incarnation::{new_incarnation, random};
@@ -20,7 +20,8 @@ const BITS: u32 = 11;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Record {
     pub(in crate::store) history: History,
-    /// The history of the previous incarnation, as far as it was known when this one began.
+    /// The history of the previous incarnation, as far as it was known at the start of this
+    /// incarnation.
     previous: Option<History>,
     /// The stamp of the last hard invalidation of everything or of all values.
     cleared: u32,
@@ -164,7 +165,8 @@ impl Record {
     }
 
     /// Records that a value has a dependent. The first dependent of a value advances the record.
-    /// Otherwise no process would notice if the record went back to before the dependent.
+    /// Otherwise, no process would notice that the record went back to a state without the
+    /// dependent.
     pub(super) fn depend(&mut self, value: Scope) {
         if !self.has_dependents(value) {
             self.mark_dependent(value);
@@ -251,7 +253,7 @@ impl Record {
         to.into()
     }
 
-    /// Writes marks as their age, which is mostly a small number.
+    /// Writes marks as ages, which are mostly small numbers.
     fn write(&self, marks: RecordMarks, to: &mut Vec<u8>) {
         let counter = self.generation().counter();
         for mark in [marks.hard, marks.soft] {
@@ -274,7 +276,7 @@ impl Record {
         }
         let history = History::read(&mut from)?;
         let counter = history.generation().counter();
-        // Rejects an exhausted counter, and an incarnation of the far future.
+        // Rejects an exhausted counter, and an incarnation that begins in the far future.
         if counter >= 1 << 63 || !history.is_believable() {
             return None;
         }
@@ -444,7 +446,7 @@ mod tests {
         }
         let before = record.clone();
         record.depend(value);
-        assert_eq!(record, before, "the dependent was known");
+        assert_eq!(record, before, "the second call changes nothing");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn seal(to: &mut Vec<u8>) {
     to.extend(checksum(to));
 }
 
-/// Returns the bytes before the checksum, or `None` if a byte was changed or cut off.
+/// Returns the bytes before the checksum. Returns `None` if a byte was changed or cut off.
 pub(super) fn sealed(bytes: &[u8]) -> Option<&[u8]> {
     let (written, stated) = bytes.split_last_chunk::<CHECKSUM>()?;
     (checksum(written) == *stated).then_some(written)
@@ -33,7 +33,8 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     hasher.finish().to_le_bytes()
 }
 
-/// A reader of a record's bytes. Methods return `None` if the bytes are too few or malformed.
+/// A reader of a record's bytes. Its methods return `None` if too few bytes are left, or if they
+/// are malformed.
 pub(super) struct RecordReader<'a>(pub(super) &'a [u8]);
 
 impl RecordReader<'_> {

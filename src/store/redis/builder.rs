@@ -139,7 +139,7 @@ impl RedisStoreBuilder {
     /// Sets the user and the password of the primary that sentinels name. The URLs contain the user
     /// and the password of the sentinels.
     ///
-    /// An empty user is the default user. Other stores ignore this option.
+    /// An empty user is the default user. Only stores with sentinels use this option.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.into(), password.into()));
         self
@@ -187,8 +187,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the clock of the entries. It must be the clock of the cache. The default is the
-    /// system's.
+    /// Sets the clock of the entries. It must be the clock of the cache. The default is the clock
+    /// of the system.
     ///
     /// The server has its own clock, which decides when entries expire.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -246,8 +246,8 @@ impl RedisStoreBuilder {
     /// it closes only after the server has answered each of the queued invalidations, confirmed or not.
     ///
     /// Sentinels and clusters promote the reachable replica with the most data. If no replica that
-    /// confirmed an invalidation is reachable, the fail-over may still undo the invalidation. Only the
-    /// number of all replicas excludes this.
+    /// confirmed an invalidation is reachable, the fail-over may still undo the invalidation. Only
+    /// a confirmation by all replicas excludes this.
     ///
     /// # Limits
     /// - A fail-over may also undo the last changes of values and counters.
@@ -272,8 +272,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the only certificate authorities that connections trust. By default, these are the
-    /// authorities of the system.
+    /// Sets the only certificate authorities that connections trust. By default, connections trust
+    /// the authorities of the system.
     ///
     /// Call it if your own authority has issued the certificate of the server. `pem` holds one or
     /// more certificates in PEM format. All URLs must have the scheme `rediss`. A second call adds
@@ -382,12 +382,13 @@ impl RedisStoreBuilder {
     }
 }
 
-/// Returns `true` if the current runtime has timers. Nothing but a panic tells.
+/// Returns `true` if the current runtime has timers. Without them, `sleep` panics.
 fn has_timers() -> bool {
     std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
-/// Emits an event if the eviction policy is unsuitable. A server may refuse the command.
+/// Emits a warning if the eviction policy is unsuitable. Emits nothing if the server refuses the
+/// command.
 async fn warn_of_unsuitable_policy(link: &Link) {
     let mut command = redis::cmd("INFO");
     command.arg("memory");
@@ -399,7 +400,7 @@ async fn warn_of_unsuitable_policy(link: &Link) {
 }
 
 impl fmt::Debug for RedisStoreBuilder {
-    /// Writes neither URLs, which may contain a password, nor credentials and secrets.
+    /// Leaves out credentials, secrets and the URLs, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
             .field("prefix", &self.prefix)

@@ -1,4 +1,4 @@
-//! A connection to a cluster that is replaced after a primary stops answering.
+//! A connection to a cluster. A new connection replaces it after a primary has stopped answering.
 
 use super::error_message::Passwords;
 use redis::aio::ConnectionLike;
@@ -25,7 +25,7 @@ pub(super) struct PrimariesConnection(Arc<PrimariesInner>);
 
 struct PrimariesInner {
     client: ClusterClient,
-    /// The time for an answer of every primary, and for a new connection.
+    /// The time for an answer of every primary. A new connection has twice this time.
     timeout: Duration,
     passwords: Passwords,
     current: Mutex<ClusterConnection>,
@@ -40,7 +40,7 @@ struct SentCommand<'a> {
     is_answered: bool,
 }
 
-/// A guard that notes the end of a verification when it is dropped, also after a panic.
+/// A guard whose drop ends a verification, even after a panic.
 struct EndOfVerification(Arc<PrimariesInner>);
 
 impl PrimariesConnection {
@@ -103,7 +103,7 @@ impl PrimariesInner {
         if let Ok(Ok(new)) = tokio::time::timeout(self.timeout.saturating_mul(2), connecting).await {
             *self.lock() = new;
         }
-        // At most one verification at a time, and one new connection for each pause.
+        // The pause limits how often verifications and new connections begin.
         tokio::time::sleep(self.timeout.min(LONGEST_PAUSE)).await;
     }
 

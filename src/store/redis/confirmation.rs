@@ -17,7 +17,7 @@ const SERVER_WAIT: Duration = Duration::from_millis(100);
 /// limit for invalidations.
 const ROUND_WAIT: Duration = Duration::from_millis(150);
 
-/// The replicas that must have an advance before it counts.
+/// The confirmation of advances by a number of replicas.
 pub(super) struct Confirmation {
     /// A separate connection: while the server waits for replicas, it runs no other command of the
     /// connection.
@@ -40,8 +40,8 @@ pub(super) enum RoundReply {
 type RoundResult = Result<bool, StoreErrorKind>;
 type SharedRound = Shared<BoxFuture<'static, RoundResult>>;
 
-/// The rounds of a namespace. A round confirms all advances that the process knows when it begins. At
-/// most one is in progress, and one waits for its end.
+/// The rounds of a namespace. A round confirms all advances that the process knows when the round
+/// begins. At most one round is in progress, and one waits for its end.
 #[derive(Default)]
 pub(super) struct ConfirmationRounds(Mutex<Option<ConfirmationRound>>);
 
@@ -84,7 +84,8 @@ impl Confirmation {
 }
 
 impl ConfirmationRounds {
-    /// Returns the result of a round that begins after this call. Concurrent callers share it.
+    /// Returns the result of a round that begins after this call. Concurrent callers share the
+    /// round.
     ///
     /// Call it within a tokio runtime.
     pub(super) async fn confirm(
@@ -101,7 +102,7 @@ impl ConfirmationRounds {
             // No code under this lock panics.
             let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let earlier = last.as_ref().and_then(|round| round.result.upgrade());
-            // Orders this read after the caller's advance, and that advance before the round.
+            // Orders the caller's advance before this read, and so before the round.
             let is_waiting = |round: &ConfirmationRound| !round.has_begun.fetch_or(false, Ordering::AcqRel);
             if let Some(earlier) = &earlier
                 && last.as_ref().is_some_and(is_waiting)
@@ -164,7 +165,7 @@ mod tests {
         };
         advances.fetch_add(1, Ordering::Relaxed);
         let (first, others) = tokio::join!(first, others);
-        assert_eq!(first, Ok(false), "it began before the other advances");
+        assert_eq!(first, Ok(false), "the first round began before the other advances");
         assert_eq!(others, [Ok(true); 10]);
         assert_eq!(count.load(Ordering::Relaxed), 2);
     }

@@ -47,7 +47,7 @@ const CLUSTER_WAIT: (u64, u64) = (20, 200);
 /// The least time after which the system ends a connection whose data is not acknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-/// The longest such time. The system refuses times over 24 days.
+/// The longest time for [`UNACKNOWLEDGED`]. The system refuses times over 24 days.
 #[cfg(target_os = "linux")]
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(86_400);
 
@@ -92,7 +92,8 @@ impl Connector {
         let infos = self.infos(urls)?;
         let is_tls = infos.iter().any(is_tls);
         let builder = redis::cluster::ClusterClient::builder(infos)
-            // The client connects to the servers of the URLs, and then to the servers that they name.
+            // An attempt has two steps: to the servers of the URLs, and then to the servers that
+            // they name.
             .connection_timeout(self.timeout / 2)
             .response_timeout(self.timeout)
             .retries(CLUSTER_RETRIES)
@@ -110,8 +111,8 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Verifies that the server has all commands, and that the user may run them on keys of the
-    /// store.
+    /// Verifies that the server has all needed commands, and that the user may run them on keys of
+    /// the store.
     async fn probe(
         &self,
         mut connection: impl ConnectionLike,
@@ -177,7 +178,8 @@ impl Connector {
     }
 }
 
-/// Returns the error of a connection attempt that may have failed by TLS.
+/// Returns the error of a connection attempt. Over TLS, an unreachable server counts as a TLS
+/// failure unless it refused the connection.
 fn connect_error_of(error: &RedisError, is_tls: bool) -> ConnectError {
     match connect_error(error) {
         failed

@@ -3,8 +3,8 @@
 use redis::{ConnectionInfo, RedisError};
 use std::sync::Arc;
 
-/// The text before the arguments of a command that the server does not know. The server repeats them:
-/// the command that authenticates has the password, and others have keys and entries.
+/// The text after which a server repeats the arguments of an unknown command. They may be a
+/// password, keys or entries.
 const REPEATED: &str = ", with args beginning";
 
 /// The passwords of the connections. No error contains one.
@@ -12,7 +12,7 @@ const REPEATED: &str = ", with args beginning";
 pub(super) struct Passwords(Arc<[String]>);
 
 impl Passwords {
-    /// Returns the passwords in the URLs of the servers, and another one.
+    /// Collects the passwords in the URLs of the servers, and the password `other`.
     pub(super) fn new(servers: &[ConnectionInfo], other: Option<&str>) -> Self {
         let in_urls = servers.iter().filter_map(|server| server.redis_settings().password());
         let all = in_urls.chain(other).filter(|password| !password.is_empty());

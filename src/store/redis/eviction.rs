@@ -1,4 +1,4 @@
-//! Which eviction policies of a server suit a cache.
+//! The eviction policies of a server, and whether they suit a cache.
 //!
 //! The record of the invalidations must outlive the entries. If the server evicts it earlier, a new
 //! incarnation begins: the cache stays correct, but all older entries are lost with it.
@@ -15,7 +15,7 @@
 
 use redis::Value;
 
-/// Why the eviction policy of a server does not suit a cache.
+/// The reason why the eviction policy of a server does not suit a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnsuitablePolicy {
     /// The server evicts any key.
@@ -51,7 +51,7 @@ impl UnsuitablePolicy {
         }
     }
 
-    /// Emits the event.
+    /// Emits a warning that names the policy.
     pub(super) fn warn(self) {
         match self {
             Self::Random => {

@@ -11,16 +11,16 @@ use std::sync::Arc;
 
 /// The invalidations of a namespace.
 ///
-/// A check reads the record in the server. A check with a generation that was read for its request
-/// uses the copy of this process instead, if the copy is new enough.
+/// `check` reads the record in the server. `check_at` uses the copy of this process instead, if the
+/// copy has reached the generation that was read with the entry.
 #[derive(Clone)]
 pub(super) struct RedisGenerations(pub(super) RecordClient);
 
-/// The most scopes of one advance. More scopes are several advances.
+/// The most scopes of one advance. More scopes take several advances.
 const MOST_SCOPES: usize = 8192;
 
 impl RedisGenerations {
-    /// Returns the copy of this process if it has passed `read`.
+    /// Returns the copy of this process if the copy has reached `read`.
     fn known_past(&self, read: Generation) -> Option<Arc<Record>> {
         self.0.namespace.known().filter(|known| known.history.contains(read))
     }
@@ -139,8 +139,8 @@ impl Generations for RedisGenerations {
                 if record.has_dependents(value) {
                     return Ok(record.generation());
                 }
-                // It needs no replicas: the generation of the dependent entry reveals a fail-over that
-                // has undone it.
+                // This advance needs no confirmation: the generation of the dependent entry reveals
+                // a fail-over that has undone it.
                 this.0.append(AdvanceKind::Depend, &[value], |_| {}).await?;
             }
             Err(StoreError::new(StoreErrorKind::Contended))

@@ -64,15 +64,16 @@ impl RedisInner {
         2 * self.largest_entry + slot.start.len() as u64 + ENCODING
     }
 
-    /// Returns the command that reads the value of a key, up to one byte more than it may have. A
-    /// longer reply would delay all other commands of the connection.
+    /// Returns the command that reads the value of a key, at most one byte more than a value may
+    /// have. A longer reply would delay all other commands of the connection.
     pub(super) fn get(&self, slot: &KeySlot) -> Cmd {
         let mut command = redis::cmd("GETRANGE");
         command.arg(&slot.name).arg(0).arg(self.most_bytes(slot));
         command
     }
 
-    /// Decodes the reply to [`get`](Self::get). Values that are too long or cannot be decoded are absent.
+    /// Decodes the reply to [`get`](Self::get). Values that are too long or cannot be decoded count
+    /// as absent.
     pub(super) fn found(
         &self,
         slot: &KeySlot,
@@ -103,8 +104,8 @@ impl RedisInner {
         ScriptCall { script, key: slot.name.clone(), arguments }
     }
 
-    /// Removes a value that the server takes for an entry, but that cannot be decoded. Returns
-    /// `false` if the key has a valid entry.
+    /// Removes a value that looks like an entry to the scripts of the server, but that cannot be
+    /// decoded. Returns `false` if the key has a valid entry.
     pub(super) async fn remove_unreadable(&self, slot: &KeySlot) -> Result<bool, StoreError> {
         let reply = self.link.send(&self.get(slot)).await.map_err(store_error)?;
         let Value::BulkString(value) = reply else {

@@ -39,7 +39,7 @@ pub(super) struct Link {
 /// The runtime of the connection.
 struct LinkRuntime {
     handle: Handle,
-    /// Its receiver is in a task, which the runtime drops when it shuts down.
+    /// The receiver is in a task, which the runtime drops when it shuts down.
     end: oneshot::Sender<()>,
 }
 
@@ -60,8 +60,8 @@ impl Link {
         Self { connection, timeout, runtime: Arc::new(LinkRuntime::new(runtime)) }
     }
 
-    /// Returns a future that any executor may poll. Each poll enters the runtime of the connection. After that runtime
-    /// has shut down, the store is unavailable.
+    /// Returns a future that any executor may poll: each poll enters the runtime of the connection.
+    /// After that runtime has shut down, the store is unavailable.
     pub(super) fn run<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -133,7 +133,7 @@ impl Link {
         Ok(replies.into_iter().map(Value::extract_error).collect())
     }
 
-    /// Calls a script. A server that does not know it gets its code.
+    /// Calls a script by its digest, or by its code if the server does not know the digest.
     pub(super) async fn call(&self, call: &ScriptCall) -> RedisResult<Value> {
         match self.send(&call.by_digest()).await {
             Err(error) if is_unknown_script(&error) => self.send(&call.by_code()).await,
@@ -175,7 +175,7 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Returns `true` if the key holds another type of value. It is then as good as absent.
+/// Returns `true` if the key has a value of another type. Such a key counts as absent.
 pub(super) fn is_wrong_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
 }
@@ -211,7 +211,7 @@ impl<T, F: Future<Output = Result<T, StoreError>>> Future for WithinRuntime<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // The timers of the runtime would panic.
+        // After the shutdown, the timers of the runtime would panic.
         if this.runtime.has_shut_down() {
             let error = StoreError::new(StoreErrorKind::Unavailable);
             return Poll::Ready(Err(error.with_source("the runtime of the store has shut down")));

@@ -1,4 +1,4 @@
-//! What a process knows of the record of a namespace.
+//! The copies of the records of namespaces in this process.
 
 use super::confirmation::ConfirmationRounds;
 use crate::store::StoreErrorKind;
@@ -66,8 +66,8 @@ impl NamespaceRecord {
         Some(record)
     }
 
-    /// Joins the refresh in progress, or begins `new`. Each caller drives the shared future, so that
-    /// none depends on another one being polled.
+    /// Joins the refresh in progress, or begins `new`. Each caller drives the shared future, so
+    /// that no caller depends on the polls of another one.
     pub(super) fn share(&self, new: RecordRefresh) -> Shared<RecordRefresh> {
         let mut refresh = lock(&self.refresh);
         let in_progress = refresh.as_ref().and_then(WeakShared::upgrade);
@@ -79,8 +79,8 @@ impl NamespaceRecord {
         shared
     }
 
-    /// Returns `true` if the record has to be renewed. A record with a time to live of `ttl` is
-    /// renewed several times in that time.
+    /// Returns `true` if the record must be renewed now, and counts it as renewed. A record is
+    /// renewed several times within its time to live, `ttl`.
     pub(super) fn begin_renewal(&self, ttl: Duration) -> bool {
         let mut renewed = lock(&self.renewed);
         let is_due = renewed.is_none_or(|renewed| renewed.elapsed() > RENEWAL.min(ttl / 8));
@@ -93,7 +93,7 @@ impl NamespaceRecord {
 
 /// The known records of a store, by namespace.
 ///
-/// A namespace with a handle is always known, and about 1,024 others.
+/// The records of all namespaces with a handle are known, and of about 1,024 others.
 pub(super) struct NamespaceRecords {
     recent: Quick<String, Arc<NamespaceRecord>>,
     live: Mutex<LiveRecords>,
@@ -102,7 +102,7 @@ pub(super) struct NamespaceRecords {
 #[derive(Default)]
 struct LiveRecords {
     records: HashMap<String, Weak<NamespaceRecord>>,
-    /// The number of records that leads to a cleanup: all records without a handle are dropped.
+    /// The number of records at which a cleanup drops all records without a handle.
     next_cleanup: usize,
 }
 
@@ -114,7 +114,7 @@ impl NamespaceRecords {
         Self { recent: Quick::new(MOST_RECENT), live: Mutex::default() }
     }
 
-    /// Returns the record of a namespace. `key` returns its name in the server.
+    /// Returns the record of a namespace. `key` returns the name of the record in the server.
     pub(super) fn get(&self, namespace: &str, key: impl FnOnce() -> Vec<u8>) -> Arc<NamespaceRecord> {
         if let Some(record) = self.recent.get(namespace) {
             return record;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespace_with_a_handle_keeps_its_record_and_others_are_bounded() {
+    fn record_with_a_handle_is_kept_and_others_are_bounded() {
         let records = NamespaceRecords::new();
         let get = |name: &str| records.get(name, || name.as_bytes().to_vec());
         let kept = get("kept");

@@ -40,8 +40,8 @@ impl RedisInner {
         command
     }
 
-    /// Reads entries and then the generation of a namespace, in one round trip. Returns no generation if
-    /// it is behind a known one.
+    /// Reads entries and then the generation of a namespace, in one round trip. Returns no
+    /// generation if it is older than the known one, or of another incarnation.
     pub(super) async fn get_at(
         &self,
         namespace: &NamespaceRecord,
@@ -58,7 +58,7 @@ impl RedisInner {
         let commands = slots.iter().map(|slot| self.get(slot)).chain([head]).chain(renewal).collect();
         let mut replies = self.link.send_all(commands).await.map_err(store_error)?;
         if renews {
-            // If the renewal failed, the next one comes long before the record expires.
+            // If this renewal failed, the next one comes long before the record expires.
             drop(replies.pop());
         }
         let read = match replies.pop() {
@@ -78,7 +78,7 @@ impl RedisInner {
         Ok((found.collect::<Result<_, _>>()?, read.filter(follows)))
     }
 
-    /// Stores several entries. An old entry does not outlive a put that the server refuses.
+    /// Stores several entries. If the server refuses a put, removes the old entry.
     pub(super) async fn put_all(
         &self,
         entries: Vec<(KeySlot, Entry, Option<Duration>)>,
@@ -94,8 +94,8 @@ impl RedisInner {
         Ok(replies.map_err(store_error)?.into_iter().map(|reply| reply == Value::Okay).collect())
     }
 
-    /// Calls a script that fails if an entry is present. An entry that cannot be decoded does not
-    /// count.
+    /// Calls a script that takes effect unless an entry is present. Removes an entry that cannot be
+    /// decoded, and calls the script again.
     pub(super) async fn unless_present(&self, slot: &KeySlot, call: ScriptCall) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             if is_done(self.link.call(&call).await)? {

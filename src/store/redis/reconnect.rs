@@ -1,4 +1,4 @@
-//! A connection to one server that is replaced after a failure.
+//! A connection to one server. A new connection replaces it after a failure.
 
 use super::error_message::Passwords;
 use futures_util::future::{BoxFuture, Shared};
@@ -81,7 +81,7 @@ struct UnfinishedCommand<'a> {
     has_result: bool,
 }
 
-/// The end of a `PING`, by any way.
+/// A guard whose drop ends a `PING`, with or without a reply.
 struct EndOfPing(Arc<AttemptMarks>);
 
 type Connecting = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
@@ -103,7 +103,8 @@ impl PrimarySource {
     }
 }
 
-/// Returns the first primary that a sentinel names. A sentinel that does not answer delays no other one.
+/// Returns the first primary that a sentinel names. A sentinel that does not answer does not delay
+/// the others.
 async fn named_primary(
     sentinels: Vec<ConnectionInfo>,
     service: &str,
@@ -129,8 +130,8 @@ async fn named_primary(
     Err(failure.unwrap_or_else(|| RedisError::from((ErrorKind::EmptySentinelList, "there is no sentinel"))))
 }
 
-/// Returns how much the error of a sentinel says: it is unreachable, does not know the service, or
-/// another error, which a user can mend.
+/// Returns the rank of a sentinel's error: 0 if the sentinel is unreachable, 1 if it does not know
+/// the service, and 2 for other errors, which a user can mend.
 fn rank(error: &RedisError) -> u8 {
     match error.kind() {
         ErrorKind::Io => 0,
@@ -171,7 +172,7 @@ impl PrimaryConnection {
         let attempt = self.attempt();
         let mut sent = UnfinishedCommand { connection: self, attempt: &attempt, has_result: false };
         let connected = attempt.connecting.clone().await;
-        // A failed attempt is replaced by itself.
+        // A failed connection attempt needs no `PING`: the next command replaces it.
         sent.has_result = connected.is_err();
         let result = command(connected?).await;
         sent.has_result = true;
@@ -188,7 +189,8 @@ impl PrimaryConnection {
         result
     }
 
-    /// Sends a `PING` in a task, unless one is sent. Its reply comes after those to earlier commands.
+    /// Sends a `PING` in a task, unless one has no reply yet. Its reply comes after the replies to
+    /// earlier commands.
     fn verify(&self, attempt: &ConnectionAttempt) {
         if attempt.marks.is_verifying.swap(true, Ordering::AcqRel) {
             return;
@@ -201,7 +203,7 @@ impl PrimaryConnection {
                 connection.req_packed_command(&redis::cmd("PING")).await
             };
             let reply = tokio::time::timeout(this.0.timeout, ping).await;
-            // A command that is dropped after this reply needs another one.
+            // A command that is dropped after this reply needs another `PING`.
             drop(end);
             if matches!(reply, Ok(Ok(_))) {
                 this.note_reply(&attempt);
@@ -216,7 +218,7 @@ impl PrimaryConnection {
         }
     }
 
-    /// Returns the connection, or begins another one.
+    /// Returns the connection, or begins a new one if it is lost or silent.
     fn attempt(&self) -> ConnectionAttempt {
         let mut state = self.state();
         // The future of a command may be dropped before it notices that there is no reply.

@@ -42,7 +42,7 @@ const LOG_BYTES: &str = "262144";
 /// The result of reading the record.
 enum RecordState {
     Current(Arc<Record>),
-    /// The incarnation lacks invalidations that this process knows.
+    /// The record's incarnation began without invalidations that this process knows.
     Overtaken(Record),
     /// The record is absent, damaged, or went back. A new incarnation must begin, later than
     /// `after`.
@@ -69,7 +69,7 @@ impl RecordClient {
     pub(super) async fn read(&self, passed: &[Generation]) -> Result<Arc<Record>, StoreError> {
         for _ in 0..TRIES {
             let (seen, state) = match self.look(passed).await? {
-                // Read once more, since a replica may be late.
+                // Reads once more, since a replica may lag behind.
                 (_, RecordState::Lost { after: Some(_) }) => self.look(passed).await?,
                 first => first,
             };
@@ -101,7 +101,8 @@ impl RecordClient {
         Ok((reply.head, state))
     }
 
-    /// Compares a reply with everything that this process knows.
+    /// Decides the state of the record in a reply by the generations that this process knows.
+    /// `inspect` gets the record before its last advance.
     fn judge(
         &self,
         known: Option<&Arc<Record>>,
@@ -139,8 +140,8 @@ impl RecordClient {
         }
     }
 
-    /// Writes a record in place of the one with the head `seen`. Returns `None` if another one is
-    /// stored, or if the record went back meanwhile.
+    /// Replaces the record with the head `seen`. Returns `None` if the server has another head, or
+    /// if the record went back meanwhile.
     async fn replace(&self, seen: Vec<u8>, record: Record) -> Result<Option<Arc<Record>>, StoreError> {
         let generation = record.generation();
         let arguments = vec![
@@ -156,7 +157,7 @@ impl RecordClient {
         Ok(if reply == Value::Int(1) { self.namespace.note(Arc::new(record)) } else { None })
     }
 
-    /// Appends an advance. `inspect` gets the record before it.
+    /// Appends an advance. `inspect` gets the record before the advance.
     ///
     /// Does not [wait for replicas](Self::confirm).
     pub(super) async fn append(
@@ -230,8 +231,9 @@ impl RecordClient {
         }
     }
 
-    /// Returns `true` if enough replicas have the newest generation that this process knows. It is later
-    /// than every advance of this process, or of an incarnation without older entries.
+    /// Returns `true` if enough replicas have the newest generation that this process knows. This
+    /// generation follows every advance of this process, or belongs to an incarnation without older
+    /// entries.
     ///
     /// The connection for confirmations may lead to another server than the one with the advance, during
     /// a fail-over. Therefore that server must have the generation.

@@ -1,4 +1,4 @@
-//! A record as the server returns it: its head, and the advances that a process lacks.
+//! The reply of the server with a record: the head, and the advances that a process lacks.
 
 use crate::store::record::{Record, UnreadableRecord};
 use crate::store::{Generation, Scope, Strength};
@@ -34,7 +34,7 @@ pub(super) fn generation(bytes: &[u8]) -> Option<Generation> {
     Some(Generation::new(incarnation, counter).with_stamp(stamp)).filter(|read| head(*read) == bytes)
 }
 
-/// One advance of the log.
+/// The kind of an advance in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AdvanceKind {
     Hard = 0,
@@ -93,7 +93,7 @@ pub(super) struct RecordReply {
 }
 
 impl RecordReply {
-    /// Returns `None` if the reply is of another type.
+    /// Parses a reply. Returns `None` if it is not an array.
     pub(super) fn new(value: Value) -> Option<Self> {
         let Value::Array(parts) = value else { return None };
         let bytes = |value| match value {

@@ -52,8 +52,9 @@ use std::time::Duration;
 /// process that knows of such an invalidation uses the namespace, other processes serve the old
 /// entries. From then on, all older entries are invalid.
 ///
-/// A single server may become a replica without closing its connections. A process then notices it
-/// at its next write, and reads the old data until then. Use Sentinel or a cluster for fail-overs.
+/// A single server may become a replica without closing its connections. A process then notices the
+/// change at its next write, and reads old data until then. Use Sentinel or a cluster for
+/// fail-overs.
 ///
 /// # Values and counters
 /// The last write that the server receives counts. Invalidations protect responses from late writes,
@@ -68,7 +69,7 @@ use std::time::Duration;
 /// [authenticated](super::RedisStoreBuilder::authenticate).
 ///
 /// # Cancel safety
-/// An operation that is dropped midway has either been sent or not. The connection stays usable.
+/// The command of a dropped operation may or may not take effect. The connection stays usable.
 ///
 /// # Example
 /// ```no_run
@@ -204,7 +205,7 @@ impl Store for RedisStore {
 }
 
 impl fmt::Debug for RedisStore {
-    /// Writes nothing of the URL, which may contain a password.
+    /// Leaves out the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }

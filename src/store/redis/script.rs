@@ -30,7 +30,7 @@ impl ScriptCall {
         self.command("EVALSHA", &self.script.digest)
     }
 
-    /// Returns the command that sends the whole script. The server then knows it.
+    /// Returns the command that sends the code of the script. The server then knows the script.
     pub(super) fn by_code(&self) -> Cmd {
         self.command("EVAL", &self.script.code)
     }
@@ -129,7 +129,7 @@ return 1
     ])
 });
 
-/// Removes the key.
+/// Removes the key. Returns 1 if it had an entry.
 pub(super) static REMOVE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         ENTRY,
@@ -151,7 +151,8 @@ return 1
     ])
 });
 
-/// Sets the remaining time to `ARGV[4]` milliseconds, or removes the key if that is zero.
+/// Sets the remaining time to live to `ARGV[4]` milliseconds, or removes the key if `ARGV[4]` is
+/// zero.
 pub(super) static TOUCH: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         ENTRY,
@@ -163,8 +164,8 @@ return 1
     ])
 });
 
-/// Adds `ARGV[4]` to a counter. `ARGV[5]` is the initial value, or empty, and `ARGV[6]` its time in
-/// milliseconds. `INCRBY` computes with 64 bits, unlike Lua.
+/// Adds `ARGV[4]` to a counter. `ARGV[5]` is the initial value, or empty. `ARGV[6]` is the time to
+/// live of a new counter, in milliseconds. `INCRBY` computes with 64 bits, unlike Lua.
 pub(super) static INCREMENT: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         ENTRY,
@@ -280,8 +281,9 @@ return log(head)
     ])
 });
 
-/// Renews a record that has passed the generation with the incarnation `ARGV[1]`, the counter `ARGV[2]`
-/// and the stamp `ARGV[3]`, for `ARGV[4]` milliseconds. Returns zero if its log lacks the generation.
+/// Renews a record that has passed the generation with the incarnation `ARGV[1]`, the counter
+/// `ARGV[2]` and the stamp `ARGV[3]`, for `ARGV[4]` milliseconds. Returns zero if the log of the
+/// record lacks the generation.
 pub(super) static RENEW_PASSED: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",

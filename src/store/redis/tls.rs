@@ -74,11 +74,12 @@ pub(super) fn prepare(
 ) -> Result<ConnectionInfo, ConnectError> {
     // Selects the implementation of cryptography, unless the application has selected one.
     if is_tls(&info) && rustls::crypto::CryptoProvider::get_default().is_none() {
-        // The call fails if another thread has just selected one.
+        // The call fails if another thread has just selected an implementation.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let Some(certificates) = authorities.certificates() else { return Ok(info) };
-    // Otherwise a user who forgets the `s` of `rediss` would send everything in plain text.
+    // Without this error, a user who forgets the `s` of `rediss` would send everything in plain
+    // text.
     let needs_tls = |_| {
         let message = "a certificate authority needs a URL with the scheme rediss";
         ConnectError::new(ConnectErrorKind::InvalidOption, message)

@@ -27,7 +27,8 @@ pub(super) struct KeySlot {
 }
 
 impl KeySlot {
-    /// Returns the place of a key: its name is a digest, and its values start with the key in full.
+    /// Creates the slot of a key. Its name in the server is a digest of the key, and its values
+    /// start with the key in full.
     pub(super) fn new(prefix: &str, key: KeyRef<'_>) -> Self {
         let key = key.as_bytes();
         // Longer keys exceed the size limit of entries, so their length need not be exact.
@@ -53,7 +54,7 @@ pub(super) fn name(prefix: &str, kind: &str, key: &[u8]) -> Vec<u8> {
 /// The encoding of entries as values.
 pub(super) struct ValueFormat {
     pub(super) clock: Clock,
-    /// The keys for authentication. The first one signs; all of them verify.
+    /// The keys for authentication. The first key signs entries, and all keys verify them.
     pub(super) secrets: Vec<Hmac<Sha256>>,
 }
 
@@ -108,7 +109,7 @@ impl ValueFormat {
         match kind {
             b'n' if self.has_plain_counters() => {
                 let number = std::str::from_utf8(&value[content..]).ok()?;
-                // Other spellings of a number are not from this store.
+                // This store writes no other spelling of a number.
                 number.parse().ok().filter(|parsed: &i64| parsed.to_string() == number).map(Entry::counter)
             }
             kind if kind == self.kind() => {
@@ -121,8 +122,8 @@ impl ValueFormat {
         }
     }
 
-    /// Verifies the authentication code at the end of a value, and removes it. Without secrets,
-    /// values have no code.
+    /// Verifies the authentication code at the end of a value, and removes it. Without secrets, a
+    /// value has no code, and stays unchanged.
     fn verify(&self, slot: &KeySlot, value: &mut Bytes) -> Option<()> {
         if self.secrets.is_empty() {
             return Some(());
