@@ -1,5 +1,5 @@
-//! Measures the cost of tags for a hit, before and after an unrelated invalidation, and the cost of
-//! invalidating a million entries by a common tag.
+//! Measures the cost of tags for a hit, before and after an unrelated invalidation. Also measures
+//! the cost of invalidating a million entries by a common tag.
 //!
 //! A time covers the call, the poll and the drop of the response. A round requests each URI once.
 //! After an unrelated invalidation, the next hit on each entry looks in the table of invalidations.

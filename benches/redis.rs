@@ -4,8 +4,8 @@
 //! interface. Without such a program, it measures nothing. One thread runs the callers and the
 //! client.
 //!
-//! Both sides take turns, so that other load on the machine affects them equally. The ratios are the
-//! medians of the ratios in each round.
+//! The cache and the client take turns, so that other load on the machine affects them equally. The
+//! ratios are the medians of the ratios in each round.
 //!
 //! ```text
 //! cargo bench --bench redis --features redis    # about 30 seconds

@@ -1,5 +1,5 @@
-//! Measures the effect of the cache on slow responses: the delay of the first byte of a long body,
-//! and the number of handler calls if many clients request one key at the same time.
+//! Measures two effects of the cache on slow responses: on the delay of the first byte of a long
+//! body, and on the number of handler calls for concurrent requests for one key.
 //!
 //! ```text
 //! cargo bench --bench stampede   # about 10 seconds

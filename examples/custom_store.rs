@@ -48,7 +48,7 @@ impl SqliteStore {
     /// Calls `work` with the unexpired row of a key, if there is one, and with the current time.
     /// Then applies the change that `work` returns.
     ///
-    /// Both run in one transaction, on a thread that may block.
+    /// The look-up, `work` and the change run in one transaction, on a thread that may block.
     fn row<T: Send + 'static>(
         &self,
         key: KeyRef<'_>,

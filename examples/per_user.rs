@@ -11,8 +11,8 @@ use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
 #[derive(Clone)]
 struct User(&'static str);
 
-/// Replaces a session lookup. This layer is outside the cache, so a visitor whose session has ended
-/// gets a 401 instead of a stored page.
+/// Simulates a session lookup. This layer is outside the cache, so a visitor whose session has
+/// ended gets a 401 instead of a stored page.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let user = match request.headers().get(COOKIE).map(|cookie| cookie.as_bytes()) {
         Some(b"sid=1") => User("alice"),

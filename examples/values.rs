@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 use tower_response_cache::{Cache, MemoryStore};
 
-/// Replaces a slow query.
+/// Simulates a slow query.
 async fn best_sellers() -> Vec<String> {
     println!("  querying");
     vec!["mint".to_owned(), "lemon".to_owned()]

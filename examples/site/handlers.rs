@@ -180,8 +180,8 @@ pub(crate) async fn edit(
 
 /// Runs a write. After its commit, invalidates every page that depends on the changed model.
 ///
-/// Both run in one separate task. If the visitor disconnects, the handler is dropped, but the task
-/// still invalidates after the commit.
+/// The write and the invalidation run in one separate task. If the visitor disconnects, the handler
+/// is dropped, but the task still invalidates after the commit.
 async fn save<D: Dependents + Send + 'static>(
     site: Site,
     write: impl Future<Output = db::Result<Option<D>>> + Send + 'static,

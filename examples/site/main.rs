@@ -1,6 +1,6 @@
 //! An ice-cream shop on SQLite, with a site-wide cache and a longer-lived cache for its slow page.
 //!
-//! It shows what an application does for its cache:
+//! The example shows what an application does for its cache:
 //! 1. Add the layers around the routes, and declare which cookies count (this file).
 //! 2. Mark the responses that belong to one visitor (`visitor.rs`).
 //! 3. Name the pages that depend on a model (`Dependents` in `db.rs`).

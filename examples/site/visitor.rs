@@ -40,8 +40,9 @@ impl Language {
         [Self::English, Self::German].into_iter().find(|language| language.code() == code)
     }
 
-    /// Returns the language that the cookie selects, or else `Accept-Language`. If the response may
-    /// be stored, the cache has replaced `Accept-Language` by the language in the key.
+    /// Returns the language in the cookie, or else the language that begins `Accept-Language`. If
+    /// the response may be stored, the cache has replaced `Accept-Language` by the language in the
+    /// key.
     fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut cookies = text(header::COOKIE).flat_map(|line| line.split(';'));

@@ -3,10 +3,11 @@
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
-/// A borrowed request head: all of a request but its body.
+/// A borrowed request head: a request without its body.
 ///
-/// Functions of a policy receive it, such as [`bypass_if`](crate::policy::PolicyBuilder::bypass_if)
-/// and [`vary_by`](crate::policy::PolicyBuilder::vary_by). It has the fields of
+/// The functions that a policy calls receive it: see
+/// [`bypass_if`](crate::policy::PolicyBuilder::bypass_if) and
+/// [`vary_by`](crate::policy::PolicyBuilder::vary_by). It has the fields of
 /// [`http::request::Parts`].
 ///
 /// # Example

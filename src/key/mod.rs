@@ -44,8 +44,8 @@
 //!
 //! # Rules
 //! 1. Every key contains the ID of its layer, the scheme if it is known, the authority, the public
-//!    path and the query. The ID is a digest of the namespace and version of the cache, of the name
-//!    of the layer, and of the options that decide who shares a response.
+//!    path and the query. The ID is a digest of the cache's namespace and version, the layer's
+//!    name, and the options that decide who shares a response.
 //! 2. The public path and query are from the URI that the client requested. With the feature
 //!    `axum`, that is `OriginalUri`. If the handler sees another target, that target enters the key
 //!    as well.
@@ -54,7 +54,7 @@
 //!    URI (RFC 9112 section 3.2.2). It also bypasses the cache if one of the two is malformed or
 //!    not in canonical form.
 //! 5. Forwarded fields (`Forwarded`, `X-Forwarded-Host` and the like) enter in canonical form,
-//!    without client addresses. A field that can't be read makes the request bypass the cache.
+//!    without client addresses. If a field can't be read, the request bypasses the cache.
 //! 6. The policy adds [request fields](crate::policy::PolicyBuilder::vary_on_headers),
 //!    [cookies](crate::policy::PolicyBuilder::vary_on_cookies), [computed
 //!    parts](crate::policy::PolicyBuilder::vary_by) and the

@@ -221,7 +221,8 @@ impl KeyPart {
         self.is_fixed
     }
 
-    /// Returns the sort key, by which the order of calls does not change keys.
+    /// Returns the key by which parts are sorted, so that the order of calls does not change cache
+    /// keys.
     pub(crate) fn sort_key(&self) -> (&str, Option<&str>) {
         (&self.name, self.replaces.as_ref().map(HeaderName::as_str))
     }

@@ -33,8 +33,8 @@ pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     differing_parts(public, seen) == 0
 }
 
-/// Writes the keyed parts in which the target that the handler sees differs from the public target.
-/// The first byte is the bit set of the parts that follow.
+/// Writes the keyed parts of the handler's target that differ from the public target. The first
+/// byte is the bit set of these parts.
 ///
 /// # Errors
 /// Fails if the changed authority has user information, because user information may be secret.

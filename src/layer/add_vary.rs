@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 /// Adds field names to `Vary` (RFC 9110 section 12.5.5).
 ///
-/// Use it if a response depends on request fields and its handler does not list them. It
+/// Use it if a response depends on request fields that its handler does not list in `Vary`. It
 /// corresponds to Django's `vary_on_headers` and `vary_on_cookie`.
 ///
 /// A name that `Vary` already has, in upper or lower case, is not added again. If `Vary` or the
@@ -96,11 +96,11 @@ impl Patch for Arc<VaryPatch> {
 
 /// Adds field names to the `Vary` of one response, as an [`AddVaryLayer`] does.
 ///
-/// It corresponds to Django's `patch_vary_headers`.
+/// This function corresponds to Django's `patch_vary_headers`.
 ///
 /// # Errors
-/// Returns an error if `names` is empty, or if a name is neither a valid field name nor `*`. The
-/// response is unchanged then.
+/// Returns an error if `names` is empty, or if a name is neither a valid field name nor `*`. After
+/// an error, the response is unchanged.
 ///
 /// # Example
 /// ```
@@ -130,7 +130,7 @@ impl<S> Layer<S> for AddVaryLayer {
 
 /// The service that [`AddVaryLayer`] creates.
 ///
-/// It is ready if the inner service is.
+/// The service is ready if the inner service is ready.
 #[derive(Debug, Clone)]
 pub struct AddVary<S> {
     inner: S,

@@ -36,8 +36,8 @@ async fn any_identifies(predicates: Vec<Arc<AsyncIdentityPredicate>>, request: P
 
 /// The service that [`AnonymousOnlyLayer`] creates.
 ///
-/// It is ready if the inner service is. With an asynchronous predicate, it is always ready: the
-/// response future runs the predicate first, and then drives a clone of the inner service to
+/// The service is ready if the inner service is ready. With an asynchronous predicate, it is always
+/// ready: the response future runs the predicate, and then drives a clone of the inner service to
 /// readiness.
 #[derive(Debug, Clone)]
 pub struct AnonymousOnly<S> {

@@ -35,9 +35,9 @@ pub(super) type AsyncIdentityPredicate = dyn Fn(Parts) -> AnonymousRequest + Sen
 ///    that are declared harmless. Such cookies are removed from fetches, the forwarded requests
 ///    whose response may be stored.
 /// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers
-///    (`detail=cookie`): an inner layer might identify a visitor by that cookie. This holds for
-///    [`Policy::app`] and for [`Policy::rfc9111`]. A cookie is declared if this layer or the policy
-///    of the cache layer names it.
+///    (`detail=cookie`): an inner layer might identify a visitor by that cookie. This rule applies
+///    under [`Policy::app`] and under [`Policy::rfc9111`]. A cookie is declared if this layer or
+///    the policy of the cache layer names it.
 ///
 /// # Where the layer belongs
 /// Place it outside the cache layers, and place session layers inside them.
@@ -252,7 +252,7 @@ impl AnonymousOnlyBuilder {
     /// Adds an asynchronous predicate that returns `true` if a request is identified.
     ///
     /// Use it to look up a session. If the look-up fails, return `true`. The predicate runs for
-    /// each request that nothing else identifies, and delays the request, even if it will be a hit.
+    /// each request that nothing else identifies. It delays even a request that will be a hit.
     /// Several predicates run one after the other until one returns `true`.
     ///
     /// With this option, a session cookie can be [ignored](Self::ignore_cookies) for visitors who

@@ -135,7 +135,7 @@ impl<S> Layer<S> for ConditionalGetLayer {
 
 /// The service that [`ConditionalGetLayer`] creates.
 ///
-/// It is ready if the inner service is.
+/// The service is ready if the inner service is ready.
 #[derive(Debug, Clone)]
 pub struct ConditionalGet<S> {
     inner: S,

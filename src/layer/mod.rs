@@ -15,7 +15,7 @@ macro_rules! inner_service_accessors {
             &mut self.inner
         }
 
-        /// Consumes the service, and returns the inner one.
+        /// Consumes the service, and returns the inner service.
         #[must_use]
         pub fn into_inner(self) -> S {
             self.inner

@@ -58,9 +58,10 @@ struct NeverCachePatch;
 
 /// Forbids every cache to store one response, as a [`NeverCacheLayer`] does.
 ///
-/// It corresponds to Django's `add_never_cache_headers`. For the caches of this crate, it adds an
-/// extension to the response. An outer layer that builds a new response may lose the extension. If
-/// there is such a layer, also call [`CacheHints::add_to_response`], which adds a header field.
+/// This function corresponds to Django's `add_never_cache_headers`. For the caches of this crate,
+/// it adds an extension to the response. An outer layer that builds a new response may lose the
+/// extension. If there is such a layer, also call [`CacheHints::add_to_response`], which adds a
+/// header field.
 ///
 /// # Example
 /// ```
@@ -107,7 +108,7 @@ impl<S> Layer<S> for NeverCacheLayer {
 
 /// The service that [`NeverCacheLayer`] creates.
 ///
-/// It is ready if the inner service is.
+/// The service is ready if the inner service is ready.
 #[derive(Debug, Clone)]
 pub struct NeverCache<S> {
     inner: S,

@@ -3,8 +3,8 @@
 //! Under an outer layer of this crate, a cache layer *holds* its admission of a response: it stores
 //! the response only after the outermost layer has the response. Each layer on the way examines the
 //! head, and *refuses* the admission if the head forbids sharing. If the request is dropped
-//! instead, the admission is *abandoned*. After an abandoned admission, a follower fetches the
-//! response itself, since the head was not examined.
+//! instead, the admission is *abandoned*. No layer has examined the head then, so a follower
+//! fetches the response again.
 
 use crate::marks::LayerPosition;
 use crate::serve::{is_identified, receive, send_and_refuse_rest};
@@ -65,8 +65,7 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         // `receive` refuses the held admission if the head forbids sharing. A change before
-        // `receive` can have this effect (`Vary: Cookie`). A change after `receive` is for clients
-        // only.
+        // `receive` can cause that (`Vary: Cookie`). A change after it is for clients only.
         if P::IS_SEEN_BY_CACHES && !this.position.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
             receive(&mut response, &[]);

@@ -29,8 +29,8 @@ impl<S, V: Clone> Layer<S> for PreconditionLayer<V> {
 
 /// The service that [`PreconditionLayer`] creates.
 ///
-/// It is always ready. The response future drives a clone of the inner service to readiness, and
-/// then calls that clone.
+/// The service is always ready. The response future drives a clone of the inner service to
+/// readiness, and then calls that clone.
 #[derive(Debug, Clone)]
 pub struct Precondition<S, V = ByFunctions> {
     inner: S,

@@ -30,9 +30,9 @@ use tower::Layer;
 ///
 /// A session layer outside this layer may personalize a response after this layer has seen it. If
 /// another layer of this crate is outside the session layer, the response is stored only after the
-/// outermost layer of this crate has examined its head. It is not stored if the head then sets a
-/// cookie, issues a credential, or is `private` or `no-store`. Without such an outer layer, the
-/// changes of the session layer are not examined.
+/// outermost layer of this crate has examined its head. The response is not stored if the head then
+/// sets a cookie, issues a credential, or is `private` or `no-store`. Without such an outer layer,
+/// the changes of the session layer are not examined.
 ///
 /// # Nested cache layers
 /// - A layer in between that builds a new request must keep the extensions: they tell this layer

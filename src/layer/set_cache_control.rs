@@ -18,8 +18,8 @@ use tower::{Layer, Service};
 
 /// Adds directives to the `Cache-Control` of responses.
 ///
-/// It corresponds to Django's `cache_control`. Use [`replacing`](Self::replacing) to replace the
-/// field instead, and [`targeting`](Self::targeting) to write a targeted field (RFC 9213).
+/// The layer corresponds to Django's `cache_control`. Use [`replacing`](Self::replacing) to replace
+/// the field instead, and [`targeting`](Self::targeting) to write a targeted field (RFC 9213).
 ///
 /// # Rules
 /// 1. Of two conflicting directives, the stricter one counts: the shorter duration, or `private`
@@ -131,13 +131,13 @@ impl SetCacheControlLayer {
 
 /// Adds directives to the `Cache-Control` of one response, as a [`SetCacheControlLayer`] does.
 ///
-/// It corresponds to Django's `patch_cache_control`. The function does not see the request, so it
+/// This function corresponds to Django's `patch_cache_control`. It does not see the request, so it
 /// can't know whether the request was identified. Mark a personalized response as [`Identified`]
 /// first. Then the response receives neither `public` nor `s-maxage`.
 ///
 /// # Errors
 /// Returns an error if there is no directive, or if two directives contradict each other, such as
-/// `public` and `private`. The response is unchanged then.
+/// `public` and `private`. After an error, the response is unchanged.
 ///
 /// # Example
 /// ```
@@ -229,7 +229,7 @@ impl<S> Layer<S> for SetCacheControlLayer {
 
 /// The service that [`SetCacheControlLayer`] creates.
 ///
-/// It is ready if the inner service is.
+/// The service is ready if the inner service is ready.
 #[derive(Debug, Clone)]
 pub struct SetCacheControl<S> {
     inner: S,

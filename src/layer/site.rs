@@ -21,9 +21,9 @@ use tower::Layer;
 /// compression, this layer, sessions, the router.
 ///
 /// - **A layer that refuses requests** belongs outside. An inner layer does not run for hits, so
-///   every client would receive the stored pages that it protects. There is one exception: a layer
+///   every client would receive the stored pages that it protects. There is one exception. A layer
 ///   that admits only requests with a credential or an undeclared cookie may be inside, next to its
-///   session layer, because such requests bypass the cache. The exception does not apply with
+///   session layer: such requests bypass the cache. The exception does not apply with
 ///   [`vary_by_identity`] or [`Policy::rfc9111`], because such requests may then be hits.
 /// - **A layer that removes credentials** from requests hides from this layer that pages differ by
 ///   user. If it is outside this layer, set [`vary_by_identity`], or place an
@@ -129,9 +129,10 @@ impl SiteCacheLayer {
 
     /// Sets the policy, in place of the policy of the cache.
     ///
-    /// It applies to this layer only, and the options of the two policies are not merged. A layer
-    /// without a policy follows the policy of the [`Cache`], not of an outer layer. For a site with
-    /// several cache layers, set the policy once: `Cache::builder(store).policy(policy).build()?`.
+    /// The policy applies to this layer only, and the options of the two policies are not merged. A
+    /// layer without a policy follows the policy of the [`Cache`], not of an outer layer. For a
+    /// site with several cache layers, set the policy once:
+    /// `Cache::builder(store).policy(policy).build()?`.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }

@@ -40,7 +40,7 @@ impl Default for Limits {
 /// The locks of the writes in progress, by the [`Scope`] of their public path: a digest of the
 /// normalized path.
 ///
-/// So two spellings of one path are one resource. So are two paths with the same digest.
+/// Two spellings of one path are one resource. So are two paths with the same digest.
 ///
 /// ```text
 ///           free                          done, overdue, dropped
@@ -149,8 +149,8 @@ impl ResourceLock {
     ) -> Result<Self, WriteRefusal> {
         let resource = Arc::clone(&locks.0.entry(scope).or_default());
         let (held, acquired_at) = (Arc::new(HeldLock(Arc::clone(locks))), Instant::now());
-        // Created before the wait: if the request is dropped while it waits, the drop of `lock`
-        // removes the table entry, unless another request uses that entry.
+        // Created before the wait. If the request is dropped while it waits, the drop of `lock`
+        // removes the table entry, unless another request uses it.
         let mut lock = Self { held, scope, resource: Some(resource), is_acquired: false, acquired_at };
         // `resource` is declared after `lock`, so that it is dropped first: the drop of `lock`
         // counts the references to the resource.

@@ -129,7 +129,7 @@ impl PolicyBuilder {
     /// Sets whether a response with `Set-Cookie` and an explicit lifetime is stored, and its cookie
     /// sent to every client (RFC 9111 section 7.3). Off by default.
     ///
-    /// It applies under [`rfc9111`](crate::policy::Policy::rfc9111) only: in front of an
+    /// The option applies under [`rfc9111`](crate::policy::Policy::rfc9111) only: in front of an
     /// application, the cookie may be a visitor's session. It does not apply to a response to a
     /// request with credentials or cookies.
     ///
@@ -171,8 +171,8 @@ impl PolicyBuilder {
     /// and `route` for a per-route cache.
     ///
     /// The name must be the same in every process. Use different names for cache layers that are
-    /// nested in one another, and for applications that share a cache but not their pages, such as
-    /// two listeners of one host.
+    /// nested in one another. Also use different names for applications that share a cache but not
+    /// their pages, such as two listeners of one host.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.policy.name = Some(name.into());
         self

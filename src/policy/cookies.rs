@@ -27,8 +27,8 @@ enum CookieRole {
     Undeclared,
 }
 
-/// The error for a request whose response must not be shared: it has a cookie that identifies a
-/// visitor or is undeclared, or two values of a keyed cookie.
+/// The error for a request whose response must not be shared. A cookie of the request identifies a
+/// visitor or is undeclared, or a keyed cookie has two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PersonalCookie;
 

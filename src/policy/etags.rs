@@ -30,9 +30,9 @@ impl PolicyBuilder {
     ///
     /// With this option, you promise that no outer layer changes the bytes of a response, by
     /// compression or an injected script. Only with a strong tag may a client resume a download
-    /// (`If-Range`) or protect a write (`If-Match`), since both compare strongly (RFC 9110 sections
-    /// 13.1.1 and 13.1.5). Under [`app`](crate::policy::Policy::app), this option also lets clients
-    /// resume a download by a date in `If-Range`.
+    /// (`If-Range`) or protect a write (`If-Match`). Both fields compare tags strongly (RFC 9110
+    /// sections 13.1.1 and 13.1.5). Under [`app`](crate::policy::Policy::app), this option also
+    /// lets clients resume a download by a date in `If-Range`.
     ///
     /// # Example
     /// ```

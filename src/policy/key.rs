@@ -62,9 +62,9 @@ impl PolicyBuilder {
 
     /// Adds a part to the key that is computed from the request, such as a tenant.
     ///
-    /// `name` identifies the part, and must be the same in every process. If the function returns
-    /// `None`, the key differs from that of an empty value. Only a digest of the value enters the
-    /// key. [`KeyPart`] has ready-made parts.
+    /// `name` identifies the part, and must be the same in every process. The key for `None`
+    /// differs from the key for an empty value. Only a digest of the value enters the key.
+    /// [`KeyPart`] has ready-made parts.
     ///
     /// # Example
     /// ```
@@ -142,7 +142,7 @@ impl PolicyBuilder {
     /// Sets whether responses name the keyed request fields in `Vary` (RFC 9110 section 12.5.5). On
     /// by default.
     ///
-    /// These fields are the fields of [`vary_on_headers`](Self::vary_on_headers), the fields that a
+    /// These are the fields of [`vary_on_headers`](Self::vary_on_headers), the fields that a
     /// [part](Self::vary_by_part) of the key replaces ([`KeyPart::language`]), and `Cookie` for
     /// [`vary_on_cookies`](Self::vary_on_cookies). `Host` and forwarded fields are not named.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 impl PolicyBuilder {
     /// Sets the freshness lifetime of a 200 response that states none.
     ///
-    /// It does not apply to other statuses: see [`negative_ttl`](Self::negative_ttl).
+    /// For other statuses, see [`negative_ttl`](Self::negative_ttl).
     ///
     /// By default, a response without a lifetime is not stored; zero has the same effect. See
     /// [Lifetimes](crate::docs::lifetimes#which-lifetime-counts) for the order of precedence.
@@ -60,14 +60,14 @@ impl PolicyBuilder {
     ///
     /// The lifetime begins when a client receives the response. So responses have no `Age`, and
     /// their `Date` is the present time (RFC 9110 section 6.6.1). A response that is not stored
-    /// keeps a shorter lifetime of its own. If it states no lifetime, it gets none.
+    /// keeps its own lifetime if that lifetime is shorter. If it states no lifetime, it gets none.
     ///
     /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
     /// can revalidate their copy.
     ///
-    /// With a lifetime of zero, a page may be fresh in this cache for a year, and browsers still
-    /// show the current page: they revalidate their copy before each use. Once the page is
-    /// [invalidated](crate::cache::Cache::invalidate), they receive the new one. Without `Age`,
+    /// With a lifetime of zero, browsers revalidate their copy before each use. So they show the
+    /// current page, even if a page is fresh in this cache for a year. Once the page is
+    /// [invalidated](crate::cache::Cache::invalidate), they receive the new page. Without `Age`,
     /// responses also do not reveal when the page was fetched for another visitor.
     ///
     /// # Example

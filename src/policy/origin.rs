@@ -83,9 +83,9 @@ impl PolicyBuilder {
     ///
     /// If the request had unkeyed fields, one of them may have provoked the answer. So the stale
     /// response stays, and a background request without these fields decides, at most once in ten
-    /// seconds for each key. The background request needs a tokio runtime, and a request body type
-    /// that this crate can create empty: axum's body, `String`, `Full`, `Empty`, or a boxed body of
-    /// http-body-util.
+    /// seconds for each key. The background request needs a tokio runtime. It also needs a type of
+    /// request body that this crate can create empty: axum's body, `String`, `Full`, `Empty`, or a
+    /// boxed body of http-body-util.
     ///
     /// If no background request can be made, the second such answer removes the stale response. The
     /// second request must have other unkeyed fields than the first, or arrive at least a minute
@@ -128,9 +128,10 @@ impl PolicyBuilder {
     /// Sets a classifier of tower-http that decides which responses count as failures of the
     /// service.
     ///
-    /// It may be the classifier of tower-http's tracing layer. If the classifier needs the end of
-    /// the body to classify a response, that response does not count as a failure. This method
-    /// replaces an [`error_predicate`](Self::error_predicate), and has the same exceptions.
+    /// Use it, for example, with the classifier of tower-http's tracing layer. If the classifier
+    /// needs the end of the body to classify a response, that response does not count as a failure.
+    /// This method replaces an [`error_predicate`](Self::error_predicate), and has the same
+    /// exceptions.
     ///
     /// # Example
     /// ```
@@ -178,7 +179,8 @@ impl PolicyBuilder {
     ///   from the time at which no client reads it.
     ///
     /// Under an outer layer of this crate, the response is not stored if the client disconnects
-    /// before the head: the outer layer then never sees the head, and can't permit storing it.
+    /// before the head. The outer layer then never sees the head, and can't permit storing the
+    /// response.
     ///
     /// At most 1,024 fetches run in separate tasks at a time; further ones are canceled with their
     /// requests.
@@ -263,13 +265,13 @@ impl PolicyBuilder {
     /// # Loops
     /// A handler, a body or a computation of a value may make requests itself. Such a nested
     /// request does not wait for a fetch that depends on it. It is answered with 508 (`detail=loop`
-    /// in `Cache-Status`) if it is nested in two requests with the same key and the same fields, or
-    /// in seventeen requests with the same key.
+    /// in `Cache-Status`) in two cases: if it is nested in two requests with its key and its
+    /// fields, or in seventeen requests with its key.
     ///
     /// Only requests that have a key are detected. So a handler is not stopped if it endlessly
-    /// repeats a request that bypasses the cache: a request with a credential or an undeclared
-    /// cookie, for an upgrade, with forwarded fields that can't be read, or with a method such as
-    /// POST or OPTIONS. A nested request in another task is detected if that task uses
+    /// repeats a request that bypasses the cache. Such a request has a credential, an undeclared
+    /// cookie, forwarded fields that can't be read, or a method such as POST or OPTIONS, or asks
+    /// for an upgrade. A nested request in another task is detected if that task uses
     /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network
     /// is not detected: its requests wait for each other up to this limit, and are then forwarded.
     #[doc(alias = "single-flight")]

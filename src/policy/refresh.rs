@@ -1,7 +1,7 @@
 //! The options for background requests: their fields and extensions.
 //!
-//! A background request renews a stored response while a client gets the stale response, or
-//! confirms an answer that is not stored: see
+//! A background request renews a stored response while a client gets the stale response. It also
+//! confirms an answer that is not stored. See
 //! [`stale_while_revalidate`](PolicyBuilder::stale_while_revalidate) and
 //! [`stale_if_error`](PolicyBuilder::stale_if_error).
 
@@ -46,10 +46,10 @@ impl PolicyBuilder {
     /// A refresh never carries fields that identify a visitor.
     ///
     /// If a refresh fails or its response is not stored, an unkeyed field may be the cause. So a
-    /// second request is sent with keyed fields alone. If this request cannot be sent at once, the
-    /// next refresh of the key takes its place. If the response to the second request is not stored
-    /// either, such as a 404, the stale response is removed. If the second request fails, the stale
-    /// response stays.
+    /// second request is sent with keyed fields alone. If this request can't be sent at once, the
+    /// next refresh of the key sends only keyed fields instead. If the response to the second
+    /// request is not stored either, such as a 404, the stale response is removed. If the second
+    /// request fails, the stale response stays.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, or is also declared by
     /// [`ignore_headers`](Self::ignore_headers) or

@@ -15,10 +15,11 @@ impl PolicyBuilder {
     /// not stored.
     ///
     /// Under [`app`](crate::policy::Policy::app), many fields identify a visitor without this
-    /// option: known credentials such as `X-Api-Key`, and fields whose name contains a word such as
-    /// `auth`, `token`, `session`, `user` or `cert`, or ends in `key` (but not in `cache-key`).
-    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A
-    /// [keyed](Self::vary_on_headers) field identifies a visitor only if it is a known credential.
+    /// option. These are known credentials such as `X-Api-Key`, and fields whose name contains a
+    /// word such as `auth`, `token`, `session`, `user` or `cert`. A name that ends in `key`, but
+    /// not in `cache-key`, counts as well. [`ignore_headers`](Self::ignore_headers) declares a
+    /// field harmless. A [keyed](Self::vary_on_headers) field identifies a visitor only if it is a
+    /// known credential.
     ///
     /// [`build`](Self::build) fails if a name is not a valid field name, is replaced by a
     /// [part](Self::vary_by_part) of the key, or is also declared by

@@ -20,8 +20,8 @@ impl PolicyBuilder {
     /// and without the prefix are invalidated.
     ///
     /// This option does not affect the other invalidations of a write that is answered with a 2xx
-    /// or 3xx (RFC 9111 section 4.4): its target, `Content-Location`, and the `Location` of a 2xx.
-    /// The `Location` of a 301, 307 or 308 is never invalidated.
+    /// or 3xx (RFC 9111 section 4.4). These apply to its target, to `Content-Location`, and to the
+    /// `Location` of a 2xx. The `Location` of a 301, 307 or 308 is never invalidated.
     ///
     /// # Example
     /// ```

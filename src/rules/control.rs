@@ -169,8 +169,8 @@ impl CacheControl {
     /// directive may permit something.
     ///
     /// # Errors
-    /// Returns an error if the name is not a token or is the name of another method's directive, or
-    /// if the value contains other characters than visible ASCII and spaces.
+    /// Returns an error if the name is not a token, or if another method sets this directive. Also
+    /// returns an error if the value contains other characters than visible ASCII and spaces.
     ///
     /// # Example
     /// ```

@@ -112,8 +112,8 @@ impl ResponseTime {
 
 /// Returns `corrected_initial_age` (RFC 9111 section 4.2.3). It is never negative.
 ///
-/// Of the apparent ages by `wall` and by `unset`, the smaller one counts, so that a change of the
-/// wall clock during the exchange does not change the age.
+/// Of the apparent ages by `wall` and by `unset`, the smaller one counts. So a change of the wall
+/// clock during the exchange does not change the age.
 pub(crate) fn corrected_initial_age(headers: &HeaderMap, response_time: ResponseTime) -> Duration {
     let apparent = |at: SystemTime| at.duration_since(date_or_receipt_time(headers, at)).unwrap_or_default();
     let apparent_age = apparent(response_time.wall).min(apparent(response_time.unset));

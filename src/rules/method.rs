@@ -12,7 +12,7 @@ pub(crate) fn is_safe(method: &Method) -> bool {
     method.is_safe() || is_safe_extension(method)
 }
 
-// Not inlined, to keep callers small.
+// Inlining would enlarge every caller for the sake of rare methods.
 #[inline(never)]
 fn is_safe_extension(method: &Method) -> bool {
     SAFE.contains(&method.as_str())

@@ -10,7 +10,7 @@ pub(super) const MAX_LINEAR: usize = 16;
 
 /// The positions of items, by unique keys, in a list that only grows.
 ///
-/// It allocates nothing for a list of at most [`MAX_LINEAR`] items.
+/// The index allocates nothing for a list of at most [`MAX_LINEAR`] items.
 #[derive(Debug, Clone)]
 pub(crate) struct PositionIndex<K>(Option<HashMap<K, usize, RandomState>>);
 

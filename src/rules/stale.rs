@@ -29,7 +29,7 @@ impl Windows {
     /// it: the handler's hints (`hinted`), the response's directives, or the layer's policy
     /// (`default`).
     ///
-    /// Both are zero if the response forbids stale use.
+    /// Both windows are zero if the response forbids stale use.
     pub(crate) fn new(
         hinted: StaleOverrides,
         directives: &ResponseDirectives,

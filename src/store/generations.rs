@@ -74,7 +74,7 @@ pub enum Strength {
 /// Entries are not removed when they are invalidated. Each entry carries a [`Generation`], which is
 /// a reading of the counter from before the entry was made. An invalidation advances the counter
 /// and records the new number for its [scopes](Scope). A look-up compares the generation of an
-/// entry with the numbers of its scopes, so the cost of an invalidation does not depend on the
+/// entry with the numbers of its scopes. So the cost of an invalidation does not depend on the
 /// number of entries.
 ///
 /// Implement this trait only if a backend can do better than the two implementations of this crate:
@@ -102,7 +102,7 @@ pub enum Strength {
 /// new incarnation.
 ///
 /// ## A counter that goes back
-/// A counter goes back if a late replica takes over or an older snapshot is restored; the
+/// A counter goes back if a late replica takes over or an older snapshot is restored. Then the
 /// invalidations that the replica or the snapshot lacks are lost. The loss is noticed by a process
 /// that has seen a later generation, and by a check of an entry that was made after a lost
 /// invalidation; the store then begins a new incarnation. A lost invalidation goes unnoticed if no
@@ -116,7 +116,7 @@ pub enum Strength {
 /// whose counter cannot go back.
 ///
 /// ## Buckets
-/// An implementation may let scopes share buckets. It then keeps several rows of buckets, and finds
+/// An implementation may let scopes share buckets. It then keeps several rows of buckets. It finds
 /// an entry invalid only if the buckets of one of its scopes are newer than the entry in all rows.
 /// A secret selects the buckets, so that clients cannot predict which scopes share one.
 /// [Wide](Scope::is_wide) scopes share no bucket with others.

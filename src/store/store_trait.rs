@@ -71,8 +71,8 @@ impl InitialCounter {
 ///
 /// # Contract
 /// Every method may be called at any time from any number of tasks. A method that fails returns a
-/// [`StoreError`]; it never panics and never blocks the thread. An entry may disappear at any time,
-/// by eviction or a restart: that is a miss, never an error.
+/// [`StoreError`]. No method panics or blocks the thread. An entry may disappear at any time, by
+/// eviction or a restart: that is a miss, never an error.
 ///
 /// The time to live counts from the put, and an expired entry is absent for every method. Atomic
 /// operations are atomic among all processes that use the store.
@@ -197,10 +197,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the same entry as [`get`](Self::get), for diagnosis.
     ///
-    /// [`Cache::explain`](crate::cache::Cache::explain) calls this method. A peek should not change
-    /// the order of eviction. The default calls [`get`](Self::get). Implement `peek` if `get`
-    /// changes the order of eviction. In a store that wraps another store, call the `peek` of the
-    /// inner store.
+    /// [`Cache::explain`](crate::cache::Cache::explain) calls this method. A peek should not affect
+    /// eviction. The default calls [`get`](Self::get). Implement `peek` if `get` affects eviction.
+    /// In a store that wraps another store, call the `peek` of the inner store.
     fn peek(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         self.get(key)
     }
@@ -346,7 +345,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// Returns the future of entries that were read without a generation.
+/// Adds the generation `None` to entries that were read without a generation.
 fn without_generation<T: Send + 'static>(found: StoreFuture<T>) -> StoreFuture<(T, Option<Generation>)> {
     match found.now() {
         Ok(found) => StoreFuture::ready(found.map(|found| (found, None))),

@@ -1,7 +1,7 @@
 //! Lists of names, grouped by length.
 
-/// Returns `true` if a list of constants, grouped by length, contains a name: `is_listed! { name,
-/// 2: "te"; 3: "age" "via"; }`.
+/// Returns `true` if a list of constants, grouped by length, contains a name. An example is
+/// `is_listed! { name, 2: "te"; 3: "age" "via"; }`.
 ///
 /// The name is compared only with constants of the same length, so a look-up takes a few
 /// instructions and no call. A name under the wrong length does not compile.

@@ -1,4 +1,4 @@
-//! Decides whether the name of a field looks like that of a credential.
+//! Decides whether the name of a field looks like the name of a credential.
 //!
 //! The words of a name are its parts between characters that are not letters or digits. A name
 //! *identifies* if one of its words is listed below (`cookie`), or if two adjacent words are listed

@@ -157,7 +157,7 @@ impl PolicyTableEntry {
         Ok(())
     }
 
-    /// Returns an error if two fields contradict each other.
+    /// Returns the error message if two fields contradict each other.
     fn contradiction(&self) -> Option<&'static str> {
         let sets_time = self.ttl.is_some()
             || self.default_ttl.is_some()

@@ -43,9 +43,9 @@ use std::fmt;
 /// service without their unkeyed inputs, `If-None-Match` and `If-Modified-Since`, as in every fetch.
 ///
 /// # Errors
-/// Deserialization fails if a field is unknown, occurs twice or has the wrong type, if two fields
-/// or two entries contradict each other, or if an entry would change keys. The message names the
-/// entry and the field. At most 1,024 entries are permitted.
+/// Deserialization fails if a field is unknown, occurs twice or has the wrong type. It also fails
+/// if two fields or two entries contradict each other, or if an entry would change keys. The
+/// message names the entry and the field. At most 1,024 entries are permitted.
 ///
 /// # Example
 /// ```

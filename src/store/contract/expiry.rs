@@ -1,4 +1,4 @@
-//! The rules for time: expiry, and the effect of `touch` and `increment` on it.
+//! The rules for expiry, and for the effects of `touch` and `increment` on the time to live.
 
 use super::rule::{self, ShownEntry};
 use super::{AdvanceTime, Contract, SECOND, value};

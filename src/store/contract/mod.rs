@@ -78,7 +78,7 @@ impl<S: Store> Contract<S> {
 
     /// Sets the function that advances the time of the store.
     ///
-    /// Without it, expiry is not verified.
+    /// Without this function, expiry is not verified.
     pub fn time(mut self, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.time = Some(Box::new(pass));
         self
@@ -86,7 +86,7 @@ impl<S: Store> Contract<S> {
 
     /// Sets the function that opens the store again, as after a restart of the backend.
     ///
-    /// Without it, restarts are not verified.
+    /// Without this function, restarts are not verified.
     pub fn restart(mut self, open: impl Fn() -> S + Send + Sync + 'static) -> Self {
         self.restart = Some(Box::new(open));
         self

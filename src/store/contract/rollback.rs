@@ -114,9 +114,8 @@ impl<S: Store> Contract<S> {
         if now.incarnation() <= before.incarnation() {
             rule::OVERTAKEN.broken(&not_later_message(&after, before, now));
         }
-        // The check of the first process has begun a new incarnation. The other process may
-        // invalidate everything when it first reads that incarnation, so `current` may be later
-        // than `now`.
+        // The check has begun a new incarnation. At its first read of that incarnation, the other
+        // process may invalidate everything, so `current` may be later than `now`.
         let current = other.current().await;
         rule::SHARED.returned("current, after another process's,", generations.current().await, current);
         let entry = ("an entry of the current generation", current, &scopes[..]);

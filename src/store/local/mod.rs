@@ -21,10 +21,10 @@ use std::sync::Arc;
 /// scope: paths, URIs and tags, each on all hosts or on one, and values, subtrees and hosts. A
 /// namespace takes about 6 KiB after one invalidation of each kind.
 ///
-/// Of each kind, the first 5,460 scopes are kept exactly, in 430 KiB. All others of a kind share 2
-/// MiB of buckets, so an invalidation of one may also apply to another. After invalidations of
-/// 15,000 scopes of one kind, one other scope in 200 counts as invalidated, too. A namespace takes
-/// about 21 MiB at most.
+/// Of each kind, the first 5,460 scopes are kept exactly, in 430 KiB. The other scopes of a kind
+/// share 2 MiB of buckets, so an invalidation of one scope may also apply to another. After
+/// invalidations of 15,000 scopes of one kind, one other scope in 200 counts as invalidated, too. A
+/// namespace takes about 21 MiB at most.
 ///
 /// # Idle namespaces
 /// A namespace is idle while no handle to it exists. A handle is the result of

@@ -65,8 +65,8 @@ impl NamespaceSlot {
 
     /// Returns `true` if no handle exists.
     ///
-    /// A `true` holds as long as the shard of the map is locked exclusively, since only the holder
-    /// of the lock can create a handle.
+    /// The result `true` stays correct while the shard of the map is locked exclusively: only the
+    /// holder of the lock can create a handle.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }

@@ -136,8 +136,8 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    // The expected number of entries. The table allocates memory for them up front, which the upper
-    // limit bounds.
+    // The expected number of entries. It has an upper limit, since the table allocates memory for
+    // this number up front.
     let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)

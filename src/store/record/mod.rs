@@ -191,9 +191,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..MAX_ATTEMPTS {
-            // Taken before the record is read, so that the read is newer than each of these
-            // changes. A change that leaves the record unchanged is not written, so no
-            // compare-and-set would notice an older record.
+            // Taken before the read, so that the record is newer than these changes. For a change
+            // without an effect, no compare-and-set would notice an older record.
             let pending = self.changes.pending();
             let (stored, reading) = self.read_confirmed(&[]).await?;
             if let Some(value) = result.get() {

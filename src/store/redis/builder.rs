@@ -196,8 +196,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Authenticates entries by a secret that all processes share, with HMAC-SHA-256 over key and
-    /// entry.
+    /// Authenticates entries by a secret of at least 16 bytes that all processes share, with
+    /// HMAC-SHA-256 over key and entry.
     ///
     /// Entries that were changed, or that another program has written, count as absent. A store
     /// without a secret treats all authenticated entries as absent.
@@ -224,9 +224,9 @@ impl RedisStoreBuilder {
     /// is zero.
     ///
     /// A primary answers before its replicas have its writes. If a replica becomes the primary
-    /// before it has an invalidation, that invalidation is undone: other processes serve the old
-    /// entries again, until a process that knows of the invalidation uses the namespace. All older
-    /// entries then become invalid.
+    /// before it has an invalidation, that invalidation is undone. Other processes then serve the
+    /// old entries again, until a process that knows of the invalidation uses the namespace. All
+    /// older entries then become invalid.
     ///
     /// With this option, an invalidation waits until that many replicas have it, for at most 150 ms.
     /// Concurrent invalidations share this wait. Set
@@ -309,9 +309,9 @@ impl RedisStoreBuilder {
     /// unsuitable, this method emits a warning (feature `tracing`).
     ///
     /// # Errors
-    /// Fails if there is no runtime with timers, if an option or the URL is invalid, if the server
-    /// cannot be reached or refuses the credentials, or if it lacks a needed command or permission. The
-    /// error contains the message of the server, never the password.
+    /// Fails if there is no runtime with timers, or if an option or the URL is invalid. Also fails
+    /// if the server can't be reached, refuses the credentials, or lacks a needed command or
+    /// permission. The error contains the message of the server, never the password.
     pub async fn build(self) -> Result<RedisStore, ConnectError> {
         self.validate()?;
         let invalid = |message| ConnectError::new(ConnectErrorKind::InvalidOption, message);

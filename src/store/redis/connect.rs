@@ -47,7 +47,8 @@ const CLUSTER_WAIT: (u64, u64) = (20, 200);
 /// The least time after which the system ends a connection whose data is not acknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-/// The longest time for [`UNACKNOWLEDGED`]. The system refuses times over 24 days.
+/// The longest time after which the system ends such a connection. The system refuses times over 24
+/// days.
 #[cfg(target_os = "linux")]
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(86_400);
 

@@ -131,7 +131,7 @@ async fn named_primary(
 }
 
 /// Returns the rank of a sentinel's error: 0 if the sentinel is unreachable, 1 if it does not know
-/// the service, and 2 for other errors, which a user can mend.
+/// the service, otherwise 2. A user can mend other errors.
 fn rank(error: &RedisError) -> u8 {
     match error.kind() {
         ErrorKind::Io => 0,

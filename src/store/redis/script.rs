@@ -255,10 +255,10 @@ return head and log(head) or {}
     ])
 });
 
-/// Appends the advance `ARGV[5]` with the stamp `ARGV[4]`, unless the incarnation is another one or
-/// the log is full, and returns the record as `READ_RECORD` does. `ARGV[6]` is the time to live of the
-/// record, `ARGV[7]` the most advances of the log, and `ARGV[8]` its most bytes. A log of unknown size
-/// is full.
+/// Appends the advance `ARGV[5]` with the stamp `ARGV[4]`, unless the record has another
+/// incarnation or its log is full. Returns the record as `READ_RECORD` does. `ARGV[6]` is the time
+/// to live of the record, `ARGV[7]` the most advances of the log, and `ARGV[8]` its most bytes. A
+/// log of unknown size is full.
 pub(super) static ADVANCE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",
@@ -281,9 +281,9 @@ return log(head)
     ])
 });
 
-/// Renews a record that has passed the generation with the incarnation `ARGV[1]`, the counter
-/// `ARGV[2]` and the stamp `ARGV[3]`, for `ARGV[4]` milliseconds. Returns zero if the log of the
-/// record lacks the generation.
+/// Renews a record for `ARGV[4]` milliseconds if it has passed a generation. `ARGV[1]` is the
+/// incarnation of the generation, `ARGV[2]` the counter, `ARGV[3]` the stamp. Returns zero if the
+/// log of the record lacks the generation.
 pub(super) static RENEW_PASSED: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",
@@ -297,8 +297,9 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[4])
     ])
 });
 
-/// Replaces a record whose head is `ARGV[1]` (empty: none) by the head `ARGV[2]`, the snapshot
-/// `ARGV[3]` of the counter `ARGV[4]`, and the last advance `ARGV[5]`, for `ARGV[6]` milliseconds.
+/// Replaces the record with the head `ARGV[1]`, or an absent record if `ARGV[1]` is empty.
+/// `ARGV[2]` is the new head, `ARGV[3]` the snapshot of the counter `ARGV[4]`, and `ARGV[5]` the
+/// last advance. `ARGV[6]` is the time to live in milliseconds.
 pub(super) static REPLACE_RECORD: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(&[
         "#!lua flags=allow-oom\n",
