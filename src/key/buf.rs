@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 const MAX_KEY_BYTES: usize = 8 * 1024;
 
 /// The longest field value or namespace, in bytes, that enters a key unchanged. A longer one enters
-/// as its digest. The URI always enters unchanged.
+/// as its digest. Of a keyed field, the length prefix of each line counts, too. The URI always
+/// enters unchanged.
 pub(crate) const MAX_PLAIN_VALUE: usize = 128;
 
 /// The longest key, in bytes, that needs no heap allocation. Most keys are shorter.

@@ -51,8 +51,8 @@
 //!    as well.
 //! 3. GET and HEAD share one key. Requests with other methods have no key.
 //! 4. A request bypasses the cache if its `Host` is repeated, or differs from the authority of its
-//!    URI (RFC 9112 section 3.2.2). It also bypasses the cache if one of the two is malformed or
-//!    not in canonical form.
+//!    URI (RFC 9112 section 3.2.2). It also bypasses the cache if one of the two is malformed, in
+//!    upper case, or has a trailing dot, an empty port or the default port of its scheme.
 //! 5. Forwarded fields (`Forwarded`, `X-Forwarded-Host` and the like) enter in canonical form,
 //!    without client addresses. If a field can't be read, the request bypasses the cache.
 //! 6. The policy adds [request fields](crate::policy::PolicyBuilder::vary_on_headers),
@@ -60,7 +60,7 @@
 //!    parts](crate::policy::PolicyBuilder::vary_by) and the
 //!    [identity](crate::policy::PolicyBuilder::vary_by_identity) of the visitor.
 //! 7. Cookies, identities, credentials and parts that a function computes enter as digests only. So
-//!    do fields of more than 128 bytes.
+//!    do long fields, from about 125 bytes.
 //! 8. On a fetch, the handler sees no unkeyed query parameters, no ignored fields and no ignored
 //!    cookies. It sees forwarded fields in their canonical form.
 //! 9. If a response has `Vary`, its variants share one key, and the named request fields select

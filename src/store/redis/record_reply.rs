@@ -5,7 +5,7 @@ use crate::store::{Generation, Scope, Strength};
 use redis::Value;
 use std::sync::Arc;
 
-/// The version of the format. A later version begins with another digit.
+/// The version of the format, the first digit of a head. A later version has a greater digit.
 const VERSION: u8 = b'1';
 /// The length of a head without its counter.
 const FIXED: usize = 1 + 16 + 8;
