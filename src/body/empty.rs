@@ -5,7 +5,7 @@ use http_body_util::{Empty, Full, combinators};
 use std::any::Any;
 use std::convert::Infallible;
 
-/// Returns an empty request body, if its type is known.
+/// Returns an empty request body of type `B`, or `None` if this crate can't create one.
 pub(crate) fn empty<B: 'static>() -> Option<B> {
     #[cfg(feature = "axum")]
     if let Some(body) = as_type::<axum::body::Body, B>() {

@@ -57,10 +57,10 @@ use std::time::Duration;
 pin_project! {
     /// The body of a response from a cache layer.
     ///
-    /// It is a stored body, or a body of the inner service that streams through, which the cache
-    /// may record. The bytes of a stored body are not copied. A failure of the inner body is
-    /// returned as a [`BoxError`], which is the same type as `tower::BoxError`. Dropping the body
-    /// early leaves no partial response in the store.
+    /// The body is a stored one, or it streams from the inner service and may be recorded for the
+    /// store. The bytes of a stored body are not copied. A failure of the inner body is returned as
+    /// a [`BoxError`], which is the same type as `tower::BoxError`. Dropping the body early leaves
+    /// no partial response in the store.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -74,12 +74,12 @@ pin_project! {
         Pieces { pieces: VecDeque<Bytes> },
         Absent,
         Forwarded { #[pin] body: B },
-        // A forwarded body. Requests that it makes belong to the chain of the request that it
-        // answers.
+        // A forwarded body. The chain is that of the answered request; requests that the body makes
+        // belong to it.
         Chained { body: Pin<Box<B>>, chain: Arc<Chain> },
         // Boxed, since it is large, and hits would pay for its size.
         Recording { recording: Pin<Box<Recording<B>>> },
-        // The tracker has the dependencies of the body, if they are known.
+        // The tracker has the dependencies of the body; `None` if they are unknown.
         Shared { reader: BodyReader, tracker: Option<Tracker>, relay: DependencyRelay },
     }
 }
@@ -172,8 +172,8 @@ where
         matches!(&self.inner, Inner::Recording { recording } if recording.is_recording())
     }
 
-    /// Reads the ready frames before the client reads, within limits. Returns the dependencies so
-    /// far.
+    /// Reads the frames that are ready, within limits, before the client reads. Returns the
+    /// dependencies of the body so far.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Dependencies> {
         let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);

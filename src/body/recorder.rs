@@ -38,8 +38,8 @@ pub(crate) struct Recorder {
     recorded: RecordedBytes,
     /// The number of recorded bytes. If a shared stream keeps the bytes, they are only counted.
     length: u64,
-    /// How a shared recording ends if the stream gives it up. Initially, this is the ending for
-    /// trailers: the stream detects trailers itself, without a call to [`BodySink::count`].
+    /// How a shared recording ends if the stream gives it up. [`BodySink::count`] sets this field,
+    /// but the stream detects trailers itself. So the initial value is the end for trailers.
     end_reason: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
@@ -75,7 +75,7 @@ pub(super) struct EndedRecording {
     pub(super) reservation: Arc<Reservation>,
     /// The complete body, if it is being stored or waits for an outer layer's verdict.
     pub(super) body: Option<Bytes>,
-    /// Whether the store is local, and so counts the body toward its capacity.
+    /// `true` if the store is local. A local store counts the body toward its capacity.
     pub(super) is_local: bool,
 }
 
@@ -90,8 +90,8 @@ enum RecordedBytes {
 impl Recorder {
     /// Creates a recorder.
     ///
-    /// `declared` is the value of `Content-Length`, and `limit` is the most bytes to keep. With
-    /// `tag`, an `ETag` is generated from the body.
+    /// `declared` is the value of `Content-Length`, and `limit` is the most bytes to keep. If `tag`
+    /// is present, the recorder generates an `ETag` from the body.
     pub(crate) fn new(
         commit: Commit,
         declared: Option<u64>,
@@ -344,8 +344,8 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// Stores a body that has its declared length, unless the thread panics. HTTP/1 servers drop
-    /// such a body without polling for its end. Any other body was cut short.
+    /// Stores a body that has its declared length, unless the thread panics: HTTP/1 servers drop
+    /// such a body without polling for its end. Any other body counts as cut short.
     fn drop(&mut self) {
         // Even after a failure, a page that contains this body depends on the values that the body
         // has read.

@@ -37,7 +37,8 @@ pin_project! {
         ended: bool,
         // `false` if the body was read to its end and does not have the declared length.
         has_declared_length: bool,
-        // The error of the body while it was read ahead. The reader gets it after the frames ahead.
+        // The error with which the body failed while it was read ahead. The client gets the error
+        // after the frames ahead.
         error: Option<BoxError>,
         // The stored bytes of the complete body. They may replace the frames ahead, until the
         // client reads the first frame.
@@ -58,8 +59,8 @@ pin_project! {
     }
 }
 
-/// The most bytes that are read ahead. A body that is ready without waiting is then stored even if
-/// its client reads slowly.
+/// Reading ahead stops once this many bytes are read. A shorter body that is ready at once is
+/// stored even if its client reads slowly.
 const MAX_AHEAD_BYTES: u64 = 256 << 10;
 const MAX_AHEAD_FRAMES: usize = 64;
 /// The most frames that `peek` reads, including empty ones.
@@ -112,10 +113,9 @@ where
         });
     }
 
-    /// Reads ahead while the body is ready, until more than `limit` bytes or too many frames are
-    /// ahead.
+    /// Reads ahead while the body is ready. Stops after more than `limit` bytes, after
+    /// [`MAX_PEEKED_FRAMES`] frames, and after trailers, which are the last frame.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
-        // No frame follows trailers.
         self.read_while_ready(cx, |recording, bytes| {
             bytes <= limit
                 && recording.frames_ahead.len() < MAX_PEEKED_FRAMES
@@ -137,8 +137,8 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                     let frames_ahead = self.as_mut().project().frames_ahead;
-                    // Each of many frames may be a small slice of a large buffer, and would keep
-                    // that buffer in memory.
+                    // From the second frame on, frames may be small slices of large buffers, and
+                    // would keep these buffers in memory.
                     let compacts = !frames_ahead.is_empty();
                     frames_ahead
                         .push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
@@ -254,7 +254,7 @@ where
         }
     }
 
-    /// Returns `true` while the recording goes on.
+    /// Returns `true` until the recording ends.
     pub(super) fn is_recording(&self) -> bool {
         self.recorder.as_ref().is_some_and(SharedRecorder::is_recording)
     }

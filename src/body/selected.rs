@@ -68,8 +68,8 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// Returns the fields of an error response to a precondition or a range. They include `no-store`,
-/// so that no cache stores the error in place of the page.
+/// Returns the header fields of a 412 or 416. They include `no-store`, so that no cache stores the
+/// error in place of the page.
 fn error_headers(headers: &HeaderMap) -> HeaderMap {
     let mut headers_of_error = not_modified(headers);
     let is_targeted = |name: &&http::HeaderName| name.as_str().ends_with("-cache-control");

@@ -1,5 +1,5 @@
-//! A recorder that the budget may end when it stalls: when it has recorded no frame for
-//! [`STALL_TIMEOUT`], and another recording needs its room.
+//! A recorder that the budget may end. The budget ends it if it has recorded no frame for
+//! [`STALL_TIMEOUT`] and another recording needs its room.
 
 use super::recorder::{Recorder, RecordingEnd};
 use crate::cache::{Reservation, Tracker};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// ```
 pub(super) struct SharedRecorder {
     slot: Arc<RecorderSlot>,
-    /// The dependencies that the body reads while it is made.
+    /// Records the dependencies of the body: the values that the body reads while it is polled.
     pub(super) tracker: Tracker,
     is_registered: bool,
 }
@@ -67,7 +67,7 @@ impl SharedRecorder {
         self.is_registered = true;
     }
 
-    /// Returns `true` while the recording goes on.
+    /// Returns `true` until the recording ends.
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.slot.lock().owner, ReservationOwner::Recorder(_))
     }
@@ -133,7 +133,7 @@ impl SharedRecorder {
 
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
-        // A page that contains the body depends on the same values.
+        // A page that contains the body depends on the values that the body has read.
         drop(self.take());
         self.tracker.pass_on();
     }
@@ -141,7 +141,7 @@ impl Drop for SharedRecorder {
 
 impl RecorderSlot {
     fn lock(&self) -> MutexGuard<'_, SlotState> {
-        // A panic leaves no change half done under this lock.
+        // A panic under this lock leaves no change half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 
 /// The error of a store that cannot connect to its server.
 ///
-/// It contains the message of the server, and never the password.
+/// Its message explains the failure, if possible in the words of the server. It never contains the
+/// password.
 ///
 /// # Example
 /// ```

@@ -19,7 +19,7 @@ pub(crate) use value::ValueError;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// A boxed error of any type that can be sent to another thread, such as the error of a body.
+/// A boxed error of any type, such as the error of a body. It can be sent to another thread.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The error of a [`Store`](crate::store::Store).
@@ -138,8 +138,8 @@ impl StdError for StoreError {
     }
 }
 
-/// The error for an invalid configuration. The `build` methods of builders return it, and some
-/// constructors.
+/// The error for an invalid configuration. The `build` methods of builders and some constructors
+/// return it.
 ///
 /// A builder that finds several errors returns them in one `ConfigError`: see [`all`](Self::all).
 ///
@@ -231,8 +231,8 @@ impl ConfigError {
         self.kind
     }
 
-    /// Returns the invalid value, as text. It is empty if a required value is missing, and for a
-    /// secret.
+    /// Returns the invalid value, as text. The text is empty if a required value is missing, or if
+    /// the value is a secret.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
@@ -249,7 +249,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero (use at least one byte)",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero (use a longer one)",
-            ConfigErrorKind::NoRuntime => "there is no tokio runtime (call it inside one)",
+            ConfigErrorKind::NoRuntime => "there is no tokio runtime (call this method inside one)",
             ConfigErrorKind::Contradiction => "contradicts another option or a default (remove one of them)",
             ConfigErrorKind::InvalidCookieName => "invalid cookie name, or pattern not allowed here",
             ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",

@@ -1,9 +1,9 @@
-//! Chains of nested requests and computations, by which loops and cyclic waits are detected.
+//! Chains of nested requests and computations. The chains reveal loops and cyclic waits.
 //!
 //! A handler may send requests to its own site, and a computation may read other values. The
-//! running request or computation is then the parent of the new one. If a request waits for a
-//! flight whose leader is one of its ancestors, it waits forever. The same happens if two leaders
-//! wait for each other's flights.
+//! running request or computation is then the parent of the new one. A request that waits for a
+//! flight led by one of its own ancestors would wait forever, because the ancestor waits for the
+//! request. Two leaders that wait for each other's flights would also wait forever.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -34,8 +34,9 @@ pub(crate) struct Chain {
     key: CacheKey,
     /// A digest of the fields of a request; `None` for a computation and a [`root`](Self::root).
     fields: Option<u64>,
-    /// The leaders for which descendants wait: the requests and computations that this one has
-    /// started, directly or indirectly. The drop of a [`Wait`] removes its entry.
+    /// The leaders for which descendants of this request or computation wait. Its descendants are
+    /// those that it has started, directly or indirectly. Dropping a [`Wait`] removes its leader
+    /// from this list.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
@@ -90,8 +91,8 @@ impl Chain {
         work()
     }
 
-    /// Returns `true` if too many ancestors are for the same request, key or value, so that they
-    /// are probably a loop.
+    /// Returns `true` if this chain is probably a loop: too many ancestors have the same key, the
+    /// same key and fields, or compute the same value.
     pub(crate) fn is_loop(&self) -> bool {
         let (mut same_key, mut identical) = (0, 0);
         for other in self.ancestors().filter(|other| other.key == self.key) {

@@ -46,7 +46,8 @@ impl<O: AbandonedOutcome> Flights<O> {
     ///
     /// - `generation` must have been read before this call, so that any later invalidation makes
     ///   the flight outdated.
-    /// - `attempt` is the number of consecutive flights of the key that failed before.
+    /// - `attempt` is the number of consecutive flights of the key that failed directly before this
+    ///   call.
     /// - `leader` is the chain of this request, for the case that it leads a new flight.
     pub(crate) fn join(
         &self,

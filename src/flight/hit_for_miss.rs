@@ -23,8 +23,8 @@ const HIT_FOR_MISS_TTL: Duration = Duration::from_secs(10);
 /// The capacity of one table, in keys.
 const CAPACITY: usize = 8192;
 
-// A key is represented by its hash alone, so that long keys take no memory. Keys with the same hash
-// share an item; no response body depends on that.
+// The table holds only the hash of each key, so a long key takes no more memory than a short one.
+// Keys with the same hash share an item; a shared item never leads to a wrong response.
 type KeyTable<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys whose requests do not collapse. Background work also uses this type, as a set of keys
@@ -46,7 +46,7 @@ impl Default for RecentKeys<HitForMissReason> {
 }
 
 impl<T: Copy> RecentKeys<T> {
-    /// Creates a memory that keeps each key for at most `ttl`.
+    /// Creates a table that keeps each key for at most `ttl`.
     pub(crate) fn with_ttl(ttl: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
         let keys = Quick::with(CAPACITY, CAPACITY as u64, weights, BuildPrehashed::default(), lifecycle);

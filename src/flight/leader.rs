@@ -8,8 +8,8 @@ use crate::key::CacheKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The guard of a flight's leader: the request that calls the service for all followers, or the
-/// call that computes a value for them.
+/// The guard of a flight's leader. The leader is the request that calls the service for all
+/// followers, or the call that computes a value for them.
 ///
 /// If the guard is dropped before the final outcome is set, the leader has panicked or was
 /// canceled. The followers then get [`AbandonedOutcome::abandoned`].

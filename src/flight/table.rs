@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// A call of the service, or the computation of a value, whose result others may wait for.
 ///
-/// The diagram and the events below are those of a call of the service:
+/// The diagram and the events below describe a flight that calls the service:
 ///
 /// ```text
 /// under way ─┬─► begun ─┬─► ended: Stored, Unshared, Failed or Abandoned
@@ -55,7 +55,7 @@ impl<O: Clone> Flight<O> {
     pub(crate) async fn outcome(&self) -> O {
         loop {
             let mut notified = pin!(self.outcome_set.notified());
-            // From here on, no notification is missed, even before the first poll.
+            // Enabled before the check below, so that no notification after the check is missed.
             notified.as_mut().enable();
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();

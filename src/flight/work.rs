@@ -35,7 +35,8 @@ impl WorkCounter {
         WorkGuard(Arc::clone(self))
     }
 
-    /// Returns at the first moment without work under way.
+    /// Waits until no work is under way. Work that begins after that moment does not extend the
+    /// wait.
     pub(crate) async fn wait_idle(&self) {
         // Created before the count is read, so that no notification after the read is missed.
         let idle = pin!(self.idle.notified());

@@ -5,8 +5,8 @@ use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-/// The response field with the marks of the handler and of inner layers. The outermost layer removes it, so clients
-/// never receive it.
+/// The name of the response field that carries the marks of the handler and of inner layers. The
+/// outermost layer removes the field, so clients never receive it.
 static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
@@ -35,7 +35,7 @@ impl Identified {
 }
 
 impl CacheHints {
-    /// Adds the hints to a response, as [`add_to`](Self::add_to) does, and `never` also as a header
+    /// Adds the hints to the extensions of a response. The hint `never` is also added as a header
     /// field.
     ///
     /// Use it if an outer layer builds a new response and copies only the header fields. Hints
@@ -76,7 +76,8 @@ fn write(headers: &mut HeaderMap, mark: &str) {
     }
 }
 
-/// Removes the field from a request. Only responses may have it, so a client must have sent it.
+/// Removes the field [`FIELD`] from a request. This crate writes the field only into responses, so
+/// only a client can have sent it.
 pub(crate) fn remove_from_request(headers: &mut HeaderMap) {
     if has_field(headers) {
         headers.remove(&FIELD);

@@ -16,7 +16,7 @@ pub(crate) struct HeldAdmissions {
     added: Notify,
 }
 
-/// At this length, decided verdicts are removed from the list.
+/// The length of the list from which on [`HeldAdmissions::add`] removes decided verdicts.
 const CLEANUP_LENGTH: usize = 16;
 
 impl HeldAdmissions {
@@ -40,7 +40,7 @@ impl HeldAdmissions {
     pub(crate) async fn wait_for_pending(&self) {
         loop {
             let mut added = pin!(self.added.notified());
-            // From here on, no addition is missed.
+            // Enabled before the check below, so that no addition after the check is missed.
             added.as_mut().enable();
             if self.lock().iter().any(PendingVerdict::is_open) {
                 return;

@@ -45,7 +45,8 @@ impl LayerPosition {
         Self(Some(holds))
     }
 
-    /// Returns `true` for the outermost layer of this crate.
+    /// Returns `true` for the outermost layer of this crate, until it calls
+    /// [`refuse_rest`](Self::refuse_rest).
     pub(crate) fn is_outermost(&self) -> bool {
         self.0.is_some()
     }

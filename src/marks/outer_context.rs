@@ -1,4 +1,4 @@
-//! The mark on a request with the knowledge of its outer layers.
+//! The mark on a request by which outer layers inform inner layers.
 
 use super::held_admissions::HeldAdmissions;
 use crate::entry::Scope;
@@ -14,7 +14,7 @@ pub(crate) const LAYER_ID_LENGTH: usize = 16;
 /// Each key of the layer begins with the ID.
 pub(crate) type LayerId = [u8; LAYER_ID_LENGTH];
 
-/// A mark on a request with the knowledge of the outer layers of this crate.
+/// A mark on a request: information from outer layers of this crate for inner layers.
 ///
 /// It also asks inner cache layers to mark the response if they handle the request.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +40,8 @@ pub(crate) struct OuterContext {
     pub(crate) targets: Option<Arc<[Scope]>>,
     /// The admissions that inner layers hold for the responses to this request.
     pub(crate) holds: Weak<HeldAdmissions>,
-    /// The extensions that the request had when it entered the outermost layer, if it had any. All
-    /// others were added inside the outermost layer.
+    /// The extensions that the request had when it entered the outermost layer, if it had any. Any
+    /// other extension was added inside the outermost layer.
     pub(crate) initial_extensions: Option<Arc<Extensions>>,
 }
 
@@ -98,8 +98,8 @@ impl OuterContext {
         self.identified || self.bypasses_inner || self.undeclared.is_some()
     }
 
-    /// Adds the knowledge of an `AnonymousOnlyLayer` to the mark of a request: whether it has
-    /// identified the visitor, and the cookies that it declares.
+    /// Adds to the mark of a request whether an `AnonymousOnlyLayer` has identified the visitor,
+    /// and which cookies the layer declares.
     pub(crate) fn add_anonymity_rules<B>(
         request: &mut Request<B>,
         identified: bool,
@@ -148,8 +148,8 @@ fn foreign_extensions(request: &Extensions) -> usize {
 fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
     let is_nested = request.get::<NestedPath>().is_some();
-    // A match adds two extensions, its path and its parameters, whose types are not all public.
-    // `MatchedPath` or `NestedPath` stands for both.
+    // A matched route adds two extensions: its path, and its parameters, whose type is private. The
+    // presence of `MatchedPath` or `NestedPath` shows that both were added.
     2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
         + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())

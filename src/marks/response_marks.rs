@@ -3,8 +3,8 @@
 use crate::policy::CacheHints;
 use http::Extensions;
 
-/// A mark on a response: an inner cache layer handled it, so outer cache layers must not store or
-/// share it.
+/// A mark on a response: an inner cache layer handled the request. Outer cache layers must not
+/// store or share the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandledByInner;
 
@@ -15,15 +15,16 @@ pub(crate) struct FromIdentified;
 
 /// A mark on a response that was made for one visitor. No cache layer shares such a response.
 ///
-/// An authentication layer inside the cache adds it to the response's extensions when it has
-/// identified the visitor, by any means. Outer cache layers then store the response at most
-/// for that visitor ([`vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)). An
+/// An authentication layer inside the cache adds this mark to the response's extensions when it has
+/// identified the visitor, by any means. Outer cache layers then store the response at most for
+/// that visitor ([`vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)). An
 /// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) makes the response `private`
 /// for downstream caches.
 ///
 /// The mark does not protect a page that is already stored: the cache serves a hit without running
-/// the authentication layer. So also declare the cookies and header fields that identify a visitor,
-/// or leave them undeclared: requests with undeclared cookies or credentials bypass the cache.
+/// the authentication layer. So the cache must also recognize these visitors by their requests.
+/// Requests with credentials or undeclared cookies bypass the cache; declare any other header field
+/// that identifies a visitor.
 ///
 /// Extensions are lost if a layer builds a new response. For layers that copy the header fields,
 /// [`add_to_response`](Self::add_to_response) also adds the header field `tower-response-cache`.

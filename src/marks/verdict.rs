@@ -54,7 +54,8 @@ impl PendingVerdict {
         matches!(&*self.lock(), DecisionState::Open(_))
     }
 
-    /// Decides, and runs the parked work in order. Later decisions are ignored.
+    /// Sets the verdict, and runs the parked work in order. Has no effect if the verdict is already
+    /// decided.
     pub(super) fn decide(&self, verdict: Verdict) {
         let mut state = self.lock();
         let DecisionState::Open(parked) = &mut *state else { return };

@@ -38,12 +38,12 @@ pub(in crate::serve) struct Missed {
 /// A request to forward at once.
 pub(in crate::serve) struct Forward {
     pub(in crate::serve) bypass: Reason,
-    /// Whether to mark the request, so that inner layers know of this layer.
+    /// `true` to mark the request, so that inner layers know of this layer.
     pub(in crate::serve) marks_request: bool,
-    /// Whether to mark the response as handled by a cache layer, for outer layers.
+    /// `true` to mark the response for outer layers: a cache layer has handled it.
     pub(in crate::serve) marks_response: bool,
-    /// Present if the forwarded request must be stripped. If present, the buffer of [`classify`]
-    /// holds the key.
+    /// Present if unkeyed inputs must be stripped from the forwarded request. If present, the
+    /// buffer of [`classify`] holds the key.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 

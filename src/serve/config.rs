@@ -32,7 +32,7 @@ impl Level {
     }
 }
 
-/// Whether this process has created a cache layer with per-identity entries.
+/// `true` once this process has created a cache layer with per-identity entries.
 static STORES_PER_IDENTITY: AtomicBool = AtomicBool::new(false);
 
 /// Returns `true` if a layer of this process stores per-identity entries.
@@ -40,7 +40,8 @@ pub(in crate::serve) fn may_store_per_identity() -> bool {
     STORES_PER_IDENTITY.load(Ordering::Relaxed)
 }
 
-/// The configuration of a layer, shared with all its services. It is immutable.
+/// The configuration of a layer, shared with all its services. Its options never change:
+/// [`switched`](Self::switched) returns another configuration instead.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
@@ -61,18 +62,20 @@ pub(crate) struct LayerConfig {
     selection: Arc<VariantSelection>,
     /// Computes the digests that replace secret values in keys.
     digests: ValueDigests,
-    /// The counters of all layers with this layer's name. Set at the first request, because the
+    /// The statistics of all layers with this layer's name. Set at the first request, because the
     /// name may change before that.
     counters: OnceLock<Arc<LayerCounters>>,
     /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
-    /// Whether the switches of the cache led to this configuration.
+    /// `true` if this configuration stands in for a layer's own one, because the cache is disabled
+    /// or a policy table applies.
     is_switched: bool,
-    /// Whether the layer makes a dry run, in which stored responses answer no request.
+    /// `true` during a dry run, in which stored responses answer no request.
     is_dry_run: bool,
     /// The number of the entry in the policy table that led to this configuration.
     table_entry: Option<usize>,
-    /// The configurations that replace this one because of the switches of the cache.
+    /// The configurations that replace this one while the cache is disabled or a policy table
+    /// applies.
     switched: Arc<SwitchedConfigs>,
 }
 
@@ -136,9 +139,9 @@ impl LayerConfig {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        // The options that decide who shares a response enter the ID, so that no layer serves a
-        // response that its own options would not share. Functions of the user do not enter, since
-        // they can't be compared.
+        // The options for sharing responses between visitors enter the ID, so that no layer serves
+        // a response that its own options would not share. Functions of the user do not enter,
+        // since they can't be compared.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -197,7 +200,7 @@ impl LayerConfig {
         .registered()
     }
 
-    /// Makes the layer known to its cache.
+    /// Adds the layer to the registry of its cache, by name.
     fn registered(self) -> Arc<Self> {
         let config = Arc::new(self);
         config.cache.layer_registry().add(config.name(), &config);
@@ -298,8 +301,9 @@ impl LayerConfig {
         Self { is_enabled, switched: Arc::default(), ..Arc::unwrap_or_clone(self) }.registered()
     }
 
-    /// Returns the configuration that replaces this one for requests with this path, because of the
-    /// switches of the cache. Returns `None` if this one applies.
+    /// Returns the configuration that replaces this one for requests with this path, because the
+    /// cache is disabled or an entry of the policy table applies. Returns `None` if this one
+    /// applies.
     pub(in crate::serve) fn switched(&self, path: &str) -> Option<Arc<Self>> {
         if self.is_switched {
             return None;
@@ -324,7 +328,8 @@ impl LayerConfig {
         config
     }
 
-    /// Returns a copy of the configuration for a state of the switches.
+    /// Returns a copy that can stand in for this configuration. The copy has the same counters, and
+    /// no further configuration replaces it.
     fn derived(&self) -> Self {
         let counters = OnceLock::from(Arc::clone(self.counters()));
         Self { is_switched: true, switched: Arc::default(), counters, ..self.clone() }
@@ -339,7 +344,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn layers_with_different_key_or_sharing_options_have_different_ids() {
+    fn different_key_or_sharing_options_give_different_ids() {
         let (app, rfc) = (Policy::app, Policy::rfc9111);
         let identity = |builder: PolicyBuilder, name| builder.vary_by_identity(name, |_| None);
         let policies: [PolicyBuilder; 24] = [

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A deadline that all waits of one request share. The first wait sets it.
+/// A deadline that all waits of one request share. The first wait sets the deadline.
 pub(in crate::serve) struct Deadline {
     /// The time from the first wait to the deadline.
     limit: Duration,

@@ -13,11 +13,11 @@ use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use std::sync::Arc;
 
 impl Cache {
-    /// Explains what each layer over this cache would do with a request that reached it.
+    /// Explains how each layer over this cache would handle a request.
     ///
     /// Use it to find out why a page is not answered from the cache, or under which key it is
-    /// stored. The layers decide by the same functions. The request counts as one without content.
-    /// The explanations are in the order in which the layers were created.
+    /// stored. The layers themselves decide by the same functions. The request counts as one
+    /// without content. The explanations are in the order in which the layers were created.
     ///
     /// The call never runs the service, never changes an entry and joins no flight. It may change the
     /// order of eviction only in a store that does not implement
@@ -102,7 +102,7 @@ async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation 
 }
 
 impl Explanation {
-    /// Sets the decision that follows from a look-up.
+    /// Sets the decision of the layer for the result of a look-up.
     ///
     /// The order of the arms is the order of the layer's own decisions. The arms with `is_local`
     /// are decisions that the layer makes only over a local store, before it joins a flight.

@@ -82,7 +82,7 @@ pub(crate) enum Detail {
 /// Defines the word of each detail that is not the name of a field.
 macro_rules! words {
     ($($detail:ident => $word:literal,)*) => {
-        /// The details without those that are the name of a field.
+        /// The details that have a word, in the order of [`Detail::WORDS`].
         enum DetailIndex {
             $($detail,)*
         }
@@ -208,8 +208,8 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The name of a field that a client or the service chose, cut to
-/// [`MAX_LENGTH`](Self::MAX_LENGTH) bytes.
+/// The name of a field in a request or response, cut to [`MAX_LENGTH`](Self::MAX_LENGTH) bytes. A
+/// client or the service has chosen the name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldName {
     length: u8,

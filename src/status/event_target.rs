@@ -2,8 +2,9 @@
 
 /// The target of the events of answered requests (feature `tracing`).
 ///
-/// Each cache layer emits one event of level `DEBUG` for each request that it answers. Its fields are
-/// the parameters of `Cache-Status`, and they are absent if the status has no such parameter:
+/// Each cache layer emits one event of level `DEBUG` for each request that it answers. Its fields
+/// are the parameters of `Cache-Status`. A field is absent if the status does not have its
+/// parameter:
 ///
 /// | field | type | meaning |
 /// |---|---|---|

@@ -23,13 +23,14 @@ use sfv::{List, Parser};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// What a cache layer did with a request, as an extension of the response.
+/// A response extension that reports how a cache layer handled the request.
 ///
 /// Cache layers add it to every response, unless
-/// [`PolicyBuilder::status_extension`](crate::policy::PolicyBuilder::status_extension) is off. Of
-/// nested cache layers, the outer layer's status replaces the inner layer's, unless the outer layer
-/// left the request to the inner one. The same facts are in the response's `Cache-Status` field
-/// (RFC 9211), if [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on.
+/// [`PolicyBuilder::status_extension`](crate::policy::PolicyBuilder::status_extension) is off. If
+/// cache layers are nested, the outer layer's status replaces the inner layer's, unless the outer
+/// layer left the request to the inner one. The same facts are in the response's `Cache-Status`
+/// field (RFC 9211), if [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status)
+/// is on.
 ///
 /// # Access logs
 /// `Display` writes the parameters of the field, such as `hit; ttl=597` or
@@ -75,9 +76,9 @@ pub struct CacheStatus {
     detail: Option<Detail>,
 }
 
-/// An extension of the requests with which this crate warms a cache. Their responses get a
-/// [`CacheStatus`] extension, even if the policy adds none. The `Cache-Status` field still depends
-/// on the policy.
+/// A request extension that this crate adds to the requests with which it warms a cache. Their
+/// responses get a [`CacheStatus`] extension, even if the policy adds none. The `Cache-Status`
+/// field still depends on the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WantsStatus;
 
@@ -200,8 +201,8 @@ impl CacheStatus {
         Self { stored: true, ..self }
     }
 
-    /// Sets `collapsed`: whether a follower was answered with the leader's response, or had to
-    /// forward its own request.
+    /// Sets `collapsed`: `true` if a follower was answered with the leader's response, `false` if
+    /// it had to forward its own request.
     pub(crate) fn collapsed(self, with_success: bool) -> Self {
         Self { collapsed: Some(with_success), ..self }
     }
@@ -256,8 +257,8 @@ impl CacheStatus {
 
     /// Returns `true` if the cache began to store the response of the service.
     ///
-    /// The response may still not be stored in the end. Examples are a body that fails, exceeds the
-    /// size limit or has trailers, a store that fails, and an invalidation before the body ends.
+    /// Storing can still fail later. Examples are a body that fails, exceeds the size limit or has
+    /// trailers, a store that fails, and an invalidation before the body ends.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored
@@ -277,8 +278,8 @@ impl CacheStatus {
         self.ttl
     }
 
-    /// Returns the `detail` parameter, which says more about the outcome. For example, it is the
-    /// reason why the request bypassed the cache, or why the response is not stored. The tables of
+    /// Returns the `detail` parameter, which explains the outcome. For example, it is the reason
+    /// why the request bypassed the cache, or why the response is not stored. The tables of
     /// [`CacheStatus`] list all values.
     ///
     /// Some fields count as credentials because their names contain a typical word, such as

@@ -84,7 +84,7 @@ fn status_follows_inner_members_unless_they_are_malformed() {
 
 /// Returns every value of `detail`, except [`Detail::Field`], whose name is not static.
 ///
-/// The `match` has no wildcard. So a new variant does not compile until it is added there.
+/// The `match` has no wildcard. So a new variant does not compile until it is added to the `match`.
 pub(super) fn all() -> Vec<Detail> {
     use Detail::*;
     let all = vec![

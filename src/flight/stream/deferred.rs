@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// the lock, and runs after the lock is released.
 #[derive(Default)]
 pub(super) struct DeferredWork {
-    /// `true` if all readers are to be woken.
+    /// `true` if the work wakes all readers.
     pub(super) wakes: bool,
     /// A source to drop.
     pub(super) source: Option<BodySource>,

@@ -31,7 +31,8 @@ pub(super) enum BodyEnd {
 /// The result of one poll of the source.
 pub(super) enum PolledFrame {
     Data(Bytes),
-    /// An empty data frame. It is dropped, since a body may have any number of them.
+    /// An empty data frame. Empty frames are dropped: a body may have any number of them, and each
+    /// would take memory.
     Empty,
     Trailers(HeaderMap),
     /// A frame that is neither data nor trailers.

@@ -7,8 +7,8 @@
 //!            └─► given up   the body can't be stored; the readers read on within the window
 //! ```
 //!
-//! The window is the maximum number of bytes by which the fastest reader may be ahead of the
-//! slowest reader.
+//! The window is a number of bytes. If the fastest reader is that far ahead of the slowest reader,
+//! it waits.
 //!
 //! - Any reader polls the source, with a waker that wakes all readers. If that reader is dropped,
 //!   the others still get the wake-up.

@@ -86,8 +86,8 @@ impl Stream {
         }
     }
 
-    /// Adds a reader from the first frame on. Returns `None` if the recording or the body has
-    /// ended.
+    /// Adds a reader that begins with the first frame. Returns `None` if the recording or the body
+    /// has ended.
     pub(crate) fn join(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = lock(&self.state);
         if state.sink.is_none() || state.end.is_some() {
@@ -116,7 +116,8 @@ impl BodyReader {
         self
     }
 
-    /// Reads the body for the store alone, until the recording ends.
+    /// Reads the body and drops its frames, so that the recording continues without a client.
+    /// Returns when the recording ends.
     pub(crate) async fn read_while_recorded(mut self) {
         while self.stream.is_recorded()
             && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
@@ -126,8 +127,8 @@ impl BodyReader {
         }
     }
 
-    /// Reads the body for the store, until the recording ends or this reader has been the only one
-    /// for `limit`.
+    /// Reads the body and drops its frames, so that the recording continues. Returns when the
+    /// recording ends, or when this reader has been the only one for `limit`.
     pub(crate) async fn complete_after_the_others(mut self, limit: Duration) {
         let mut alone: Option<Pin<Box<Sleep>>> = None;
         std::future::poll_fn(|cx| {
@@ -198,7 +199,8 @@ impl BodyReader {
                 stream.make_room(data);
             }
         }
-        // From here on, the guard has nothing to do: both cases give the source back to the state.
+        // From here on, the guard has nothing to do: both arms below return the source to the
+        // state.
         poll.has_returned = true;
         match arrived {
             Poll::Pending => {

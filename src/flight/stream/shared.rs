@@ -46,7 +46,8 @@ impl Stream {
 
     /// Returns the head with the dependencies of the response so far.
     ///
-    /// Returns `None` while a read is pending, or if the dependencies forbid storing the response.
+    /// Returns `None` while the body waits for a cached value, or if the dependencies forbid
+    /// storing the response.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
         let Some(reads) = lock(&self.state).sink.as_ref().and_then(|sink| sink.dependencies()) else {
             return Some(Arc::clone(&self.head));

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
-/// The window: the most bytes that wait for the slowest reader of a body that is not recorded.
+/// The window: the source of an unrecorded body is not polled while readers still need this many
+/// bytes of its frames.
 const WINDOW_BYTES: usize = 256 << 10;
 
 /// The state of a shared body, under the lock of its stream.
@@ -178,15 +179,16 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the body is stalled if it makes no further progress. Returns
-    /// `None` if it holds no memory of the budget.
+    /// Returns the time at which the body will be stalled if it makes no further progress. Returns
+    /// `None` if the body holds no memory of the budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.sink.is_some() || self.reservation.is_some();
         holds.then(|| self.last_progress.max(self.last_read) + STALL_TIMEOUT)
     }
 
-    /// Ends a stalled recording: stores a body that has its declared length, and gives up any
-    /// other. If the recording is not stalled yet, returns the time at which it will be stalled.
+    /// Ends a stalled recording. Stores the body if it has its declared length. Gives it up
+    /// otherwise. If the recording is not stalled yet, returns the time at which it will be
+    /// stalled.
     pub(super) fn end_stalled(&mut self, now: Instant) -> Option<Instant> {
         let still = self.stalls_at()?;
         if now < still {

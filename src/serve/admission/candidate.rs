@@ -46,9 +46,9 @@ pub(super) struct Candidate<'a> {
     received: ResponseTime,
     now: Moment,
     lifetime: ExplicitLifetime,
-    /// Whether the response is a 200 with a validator.
+    /// `true` if the response is a 200 with a validator.
     is_revalidatable: bool,
-    /// Whether the response may be stored with its `Set-Cookie` fields.
+    /// `true` if the response may be stored with its `Set-Cookie` fields.
     shares_cookies: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Candidate<'a> {
 /// (RFC 9111 section 4.1).
 struct Selecting {
     fields: Vec<HeaderName>,
-    /// Whether only clients that accept the content coding may get the response.
+    /// `true` if only clients that accept the content coding may get the response.
     requires_coding: bool,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Candidate<'a> {
     fn check_storable(&self) -> Result<(), Detail> {
         let (response, facts) = (self.response, self.exchange.facts);
         // RFC 9110 section 14.4: `Content-Range` has no meaning in a 200. In the response to a
-        // range request, the body may be a part that the service failed to send as a 206.
+        // range request, the body may be a part that the service sent as a 200 by mistake.
         if facts.range && response.headers.contains_key(CONTENT_RANGE) {
             return Err(Detail::Partial);
         }
@@ -262,8 +262,8 @@ impl<'a> Candidate<'a> {
                 Err(Detail::Status)
             };
         }
-        // RFC 9111 section 5.2.2.4: a response with `no-cache` is validated before each use. So it
-        // is stale from now on.
+        // RFC 9111 section 5.2.2.4: a response with `no-cache` is validated before each use, so it
+        // counts as stale at once.
         if directives.no_cache == Qualified::All {
             return Ok(now);
         }
@@ -288,7 +288,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Returns `true` if the handler's TTL applies to the status.
+    /// Returns `true` if the handler's TTL applies to the status of this response.
     fn stores_hinted(&self) -> bool {
         let status = self.response.status;
         self.config.policy.stores_with_lifetime(status)
@@ -314,7 +314,7 @@ impl<'a> Candidate<'a> {
         }
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
-            // If the header map is full, the field is left out.
+            // If the header map is full, `Date` is left out.
             let _ = date::format(self.received.wall).map(|date| headers.try_insert(DATE, date));
         }
         headers_for_storage(&headers, &[])

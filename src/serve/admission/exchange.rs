@@ -14,7 +14,7 @@ pub(in crate::serve) struct Exchange<'a> {
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
-    /// Whether this layer or an outer one declares cookies.
+    /// `true` if this layer or an outer one declares cookies.
     pub(in crate::serve) cookies_declared: bool,
     /// The key of the URL, without a variant.
     pub(in crate::serve) key: KeyRef<'a>,
@@ -23,7 +23,7 @@ pub(in crate::serve) struct Exchange<'a> {
     pub(in crate::serve) generation: Generation,
     /// The scopes by which an invalidation can name the target of the request.
     pub(in crate::serve) scopes: &'a [Scope],
-    /// The hosts of the target.
+    /// The hosts of the target. Each tag of the response gets a scope on each of these hosts.
     pub(in crate::serve) hosts: &'a [String],
 }
 

@@ -68,8 +68,8 @@ pub(super) fn fresh_by_policy_until(
 /// the same strong entity tag (RFC 9111 section 4.3.4).
 ///
 /// The result is the end of freshness of `like`, or the end of the variant's own lifetime if that
-/// is earlier. Returns `None` if the variant has no lifetime of its own, e.g. because of
-/// `no-cache`. The variant must then be validated itself.
+/// is earlier. Returns `None` if the variant's own lifetime is missing or over, or if the variant
+/// has `no-cache`. The variant must then be validated itself.
 pub(in crate::serve) fn fresh_again_until(
     config: &LayerConfig,
     variant: &StoredResponse,
@@ -106,7 +106,7 @@ pub(super) fn shortened(config: &LayerConfig, fresh_until: Moment, now: Moment) 
     now.after(rest.max(MIN_LIFETIME))
 }
 
-/// Returns the end of freshness of a response that is stale on arrival.
+/// Returns the past moment at which a response that is stale on arrival became stale.
 pub(super) fn stale_since(stated: ExplicitLifetime, initial_age: Duration, now: Moment) -> Moment {
     match stated {
         ExplicitLifetime::For(lifetime) => fresh_until(now, lifetime, initial_age),
@@ -271,7 +271,8 @@ mod tests {
         assert!((0..100).all(|_| shortened(&config(1.0), shortest, now) == shortest));
     }
 
-    /// The end of freshness is in the past. The stale windows of RFC 5861 begin there.
+    /// A response that is stale on arrival became stale in the past. The stale windows of RFC 5861
+    /// begin at that moment.
     #[test]
     fn response_stale_on_arrival_keeps_its_end_of_freshness() {
         let now = Clock::manual().0.now();

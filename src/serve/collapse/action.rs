@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 /// The action that completes a request in this layer.
 pub(in crate::serve) enum Action {
-    /// Answer with a stored response. If the request has waited for a flight, the reason tells why
-    /// the request would have been forwarded otherwise.
+    /// Answer with a stored response. The reason is present if the request has waited for a flight:
+    /// otherwise, the request would have been forwarded for this reason.
     Answer(Arc<StoredResponse>, Option<Reason>),
-    /// Answer with a response that is arriving. The reason tells why the request would have been
-    /// forwarded otherwise.
+    /// Answer with a response that is arriving. Otherwise, the request would have been forwarded
+    /// for this reason.
     Read(Arc<StoredResponse>, BodyReader, Reason),
     /// Answer with a stored response, and refresh it in the background.
     Refresh(Arc<StoredResponse>, FetchPlan, Refresh),

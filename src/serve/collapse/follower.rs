@@ -31,8 +31,8 @@ pub(super) struct Collapse<'a> {
     /// A flight that the next call of [`round`](Self::round) replaces instead of joining it: its
     /// response was invalidated, or its body has stalled.
     outdated: Option<Arc<Flight>>,
-    /// Present if the request has waited for a flight: the reason why the request would have been
-    /// forwarded otherwise.
+    /// The reason for which the request would have been forwarded without collapsing. Present if
+    /// the request has waited for a flight.
     pub(super) waited_reason: Option<Reason>,
 }
 
@@ -176,8 +176,8 @@ impl<'a> Collapse<'a> {
             return Progress::LookAgain;
         }
         let Some(reader) = stream.and_then(|stream| stream.join()) else {
-            // The body or its recording has ended. The flight ends once the response is stored or
-            // dropped.
+            // No reader can join any more, because the body or its recording has ended. The flight
+            // ends once the response is stored or dropped.
             self.deadline.run(unless_admission_held(state, flight.wait_for_end())).await;
             return Progress::LookAgain;
         };
@@ -204,8 +204,8 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Looks up again in the next round. After [`MAX_FAILED_FLIGHTS`] failures, fetches without a
-    /// flight. The semaphore limits how many followers fetch at a time.
+    /// Looks up again in the next round. After [`MAX_FAILED_FLIGHTS`] failures, looks up here, and
+    /// fetches without a flight on a miss. The semaphore limits how many followers fetch at a time.
     async fn after_failed(&mut self, semaphore: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;
@@ -275,6 +275,7 @@ async fn answers_request(
     // Under `rfc9111`, each request validates a stale response itself (RFC 9111 section 5.2.2.4).
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
     // If a flight ends with a stale response that is older than this request, the service failed.
+    // The response then answers within its `stale-if-error` window.
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));
     Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))

@@ -46,8 +46,8 @@ pub(super) async fn lead(
 ) -> Action {
     let (reason, stale, variant) = match look_up(state, request).await {
         Lookup::Hit(stored) => {
-            // A stale response answers only this request, by its `max-stale`. Dropping the leader
-            // lets a follower lead.
+            // A stale response is a hit only because of this request's `max-stale`, so followers do
+            // not get it. Dropping the leader lets a follower lead.
             if stored.is_fresh(state.config.cache.clock().now()) {
                 leader.end_stored(Arc::clone(&stored));
             }

@@ -34,8 +34,8 @@ use http::HeaderMap;
 /// The number of rounds after which a miss joins no further flight.
 const MAX_ROUNDS: usize = 6;
 
-/// Decides the action of a request. `first` is the result of its first look-up; without it, the
-/// request is looked up here.
+/// Decides the action of a request. `first` is the result of its first look-up; if it is `None`,
+/// this function looks the request up.
 ///
 /// # Cancel safety
 /// The future may be dropped at any time. If the request leads a flight, its followers are
@@ -63,8 +63,8 @@ pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: O
 /// Returns the action of a request in a dry run: the service answers even if a stored response
 /// could.
 ///
-/// If the request would be a hit, the new response is not stored. Otherwise, the lifetime of the
-/// stored response would begin again, and later requests would be reported as hits for too long.
+/// If the request would be a hit, the new response is not stored. Storing it would extend the
+/// freshness lifetime, and later requests would be reported as hits for too long.
 async fn dry_run(state: &RequestState, lookup: Lookup) -> Action {
     match lookup {
         Lookup::Hit(_) => Action::bypass(Detail::DryRun),

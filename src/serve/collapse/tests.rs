@@ -83,7 +83,7 @@ impl Follower {
         }
     }
 
-    /// Follows a flight, and returns what its outcome leads to. `end` determines the outcome.
+    /// Follows a flight that `end` ends. Returns the [`name`] of the follower's progress.
     async fn follow(&self, end: impl AsyncFnOnce(Leader)) -> &'static str {
         let leader = self.lead(0).await;
         let mut collapse = Collapse::new(&self.state, &self.request);
@@ -91,7 +91,7 @@ impl Follower {
         name(&progress)
     }
 
-    /// Returns the result of a round of this request, given its look-up.
+    /// Runs one round with the result of a look-up. Returns the [`name`] of the progress.
     async fn round(&self, lookup: Lookup) -> &'static str {
         name(&Collapse::new(&self.state, &self.request).round(lookup).await)
     }
@@ -107,7 +107,8 @@ impl Follower {
         Arc::new(StoredResponse::new(head, Bytes::new()))
     }
 
-    /// Returns a change that makes a response a variant that the request does not select.
+    /// Returns a change to a response. The changed response is a variant that the request does not
+    /// select.
     fn other_variant(&self) -> impl FnOnce(&mut Head) {
         let other = HeaderMap::from_iter([(X_A, "other".parse().expect("a value"))]);
         let nominated = NominatedField::from_request(&X_A, &other, self.state.config.selection());
@@ -242,7 +243,7 @@ async fn second_failure_lets_eight_followers_fetch_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn follower_of_a_second_failure_looks_once_more() {
+async fn follower_looks_up_once_more_after_a_second_failure() {
     let follower = Follower::new(app());
     let leader = follower.lead(1).await;
     let stored = follower.stored(|_| {}).await;
@@ -273,7 +274,7 @@ async fn follower_of_a_failed_flight_leads_the_next_attempt() {
 
 /// The key becomes hit-for-miss, so later requests do not wait for the same flight.
 #[tokio::test(start_paused = true)]
-async fn follower_gives_up_at_its_deadline_and_the_key_becomes_hit_for_miss() {
+async fn deadline_of_a_follower_makes_its_key_hit_for_miss() {
     let follower = Follower::new(app());
     let _leader = follower.lead(0).await;
     let began = tokio::time::Instant::now();
@@ -305,7 +306,7 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
     };
     let action = tokio::select! {
         action = collapse(&follower.state, &follower.request, Some(missed())) => action,
-        () = endless => panic!("it never ends"),
+        () = endless => panic!("the request never stops joining flights"),
     };
     assert_eq!(action_name(&action), "fetch alone");
     assert!(matches!(action, Action::Fetch(plan) if plan.has_waited));

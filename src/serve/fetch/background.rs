@@ -24,14 +24,14 @@ use std::time::Duration;
 use tower::Service;
 
 /// A permit to refresh one stored response, and the outcome of the refresh. Dropping this value
-/// ends the refresh.
+/// ends the refresh, and reports the outcome to the cache.
 pub(in crate::serve) struct Refresh {
     cache: Cache,
     key: CacheKey,
     /// The root of a chain, since the refresh outlives the request that started it.
     chain: Arc<Chain>,
     outcome: RefreshOutcome,
-    /// Whether the next refresh of the key sends keyed fields only.
+    /// `true` if the next refresh of the key is to send keyed fields only.
     retries_keyed_only: bool,
     _permit: WorkPermit,
 }
@@ -128,8 +128,8 @@ impl Refresh {
         if self.outcome.is_settled() {
             return;
         }
-        // The first attempt has consumed the body. If `empty` makes no body, the next refresh makes
-        // the second attempt.
+        // The first attempt has consumed the request body. If `empty` cannot create another one,
+        // the next refresh makes the second attempt.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::without_flight(&state, ForwardReason::Stale.into(), stored).await;
         self.attempt(state, plan, inner, bare, body, UnstoredAction::Remove).await;
@@ -154,7 +154,8 @@ impl Refresh {
             // The hooks run in this future: if one panics, only the refresh fails.
             let policy = &state.config.policy;
             policy.predicates.apply_refresh_hooks(&mut parts);
-            // If a hook has changed the key parts, the response would not fit the key.
+            // If a hook has changed an input of the key parts, the response would not belong under
+            // this key.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Conditional requests: conditions of the client, and conditions of the cache.
+//! Conditional requests: takes the client's conditions off a request, and sets the cache's own.
 
 use crate::body::ResponseBody;
 use crate::entry::StoredResponse;
@@ -35,7 +35,7 @@ pub(super) fn set_conditions(stale: &StoredResponse, request: &mut HeaderMap) {
     {
         request.remove(&condition);
         if let Some(value) = validator {
-            // If the header map is full, the field is left out.
+            // If the header map is full, the condition is left out.
             let _ = request.try_insert(condition, value.clone());
         }
     }

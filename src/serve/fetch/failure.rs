@@ -1,4 +1,5 @@
-//! Responses in place of a failed fetch, and the stored response that an answer makes outdated.
+//! The responses that replace a failed fetch. Also determines the stored response that an answer
+//! makes outdated.
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};

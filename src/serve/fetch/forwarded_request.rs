@@ -16,10 +16,10 @@ pub(in crate::serve) struct ForwardedRequest {
     pub(in crate::serve) headers: HeaderMap,
     /// The whole request head, if a predicate needs it.
     pub(in crate::serve) request_head: Option<request::Parts>,
-    /// Whether this layer or an outer one declares cookies.
+    /// `true` if this layer or an outer one declares cookies.
     pub(in crate::serve) cookies_declared: bool,
     pub(in crate::serve) version: Version,
-    /// When the request was forwarded.
+    /// The wall-clock time at which the request was forwarded.
     pub(in crate::serve) sent_at: SystemTime,
     /// The same time on the clock of the cache, for freshness lifetimes and ages.
     pub(in crate::serve) began: Moment,
@@ -27,7 +27,7 @@ pub(in crate::serve) struct ForwardedRequest {
     /// The role of this layer for the request: the outermost layer, or an inner one. If the
     /// outermost layer drops this value, the undecided admissions of inner layers are abandoned.
     pub(in crate::serve) position: LayerPosition,
-    /// Whether an outer layer has to admit the response.
+    /// `true` if an outer layer must admit the response before it is stored.
     pub(in crate::serve) held: bool,
     /// Conditions of the client that were removed from the request. The cache evaluates them.
     pub(in crate::serve) conditions: Option<HeaderMap>,

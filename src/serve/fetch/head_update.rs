@@ -51,7 +51,7 @@ impl HeadUpdate {
             return;
         }
         let Self { url, key, before, after, expires } = self;
-        // If a write fails, the cache counts the failure, and the stored response stays as it is.
+        // If a write fails, the cache counts the failure, and the stored response stays unchanged.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }

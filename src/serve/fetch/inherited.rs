@@ -9,14 +9,15 @@ use http::response;
 impl Fetch {
     /// Returns the dependencies that a page inherits from a response that is not stored.
     ///
-    /// They are the scopes that the response would have if it were stored.
+    /// They are the scopes that the response would have if it were stored. They are unknown if no
+    /// tracker could collect them.
     pub(in crate::serve) fn unstored_dependencies(
         &self,
         head: &response::Parts,
         handled_by_inner: bool,
     ) -> AnswerDependencies {
         if handled_by_inner {
-            // The inner layer has noted the dependencies.
+            // The inner layer has recorded the dependencies.
             return AnswerDependencies::none_added();
         }
         if !(self.is_detached || is_tracked()) {

@@ -117,8 +117,8 @@ impl Fetch {
         self.process_response(response, head_target, forwarded, tracker).await
     }
 
-    /// Turns an answer of the service into the response for the client. Stores and shares it if it
-    /// is storable.
+    /// Turns an answer of the service into the response for the client. Stores and shares the
+    /// response if it is storable.
     async fn process_response<B, E>(
         mut self,
         mut response: Response<B>,
@@ -139,7 +139,8 @@ impl Fetch {
                 Box::pin(self.answer_with_freshened(&stale, validated, forwarded, tracker.take())).await;
             return (Ok(response), inherited);
         }
-        // The update is written in a boxed future, since a HEAD is rare.
+        // The update is written in a boxed future, so that other fetches do not reserve space for
+        // it.
         if let Some(update) = head_target
             .and_then(|head_target| self.head_update(head_target, &response, &forwarded, tracker.peek()))
         {
@@ -165,7 +166,7 @@ impl Fetch {
         }
         let inherited = inherited.with(ahead);
         if let Some(tag) = tag.get() {
-            // If the header map is full, the field is left out.
+            // If the header map is full, `ETag` is left out.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
         }
         // Followers read the rest of the body while it arrives.

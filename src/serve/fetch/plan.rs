@@ -35,7 +35,7 @@ pub(in crate::serve) struct FetchPlan {
     /// The generation read before the fetch. Without it, nothing can be stored.
     pub(in crate::serve) generation: Option<Generation>,
     pub(in crate::serve) reason: Reason,
-    /// Whether the request followed a flight that did not answer it.
+    /// `true` if the request followed a flight that did not answer it.
     pub(in crate::serve) has_waited: bool,
     /// The stored response that the conditional request validates (RFC 9111 section 4.3.1).
     pub(in crate::serve) stale: Option<Arc<StoredResponse>>,
@@ -81,11 +81,12 @@ pub(in crate::serve) struct Fetch {
     pub(in crate::serve) state: RequestState,
     pub(in crate::serve) plan: FetchPlan,
     pub(in crate::serve) status: CacheStatus,
-    /// Present in a background refresh, in which no client waits for the response. The refresh marks
-    /// it as successful if it stores a new response or removes the stored one.
+    /// The outcome of a background refresh, in which no client waits for the response. The fetch
+    /// marks the outcome as successful if it stores a new response or removes the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// Whether the fetch runs in its own task. A page that includes the response has its tracker on
-    /// the client's task, so dependencies are collected even if this task has no tracker.
+    /// `true` if the fetch runs in its own task. The tracker of a page that includes the response
+    /// is then on the client's task, so this fetch collects dependencies even without a tracker on
+    /// its own task.
     pub(in crate::serve) is_detached: bool,
     /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) unstored_action: UnstoredAction,

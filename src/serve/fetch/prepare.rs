@@ -37,8 +37,8 @@ impl Fetch {
         if facts.conditional || facts.range || self.is_mismatched() {
             self.plan.stale = None;
         }
-        // A dry run has no flights. A request that would lead one is still forwarded like that of a
-        // leader: without `If-None-Match` and `If-Modified-Since`.
+        // A dry run has no flights. A request that would otherwise lead a flight is still forwarded
+        // like a leader's request: without `If-None-Match` and `If-Modified-Since`.
         let would_lead = config.is_dry_run()
             && !facts.head
             && RequestFacts { needs_current: false, ..facts }.is_collapsible();

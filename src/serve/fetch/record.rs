@@ -25,8 +25,7 @@ use std::sync::Arc;
 /// A response on its way to the client.
 pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
-    /// The entity tag that is computed from the body, for later hits. Present once the body is
-    /// complete.
+    /// The entity tag that is computed from the body. Present once the body is complete.
     pub(in crate::serve) tag: GeneratedTag,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
@@ -38,8 +37,8 @@ pub(in crate::serve) struct Received<B> {
 }
 
 impl<B> Received<B> {
-    /// Returns the response and the dependencies. Reports the status that was written into the
-    /// head, and does not replace it.
+    /// Returns the response and the dependencies. Keeps the status that was written into the head,
+    /// and sends the report with that status.
     pub(in crate::serve) fn into_answer(self) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         if let (Some(report), Some((forecast, status))) = (self.report, self.forecast) {
             forecast.note_reported(status);
@@ -138,8 +137,8 @@ impl Fetch {
     {
         let config = Arc::clone(&self.state.config);
         let response = Arc::new(stored);
-        // Without a tracker on this thread, the dependencies are not collected. `Unknown` keeps a
-        // page that includes the response from being stored.
+        // Without a tracker on this thread, the dependencies are not collected. `Unknown` prevents
+        // the storing of a page that includes the response.
         let inherited = match self.is_detached || is_tracked() {
             true => AnswerDependencies::from(&*response).with(tracker.peek()),
             false => AnswerDependencies::Unknown,

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn app_counts_http_and_https_as_one_origin_and_parses_like_browsers() {
+    fn app_merges_http_and_https_and_parses_like_browsers() {
         let (http, path) = (Some("http"), Some("/c".to_owned()));
         for reference in
             ["https://shop.example/c", "https://shop.example:443/c", "http:/c", "\\c", "http:../c"]

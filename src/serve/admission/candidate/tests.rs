@@ -117,7 +117,7 @@ fn rfc() -> SampleExchange {
     SampleExchange::new(Policy::rfc9111())
 }
 
-/// Runs a step for each row.
+/// Runs `step` on the sample of each row, and compares the result with the row.
 fn check<T: PartialEq + std::fmt::Debug>(
     table: impl IntoIterator<Item = (SampleExchange, T)>,
     step: impl Fn(Candidate<'_>) -> T,

@@ -44,7 +44,7 @@ impl BodySink for SampleSink {
     }
 }
 
-/// Begins a response whose body never comes.
+/// Begins a response whose body never sends a frame.
 fn begin(head: Arc<StoredResponse>) -> BodyReader {
     begin_from(head, None)
 }
@@ -87,7 +87,7 @@ async fn arriving_response_is_read_by_a_follower_that_it_fits() {
 
 /// RFC 9111 section 4.1: the request joins the flight of the variant that it selects.
 #[tokio::test(start_paused = true)]
-async fn arriving_response_of_another_variant_is_a_miss_of_that_variant() {
+async fn arriving_response_of_another_variant_is_a_miss() {
     let follower = Follower::new(app());
     let head = follower.stored(follower.other_variant()).await;
     let leader = follower.lead(0).await;

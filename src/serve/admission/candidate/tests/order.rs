@@ -1,5 +1,5 @@
-//! The order of the steps of an admission. If several steps refuse the response, the first step
-//! gives the reason.
+//! The order of the steps of an admission. If several steps would refuse the response, the earliest
+//! of them gives the reason.
 
 use super::{SampleExchange, X_A, app, seconds};
 use crate::policy::CacheHints;
@@ -77,10 +77,10 @@ fn first_failing_step_gives_the_reason() {
     );
 }
 
-/// `must-understand` (RFC 9111 section 5.2.2.3) comes before `no-store`. A nominated field that was
-/// stripped from the request (section 4.1) comes before the content coding.
+/// `must-understand` (RFC 9111 section 5.2.2.3) is checked before `no-store`. A nominated field
+/// that was stripped from the request (section 4.1) is checked before the content coding.
 #[test]
-fn must_understand_precedes_no_store_and_removed_fields_precede_the_coding() {
+fn must_understand_and_removed_fields_are_checked_first() {
     check_order(
         storable,
         &[

@@ -54,7 +54,7 @@ fn without_a_runtime_nothing_is_refreshed() {
 /// XFetch: a refresh is more likely if the end of the lifetime is nearer, and if the service took
 /// longer.
 #[tokio::test]
-async fn early_refresh_depends_on_the_cost_and_the_rest_of_the_lifetime() {
+async fn early_refresh_depends_on_cost_and_remaining_lifetime() {
     let early = |cost: u64, rest: u64| {
         let sample = SampleReuse::new(Policy::app().early_refresh(1.0)).fresh_for(rest);
         sample.change(|head| head.cost = seconds(cost))
