@@ -139,8 +139,8 @@ fn process_response<B>(
     response
 }
 
-/// Returns [`AnswerDependencies::Unknown`], unless the tracker has already noted the dependencies
-/// of the answer (`is_recorded`).
+/// Returns [`AnswerDependencies::Unknown`], unless the tracker has already recorded the
+/// dependencies of the answer (`is_recorded`).
 fn dependencies_of_answer(is_recorded: bool) -> AnswerDependencies {
     if is_recorded { AnswerDependencies::none_added() } else { AnswerDependencies::Unknown }
 }
@@ -148,7 +148,7 @@ fn dependencies_of_answer(is_recorded: bool) -> AnswerDependencies {
 /// Forwards a request. Inner layers may hold the admission of the response until the outermost
 /// layer decides on it.
 ///
-/// This is a function of its own, so that [`State::Forward`] stays small.
+/// A separate function, so that [`State::Forward`] stays small.
 pub(in crate::serve) async fn pass_on<S, ReqBody, B>(
     position: LayerPosition,
     call: Oneshot<S, Request<ReqBody>>,

@@ -46,7 +46,7 @@ impl Fetch {
         let marks = restrictions(&parts.extensions);
         let handled_by_inner = parts.extensions.remove::<HandledByInner>().is_some();
         // An admission that an inner layer holds. This layer passes it on, unless this layer holds
-        // an admission of its own.
+        // another one.
         let held_within = parts.extensions.remove::<HeldAdmission>();
         let admission = match self.plan.generation {
             _ if handled_by_inner => Err(Detail::HandledByInner),
@@ -245,7 +245,7 @@ impl FreshenedResponse {
         let (stored, is_placed) = pending_store.store_whole(&config.cache).await;
         // A cache that was turned off in the meantime writes nothing.
         if config.cache.is_enabled() {
-            // If this fails, the cache counts the failure, and the other variants stay as they are.
+            // If this fails, the cache counts the failure, and the other variants stay unchanged.
             let _ = variants.freshen(&stored, &validated).await;
         }
         if let Some(leader) = leader {

@@ -1,4 +1,5 @@
-//! Which requests may use a response that has a content coding, but no `Vary: Accept-Encoding`?
+//! Selects the requests that may use a response with a content coding, but without
+//! `Vary: Accept-Encoding`.
 
 use super::not_reusable::NotReusable;
 use super::outcome::Lookup;

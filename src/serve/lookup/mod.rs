@@ -1,4 +1,4 @@
-//! The look-up: is there a stored response that may answer this request now?
+//! The look-up: finds a stored response that may answer a request now.
 
 mod coding;
 mod not_reusable;

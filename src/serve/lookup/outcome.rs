@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The result of a look-up.
 #[derive(Debug)]
 pub(in crate::serve) enum Lookup {
-    /// A response that answers the request.
+    /// A stored response that answers the request.
     Hit(Arc<StoredResponse>),
     /// A stored response that answers the request while it is refreshed in the background. It is
     /// stale, or it is fresh and due for an early refresh.

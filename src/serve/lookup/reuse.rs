@@ -33,8 +33,8 @@ pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) now: Moment,
     /// The generation that the store read together with the stored response, if it did.
     pub(in crate::serve) read: Option<Generation>,
-    /// Whether the look-up only explains a decision. Such a look-up changes neither the entries nor
-    /// the order of eviction.
+    /// `true` if the look-up only explains a decision. Such a look-up changes neither the entries
+    /// nor the order of eviction.
     pub(in crate::serve) is_read_only: bool,
 }
 
@@ -119,8 +119,8 @@ impl Reuse<'_> {
         }
     }
 
-    /// Replaces a softly invalidated response by a copy that is stale from now on. Returns `None`
-    /// if a hard invalidation covers the response, too.
+    /// Replaces a softly invalidated response by a stale copy. Returns `None` if a hard
+    /// invalidation covers the response, too.
     async fn make_stale(
         self,
         key: KeyRef<'_>,
@@ -177,7 +177,7 @@ impl Reuse<'_> {
         fails.then_some(NotReusable::Precondition)
     }
 
-    /// Returns `true` if a stale response may answer this request while it is refreshed
+    /// Returns `true` if a stale response may answer this request while the response is refreshed
     /// (RFC 5861 section 3).
     fn serves_stale(self, response: &StoredResponse) -> bool {
         response.serves_while_revalidating(self.now)

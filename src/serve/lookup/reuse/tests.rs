@@ -1,4 +1,4 @@
-//! Tables of what a request may reuse (RFC 9111 sections 4, 4.2.4 and 5.2.1).
+//! Tables of the stored responses that a request may reuse (RFC 9111 sections 4, 4.2.4 and 5.2.1).
 
 mod refreshes;
 
@@ -29,7 +29,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-/// A request, and a response that came an hour ago and is fresh for another minute.
+/// A request, and a stored response that arrived an hour ago and is fresh for another minute.
 struct SampleReuse {
     config: Arc<LayerConfig>,
     facts: RequestFacts,
@@ -109,7 +109,7 @@ impl SampleReuse {
 
 /// Polls a future that must be ready at once.
 fn poll<T>(future: impl Future<Output = T>) -> T {
-    futures_util::FutureExt::now_or_never(future).expect("it waits for nothing")
+    futures_util::FutureExt::now_or_never(future).expect("the future is ready at once")
 }
 
 fn app() -> SampleReuse {
