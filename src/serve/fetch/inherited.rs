@@ -9,8 +9,8 @@ use http::response;
 impl Fetch {
     /// Returns the dependencies that a page inherits from a response that is not stored.
     ///
-    /// They are the scopes that the response would have if it were stored. They are unknown if no
-    /// tracker could collect them.
+    /// They are the scopes that the response would have if it were stored. They are unknown without
+    /// a tracker, without a generation, or if the tags are unusable.
     pub(in crate::serve) fn unstored_dependencies(
         &self,
         head: &response::Parts,
