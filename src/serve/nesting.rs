@@ -19,9 +19,8 @@ pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> boo
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
-/// Marks a request that this layer forwards, or extends the mark of outer layers. The mark tells
-/// inner layers the ID of this layer, the scopes of the target, and whether the request is
-/// identified.
+/// Marks a request that this layer forwards, or extends the mark of outer layers. The mark contains
+/// the ID of this layer, the scopes of the target, and whether the request is identified.
 ///
 /// If `scopes` is empty, the mark keeps the scopes of outer layers.
 pub(super) fn mark_request(

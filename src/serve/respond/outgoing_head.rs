@@ -200,7 +200,7 @@ impl OutgoingHead {
         self.apply(response);
     }
 
-    /// Adds the status to the field and the extensions, as far as they are on.
+    /// Adds the status to `Cache-Status` and to the extensions, if the policy enables them.
     fn add_status<B>(&self, response: &mut Response<B>) {
         let status = match self.is_invalidation_queued {
             true => self.status.detail(Detail::InvalidationQueued),

@@ -49,7 +49,7 @@ where
         return (Ok(refused), AnswerDependencies::none_added());
     }
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
-    // The handler may send requests of its own through an inner layer, which reads this mark.
+    // The handler may send further requests through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
     mark_request(&config, &mut parts.extensions, identified, &[]);
     // Covers the public target and the target that the handler sees: a stored response can have the
