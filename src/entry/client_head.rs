@@ -36,7 +36,7 @@ impl Head {
             patch_vary(&mut rewritten, vary);
         }
         self.rewritten = Some(Box::new(RewrittenHeaders::new(client_control, &original)));
-        self.parts.headers = pack(&rewritten, &[], HeaderName::clone, &self.first_field());
+        self.parts.headers = pack(&rewritten, HeaderName::clone, &self.first_field());
     }
 
     /// Returns the stored fields as the origin sent them.

@@ -310,7 +310,7 @@ impl Wire for Head {
         // must come first.
         head.parts.headers = match from.keeps_slices() {
             true => with_first(&headers, &head.first_field()),
-            false => pack(&headers, &[], HeaderName::clone, &head.first_field()),
+            false => pack(&headers, HeaderName::clone, &head.first_field()),
         };
         Some(head)
     }

@@ -23,7 +23,7 @@ pub(crate) use dependencies::Dependencies;
 pub use generation::Generation;
 pub(crate) use head::Head;
 pub(crate) use nominated::{NominatedField, SecretFields, VariantSelection};
-pub(crate) use packing::{body_for_storage, headers_for_storage};
+pub(crate) use packing::{body_for_storage, headers_for_storage, headers_for_storage_with};
 pub(crate) use response::StoredResponse;
 pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};

@@ -8,27 +8,48 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Copies a header section without the excluded fields. The copy has no spare room, except in its
 /// index for the fields that a cache adds.
 pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
-    pack(headers, excluded, HeaderName::clone, &AGE)
+    headers_for_storage_with(headers, excluded, None)
 }
 
-/// Copies a header section without the excluded fields and without spare room. The copy begins with
-/// the field `first`, whose value a hit sets. The other lines of `Age` are dropped.
-pub(super) fn pack(
+/// Does the same as [`headers_for_storage`], and adds a line at the end.
+pub(crate) fn headers_for_storage_with(
     headers: &HeaderMap,
     excluded: &[HeaderName],
-    copy_name: impl Fn(&HeaderName) -> HeaderName,
-    first: &HeaderName,
+    added: Option<(&HeaderName, &HeaderValue)>,
 ) -> HeaderMap {
     let mut excluded: Vec<_> = excluded.iter().map(HeaderName::as_str).collect();
     excluded.sort_unstable();
-    let is_excluded = |name: &HeaderName| excluded.binary_search(&name.as_str()).is_ok();
+    let is_kept = |name: &HeaderName| excluded.is_empty() || excluded.binary_search(&name.as_str()).is_err();
+    pack_with(headers, is_kept, added, HeaderName::clone, &AGE)
+}
+
+/// Copies a header section without spare room. The copy begins with the field `first`, whose value a
+/// hit sets. The other lines of `Age` are dropped.
+pub(super) fn pack(
+    headers: &HeaderMap,
+    copy_name: impl Fn(&HeaderName) -> HeaderName,
+    first: &HeaderName,
+) -> HeaderMap {
+    pack_with(headers, |_| true, None, copy_name, first)
+}
+
+fn pack_with(
+    headers: &HeaderMap,
+    is_kept: impl Fn(&HeaderName) -> bool,
+    added: Option<(&HeaderName, &HeaderValue)>,
+    copy_name: impl Fn(&HeaderName) -> HeaderName,
+    first: &HeaderName,
+) -> HeaderMap {
     let zero = HeaderValue::from_static("0");
     let was = headers.get(first).filter(|_| *first != AGE).unwrap_or(&zero);
-    let is_other = |name: &HeaderName| *name != AGE && name != first && !is_excluded(name);
-    let others = || headers.iter().filter(|(name, _)| is_other(name));
-    let names = 1 + headers.keys().filter(|name| is_other(name)).count();
+    let mut lines = Vec::with_capacity(headers.len() + 2);
+    lines.push((first, was));
+    lines.extend(headers.iter().filter(|(name, _)| *name != AGE && *name != first && is_kept(name)));
+    lines.extend(added);
+    // The lines of a name follow each other.
+    let names = 1 + lines.windows(2).filter(|pair| !std::ptr::eq(pair[0].0, pair[1].0)).count();
     let mut copy = HeaderMap::with_capacity((names + SPARE_FIELDS).min(MAX_FIELDS));
-    for (name, value) in pack_lines(|| std::iter::once((first, was)).chain(others())) {
+    for (name, value) in pack_lines(&lines) {
         // If the header section is full, the copy lacks the field.
         let _ = copy.try_append(copy_name(name), value);
     }
@@ -55,18 +76,18 @@ pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Copies the values of lines into one buffer with one reference count.
-pub(super) fn pack_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderValue)>>(
-    lines: impl Fn() -> Lines,
+pub(super) fn pack_lines<'a>(
+    lines: &[(&'a HeaderName, &HeaderValue)],
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> {
-    let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
-    lines().for_each(|(_, value)| buffer.extend_from_slice(value.as_bytes()));
+    let mut buffer = BytesMut::with_capacity(lines.iter().map(|(_, value)| value.len()).sum());
+    lines.iter().for_each(|(_, value)| buffer.extend_from_slice(value.as_bytes()));
     let mut buffer = buffer.freeze();
-    lines().map(move |(name, value)| {
+    lines.iter().map(move |(name, value)| {
         let bytes = buffer.split_to(value.len());
         // `from_maybe_shared` does not fail, because the bytes are a copy of a valid field value.
-        let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
+        let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| (*value).clone());
         copy.set_sensitive(value.is_sensitive());
-        (name, copy)
+        (*name, copy)
     })
 }
 
@@ -113,7 +134,7 @@ mod tests {
         headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
         headers.append("link", HeaderValue::from_static(""));
         headers.append("link", HeaderValue::from_static("<b>"));
-        let mut copy = pack(&headers, &[], unshared_name, &AGE);
+        let mut copy = pack(&headers, unshared_name, &AGE);
         assert_eq!(copy.remove(AGE), Some(HeaderValue::from_static("0")));
         assert_eq!(copy, headers);
         let lines: Vec<_> = copy.get_all("link").iter().collect();

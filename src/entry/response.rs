@@ -90,7 +90,7 @@ impl StoredResponse {
         let mut headers = self.head.parts.headers.clone();
         // If the header section is full, the response gets no tag.
         let _ = headers.try_insert(ETAG, tag.to_value());
-        self.head.parts.headers = pack(&headers, &[], HeaderName::clone, &self.head.first_field());
+        self.head.parts.headers = pack(&headers, HeaderName::clone, &self.head.first_field());
         self.head_weight = head_weight(&self.head);
         self.etag = valid_etag(&self.head.parts.headers);
     }
@@ -292,7 +292,7 @@ impl StoredResponse {
     /// Returns a copy with separate reference counts. The bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
-        head.parts.headers = pack(&self.head.parts.headers, &[], unshared_name, &head.first_field());
+        head.parts.headers = pack(&self.head.parts.headers, unshared_name, &head.first_field());
         self.successor(head, Bytes::from_owner(self.body.clone()))
     }
 }

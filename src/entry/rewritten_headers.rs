@@ -20,8 +20,8 @@ impl RewrittenHeaders {
     /// Copies the original lines, so that they do not keep the buffer of the whole header section
     /// in memory.
     pub(super) fn new(client_control: ClientCacheControl, original: &[(HeaderName, HeaderValue)]) -> Self {
-        let lines = pack_lines(|| original.iter().map(|(name, value)| (name, value)));
-        let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();
+        let original: Vec<_> = original.iter().map(|(name, value)| (name, value)).collect();
+        let lines: Box<[_]> = pack_lines(&original).map(|(name, value)| (name.clone(), value)).collect();
         Self { client_control, original: lines.into_vec() }
     }
 

@@ -3,6 +3,7 @@
 //! The header section of an entry is packed: it has no spare room, and all its values share one
 //! buffer.
 
+use crate::rules::frequent_fields::is_frequent;
 use crate::rules::preconditions::{NOT_MODIFIED_ROOM, belongs_in_304};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -60,6 +61,9 @@ pub(super) fn list(lines: &[(HeaderName, HeaderValue)]) -> usize {
 /// Returns the number of bytes that a name allocates. Standard names allocate nothing.
 pub(super) fn name(name: &HeaderName) -> usize {
     let text = name.as_str();
+    if is_frequent(text) {
+        return 0;
+    }
     let again = HeaderName::from_bytes(text.as_bytes());
     let is_standard = again.is_ok_and(|again| again.as_str().as_ptr() == text.as_ptr());
     if is_standard { 0 } else { text.len() + SHARED }

@@ -1,6 +1,7 @@
 //! Finished keys with their hash, borrowed and owned.
 
 use foldhash::quality::RandomState;
+use http::{HeaderName, HeaderValue};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -114,6 +115,11 @@ impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CacheKey({} bytes)", self.bytes.len())
     }
+}
+
+/// Returns a hash of a header line, with the random keys of this process.
+pub(crate) fn line_hash(name: &HeaderName, value: &HeaderValue) -> u64 {
+    HASHER.hash_one((name.as_str().as_bytes(), value.as_bytes()))
 }
 
 /// A hasher for maps of keys. It returns the hash that each key carries.

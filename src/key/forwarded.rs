@@ -55,13 +55,29 @@ impl ForwardedFields {
         self.0 |= 1 << field as u16;
     }
 
+    /// Returns the forwarded fields of a header section. Ignored fields do not count.
+    pub(crate) fn of(headers: &HeaderMap, ignored: &[HeaderName]) -> Self {
+        let mut fields = Self::default();
+        for field in ForwardedField::ALL {
+            if headers.contains_key(field.name()) && !ignored.contains(field.name()) {
+                fields.insert(field);
+            }
+        }
+        fields
+    }
+
+    #[inline]
+    pub(crate) fn contains(self, field: ForwardedField) -> bool {
+        self.0 & (1 << field as u16) != 0
+    }
+
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = ForwardedField> {
-        ForwardedField::ALL.into_iter().filter(move |field| self.0 & (1 << *field as u16) != 0)
+        ForwardedField::ALL.into_iter().filter(move |field| self.contains(*field))
     }
 }
 

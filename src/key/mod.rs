@@ -88,7 +88,7 @@ mod target;
 
 pub(crate) use authority::canonical_authority;
 pub(crate) use buf::{KeyBuf, MAX_PLAIN_VALUE};
-pub(crate) use cache_key::{BuildPrehashed, Prehashed};
+pub(crate) use cache_key::{BuildPrehashed, line_hash};
 pub(crate) use cache_key::{CacheKey, KeyRef};
 pub(crate) use digest::{ValueDigest, ValueDigests};
 pub(crate) use error::KeyError;

@@ -9,7 +9,6 @@
 //! A field *identifies* if its value may show who the visitor is, or which application acts for the
 //! visitor. It is a credential, or looks like one.
 
-mod by_length;
 mod harmless;
 mod words;
 

@@ -127,7 +127,7 @@ impl EntityTag {
     pub(crate) fn line_of_response(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut lines = headers.get_all(ETAG).into_iter();
         let (line, more) = (lines.next()?, lines.next());
-        (more.is_none() && read(line.as_bytes()).is_some_and(|(_, _, rest)| rest.is_empty())).then_some(line)
+        (more.is_none() && is_tag(line.as_bytes())).then_some(line)
     }
 }
 
@@ -150,6 +150,14 @@ impl std::fmt::Display for EntityTag {
 /// Returns `true` for `etagc`, the characters between the quotes of a tag.
 fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
+}
+
+/// Returns `true` if a value is exactly one tag.
+fn is_tag(value: &[u8]) -> bool {
+    let quoted = value.strip_prefix(b"W/").unwrap_or(value);
+    let text = quoted.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
+    // A loop without an early return uses vector instructions.
+    text.is_some_and(|text| text.iter().fold(true, |valid, byte| valid & is_opaque(*byte)))
 }
 
 /// Parses a tag at the start of a value. Returns whether the tag is weak, the text between its

@@ -5,6 +5,7 @@
 //! multipart response is random.
 
 pub(crate) mod accept;
+pub(crate) mod by_length;
 pub(crate) mod cache_control;
 pub(crate) mod client;
 pub(crate) mod control;
@@ -13,6 +14,7 @@ pub(crate) mod date;
 mod directive;
 pub(crate) mod entity_tag;
 pub(crate) mod exchange_fields;
+pub(crate) mod frequent_fields;
 pub(crate) mod freshness;
 pub(crate) mod groups;
 pub(crate) mod list;

@@ -2,6 +2,7 @@
 
 use super::cache_control::ResponseDirectives;
 use super::exchange_fields::describes_exchange;
+use super::frequent_fields::is_frequent;
 use super::list::field_elements;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY,
@@ -44,7 +45,7 @@ pub(crate) fn fields_not_stored(
     let named = connection.filter(|name| !ALWAYS_STORED.contains(name));
     let is_listed = |name: &HeaderName| match name.as_str() {
         "set-cookie" | "set-cookie2" if shares_cookies => false,
-        name => describes_connection_or_exchange(name),
+        name => !is_frequent(name) && describes_connection_or_exchange(name),
     };
     let listed = headers.keys().filter(|name| is_listed(name)).cloned();
     named.chain(listed).chain(directives.qualified_fields().cloned()).collect()

@@ -1,7 +1,7 @@
 //! Names of fields that do not identify a visitor. The list has common names, which need no further
 //! check, and names in which a word wrongly looks like a credential.
 
-use super::by_length::is_listed;
+use crate::rules::by_length::is_listed;
 
 /// Returns `true` if a request field is known to be harmless: it has no meaning to the cache, and
 /// does not identify a visitor.

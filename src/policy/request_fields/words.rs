@@ -5,7 +5,7 @@
 //! as a pair (`device-id`). Many products run words together (`customerid`), so parts of words
 //! count, too.
 
-use super::by_length::is_listed;
+use crate::rules::by_length::is_listed;
 
 /// Returns the stems that begin with this byte. A word that contains a stem identifies.
 const fn stems(first: u8) -> &'static [&'static str] {

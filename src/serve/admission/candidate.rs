@@ -7,7 +7,7 @@ use super::freshness::{
 use super::recipient::check_single_recipient;
 use super::tags::{scopes_of, tags};
 use crate::clock::Moment;
-use crate::entry::{Head, NominatedField, StoredResponse, headers_for_storage};
+use crate::entry::{Head, NominatedField, StoredResponse, headers_for_storage_with};
 use crate::key::{ForwardedField, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
@@ -305,19 +305,23 @@ impl<'a> Candidate<'a> {
             // 6585 section 4).
             excluded.push(RETRY_AFTER);
         }
+        let Some(fields) = policy.tag_fields_emitted else {
+            return self.with_date(&response.headers, &excluded);
+        };
         let mut headers = response.headers.clone();
         for name in &excluded {
             headers.remove(name);
         }
-        if let Some(fields) = policy.tag_fields_emitted {
-            fields.write(tags, &mut headers);
-        }
-        // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
-        if !headers.contains_key(DATE) {
-            // If the header map is full, `Date` is left out.
-            let _ = date::format(self.received.wall).map(|date| headers.try_insert(DATE, date));
-        }
-        headers_for_storage(&headers, &[])
+        fields.write(tags, &mut headers);
+        self.with_date(&headers, &[])
+    }
+
+    /// Copies the fields for storage. RFC 9110 section 6.6.1: a cache that stores a response without
+    /// `Date` adds one.
+    fn with_date(&self, headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
+        let lacks_date = !headers.contains_key(DATE) || excluded.contains(&DATE);
+        let date = lacks_date.then(|| date::format(self.received.wall)).flatten();
+        headers_for_storage_with(headers, excluded, date.as_ref().map(|date| (&DATE, date)))
     }
 
     fn head(

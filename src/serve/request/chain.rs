@@ -1,10 +1,9 @@
 //! The [`Chain`] of a request, by which loops are detected.
 
 use crate::flight::Chain;
-use crate::key::{CacheKey, Prehashed};
+use crate::key::{CacheKey, line_hash};
 use crate::serve::config::LayerConfig;
 use http::HeaderMap;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 /// Creates the chain of a request to this layer, as a child of the chain that is current on this
@@ -12,12 +11,7 @@ use std::sync::Arc;
 ///
 /// Two requests count as the same if their keys and all their fields are equal.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
-    let fields = headers.iter().map(|(name, value)| {
-        let mut line = Prehashed::default();
-        line.write(name.as_str().as_bytes());
-        line.write(value.as_bytes());
-        line.finish()
-    });
+    let fields = headers.iter().map(|(name, value)| line_hash(name, value));
     // The sum does not depend on the order of the lines. The address of the configuration tells
     // layers with the same keys apart.
     let layer = std::ptr::from_ref(config).addr() as u64;

@@ -1,8 +1,8 @@
 //! The hosts and the path prefix in a site's public URLs, from the forwarded fields of its proxies.
 
-use crate::key::{ForwardedField, prefix_of};
+use crate::key::{ForwardedField, ForwardedFields, prefix_of};
 use crate::rules::list::field_elements;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, Uri};
 
 /// The forwarded fields that contain a URL.
 const URLS: [ForwardedField; 2] = [ForwardedField::XOriginalUrl, ForwardedField::XRewriteUrl];
@@ -12,17 +12,15 @@ const URLS: [ForwardedField; 2] = [ForwardedField::XOriginalUrl, ForwardedField:
 const HOSTS: [ForwardedField; 5] =
     [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded, URLS[0], URLS[1]];
 
-/// Returns `true` if a request has a forwarded field, and the policy does not ignore it.
-fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -> bool {
-    request.contains_key(field.name()) && !ignored.contains(field.name())
-}
-
-/// Adds the hosts that the forwarded fields of a request name. Ignored fields do not count.
+/// Adds the hosts that the forwarded fields of a request name.
 ///
 /// Adds the first and the last host of each field. Then adds all hosts of the list once more, with
 /// the port of `X-Forwarded-Port` (see [`add_port`]).
-pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
-    for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
+pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, forwarded: ForwardedFields) {
+    if forwarded.is_empty() {
+        return;
+    }
+    for field in HOSTS.into_iter().filter(|field| forwarded.contains(*field)) {
         // A value that can't be parsed names no host.
         let mut named = field.hosts(request).into_iter().flatten();
         let first = named.next();
@@ -32,7 +30,7 @@ pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, 
             }
         }
     }
-    if is_read(ForwardedField::XForwardedPort, request, ignored) {
+    if forwarded.contains(ForwardedField::XForwardedPort) {
         add_port(hosts, field_elements(request, ForwardedField::XForwardedPort.name()).next());
     }
 }
@@ -48,23 +46,23 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     hosts.extend(with_port);
 }
 
-/// Returns the URLs in the forwarded fields of a request. Ignored fields do not count.
-pub(in crate::serve) fn forwarded_urls<'a>(
-    request: &'a HeaderMap,
-    ignored: &'a [HeaderName],
-) -> impl Iterator<Item = Uri> + 'a {
-    URLS.into_iter().filter(|field| is_read(*field, request, ignored)).filter_map(|field| field.url(request))
+/// Returns the URLs in the forwarded fields of a request.
+pub(in crate::serve) fn forwarded_urls(
+    request: &HeaderMap,
+    forwarded: ForwardedFields,
+) -> impl Iterator<Item = Uri> {
+    URLS.into_iter().filter(move |field| forwarded.contains(*field)).filter_map(|field| field.url(request))
 }
 
 /// Returns the path prefix that proxies have removed from the request's path, as stated in
 /// `X-Forwarded-Prefix`. The prefix begins with a slash and does not end with one. The prefixes of
 /// several proxies are joined, the outermost first.
 ///
-/// Returns `None` if no prefix was removed, if a prefix is malformed, or if the policy ignores the
+/// Returns `None` if no prefix was removed, if a prefix is malformed, or if `forwarded` lacks the
 /// field.
-pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
+pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, forwarded: ForwardedFields) -> Option<String> {
     let field = ForwardedField::XForwardedPrefix;
-    if !is_read(field, request, ignored) {
+    if !forwarded.contains(field) {
         return None;
     }
     let parts: Option<Vec<_>> = field_elements(request, field.name()).map(prefix_of).collect();
@@ -74,6 +72,7 @@ pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderN
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines
@@ -84,8 +83,14 @@ mod tests {
 
     fn hosts(lines: &[(&'static str, &'static str)]) -> Vec<String> {
         let mut hosts = Vec::new();
-        add_hosts(&mut hosts, &headers(lines), &[]);
+        let headers = headers(lines);
+        add_hosts(&mut hosts, &headers, ForwardedFields::of(&headers, &[]));
         hosts
+    }
+
+    fn prefix(lines: &[(&'static str, &'static str)], ignored: &[HeaderName]) -> Option<String> {
+        let headers = headers(lines);
+        forwarded_prefix(&headers, ForwardedFields::of(&headers, ignored))
     }
 
     #[test]
@@ -108,14 +113,9 @@ mod tests {
             ("/", None),
             ("/a?b", None),
         ] {
-            assert_eq!(
-                forwarded_prefix(&headers(&[("x-forwarded-prefix", value)]), &[]).as_deref(),
-                expected,
-                "{value}"
-            );
+            assert_eq!(prefix(&[("x-forwarded-prefix", value)], &[]).as_deref(), expected, "{value}");
         }
-        let lines = headers(&[("x-forwarded-prefix", "/shop")]);
         let ignored = ForwardedField::XForwardedPrefix.name().clone();
-        assert_eq!(forwarded_prefix(&lines, &[ignored]), None);
+        assert_eq!(prefix(&[("x-forwarded-prefix", "/shop")], &[ignored]), None);
     }
 }

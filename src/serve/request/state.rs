@@ -45,8 +45,8 @@ impl RequestState {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (hosts, began) = (hosts(request, &config.policy.key), config.cache.clock().now());
-        let scopes = scopes_on(request, &config.policy.key, &hosts);
+        let (hosts, began) = (hosts(request, facts.forwarded), config.cache.clock().now());
+        let scopes = scopes_on(request, &config.policy.key, facts.forwarded, &hosts);
         let shown_key = shown_key(config, request, key.as_ref().as_bytes());
         let (holds, chain) =
             (HeldAdmissions::of_request(request.extensions), chain(config, key.clone(), request.headers));

@@ -2,7 +2,7 @@
 
 use super::reference::Base;
 use crate::cache::Invalidation;
-use crate::key::RequestHead;
+use crate::key::{ForwardedFields, RequestHead};
 use crate::policy::{Policy, Sharing};
 use crate::serve::request::{add_hosts, forwarded_prefix, public_uri, rewritten_uri};
 use http::header::HOST;
@@ -39,11 +39,11 @@ impl WriteTargets {
             uri: seen.clone(),
             authority: seen.authority().or(authority.as_ref()).cloned(),
         });
-        let ignored = &policy.key.ignored;
+        let forwarded = ForwardedFields::of(request.headers, &policy.key.ignored);
         let mut forwarded_hosts: Vec<_> =
             authority.iter().map(|host| without_user(host).to_owned()).collect();
-        add_hosts(&mut forwarded_hosts, request.headers, ignored);
-        let prefix = forwarded_prefix(request.headers, ignored);
+        add_hosts(&mut forwarded_hosts, request.headers, forwarded);
+        let prefix = forwarded_prefix(request.headers, forwarded);
         Self {
             public: WriteTarget { uri, authority },
             seen,

@@ -17,4 +17,4 @@ macro_rules! is_listed {
     }};
 }
 
-pub(super) use is_listed;
+pub(crate) use is_listed;
