@@ -36,8 +36,11 @@ none_bypass=$(each none-bypass)
 bypass=$(each bypass)
 none_miss=$(each none-miss)
 miss=$(each miss)
+no_store=$(each no-store)
+no_store_first=$(each no-store-first)
 awk -v none="$none" -v floor="$floor" -v hit="$hit" -v quiet="$quiet" -v none_conditional="$none_conditional" -v not_modified="$not_modified" \
-    -v none_bypass="$none_bypass" -v bypass="$bypass" -v none_miss="$none_miss" -v miss="$miss" 'BEGIN {
+    -v none_bypass="$none_bypass" -v bypass="$bypass" -v none_miss="$none_miss" -v miss="$miss" \
+    -v no_store="$no_store" -v no_store_first="$no_store_first" 'BEGIN {
     print "instructions      with the harness      without"
     printf "harness         %18d\n", none
     printf "floor           %18d %12d\n", floor, floor - none
@@ -46,6 +49,8 @@ awk -v none="$none" -v floor="$floor" -v hit="$hit" -v quiet="$quiet" -v none_co
     printf "hit, 304        %18d %12d\n", not_modified, not_modified - none_conditional
     printf "bypass          %18d %12d\n", bypass, bypass - none_bypass
     printf "miss and store  %18d %12d\n", miss, miss - none_miss
+    printf "no-store, first %18d %12d\n", no_store_first, no_store_first - none_miss
+    printf "no-store, known %18d %12d\n", no_store, no_store - none
     printf "hit to floor    %18.2f %12.2f\n", hit / floor, (hit - none) / (floor - none)
     printf "miss to floor   %18.2f %12.2f\n", miss / (floor + none_miss - none), (miss - none_miss) / (floor - none)
 }'

@@ -18,7 +18,8 @@ use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|hit-quiet|304|bypass|miss TIMES\n\
+const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|hit-quiet|304|bypass|miss|no-store|\
+                     no-store-first TIMES\n\
                      and with the feature redis: redis-get|redis-hit";
 
 fn main() {
@@ -65,6 +66,19 @@ fn main() {
         "miss" => {
             let store = MemoryStore::with_max_bytes(128 << 20);
             let mut service = support::cached(store, support::response(SMALL));
+            let mut numbers = 0..;
+            repeat(times, &request, |request| run(&mut service, next(&request, &mut numbers)));
+        }
+        // A response with `no-store`, for a key that is known as not storable.
+        "no-store" => {
+            let store = MemoryStore::with_max_bytes(64 << 20);
+            let mut service = support::cached(store, support::no_store_response(SMALL));
+            repeat(times, &request, |request| run(&mut service, request));
+        }
+        // The same for a key that the cache sees for the first time.
+        "no-store-first" => {
+            let store = MemoryStore::with_max_bytes(64 << 20);
+            let mut service = support::cached(store, support::no_store_response(SMALL));
             let mut numbers = 0..;
             repeat(times, &request, |request| run(&mut service, next(&request, &mut numbers)));
         }

@@ -108,6 +108,13 @@ pub(crate) fn varying_response(size: usize) -> Response<Body> {
     response
 }
 
+/// Returns the same response with `Cache-Control: no-store`.
+pub(crate) fn no_store_response(size: usize) -> Response<Body> {
+    let mut response = response(size);
+    response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+    response
+}
+
 /// Returns the floor: a bare service that answers with a clone of one response.
 pub(crate) fn floor(
     response: Response<Body>,
