@@ -5,6 +5,7 @@ mod held_admissions;
 mod layer_position;
 mod outer_context;
 pub(crate) mod response_marks;
+mod target_names;
 mod verdict;
 
 pub(crate) use field::{receive, remove_from_request, send};
@@ -15,4 +16,5 @@ pub(crate) use layer_position::LayerPosition;
 pub(crate) use outer_context::{LAYER_ID_LENGTH, LayerId, OuterContext, has_outer_cache_layer, is_outermost};
 pub(crate) use response_marks::Identified;
 pub(crate) use response_marks::{FromIdentified, HandledByInner, restrictions};
+pub(crate) use target_names::{LazyTargetNames, TargetNames};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};

@@ -1,7 +1,7 @@
 //! The mark on a request by which outer layers inform inner layers.
 
 use super::held_admissions::HeldAdmissions;
-use crate::entry::Scope;
+use super::target_names::LazyTargetNames;
 use crate::policy::{CookiePolicy, Cookies, KnownExtension, cookie_names};
 use crate::status::WantsStatus;
 use http::{Extensions, Request};
@@ -35,9 +35,9 @@ pub(crate) struct OuterContext {
     /// The names of cookies that an outer `AnonymousOnlyLayer` found, and that no layer has
     /// declared so far. The request may no longer have these cookies.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
-    /// The scopes of the request's target in outer cache layers. Inner layers store their responses
-    /// with these scopes, too, because an invalidation names the public target.
-    pub(crate) targets: Option<Arc<[Scope]>>,
+    /// The names of the request's target in outer cache layers. Inner layers store their responses
+    /// with its scopes, too, because an invalidation names the public target.
+    pub(crate) target: Option<Arc<LazyTargetNames>>,
     /// The admissions that inner layers hold for the responses to this request.
     pub(crate) holds: Weak<HeldAdmissions>,
     /// The extensions that the request had when it entered the outermost layer, if it had any. Any
@@ -86,10 +86,10 @@ impl OuterContext {
     ///
     /// Storing it for this visitor alone needs both:
     /// - the identity in the key (`personal`),
-    /// - `targets`, the scopes of the public target. An outer layer adds them only if a cache layer
+    /// - `target`, the names of the public target. An outer layer adds them only if a cache layer
     ///   of this process has per-identity entries.
     pub(crate) fn is_uncacheable(&self, personal: bool) -> bool {
-        self.identified && (!personal || self.targets.is_none())
+        self.identified && (!personal || self.target.is_none())
     }
 
     /// Returns `true` if an outer layer has identified the visitor, or has found an undeclared

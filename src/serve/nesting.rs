@@ -1,8 +1,7 @@
 //! The marks on requests ([`OuterContext`]), by which inner cache layers know of outer ones.
 
 use super::config::LayerConfig;
-use crate::entry::Scope;
-use crate::marks::OuterContext;
+use crate::marks::{LazyTargetNames, OuterContext};
 use crate::policy::{Cookies, Policy};
 use http::Extensions;
 use std::sync::Arc;
@@ -19,15 +18,16 @@ pub(super) fn declares_all_cookies(policy: &Policy, outer: &OuterContext) -> boo
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
-/// Marks a request that this layer forwards, or extends the mark of outer layers. The mark contains
-/// the ID of this layer, the scopes of the target, and whether the request is identified.
+/// Marks a request that this layer forwards, or extends the mark of outer layers. The mark tells
+/// inner layers the ID of this layer, the names of the target, and whether the request is
+/// identified.
 ///
-/// If `scopes` is empty, the mark keeps the scopes of outer layers.
+/// Without `target`, the mark keeps the names that outer layers gave.
 pub(super) fn mark_request(
     config: &LayerConfig,
     request: &mut Extensions,
     identified: bool,
-    scopes: &[Scope],
+    target: Option<&Arc<LazyTargetNames>>,
 ) {
     let mut mark = match request.get::<OuterContext>() {
         None => OuterContext {
@@ -44,8 +44,8 @@ pub(super) fn mark_request(
         }
     };
     mark.identified |= identified;
-    if !scopes.is_empty() {
-        mark.targets = Some(scopes.into());
+    if let Some(target) = target {
+        mark.target = Some(Arc::clone(target));
     }
     request.insert(mark);
 }

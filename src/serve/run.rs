@@ -37,7 +37,7 @@ where
     outgoing.set_key(state.shown_key.clone());
     KeyedInputs::new(&config.policy, facts, &state.parts).strip(&mut request);
     let position = LayerPosition::of(request.extensions_mut());
-    mark_request(config, request.extensions_mut(), facts.identified, &state.scopes);
+    mark_request(config, request.extensions_mut(), facts.identified, Some(&state.target));
     let call = inner.oneshot(request);
     ResponseFuture::slow(pass_on(position, call, outgoing, state.config, state.chain, false))
 }

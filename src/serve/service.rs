@@ -7,7 +7,7 @@ use super::future::{ResponseFuture, pass_on};
 use super::nesting::mark_request;
 use super::refuse::{excludes_every_layer, refuse, refuse_loop};
 use super::request::{
-    KeyedInputs, RequestFacts, RequestState, chain, identifies, public_uri, scopes, shown_key,
+    KeyedInputs, RequestFacts, RequestState, chain, identifies, public_uri, shown_key, target_names,
 };
 use super::respond::{Hit, OutgoingHead};
 use super::run::run;
@@ -15,7 +15,7 @@ use super::write;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Cache};
 use crate::error::BoxError;
-use crate::key::{CacheKey, KeyBuf, KeyRef, RequestHead};
+use crate::key::{CacheKey, ForwardedFields, KeyBuf, KeyRef, RequestHead};
 use crate::marks::{self, LayerPosition};
 use crate::policy::Ttl;
 use crate::status::{CacheStatus, Detail, Reason};
@@ -276,11 +276,11 @@ impl<S> ResponseCache<S> {
             // Inner layers use the scopes for the responses that they store. They store responses
             // to identified requests only per identity, if at all.
             let needs_scopes = !identified || may_store_per_identity();
-            let scopes = match needs_scopes {
-                true => scopes((&request).into(), &config.policy.key),
-                false => Vec::new(),
-            };
-            mark_request(config, request.extensions_mut(), identified, &scopes);
+            let target = needs_scopes.then(|| {
+                let forwarded = ForwardedFields::of(request.headers(), &config.policy.key.ignored);
+                target_names(config, (&request).into(), forwarded)
+            });
+            mark_request(config, request.extensions_mut(), identified, target.as_ref());
         }
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::forward(call, outgoing, config)
@@ -317,10 +317,10 @@ impl<S> ResponseCache<S> {
         let status = CacheStatus::forward(bypass);
         let mut outgoing = OutgoingHead::new(config, head, status, who);
         outgoing.set_key(shown);
-        let scopes = scopes((&request).into(), &config.policy.key);
+        let target = target_names(config, (&request).into(), facts.forwarded);
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let position = LayerPosition::of(request.extensions_mut());
-        mark_request(config, request.extensions_mut(), identified, &scopes);
+        mark_request(config, request.extensions_mut(), identified, Some(&target));
         // An inner layer notes the dependencies of the response that it handles. The dependencies
         // of the response to a HEAD that missed count as unknown: no layer notes them.
         let is_noted = bypass.detail != Some(Detail::Head);

@@ -335,7 +335,7 @@ impl<'a> Candidate<'a> {
         let nominate = |field: &HeaderName| NominatedField::from_request(field, exchange.request, selection);
         let mut head = Head::new(self.response.status, headers, exchange.generation, self.now);
         head.nominated = selecting.fields.iter().map(nominate).collect();
-        head.scopes = scopes_of(exchange.scopes, exchange.hosts, tags);
+        head.scopes = scopes_of(&exchange.target.scopes, &exchange.target.hosts, tags);
         head.corrected_initial_age = freshness.initial_age;
         head.fresh_until = freshness.until;
         head.windows = freshness.windows;

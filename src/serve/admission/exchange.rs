@@ -1,8 +1,9 @@
 //! The input and the result of an admission.
 
 use crate::clock::Moment;
-use crate::entry::{Generation, Scope, StoredResponse};
+use crate::entry::{Generation, StoredResponse};
 use crate::key::KeyRef;
+use crate::marks::LazyTargetNames;
 use crate::rules::client::ClientCacheControl;
 use crate::serve::request::RequestFacts;
 use http::{HeaderMap, request};
@@ -21,10 +22,8 @@ pub(in crate::serve) struct Exchange<'a> {
     pub(in crate::serve) request_time: SystemTime,
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) generation: Generation,
-    /// The scopes by which an invalidation can name the target of the request.
-    pub(in crate::serve) scopes: &'a [Scope],
-    /// The hosts of the target. Each tag of the response gets a scope on each of these hosts.
-    pub(in crate::serve) hosts: &'a [String],
+    /// The hosts and scopes that name the target of the request.
+    pub(in crate::serve) target: &'a LazyTargetNames,
 }
 
 /// A response to store once its body is complete.

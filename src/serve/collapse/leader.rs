@@ -28,7 +28,7 @@ pub(super) async fn join(
             Role::Follower(flight) => flight,
             role => return Ok(role),
         };
-        match cache.validity(flight.generation, &state.scopes, &[]).await {
+        match cache.validity(flight.generation, &state.target.scopes, &[]).await {
             Ok(Validity::Valid) => return Ok(Role::Follower(flight)),
             Ok(_) => outdated = Some(flight),
             Err(_) => return Err(StoreUnavailable),

@@ -102,7 +102,7 @@ impl Follower {
         let headers = headers_for_storage(&HeaderMap::new(), &[]);
         let mut head = Head::new(StatusCode::OK, headers, self.generation().await, now);
         head.fresh_until = now.after(MINUTE);
-        head.scopes = self.state.scopes.clone().into();
+        head.scopes = self.state.target.scopes.clone().into();
         change(&mut head);
         Arc::new(StoredResponse::new(head, Bytes::new()))
     }

@@ -73,8 +73,7 @@ impl ForwardedRequest {
             request_time: self.sent_at,
             began: self.began,
             generation,
-            scopes: &state.scopes,
-            hosts: &state.hosts,
+            target: &state.target,
         }
     }
 }

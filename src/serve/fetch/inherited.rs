@@ -29,7 +29,7 @@ impl Fetch {
             return AnswerDependencies::Unknown;
         };
         let mut reads = Dependencies::default();
-        reads.inherit_scopes(&scopes_of(&state.scopes, &state.hosts, &tags), generation);
+        reads.inherit_scopes(&scopes_of(&state.target.scopes, &state.target.hosts, &tags), generation);
         AnswerDependencies::Known(Some(reads))
     }
 }

@@ -52,7 +52,7 @@ impl Fetch {
         if let Some(stale) = &self.plan.stale {
             set_conditions(stale, request.headers_mut());
         }
-        mark_request(config, request.extensions_mut(), facts.identified, &self.state.scopes);
+        mark_request(config, request.extensions_mut(), facts.identified, Some(&self.state.target));
         ForwardedRequest {
             request_head,
             cookies_declared,

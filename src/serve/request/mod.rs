@@ -26,4 +26,4 @@ pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_req
 pub(super) use shown_key::{short_digest, shown_key};
 pub(super) use state::RequestState;
 pub(crate) use target::public_uri;
-pub(super) use target::{rewritten_uri, scopes};
+pub(super) use target::{rewritten_uri, target_names};

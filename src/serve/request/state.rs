@@ -3,12 +3,12 @@
 use super::chain::chain;
 use super::facts::RequestFacts;
 use super::shown_key::shown_key;
-use super::target::{hosts, scopes_on};
+use super::target::target_names;
 use crate::clock::Moment;
-use crate::entry::{Generation, Scope, StoredResponse};
+use crate::entry::{Generation, StoredResponse};
 use crate::flight::Chain;
 use crate::key::{CacheKey, RequestHead};
-use crate::marks::HeldAdmissions;
+use crate::marks::{HeldAdmissions, LazyTargetNames};
 use crate::serve::config::LayerConfig;
 use crate::store::Validity;
 use std::sync::{Arc, Weak};
@@ -23,11 +23,8 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) facts: RequestFacts,
     /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
-    /// All scopes by which an invalidation can name the target of the request. The scope of the
-    /// public path comes first.
-    pub(in crate::serve) scopes: Vec<Scope>,
-    /// The hosts that the request names.
-    pub(in crate::serve) hosts: Vec<String>,
+    /// The hosts and scopes that name the target of the request.
+    pub(in crate::serve) target: Arc<LazyTargetNames>,
     /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
     /// The admissions that inner layers hold for the outermost layer around this request. Refers to
@@ -45,12 +42,11 @@ impl RequestState {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (hosts, began) = (hosts(request, facts.forwarded), config.cache.clock().now());
-        let scopes = scopes_on(request, &config.policy.key, facts.forwarded, &hosts);
+        let (target, began) = (target_names(config, request, facts.forwarded), config.cache.clock().now());
         let shown_key = shown_key(config, request, key.as_ref().as_bytes());
         let (holds, chain) =
             (HeldAdmissions::of_request(request.extensions), chain(config, key.clone(), request.headers));
-        Self { config: Arc::clone(config), key, shown_key, facts, parts, scopes, hosts, began, holds, chain }
+        Self { config: Arc::clone(config), key, shown_key, facts, parts, target, began, holds, chain }
     }
 
     /// Returns `true` if no hard invalidation covers a stored response. Returns `false` if the

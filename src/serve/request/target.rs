@@ -2,11 +2,13 @@
 
 use super::forwarded::{add_hosts, forwarded_prefix, forwarded_urls};
 use crate::entry::{ExtendOnHost, Scope};
-use crate::key::{ForwardedFields, KeyPolicy, RequestHead, is_same_target};
-use crate::marks::OuterContext;
-use http::Uri;
+use crate::key::{ForwardedFields, RequestHead, is_same_target};
+use crate::marks::{LazyTargetNames, OuterContext, TargetNames};
+use crate::serve::config::LayerConfig;
 use http::header::HOST;
 use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Uri};
+use std::sync::Arc;
 
 /// Returns the URI that the client sent. A nested axum router strips its prefix from the URI that
 /// the handler sees.
@@ -23,61 +25,83 @@ pub(in crate::serve) fn rewritten_uri(request: RequestHead<'_>) -> Option<&Uri> 
     (!is_same_target(public_uri(request), request.uri)).then_some(request.uri)
 }
 
-/// Returns the hosts that a request names: in the client's URL, in the URI that the handler sees,
-/// and in forwarded fields.
-pub(in crate::serve) fn hosts(request: RequestHead<'_>, forwarded: ForwardedFields) -> Vec<String> {
-    let public = public_uri(request).authority().map(Authority::as_str);
-    let public = public.or_else(|| request.headers.get(HOST)?.to_str().ok());
-    let seen = rewritten_uri(request).and_then(Uri::authority).map(Authority::as_str);
-    let seen = seen.filter(|seen| Some(*seen) != public);
-    let mut hosts = public.into_iter().chain(seen).map(str::to_owned).collect();
-    add_hosts(&mut hosts, request.headers, forwarded);
-    hosts
-}
-
-/// Returns the scopes by which an invalidation names the target of a request, the public path
-/// first.
-fn target_scopes(
+/// Returns the names of the target of a request. They are computed at first use, from copies of the
+/// parts of the request that they need.
+pub(in crate::serve) fn target_names(
+    config: &Arc<LayerConfig>,
     request: RequestHead<'_>,
-    key: &KeyPolicy,
     forwarded: ForwardedFields,
-    hosts: &[String],
-) -> Vec<Scope> {
-    let public = public_uri(request);
-    let of =
-        |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalized(uri.query()).as_deref(), None);
-    let mut scopes = of(public.path(), public);
-    let prefix = forwarded_prefix(request.headers, forwarded);
-    let prefixed = prefix.map(|prefix| of(&format!("{prefix}{}", public.path()), public));
-    let seen = rewritten_uri(request).map(|seen| of(seen.path(), seen));
-    let forwarded = forwarded_urls(request.headers, forwarded).map(|url| of(url.path(), &url));
-    for others in seen.into_iter().chain(prefixed).chain(forwarded) {
-        let others: Vec<_> = others.into_iter().filter(|scope| !scopes.contains(scope)).collect();
-        scopes.extend(others);
-    }
-    scopes.extend_on_hosts(hosts);
-    scopes
+) -> Arc<LazyTargetNames> {
+    let source = TargetSource {
+        config: Arc::clone(config),
+        public: public_uri(request).clone(),
+        seen: rewritten_uri(request).cloned(),
+        host: request.headers.get(HOST).cloned(),
+        forwarded: (!forwarded.is_empty()).then(|| (forwarded, request.headers.clone())),
+        outer: request.extensions.get::<OuterContext>().and_then(|outer| outer.target.clone()),
+    };
+    Arc::new(LazyTargetNames::new(Box::new(move || source.names())))
 }
 
-/// Returns the scopes of the target of a request on these hosts. The scope of the public path is
-/// the first, then come the other scopes that this layer finds. The scopes that outer layers found
-/// come last.
-pub(in crate::serve) fn scopes_on(
-    request: RequestHead<'_>,
-    key: &KeyPolicy,
-    forwarded: ForwardedFields,
-    hosts: &[String],
-) -> Vec<Scope> {
-    let mut scopes = target_scopes(request, key, forwarded, hosts);
-    if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {
-        let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
-        scopes.extend(more);
-    }
-    scopes
+/// The parts of a request that name its target.
+struct TargetSource {
+    config: Arc<LayerConfig>,
+    public: Uri,
+    /// The URI that the handler sees, if a router or a layer has changed it.
+    seen: Option<Uri>,
+    /// The value of `Host`.
+    host: Option<HeaderValue>,
+    /// The forwarded fields that the policy does not ignore, and all fields of the request.
+    forwarded: Option<(ForwardedFields, HeaderMap)>,
+    /// The names of the target in outer cache layers.
+    outer: Option<Arc<LazyTargetNames>>,
 }
 
-/// Returns the scopes that name the target of a request on all hosts that the request names.
-pub(in crate::serve) fn scopes(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<Scope> {
-    let forwarded = ForwardedFields::of(request.headers, &key.ignored);
-    scopes_on(request, key, forwarded, &hosts(request, forwarded))
+impl TargetSource {
+    fn names(&self) -> TargetNames {
+        let hosts = self.hosts();
+        let mut scopes = self.scopes(&hosts);
+        if let Some(outer) = &self.outer {
+            let more: Vec<_> = outer.scopes.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
+            scopes.extend(more);
+        }
+        TargetNames { hosts, scopes }
+    }
+
+    /// Returns the hosts that the request names: in the client's URL, in the URI that the handler
+    /// sees, and in forwarded fields.
+    fn hosts(&self) -> Vec<String> {
+        let public = self.public.authority().map(Authority::as_str);
+        let public = public.or_else(|| self.host.as_ref()?.to_str().ok());
+        let seen = self.seen.as_ref().and_then(Uri::authority).map(Authority::as_str);
+        let seen = seen.filter(|seen| Some(*seen) != public);
+        let mut hosts = public.into_iter().chain(seen).map(str::to_owned).collect();
+        if let Some((forwarded, headers)) = &self.forwarded {
+            add_hosts(&mut hosts, headers, *forwarded);
+        }
+        hosts
+    }
+
+    /// Returns the scopes by which an invalidation names the target, the public path first.
+    fn scopes(&self, hosts: &[String]) -> Vec<Scope> {
+        let (key, public) = (&self.config.policy.key, &self.public);
+        let of = |path: &str, uri: &Uri| {
+            Scope::of_target(path, key.query.normalized(uri.query()).as_deref(), None)
+        };
+        let mut scopes = of(public.path(), public);
+        let mut others: Vec<_> = self.seen.iter().flat_map(|seen| of(seen.path(), seen)).collect();
+        if let Some((forwarded, headers)) = &self.forwarded {
+            if let Some(prefix) = forwarded_prefix(headers, *forwarded) {
+                others.extend(of(&format!("{prefix}{}", public.path()), public));
+            }
+            others.extend(forwarded_urls(headers, *forwarded).flat_map(|url| of(url.path(), &url)));
+        }
+        for scope in others {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        scopes.extend_on_hosts(hosts);
+        scopes
+    }
 }

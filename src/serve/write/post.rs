@@ -148,7 +148,7 @@ impl CacheablePost {
         }
         let state = &self.fetch.state;
         let tags = tags(&state.config.policy, headers, response.extensions().get()).ok()?;
-        Some(scopes_of(&state.scopes, &state.hosts, &tags))
+        Some(scopes_of(&state.target.scopes, &state.target.hosts, &tags))
     }
 
     /// Returns the POST if no invalidation has covered the scopes of its response since the POST

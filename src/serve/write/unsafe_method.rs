@@ -51,7 +51,7 @@ where
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
     // The handler may send further requests through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
-    mark_request(&config, &mut parts.extensions, identified, &[]);
+    mark_request(&config, &mut parts.extensions, identified, None);
     // Covers the public target and the target that the handler sees: a stored response can have the
     // scope of either target.
     let written = WriteTargets::new((&parts).into(), &config.policy);

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::entry::Generation;
 use crate::key::KeyRef;
 use crate::marks::Identified;
+use crate::marks::{LazyTargetNames, TargetNames};
 use crate::policy::{CacheHints, Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
@@ -102,8 +103,7 @@ impl SampleExchange {
             request_time,
             began,
             generation: Generation::new(1, 0),
-            scopes: &[],
-            hosts: &[],
+            target: &LazyTargetNames::new(Box::new(TargetNames::default)),
         };
         step(Candidate::new(&config, &exchange, &self.response))
     }
