@@ -113,9 +113,10 @@ impl Dependencies {
         !self.is_untrackable && self.values.iter().all(is_own)
     }
 
-    /// Returns the recorded dependency on the same value of the same namespace.
+    /// Returns the recorded dependency on the value that `value` names.
     ///
-    /// Equal scopes may belong to two namespaces, whose incarnations differ.
+    /// Compares the scope and the incarnation: values of two namespaces may have equal scopes, but
+    /// their incarnations differ.
     fn find(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
         let at = self.positions.find(&self.values, &key_of(&value), key_of)?;

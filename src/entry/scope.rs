@@ -269,8 +269,8 @@ impl Scope {
         bytes
     }
 
-    /// Returns the scope with these bytes, or `None` if [`to_bytes`](Self::to_bytes) never returns
-    /// them.
+    /// Returns the scope with these bytes, as [`to_bytes`](Self::to_bytes) returns them. Returns
+    /// `None` if the kind or a flag is unknown.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         let number = u128::from_le_bytes(bytes);

@@ -58,8 +58,9 @@ impl Cache {
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no number.
-    /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
-    /// - [`StoreErrorKind::Overflow`] if the sum is out of the range of `i64`. The number does not
+    /// - [`StoreErrorKind::NotANumber`] if there is a value of another type, including `i128` and
+    ///   `u128`.
+    /// - [`StoreErrorKind::Overflow`] if the number or the sum is out of the range of `i64`. The number does not
     ///   change.
     /// - [`StoreErrorKind::Contended`] if other tasks changed the number during each of many
     ///   attempts. This error is possible for numbers that were stored as values. For counters, it

@@ -276,7 +276,9 @@ impl Body for BodyReader {
                     registered = false;
                 }
                 ReaderStep::AwaitPoll => return Poll::Pending,
-                ReaderStep::AwaitSlowest(slowest, frames) => ready!(this.await_slowest(slowest, frames, cx)),
+                ReaderStep::AwaitSlowest { next_frame, kept } => {
+                    ready!(this.await_slowest(next_frame, kept, cx))
+                }
             }
         }
     }

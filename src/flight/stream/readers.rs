@@ -85,10 +85,10 @@ impl Readers {
         self.cursors[number] = cursor;
     }
 
-    /// Cuts off the readers that need the frame `stalled` next.
-    pub(super) fn cut_off(&mut self, stalled: usize) {
+    /// Cuts off the readers whose next frame has the number `frame`.
+    pub(super) fn cut_off(&mut self, frame: usize) {
         for number in 0..self.cursors.len() {
-            if self.cursors[number] == Cursor::At(stalled) {
+            if self.cursors[number] == Cursor::At(frame) {
                 self.remove(number, Cursor::CutOff);
             }
         }

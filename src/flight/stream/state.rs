@@ -34,7 +34,8 @@ pub(super) struct StreamState {
     /// The reservation of an ended recording in the memory budget. It is held while a reader needs
     /// frames of the recording.
     pub(super) reservation: Option<Box<dyn Send>>,
-    /// The number of the first frame that the ended recording lacks.
+    /// The number of frames that had arrived when the recording ended; 0 before. A reader that needs
+    /// one of them keeps the reservation.
     pub(super) recording_end: usize,
     pub(super) readers: Readers,
     /// The time at which the source last made progress.
@@ -56,9 +57,14 @@ pub(super) enum ReaderStep {
     PollSource(BodySource),
     /// Another reader polls the source.
     AwaitPoll,
-    /// The window of kept frames is full, so the reader waits for the slowest reader. Holds the
-    /// number of the frame that the slowest reader needs next, and the number of kept frames.
-    AwaitSlowest(Option<usize>, usize),
+    /// The window of kept frames is full, so the reader waits for the slowest reader, which must read
+    /// half of the kept frames in time.
+    AwaitSlowest {
+        /// The number of the frame that the slowest reader needs next.
+        next_frame: Option<usize>,
+        /// How many frames are kept.
+        kept: usize,
+    },
 }
 
 impl StreamState {
@@ -84,7 +90,8 @@ impl StreamState {
             return ReaderStep::Register;
         }
         if self.is_full() {
-            return ReaderStep::AwaitSlowest(self.readers.slowest(), self.frames.len());
+            let next_frame = self.readers.slowest();
+            return ReaderStep::AwaitSlowest { next_frame, kept: self.frames.len() };
         }
         if self.is_polled {
             self.has_poll_waiter = true;
@@ -179,8 +186,8 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the body will be stalled if it makes no further progress. Returns
-    /// `None` if the body holds no memory of the budget.
+    /// Returns the time at which the body will be stalled unless the source makes progress or a reader
+    /// gets a frame before. Returns `None` if the body holds no memory of the budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.sink.is_some() || self.reservation.is_some();
         holds.then(|| self.last_progress.max(self.last_read) + STALL_TIMEOUT)
@@ -190,9 +197,9 @@ impl StreamState {
     /// otherwise. If the recording is not stalled yet, returns the time at which it will be
     /// stalled.
     pub(super) fn end_stalled(&mut self, now: Instant) -> Option<Instant> {
-        let still = self.stalls_at()?;
-        if now < still {
-            return Some(still);
+        let stalls_at = self.stalls_at()?;
+        if now < stalls_at {
+            return Some(stalls_at);
         }
         let sink = self.sink.as_mut()?;
         if sink.is_whole() {
@@ -205,10 +212,10 @@ impl StreamState {
         None
     }
 
-    /// If the body is stalled, releases the reservation for unread frames, and cuts off the slowest
-    /// readers until the other frames fit the window.
+    /// If the body is stalled, cuts off the slowest readers until the kept frames fit the window, and
+    /// then releases the reservation.
     pub(super) fn release_room(&mut self, now: Instant) {
-        if self.stalls_at().is_none_or(|still| now < still) {
+        if self.stalls_at().is_none_or(|stalls_at| now < stalls_at) {
             return;
         }
         while self.reservation.is_some()
@@ -289,10 +296,10 @@ impl StreamState {
         self.sink.is_none() && self.bytes >= WINDOW_BYTES
     }
 
-    /// Cuts off the readers that need the frame `stalled` next, and drops the frames that only they
-    /// needed.
-    pub(super) fn cut_off(&mut self, stalled: usize) {
-        self.readers.cut_off(stalled);
+    /// Cuts off the readers whose next frame has the number `frame`, and drops the frames that only
+    /// they needed.
+    pub(super) fn cut_off(&mut self, frame: usize) {
+        self.readers.cut_off(frame);
         self.trim();
     }
 }

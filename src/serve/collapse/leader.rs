@@ -21,10 +21,11 @@ pub(super) async fn join(
     attempt: u32,
     chain: &Arc<Chain>,
 ) -> Result<Role, StoreUnavailable> {
-    let (cache, leader) = (&state.config.cache, Arc::downgrade(chain));
+    let (cache, weak_chain) = (&state.config.cache, Arc::downgrade(chain));
     loop {
         let generation = cache.generation().await.map_err(|_| StoreUnavailable)?;
-        let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt, &leader) {
+        let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt, &weak_chain)
+        {
             Role::Follower(flight) => flight,
             role => return Ok(role),
         };
@@ -62,8 +63,9 @@ pub(super) async fn lead(
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
 
-/// Answers with a stored response that is due for a refresh. Only a request that leads the flight
-/// of the key also plans the background refresh.
+/// Answers with a stored response that is due for a refresh: it is stale, or an early refresh is
+/// due. Only a request that leads the flight of the key also plans the background refresh. If the
+/// store fails, the request bypasses the cache.
 pub(super) async fn serve_stale(
     state: &RequestState,
     request: &HeaderMap,
@@ -88,7 +90,8 @@ pub(super) async fn serve_stale(
         }
         Lookup::Hit(known) => Some(StoredEntry { response: known, key: key.clone() }),
         Lookup::Stale { stored: known, variant } => StoredEntry::found(Some(known), variant, state),
-        // An invalidated response is not revalidated.
+        // The response was invalidated or removed, its stale window has ended, or the store failed. So
+        // the refresh fetches without a condition.
         Lookup::Miss { .. } | Lookup::Bypass(_) => None,
     };
     let plan = FetchPlan::new(Some(leader.generation()), ForwardReason::Stale.into(), known);

@@ -30,7 +30,7 @@ pub(in crate::serve) struct RequestState {
     /// The admissions that inner layers hold for the outermost layer around this request. Refers to
     /// nothing if no outer layer has marked the request.
     pub(in crate::serve) holds: Weak<HeldAdmissions>,
-    /// The request and the requests and computations that led to it.
+    /// The request, linked to the request or computation that started it, and so on.
     pub(in crate::serve) chain: Arc<Chain>,
 }
 

@@ -1,4 +1,4 @@
-//! Responses without a body that the layer makes itself.
+//! Responses that a layer creates itself, without a body.
 
 use super::outgoing_head::OutgoingHead;
 use crate::body::ResponseBody;

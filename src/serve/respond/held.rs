@@ -156,8 +156,9 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     }
 }
 
-/// Sends a response from a layer. The outermost layer admits the held response. An inner layer
-/// writes the marks for outer layers, and accepts the present head (see [`AcceptedHead`]).
+/// Prepares a response to leave a layer. The outermost layer admits a held response. An inner layer
+/// writes the marks for outer layers and, for a held response, records the present head as accepted
+/// (see [`AcceptedHead`]).
 #[inline]
 pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     // Marks and held admissions are extensions.

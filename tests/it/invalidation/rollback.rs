@@ -113,7 +113,7 @@ async fn a_response_fetched_during_a_rollback_can_be_invalidated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_is_invalidated_with_its_value_after_a_rollback() {
+async fn writing_a_value_after_a_rollback_invalidates_its_pages() {
     for store in remotes() {
         for is_same_process in [true, false] {
             let cache = Cache::new(store.clone());

@@ -88,8 +88,8 @@ async fn nested_layers_leave_the_status_of_the_deciding_layer() {
     assert!(hit.starts_with("hit; ttl="), "{hit}");
 }
 
-/// The outer layer corrects the extension, but not the `Cache-Status` of an upstream cache that
-/// has the same name.
+/// When the outer layer admits the response, it changes the extension to `stored`. It leaves the
+/// `Cache-Status` field of an upstream cache with the same name unchanged.
 #[tokio::test]
 async fn corrected_extension_leaves_the_upstream_field_unchanged() {
     let foreign = "tower-response-cache; fwd=uri-miss; fwd-status=200";
