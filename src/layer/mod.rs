@@ -34,6 +34,7 @@ mod precondition_layer;
 mod precondition_options;
 mod probe;
 mod purge;
+mod purge_query;
 mod route;
 mod set_cache_control;
 mod site;

@@ -1,11 +1,11 @@
 //! The service that invalidates by HTTP requests, for deployment scripts and editorial back ends.
 
-use crate::cache::{Cache, Delivery, Invalidation};
+use super::purge_query::PurgeQuery;
+use crate::cache::{Cache, Delivery};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::rules::list::trim;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
@@ -19,10 +19,6 @@ use tower::Service;
 
 type PurgePredicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// The maximum number of targets of a request. A request with more targets is a mistake, or should
-/// use `all`.
-const MAX_TARGETS: usize = 256;
-
 /// Invalidates the targets that authorized requests name, in one [`Cache`].
 ///
 /// Use it for deployment scripts, or for the back end of an editorial system. Handlers of the
@@ -33,13 +29,13 @@ const MAX_TARGETS: usize = 256;
 ///
 /// | parameter | target |
 /// |---|---|
-/// | `path=/flavors/vanilla` | [`Invalidation::path`] |
-/// | `uri=/a?x=1` | [`Invalidation::uri`] |
-/// | `subtree=/shop` | [`Invalidation::subtree`] |
-/// | `tag=flavors` | [`Invalidation::tag`] |
-/// | `all=true` | [`Invalidation::all`], without other targets |
-/// | `soft=true` | [`Invalidation::soft`], for all targets of the request |
-/// | `host=shop.example` | [`Invalidation::host`], for all targets of the request |
+/// | `path=/flavors/vanilla` | [`Invalidation::path`](crate::Invalidation::path) |
+/// | `uri=/a?x=1` | [`Invalidation::uri`](crate::Invalidation::uri) |
+/// | `subtree=/shop` | [`Invalidation::subtree`](crate::Invalidation::subtree) |
+/// | `tag=flavors` | [`Invalidation::tag`](crate::Invalidation::tag) |
+/// | `all=true` | [`Invalidation::all`](crate::Invalidation::all), without other targets |
+/// | `soft=true` | [`Invalidation::soft`](crate::Invalidation::soft), for all targets of the request |
+/// | `host=shop.example` | [`Invalidation::host`](crate::Invalidation::host), for all targets of the request |
 ///
 /// The first four parameters may be repeated and combined, up to 256 in total. The value of `path`,
 /// `uri` or `subtree` begins with a slash, or is a complete URL.
@@ -229,101 +225,6 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| trim(token))
 }
 
-/// The parameters in the query of a request.
-#[derive(Debug, Default)]
-struct PurgeQuery {
-    paths: Vec<String>,
-    uris: Vec<String>,
-    subtrees: Vec<String>,
-    tags: Vec<String>,
-    all: bool,
-    soft: bool,
-    host: Option<String>,
-}
-
-impl PurgeQuery {
-    /// Parses a query.
-    ///
-    /// # Errors
-    /// Returns a description of the first mistake.
-    fn read(query: &str) -> Result<Self, &'static str> {
-        let mut read = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            read.add(&name, value.into_owned())?;
-            if read.targets() > MAX_TARGETS {
-                return Err("more than 256 targets");
-            }
-        }
-        match (read.all, read.targets()) {
-            (false, 0) => Err("no target: path, uri, subtree, tag or all=true, in the query"),
-            (true, 1..) => Err("`all` excludes other targets"),
-            _ => Ok(read),
-        }
-    }
-
-    fn add(&mut self, name: &str, value: String) -> Result<(), &'static str> {
-        match name {
-            "path" => self.paths.push(checked_path(value)?),
-            "uri" => self.uris.push(checked_path(value)?),
-            "subtree" => self.subtrees.push(checked_path(value)?),
-            "tag" => self.tags.push(checked_text(value)?),
-            "all" if !self.all && value == "true" => self.all = true,
-            "soft" if !self.soft && value == "true" => self.soft = true,
-            "host" if self.host.is_none() => self.host = Some(checked_host(value)?),
-            "all" | "soft" => return Err("`all` and `soft` take the value `true`, once"),
-            "host" => return Err("more than one host"),
-            _ => return Err("an unknown parameter"),
-        }
-        Ok(())
-    }
-
-    fn targets(&self) -> usize {
-        self.paths.len() + self.uris.len() + self.subtrees.len() + self.tags.len()
-    }
-
-    fn invalidation(self) -> Invalidation {
-        let uris = self.uris.into_iter().map(Invalidation::uri);
-        let subtrees = self.subtrees.into_iter().map(Invalidation::subtree);
-        let all = self.all.then(Invalidation::all);
-        let first = self
-            .paths
-            .into_iter()
-            .map(Invalidation::path)
-            .chain(self.tags.into_iter().map(Invalidation::tag))
-            .collect::<Invalidation>();
-        let named = uris.chain(subtrees).chain(all).fold(first, Invalidation::and);
-        let named = if self.soft { named.soft() } else { named };
-        match self.host {
-            Some(host) => named.host(host),
-            None => named,
-        }
-    }
-}
-
-/// Rejects values that are empty or not UTF-8. The parser replaces invalid bytes by U+FFFD, so such
-/// a value would name another target.
-fn checked_text(value: String) -> Result<String, &'static str> {
-    match value {
-        value if value.is_empty() => Err("an empty value"),
-        value if value.contains(char::REPLACEMENT_CHARACTER) => Err("a value that is not UTF-8"),
-        value => Ok(value),
-    }
-}
-
-/// Rejects a value that is neither a path nor a URL. Otherwise, the request would succeed without
-/// an effect.
-fn checked_path(value: String) -> Result<String, &'static str> {
-    let value = checked_text(value)?;
-    let is_path_or_url = value.starts_with('/') || value.contains("://");
-    if is_path_or_url { Ok(value) } else { Err("a path begins with a slash") }
-}
-
-fn checked_host(value: String) -> Result<String, &'static str> {
-    let value = checked_text(value)?;
-    let is_host = !value.contains('@') && value.parse::<Authority>().is_ok();
-    if is_host { Ok(value) } else { Err("not a host") }
-}
-
 fn empty(status: StatusCode) -> Response<String> {
     let mut response = Response::new(String::new());
     *response.status_mut() = status;
@@ -345,34 +246,6 @@ fn explained(status: StatusCode, what: &str) -> Response<String> {
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
-    use proptest::prelude::{prop_assert, proptest};
-
-    fn invalidation(query: &str) -> Result<Invalidation, &'static str> {
-        PurgeQuery::read(query).map(PurgeQuery::invalidation)
-    }
-
-    #[test]
-    fn query_describes_an_invalidation() {
-        let uri = |uri: &str| Invalidation::uri(uri);
-        let table = [
-            ("path=/a", Invalidation::path("/a")),
-            ("&path=/a&&path=/b%26c+d%2B&", Invalidation::from(["/a", "/b&c d+"])),
-            ("path=/caf%C3%A9", Invalidation::path("/caf\u{e9}")),
-            ("path=https://shop.example/a", Invalidation::path("https://shop.example/a")),
-            ("uri=/a?x=1&uri=/a?x%3D1%26y", uri("/a?x=1").and(uri("/a?x=1&y"))),
-            ("subtree=/&subtree=/b", Invalidation::subtree("/").and(Invalidation::subtree("/b"))),
-            ("tag=a&tag=b+c", Invalidation::from(["a", "b c"].map(Invalidation::tag))),
-            ("all=true", Invalidation::all()),
-            ("soft=true&all=true", Invalidation::all().soft()),
-            (
-                "tag=a&path=/b&soft=true&host=shop.example:8080",
-                Invalidation::path("/b").and(Invalidation::tag("a")).soft().host("shop.example:8080"),
-            ),
-        ];
-        for (query, expected) in table {
-            assert_eq!(invalidation(query), Ok(expected), "{query}");
-        }
-    }
 
     #[test]
     fn debug_output_hides_the_secret_and_invalid_secrets_are_errors() {
@@ -382,17 +255,6 @@ mod tests {
         for secret in ["", " ", "a b", "sesame\n", "s\u{e9}same"] {
             let error = PurgeService::with_secret(&cache, secret).expect_err("no secret");
             assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidSecret, ""), "{secret:?}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(crate::cases::cases())]
-
-        #[test]
-        fn every_valid_query_has_a_target(query in "((path|uri|subtree|tag|all|soft|host|x)=[ -~]{0,8}&){0,4}") {
-            if let Ok(found) = invalidation(&query) {
-                prop_assert!(!found.scopes().is_empty());
-            }
         }
     }
 }
