@@ -24,6 +24,7 @@
 //! - [sizing]: memory, concurrency and time limits.
 //! - [operations]: how to turn the cache off, purge, explain decisions and change lifetimes; alerts
 //!   and a dashboard.
+//! - [inspector]: a page that shows the cache to operators, and purges.
 //! - [testing]: tests of an application that has a cache.
 //! - [proxy]: a caching reverse proxy.
 //! - [security]: the attacks that the cache prevents, and the inputs that it cannot see.
@@ -82,6 +83,9 @@ pub mod sizing {}
     "```\n"
 )]
 pub mod operations {}
+
+#[doc = include_str!("docs/inspector.md")]
+pub mod inspector {}
 
 #[doc = include_str!("docs/testing.md")]
 pub mod testing {}

@@ -34,8 +34,8 @@
 //!   [invalidation](docs::invalidation), [values](docs::values), [stores](docs::stores)
 //! - **Beside other layers**: [sessions](docs::sessions), [compression](docs::compression),
 //!   [downstream caches](docs::downstream_caches)
-//! - **In production**: [observability](docs::observability), [sizing](docs::sizing),
-//!   [testing](docs::testing), [a caching proxy](docs::proxy), [security](docs::security)
+//! - **In production**: [observability](docs::observability), [inspector](docs::inspector),
+//!   [sizing](docs::sizing), [testing](docs::testing), [a caching proxy](docs::proxy), [security](docs::security)
 //! - **Background**: [architecture](docs::architecture), [from Django](docs::from_django),
 //!   [from other crates](docs::from_other_crates)
 //!
@@ -50,6 +50,7 @@
 //! | `tracing` | no | one `DEBUG` event for each [answered request](docs::observability#events), and events for stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores, for mistakes in the order and options of layers, and for weak tags that fail `If-Match`; spans for work in separate tasks |
 //! | `metrics` | no | `Cache::publish_metrics`, which hands the [statistics](docs::observability#metrics) to the recorder of the crate `metrics`, for Prometheus and others |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
+//! | `inspector` | no | `InspectorService`, a [page and JSON](docs::inspector) that show a cache to its operators |
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //! | `redis` | no | `RedisStore`, a store in Redis or Valkey that several processes share |
 //! | `redis-rustls` | no | connections of `RedisStore` over TLS (`rediss://`), by rustls |
@@ -106,6 +107,8 @@ pub mod docs;
 mod entry;
 pub mod error;
 mod flight;
+#[cfg(feature = "inspector")]
+pub mod inspector;
 pub mod invalidation;
 pub mod key;
 mod layer;
@@ -131,6 +134,9 @@ pub use cache::Cache;
 pub use cache_headers::NeverCacheLayer;
 #[doc(no_inline)]
 pub use conditional_get::ConditionalGetLayer;
+#[cfg(feature = "inspector")]
+#[doc(no_inline)]
+pub use inspector::InspectorService;
 #[doc(no_inline)]
 pub use invalidation::Invalidation;
 #[doc(no_inline)]

@@ -51,6 +51,17 @@ fi
 [ -x "$valkey/valkey-server" ] && export PATH="$valkey:$PATH"
 # With this variable, the tests of the store in Redis fail if a server is missing.
 export REQUIRE_SERVERS=1
+# The page of the inspector is tested in a browser. Plain `cargo test` skips this test without one.
+if ! command -v chromium >/dev/null 2>&1; then
+    say "installing Chromium from the packages of the system, for the test of the inspector"
+    sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
+    $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium ||
+        say "Chromium can't be installed: the test of the inspector in a browser is skipped"
+fi
+if command -v chromium >/dev/null 2>&1; then
+    # The test of the page fails if the browser is missing.
+    export REQUIRE_BROWSER=1
+fi
 say "servers of the tests: $(for server in redis valkey; do "$server-server" --version; done)"
 
 # A fixed seed gives the same result for the same commit. Plain `cargo test` draws new cases each time.

@@ -48,6 +48,8 @@ pub use never_cache::{NeverCache, NeverCacheFuture, NeverCacheLayer, add_never_c
 pub use precondition::Precondition;
 pub use precondition_layer::{ByFunctions, ByGet, PreconditionLayer};
 pub use purge::PurgeService;
+#[cfg(feature = "inspector")]
+pub(crate) use purge_query::PurgeQuery;
 pub use route::RouteCacheLayer;
 pub use set_cache_control::{
     SetCacheControl, SetCacheControlFuture, SetCacheControlLayer, patch_cache_control,

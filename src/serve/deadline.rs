@@ -33,10 +33,7 @@ impl Deadline {
 
 /// Awaits a call of the service, and returns `None` if the limit passes first. Without a limit, or
 /// outside a tokio runtime, the wait is unlimited.
-pub(in crate::serve) async fn with_timeout<T>(
-    limit: Option<Duration>,
-    call: impl Future<Output = T>,
-) -> Option<T> {
+pub(crate) async fn with_timeout<T>(limit: Option<Duration>, call: impl Future<Output = T>) -> Option<T> {
     match limit.filter(|_| tokio::runtime::Handle::try_current().is_ok()) {
         Some(limit) => tokio::time::timeout(limit, call).await.ok(),
         None => Some(call.await),

@@ -84,6 +84,8 @@ mod span;
 mod write;
 
 pub(crate) use config::{LayerConfig, Level};
+#[cfg(feature = "inspector")]
+pub(crate) use deadline::with_timeout;
 pub use future::ResponseFuture;
 pub(crate) use request::{is_identified, public_uri};
 pub(crate) use respond::{receive, send_and_refuse_rest};

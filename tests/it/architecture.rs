@@ -37,6 +37,7 @@ const RANKS: &[(&str, u8)] = &[
     ("cache_headers", 10),
     ("conditional_get", 10),
     ("docs", 10),
+    ("inspector", 10),
     ("invalidation", 10),
     ("precondition", 10),
     ("purge", 10),

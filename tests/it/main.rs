@@ -9,7 +9,7 @@
 //! | Invalidation by scope, by writes, by purge requests; soft invalidation; generations | `invalidation` | `cargo test --test it -- invalidation::` |
 //! | The cache key: target, hosts, forwarded fields, `vary_by` parts, variants, codings | `key` | `cargo test --test it -- key::` |
 //! | Nested layers: order, marks, admission by the outermost layer, axum and hyper servers | `nesting` | `cargo test --test it -- nesting::` |
-//! | What the cache shows, and switches: status of each response, statistics, events, explanations | `observability` | `cargo test --test it -- observability::` |
+//! | What the cache shows, and switches: status of each response, statistics, events, explanations, the inspector | `observability` | `cargo test --test it -- observability::` |
 //! | Property tests: fetches that race invalidations, failures, random requests, load | `properties` | `cargo test --test it -- properties::` |
 //! | The example `reverse_proxy`, over sockets | `proxy` | `cargo test --test it -- proxy::` |
 //! | Range requests: answered from the cache, and forwarded | `ranges` | `cargo test --test it -- ranges::` |

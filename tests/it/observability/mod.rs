@@ -3,6 +3,8 @@
 #[cfg(feature = "tracing")]
 mod events;
 mod explain;
+#[cfg(feature = "inspector")]
+mod inspector;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod policy_tables;
