@@ -15,14 +15,16 @@
 //! ```
 //!
 //! `README.md` in this directory is a walk-through with curl: hits, writes, preconditions,
-//! dependencies, languages, sessions, stale pages, a policy table and metrics. `--help` lists the
-//! options.
+//! dependencies, languages, sessions, stale pages, a policy table, metrics and the inspector. `--help`
+//! lists the options.
 
 mod args;
 mod assets;
 mod db;
 mod forms;
 mod handlers;
+#[cfg(feature = "inspector")]
+mod inspector;
 mod pages;
 mod policy_file;
 #[cfg(feature = "metrics")]
@@ -178,7 +180,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
     let cache = match (args.cache, args.redis) {
         (true, Some(url)) => Some(shared_cache(url).await?),
-        (true, None) => Some(Cache::new(MemoryStore::with_max_bytes(64 << 20))),
+        (true, None) => Some(Cache::builder(MemoryStore::with_max_bytes(64 << 20)).top_paths(50).build()?),
         (false, _) => None,
     };
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
@@ -215,6 +217,12 @@ fn operator_routes(cache: &Cache, purge_secret: Option<String>) -> Result<Router
     let mut routes = Router::new();
     if let Some(secret) = purge_secret {
         routes = routes.route_service("/purge", PurgeService::with_secret(cache, secret)?);
+    }
+    #[cfg(feature = "inspector")]
+    {
+        let (inspector, password) = inspector::routes(cache)?;
+        routes = routes.merge(inspector);
+        println!("The inspector is at /_cache. Its user is operator, and the password is {password}");
     }
     #[cfg(feature = "metrics")]
     {
