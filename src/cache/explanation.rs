@@ -2,7 +2,7 @@
 
 use super::invalidation::Invalidation;
 use crate::clock::Moment;
-use crate::entry::{Generation, Scope, StoredResponse};
+use crate::entry::{Generation, NominatedField, Scope, StoredResponse};
 use crate::key::KeyInput;
 use crate::status::{CacheStatus, Detail, detail_meaning, forward_meaning, guide_page};
 use http::{HeaderName, StatusCode};
@@ -45,6 +45,7 @@ pub struct Explanation {
     pub(crate) stored: Option<StoredSummary>,
     pub(crate) variants: usize,
     pub(crate) variant_fields: Vec<HeaderName>,
+    pub(crate) stored_variants: Vec<StoredVariant>,
     pub(crate) last_not_stored: Option<Detail>,
     pub(crate) is_hit_for_miss: bool,
     pub(crate) unknown_inputs: Vec<String>,
@@ -65,6 +66,7 @@ impl Explanation {
             stored: None,
             variants: 0,
             variant_fields: Vec::new(),
+            stored_variants: Vec::new(),
             last_not_stored: None,
             is_hit_for_miss: false,
             unknown_inputs,
@@ -168,6 +170,16 @@ impl Explanation {
         &self.variant_fields
     }
 
+    /// Returns the stored variants of the URL, the newest first, at most 32. A stored response that
+    /// does not vary is one variant.
+    ///
+    /// The explanation reads each of them from the store. Variants that the store no longer has, or
+    /// whose look-up fails, are left out.
+    #[must_use]
+    pub fn stored_variants(&self) -> &[StoredVariant] {
+        &self.stored_variants
+    }
+
     /// Returns the reason why the last response under the key was not stored, in the words of
     /// [`CacheStatus::detail_word`]. The cache remembers the reason for an hour, and forgets it
     /// when a response is stored.
@@ -202,6 +214,46 @@ impl Explanation {
 fn guide_address(page: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!("https://docs.rs/tower-response-cache/{version}/tower_response_cache/docs/{page}/index.html")
+}
+
+/// A stored variant of a URL, and the request fields that select it (RFC 9111 section 4.1).
+/// [`Explanation::stored_variants`] returns it.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::cache::Explanation;
+///
+/// fn print_variants(explanation: &Explanation) {
+///     for variant in explanation.stored_variants() {
+///         let selected_by: Vec<_> = variant.selected_by().iter().map(ToString::to_string).collect();
+///         println!("{}: {:?}", selected_by.join(", "), variant.stored().ttl_seconds());
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoredVariant {
+    stored: StoredSummary,
+    selected_by: Vec<KeyInput>,
+}
+
+impl StoredVariant {
+    pub(crate) fn new(stored: StoredSummary) -> Self {
+        let selected_by = stored.response.head().nominated.iter().map(NominatedField::shown).collect();
+        Self { stored, selected_by }
+    }
+
+    /// Returns the stored response.
+    #[must_use]
+    pub fn stored(&self) -> &StoredSummary {
+        &self.stored
+    }
+
+    /// Returns the fields that the response nominates in `Vary`, with their values in the request
+    /// that it answered first. Credentials, cookies and long values are shown as digests.
+    #[must_use]
+    pub fn selected_by(&self) -> &[KeyInput] {
+        &self.selected_by
+    }
 }
 
 /// A stored response, as an [`Explanation`] shows it.

@@ -76,7 +76,7 @@ pub(crate) use budget::{Budget, Reservation};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFieldsDigest;
 pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
-pub use explanation::{Explanation, StoredSummary};
+pub use explanation::{Explanation, StoredSummary, StoredVariant};
 pub use guard::CircuitState;
 pub(crate) use guard::Delivery;
 pub use handle::Cache;

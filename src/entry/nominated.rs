@@ -3,7 +3,7 @@
 //! A response nominates fields in `Vary`. The original request is the one that the response
 //! answered first. A presented request is one for which the cache looks for a stored response.
 
-use crate::key::{CacheKey, KeyBuf, KeyRef, MAX_PLAIN_VALUE, ValueDigest, ValueDigests};
+use crate::key::{CacheKey, KeyBuf, KeyInput, KeyRef, MAX_PLAIN_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, VaryMatch};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -127,6 +127,18 @@ impl NominatedField {
 
     pub(crate) fn name(&self) -> &HeaderName {
         &self.name
+    }
+
+    /// Returns the field with the value in the original request, as an explanation shows it: of a
+    /// secret or long value, only the beginning of its digest.
+    pub(crate) fn shown(&self) -> KeyInput {
+        let label = format!("header {}", self.name);
+        match (self.original.as_deref(), self.is_digest) {
+            (Some(digest), true) => KeyInput::digest(label, Some(digest)),
+            (value, _) => {
+                KeyInput::plain(label, value.map(|value| value.escape_ascii().to_string()).as_deref())
+            }
+        }
     }
 
     pub(crate) fn weight(&self) -> u64 {

@@ -1,7 +1,6 @@
 //! The inputs of a key, as `Cache::explain` shows them.
 
 use super::buf::MAX_PLAIN_VALUE;
-use super::digest::ValueDigest;
 use super::policy::KeyPolicy;
 use http::HeaderMap;
 use std::fmt;
@@ -30,9 +29,9 @@ impl KeyInput {
     }
 
     /// Creates an input that is shown as the beginning of a digest.
-    pub(crate) fn digest(name: impl Into<String>, digest: Option<&ValueDigest>) -> Self {
+    pub(crate) fn digest(name: impl Into<String>, digest: Option<&[u8]>) -> Self {
         let shown =
-            |digest: &ValueDigest| digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            |digest: &[u8]| digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         Self { name: name.into(), value: digest.map(shown), is_digest: true }
     }
 
@@ -80,7 +79,7 @@ impl KeyPolicy {
             match values.as_slice() {
                 [] => KeyInput::plain(label, None),
                 _ if is_long || self.secrets.contains(name) => {
-                    KeyInput::digest(label, Some(&self.digest(name, &lines)))
+                    KeyInput::digest(label, Some(self.digest(name, &lines).as_slice()))
                 }
                 values => KeyInput::plain(label, Some(&values.join(", "))),
             }
@@ -90,7 +89,7 @@ impl KeyPolicy {
             match value {
                 Some(value) if !part.is_fixed() => {
                     let digest = self.digests.digest(part.name().as_bytes(), value.as_bytes());
-                    KeyInput::digest(label, Some(&digest))
+                    KeyInput::digest(label, Some(digest.as_slice()))
                 }
                 value => KeyInput::plain(label, value.as_deref()),
             }

@@ -4,9 +4,9 @@ use super::classify::{Decision, examine, forwards_missed_head};
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup};
 use super::request::{InspectedRequest, identified_by, key_inputs, public_uri, short_digest};
-use crate::cache::{Cache, Explanation, LastRecording, StoredSummary};
+use crate::cache::{Cache, Explanation, LastRecording, StoredSummary, StoredVariant};
 use crate::clock::Moment;
-use crate::entry::{Entry, EntryKind, StoredResponse};
+use crate::entry::{Entry, EntryKind, StoredResponse, VaryIndex};
 use crate::flight::HitForMissReason;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
@@ -151,6 +151,21 @@ impl Explanation {
     }
 }
 
+/// The most variants that an explanation reads from the store.
+const MAX_SHOWN_VARIANTS: usize = 32;
+
+/// Reads the newest variants of a URL from the store.
+async fn stored_variants(reuse: Reuse<'_>, url: KeyRef<'_>, index: &VaryIndex) -> Vec<StoredVariant> {
+    let mut found = Vec::new();
+    for variant in index.variants().iter().rev().take(MAX_SHOWN_VARIANTS) {
+        let key = VaryIndex::variant_key(url, variant);
+        if let Ok((Some(Entry(EntryKind::Response(response))), _)) = reuse.find(key.as_ref()).await {
+            found.push(StoredVariant::new(StoredSummary::new(response, reuse.now)));
+        }
+    }
+    found
+}
+
 /// Describes the entries under a key: the stored response that the request selects, and its
 /// variants.
 async fn describe_entry(explanation: &mut Explanation, reuse: Reuse<'_>, key: KeyRef<'_>) {
@@ -162,11 +177,14 @@ async fn describe_entry(explanation: &mut Explanation, reuse: Reuse<'_>, key: Ke
             explanation.variants = 1;
             explanation.variant_fields =
                 response.head().nominated.iter().map(|field| field.name().clone()).collect();
+            let stored = StoredSummary::new(Arc::clone(&response), now);
+            explanation.stored_variants.push(StoredVariant::new(stored));
             (Some(response), key)
         }
         Ok((Some(Entry(EntryKind::Index(index))), _)) => {
             explanation.variants = index.variants().len();
             explanation.variant_fields = index.fields().to_vec();
+            explanation.stored_variants = stored_variants(reuse, key, &index).await;
             config.selection().write_key(&mut buf, key, index.fields(), reuse.request);
             let found = match buf.is_too_long() {
                 true => None,

@@ -40,11 +40,17 @@ pub(in crate::serve) fn key_inputs(
     for (at, name) in policy.cookies.keyed().iter().enumerate() {
         let value = inspected.cookies.get(at).copied().flatten();
         let digest = value.map(|value| digests.digest(name.as_bytes(), value));
-        inputs.push(KeyInput::digest(format!("cookie {name}"), digest.as_ref()));
+        inputs.push(KeyInput::digest(
+            format!("cookie {name}"),
+            digest.as_ref().map(|digest| digest.as_slice()),
+        ));
     }
     if let Some(name) = policy.predicates.identity_name() {
         let digest = inspected.identity.as_ref().map(|id| digests.digest(name.as_bytes(), id.as_bytes()));
-        inputs.push(KeyInput::digest(format!("identity {name}"), digest.as_ref()));
+        inputs.push(KeyInput::digest(
+            format!("identity {name}"),
+            digest.as_ref().map(|digest| digest.as_slice()),
+        ));
     }
     inputs
 }

@@ -365,3 +365,56 @@ fn explain_returns_a_sendable_future() {
     let (cache, request) = (memory(), get("/"));
     check(cache.explain(&request));
 }
+
+/// RFC 9111 section 4.1.
+#[tokio::test]
+async fn stored_variants_are_listed_without_secrets() {
+    let cache = memory();
+    let lines = [("vary", "accept-language, cookie"), ("cache-control", "public, max-age=60")];
+    let (inner, calls) = origin(move |_, call| numbered(&lines, call));
+    let stack = layered(&cache, Policy::rfc9111(), inner);
+    for (language, cookie) in [("de", "sid=s3cret"), ("en", "sid=other")] {
+        send(&stack, get_with("/", &[("accept-language", language), ("cookie", cookie)])).await;
+    }
+    send(&stack, get("/")).await;
+    let explanation = explain(&cache, &get("/")).await;
+    assert!(!format!("{explanation:?}").contains("s3cret"));
+    let fields = explanation.stored_variants().iter().map(|variant| {
+        let values = variant.selected_by().iter();
+        let values =
+            values.map(|input| (input.name().to_owned(), input.value().is_some(), input.is_digest()));
+        (values.collect::<Vec<_>>(), variant.stored().body_bytes())
+    });
+    let of = |is_there: bool| {
+        let language = ("header accept-language".to_owned(), is_there, false);
+        (vec![language, ("header cookie".to_owned(), is_there, is_there)], 1)
+    };
+    assert_eq!(fields.collect::<Vec<_>>(), [of(false), of(true), of(true)], "the newest first");
+    assert_eq!(explanation.stored_variants()[1].selected_by()[0].value(), Some("en"));
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test]
+async fn response_without_vary_is_one_variant() {
+    let cache = memory();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = layered(&cache, policy(), inner);
+    assert!(explain(&cache, &get("/")).await.stored_variants().is_empty());
+    send(&stack, get("/")).await;
+    let explanation = explain(&cache, &get("/")).await;
+    let [variant] = explanation.stored_variants() else { panic!("one variant") };
+    assert!(variant.selected_by().is_empty() && variant.stored().status() == 200);
+}
+
+#[tokio::test]
+async fn listed_variants_are_bounded() {
+    let cache = memory();
+    let (inner, _) = origin(|_, call| numbered(&[("vary", "accept-language")], call));
+    let stack = layered(&cache, policy().max_variants(50), inner);
+    for number in 0..40 {
+        send(&stack, get_with("/", &[("accept-language", &*format!("x-{number}"))])).await;
+    }
+    let explanation = explain(&cache, &get("/")).await;
+    assert_eq!((explanation.variants(), explanation.stored_variants().len()), (40, 32));
+    assert_eq!(explanation.stored_variants()[0].selected_by()[0].value(), Some("x-39"));
+}
