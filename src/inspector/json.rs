@@ -6,6 +6,7 @@
 use super::history::{CountedPeriod, OutcomeCounts};
 use crate::cache::{
     Cache, CacheStats, CircuitState, Delivery, Explanation, LayerStats, PathStats, StoredSummary,
+    StoredVariant,
 };
 use crate::key::KeyInput;
 use crate::status::detail_meaning;
@@ -165,6 +166,7 @@ fn explanation(layer: &Explanation) -> Value {
         "stored": layer.stored().map(stored),
         "variants": layer.variants(),
         "variant_fields": layer.variant_fields().iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "stored_variants": layer.stored_variants().iter().map(variant).collect::<Vec<_>>(),
         "last_not_stored": last.map(|word| json!({ "detail": word, "meaning": detail_meaning(word, false) })),
         "is_hit_for_miss": layer.is_hit_for_miss(),
         "unknown_inputs": layer.unknown_inputs(),
@@ -173,6 +175,13 @@ fn explanation(layer: &Explanation) -> Value {
 
 fn key_input(input: &KeyInput) -> Value {
     json!({ "name": input.name(), "value": input.value(), "is_digest": input.is_digest() })
+}
+
+fn variant(variant: &StoredVariant) -> Value {
+    json!({
+        "stored": stored(variant.stored()),
+        "selected_by": variant.selected_by().iter().map(key_input).collect::<Vec<_>>(),
+    })
 }
 
 fn stored(stored: &StoredSummary) -> Value {

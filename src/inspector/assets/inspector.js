@@ -168,6 +168,16 @@ async function attempt(work) {
   }
 }
 
+function inputValue({ value, is_digest }) {
+  if (value === null) return "absent";
+  return is_digest ? `digest ${value}` : value;
+}
+
+function storedText({ status, age, ttl, body_bytes, weight }) {
+  const lifetime = ttl === null ? "never stale" : ttl < 0 ? `stale for ${duration(-ttl)}` : `fresh for ${duration(ttl)}`;
+  return `status ${status}, age ${duration(age)}, ${lifetime}, ${bytes(body_bytes)} of body, ${bytes(weight)} of memory`;
+}
+
 function explanationOf(layer) {
   const shown = element("div", undefined, "layer");
   shown.append(element("h3", `${layer.layer}: ${layer.is_hit ? "hit" : "no hit"}`));
@@ -179,19 +189,15 @@ function explanationOf(layer) {
   const pairs = [["Cache-Status", layer.status]];
   if (layer.policy_entry !== null) pairs.push(["Entry of the policy table", layer.policy_entry]);
   if (layer.identified_by.length) pairs.push(["Identified by", layer.identified_by.join(", ")]);
-  for (const { name, value, is_digest } of layer.key) {
-    pairs.push([`Key: ${name}`, value === null ? "absent" : is_digest ? `digest ${value}` : value]);
-  }
+  for (const input of layer.key) pairs.push([`Key: ${input.name}`, inputValue(input)]);
   if (layer.key_digest !== null) pairs.push(["Digest of the key", layer.key_digest]);
-  if (layer.stored) {
-    const { status, age, ttl, body_bytes, weight } = layer.stored;
-    const lifetime = ttl === null ? "never stale" : ttl < 0 ? `stale for ${duration(-ttl)}` : `fresh for ${duration(ttl)}`;
-    pairs.push(["Stored response", `status ${status}, age ${duration(age)}, ${lifetime}, ${bytes(body_bytes)} of body, ${bytes(weight)} of memory`]);
-  } else {
-    pairs.push(["Stored response", "none for this request"]);
-  }
+  pairs.push(["Stored response", layer.stored ? storedText(layer.stored) : "none for this request"]);
   const by = layer.variant_fields.length ? `, selected by ${layer.variant_fields.join(", ")}` : "";
   pairs.push(["Variants", `${number(layer.variants)}${by}`]);
+  for (const { stored, selected_by } of layer.variant_fields.length ? layer.stored_variants : []) {
+    const values = selected_by.map((input) => `${input.name.replace("header ", "")}: ${inputValue(input)}`);
+    pairs.push([`Variant: ${values.join(", ") || "any"}`, storedText(stored)]);
+  }
   if (layer.last_not_stored) pairs.push(["Last response not stored", `${layer.last_not_stored.detail}: ${layer.last_not_stored.meaning}`]);
   if (layer.is_hit_for_miss) pairs.push(["Hit-for-miss", "requests do not collapse now"]);
   if (layer.unknown_inputs.length) pairs.push(["Unknown", layer.unknown_inputs.join(", ")]);

@@ -161,9 +161,12 @@ fn save_picture(browser: &mut Chromium) {
     browser.click("#explain [type=submit]");
     browser.wait_for("document.querySelector('#explanation h3')?.textContent === 'site: hit'");
     browser.evaluate("update().then(() => scrollTo(0, 0))");
-    let height = browser.evaluate("document.documentElement.scrollHeight");
-    let size = value!({ "width": 1000, "height": height, "deviceScaleFactor": 1, "mobile": false });
-    browser.call("Emulation.setDeviceMetricsOverride", &size);
-    let picture = browser.call("Page.captureScreenshot", &value!({ "format": "webp", "quality": 50 }));
+    for _ in 0..2 {
+        // At the new width, the page has another height.
+        let height = browser.evaluate("document.body.scrollHeight");
+        let size = value!({ "width": 1000, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        browser.call("Emulation.setDeviceMetricsOverride", &size);
+    }
+    let picture = browser.call("Page.captureScreenshot", &value!({ "format": "webp", "quality": 35 }));
     std::fs::write(file, picture["data"].as_str().expect("base64")).expect("written");
 }

@@ -32,6 +32,8 @@ async fn lookup_shows_the_decision_and_the_stored_response() {
         (layer["stored"]["status"].as_u64(), layer["stored"]["body_bytes"].as_u64()),
         (Some(200), Some(1))
     );
+    let selected = |at: usize| layer["stored_variants"][at]["selected_by"][0]["value"].as_str();
+    assert_eq!((selected(0), selected(1), selected(2)), (Some("en"), Some("de"), None), "the newest first");
     assert_eq!(explain(&service, "url=/a&header=Accept-Language:+fr").await["layers"][0]["is_hit"], false);
     assert_eq!(explain(&service, "url=/a&header=Host:+blog.example").await["layers"][0]["variants"], 0);
     let url = "url=http://shop.example/a&header=Accept-Language:de";
