@@ -84,7 +84,14 @@ pub mod sizing {}
 )]
 pub mod operations {}
 
-#[doc = include_str!("docs/inspector.md")]
+// The picture is the value of a link reference. `page_works_in_chromium` takes it, if
+// `INSPECTOR_PICTURE` names a file.
+#[doc = concat!(
+    include_str!("docs/inspector.md"),
+    "\n[picture]: data:image/webp;base64,",
+    include_str!("docs/inspector.webp.base64"),
+    "\n"
+)]
 pub mod inspector {}
 
 #[doc = include_str!("docs/testing.md")]
