@@ -48,7 +48,8 @@ type RefusalFunction = dyn Fn(&Parts) -> Response<String> + Send + Sync;
 /// | `purge` | POST | invalidates; the form has the parameters of a [`PurgeService`](crate::PurgeService) |
 /// | `enabled` | POST | calls [`Cache::set_enabled`] with the form's `enabled`, `true` or `false` |
 ///
-/// HEAD is allowed wherever GET is.
+/// HEAD is allowed wherever GET is. Look-ups and purges apply to the namespace of the handle, the
+/// statistics and the switch to all namespaces.
 ///
 /// # Responses
 /// | status | reason |
