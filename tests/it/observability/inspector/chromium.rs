@@ -191,6 +191,9 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
+        // A killed browser leaves processes that still write into the folder for a moment.
+        let _ = self.input.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        while self.messages.recv_timeout(Duration::from_secs(5)).is_ok() {}
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
