@@ -58,8 +58,14 @@ fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
 impl Chain {
     /// Creates a request for a key, with a digest of its fields. Its parent is the chain that runs
     /// on this thread.
+    #[cfg(test)]
     pub(crate) fn request(key: CacheKey, fields: u64) -> Arc<Self> {
-        Arc::new(Self { parent: Self::current(), key, fields: Some(fields), waits: Mutex::default() })
+        Self::request_of(Self::current(), key, fields)
+    }
+
+    /// Creates a request for a key, with a digest of its fields and with a parent.
+    pub(crate) fn request_of(parent: Option<Arc<Self>>, key: CacheKey, fields: u64) -> Arc<Self> {
+        Arc::new(Self { parent, key, fields: Some(fields), waits: Mutex::default() })
     }
 
     /// Creates a computation of a value. Its parent is the chain that runs on this thread.

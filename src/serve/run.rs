@@ -1,19 +1,25 @@
 //! Carries out the action of a request that was not answered at once.
 
-use super::collapse::Action;
+use super::classify::Missed;
+use super::collapse::{Action, collapse};
+use super::config::LayerConfig;
 use super::fetch::{Fetch, run_detached, unstored_action};
 use super::future::{ResponseFuture, pass_on};
+use super::lookup::{Lookup, Reuse, lookup};
 use super::nesting::mark_request;
 use super::refuse::{refuse, refuse_loop};
-use super::request::{CarriedFields, KeyedInputs, RequestState};
-use super::respond::{Hit, OutgoingHead};
+use super::request::{Arrival, CarriedFields, KeyedInputs, RequestState};
+use super::respond::{Answered, Hit, OutgoingHead};
 use crate::cache::AnswerDependencies;
 use crate::error::BoxError;
+use crate::key::CacheKey;
 use crate::marks::LayerPosition;
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
+use std::sync::Arc;
 use tower::Service;
 use tower::util::ServiceExt;
 
@@ -40,6 +46,73 @@ where
     mark_request(config, request.extensions_mut(), facts.identified, Some(&state.target));
     let call = inner.oneshot(request);
     ResponseFuture::slow(pass_on(position, call, outgoing, state.config, state.chain, false))
+}
+
+/// Looks up a request in a store outside the process. A hit is answered without a [`RequestState`].
+///
+/// The request neither requires a new response nor is part of a dry run.
+pub(in crate::serve) fn look_up_and_run<S, ReqBody, B>(
+    config: Arc<LayerConfig>,
+    key: CacheKey,
+    missed: Missed,
+    inner: S,
+    request: Request<ReqBody>,
+) -> ResponseFuture<S, ReqBody, B>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let arrival = Arrival::now(&config);
+    let (head, body) = request.into_parts();
+    ResponseFuture::slow(async move {
+        let (facts, headers) = (missed.facts, &head.headers);
+        let reuse = Reuse {
+            config: &config,
+            request: headers,
+            facts,
+            now: arrival.began,
+            read: None,
+            is_read_only: false,
+        };
+        let found = match lookup(reuse, key.as_ref()).await {
+            Lookup::Hit(stored) => {
+                let (now, key) = (config.cache.clock().now(), key.as_ref());
+                let hit = Hit::new(&config, stored, (&head).into(), facts, now, None, key.as_bytes());
+                hit.pass_on();
+                return (Ok(hit.response()), AnswerDependencies::none_added());
+            }
+            found => found,
+        };
+        let state = RequestState::of_arrival(arrival, &config, key, facts, missed.parts, (&head).into());
+        // Boxed, so that the future of a hit is small.
+        Box::pin(collapse_and_run(state, inner, found, head, body)).await
+    })
+}
+
+/// Collapses a request that was looked up, and carries out the resulting action.
+async fn collapse_and_run<S, ReqBody, B>(
+    state: RequestState,
+    inner: S,
+    found: Lookup,
+    head: Parts,
+    body: ReqBody,
+) -> Answered<B, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let action = collapse(&state, &head.headers, Some(found)).await;
+    // The future of `run` has already noted the dependencies.
+    let answer = run(state, inner, action, Request::from_parts(head, body)).await;
+    (answer, AnswerDependencies::none_added())
 }
 
 /// Carries out the action of a request: answers it, forwards it, or fetches.

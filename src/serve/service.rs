@@ -10,7 +10,7 @@ use super::request::{
     KeyedInputs, RequestFacts, RequestState, chain, identifies, public_uri, shown_key, target_names,
 };
 use super::respond::{Hit, OutgoingHead};
-use super::run::run;
+use super::run::{look_up_and_run, run};
 use super::write;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Cache};
@@ -223,6 +223,9 @@ impl<S> ResponseCache<S> {
         B::Error: Into<BoxError>,
     {
         marks::remove_from_request(request.headers_mut());
+        if !self.config.cache.is_local() && missed.lookup.is_none() && !missed.facts.needs_current {
+            return look_up_and_run(Arc::clone(&self.config), key, missed, self.inner.clone(), request);
+        }
         let Missed { facts, parts, lookup } = missed;
         let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();

@@ -11,9 +11,19 @@ use std::sync::Arc;
 ///
 /// Two requests count as the same if their keys and all their fields are equal.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
+    chain_of(Chain::current(), config, key, headers)
+}
+
+/// Creates the chain of a request to this layer, with a parent.
+pub(super) fn chain_of(
+    parent: Option<Arc<Chain>>,
+    config: &LayerConfig,
+    key: CacheKey,
+    headers: &HeaderMap,
+) -> Arc<Chain> {
     let fields = headers.iter().map(|(name, value)| line_hash(name, value));
     // The sum does not depend on the order of the lines. The address of the configuration tells
     // layers with the same keys apart.
     let layer = std::ptr::from_ref(config).addr() as u64;
-    Chain::request(key, fields.fold(layer, u64::wrapping_add))
+    Chain::request_of(parent, key, fields.fold(layer, u64::wrapping_add))
 }

@@ -24,6 +24,6 @@ pub(super) use inspect::{InspectedRequest, identifies, inspect};
 pub(super) use key_inputs::key_inputs;
 pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_request_key};
 pub(super) use shown_key::{short_digest, shown_key};
-pub(super) use state::RequestState;
+pub(super) use state::{Arrival, RequestState};
 pub(crate) use target::public_uri;
 pub(super) use target::{rewritten_uri, target_names};

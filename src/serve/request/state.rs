@@ -1,6 +1,6 @@
 //! The state that all steps of one request share.
 
-use super::chain::chain;
+use super::chain::chain_of;
 use super::facts::RequestFacts;
 use super::shown_key::shown_key;
 use super::target::target_names;
@@ -34,6 +34,19 @@ pub(in crate::serve) struct RequestState {
     pub(in crate::serve) chain: Arc<Chain>,
 }
 
+/// The time at which a request arrived, and the chain that ran on the thread then.
+pub(in crate::serve) struct Arrival {
+    pub(in crate::serve) began: Moment,
+    parent: Option<Arc<Chain>>,
+}
+
+impl Arrival {
+    /// Call this on the thread that calls the service.
+    pub(in crate::serve) fn now(config: &LayerConfig) -> Self {
+        Self { began: config.cache.clock().now(), parent: Chain::current() }
+    }
+}
+
 impl RequestState {
     pub(in crate::serve) fn new(
         config: &Arc<LayerConfig>,
@@ -42,10 +55,22 @@ impl RequestState {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (target, began) = (target_names(config, request, facts.forwarded), config.cache.clock().now());
+        Self::of_arrival(Arrival::now(config), config, key, facts, parts, request)
+    }
+
+    /// Creates the state of a request that arrived earlier.
+    pub(in crate::serve) fn of_arrival(
+        Arrival { began, parent }: Arrival,
+        config: &Arc<LayerConfig>,
+        key: CacheKey,
+        facts: RequestFacts,
+        parts: Vec<Option<String>>,
+        request: RequestHead<'_>,
+    ) -> Self {
+        let target = target_names(config, request, facts.forwarded);
         let shown_key = shown_key(config, request, key.as_ref().as_bytes());
-        let (holds, chain) =
-            (HeldAdmissions::of_request(request.extensions), chain(config, key.clone(), request.headers));
+        let holds = HeldAdmissions::of_request(request.extensions);
+        let chain = chain_of(parent, config, key.clone(), request.headers);
         Self { config: Arc::clone(config), key, shown_key, facts, parts, target, began, holds, chain }
     }
 

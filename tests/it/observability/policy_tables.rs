@@ -1,6 +1,6 @@
 //! `Cache::set_policy_table`: options that are replaced at run time, by layer and path.
 
-use crate::support::stacks::{S, invalidate, layered, settle};
+use crate::support::stacks::{ALL, S, invalidate, layered, settle};
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
@@ -99,6 +99,32 @@ async fn dry_run_decides_and_reports_but_serves_nothing() {
     assert_eq!(calls.count(), 9, "each request reached the handler");
     cache.set_policy_table(PolicyTable::new()).expect("an empty table");
     assert_eq!(send(&stack, get("/")).await.text(), "5", "the last stored response");
+}
+
+/// A remote store answers later, so the layer decides on its hits at another place.
+#[tokio::test(start_paused = true)]
+async fn dry_run_and_switch_hold_over_every_kind_of_store() {
+    for setup in ALL {
+        let (cache, _) = setup.cache(0);
+        let (inner, calls) = origin(|_, call| numbered(&[], call));
+        let stack = site_over(&cache, inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        assert!(send(&stack, get("/")).await.is_hit(), "{setup:?}");
+        set(&cache, r#"{ "dry_run": true }"#);
+        for expected in ["2", "3", "4"] {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.detail()), (expected, Some("dry-run")), "{setup:?}");
+            settle().await;
+        }
+        cache.set_policy_table(PolicyTable::new()).expect("an empty table");
+        cache.set_enabled(false);
+        let answer = send(&stack, get("/")).await;
+        assert_eq!((answer.text(), answer.detail()), ("5", Some("disabled")), "{setup:?}");
+        cache.set_enabled(true);
+        let answer = send(&stack, get("/")).await;
+        assert_eq!((answer.text(), answer.is_hit(), calls.count()), ("1", true, 5), "{setup:?}");
+    }
 }
 
 #[tokio::test]

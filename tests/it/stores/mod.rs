@@ -4,6 +4,7 @@ mod bodies;
 pub(crate) mod contract;
 #[cfg(feature = "testing")]
 mod contract_kit;
+mod hits;
 mod namespaces;
 mod null_store;
 mod reentrant;
