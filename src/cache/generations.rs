@@ -235,11 +235,18 @@ impl Cache {
         read: Option<Generation>,
         response: &StoredResponse,
     ) -> Result<Validity, StoreError> {
-        let head = response.head();
-        match read {
-            Some(read) => self.validity_at(read, head.generation, &head.scopes, &head.dependencies).await,
-            None => self.validity_of(response).await,
+        let Some(read) = read else { return self.validity_of(response).await };
+        // The last check of this response was at the same generation, and the generation was read for
+        // this look-up.
+        if response.was_valid_at(read) && !self.0.guard.has_undelivered() {
+            return Ok(Validity::Valid);
         }
+        let head = response.head();
+        let validity = self.validity_at(read, head.generation, &head.scopes, &head.dependencies).await?;
+        if validity == Validity::Valid {
+            response.note_valid_at(read);
+        }
+        Ok(validity)
     }
 
     /// Returns the same as [`validity`](Self::validity), for an entry that [`find`](Self::find)

@@ -158,7 +158,7 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
 fn entry(from: &mut EntryReader) -> Option<Entry> {
     let entry = match u8::read(from)? {
         kind::RESPONSE => {
-            Entry(EntryKind::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))))
+            Entry(EntryKind::Response(Arc::new(StoredResponse::decoded(Head::read(from)?, from.rest()))))
         }
         kind::INDEX => Entry(EntryKind::Index(Arc::new(VaryIndex::read(from)?))),
         kind::VALUE => Entry(EntryKind::Value(Arc::new(ValueHeader::read(from)?.value(from.rest())))),

@@ -19,6 +19,10 @@ impl Clone for LastValidGeneration {
 impl LastValidGeneration {
     const NEVER: u64 = u64::MAX;
 
+    pub(super) fn never() -> Self {
+        Self(AtomicU64::new(Self::NEVER))
+    }
+
     pub(super) fn new(head: &Head) -> Self {
         // An entry without dependencies is valid at its own generation. A dependency may be older
         // than the entry, so it may have been invalidated before the entry was made.

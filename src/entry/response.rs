@@ -53,6 +53,12 @@ impl StoredResponse {
         Self { head, body, head_weight, etag, not_modified, last_valid, use_flag }
     }
 
+    /// Creates a response from outside the process. It counts as valid at no generation, not even at its
+    /// own: the history of the store may contradict the history that this process knows.
+    pub(super) fn decoded(head: Head, body: Bytes) -> Self {
+        Self { last_valid: LastValidGeneration::never(), ..Self::new(head, body) }
+    }
+
     pub(crate) fn into_head(self) -> Head {
         self.head
     }
