@@ -6,6 +6,8 @@ use super::eviction::UnsuitablePolicy;
 use super::inner::RedisInner;
 use super::link::Link;
 use super::namespace::NamespaceRecords;
+use super::read_queue::ReadQueue;
+use super::recent_entries::RecentEntries;
 use super::redis_store::RedisStore;
 use super::tls::Authorities;
 use super::value::{ValueFormat, name};
@@ -348,6 +350,8 @@ impl RedisStoreBuilder {
             max_ttl: self.max_ttl,
             largest_entry: self.largest_entry,
             namespaces: NamespaceRecords::new(),
+            reads: ReadQueue::new(),
+            recent: RecentEntries::new(),
         })))
     }
 

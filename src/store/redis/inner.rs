@@ -3,11 +3,15 @@
 use super::confirmation::Confirmation;
 use super::link::{Link, is_wrong_type, store_error};
 use super::namespace::{NamespaceRecord, NamespaceRecords};
+use super::read_queue::ReadQueue;
+use super::recent_entries::{RecentEntries, RecentEntry};
 use super::script::{REMOVE_UNREADABLE, ScriptCall, ServerScript};
 use super::value::{KeySlot, ValueFormat, name};
+use crate::clock::WallOffset;
 use crate::entry::Entry;
 use crate::key::KeyRef;
 use crate::store::StoreError;
+use bytes::Bytes;
 use redis::{Cmd, RedisResult, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +26,8 @@ pub(super) struct RedisInner {
     pub(super) max_ttl: Duration,
     pub(super) largest_entry: u64,
     pub(super) namespaces: NamespaceRecords,
+    pub(super) reads: ReadQueue,
+    pub(super) recent: RecentEntries,
 }
 
 /// The bytes after the key in a value that a script may read: kind, stamp, start of the frame.
@@ -32,6 +38,11 @@ const ENCODING: u64 = 1024;
 impl RedisInner {
     pub(super) fn slot(&self, key: KeyRef<'_>) -> KeySlot {
         KeySlot::new(&self.prefix, key)
+    }
+
+    /// Returns the place of a key that is read.
+    pub(super) fn recent(&self, key: KeyRef<'_>) -> Arc<RecentEntry> {
+        self.recent.get(key, || self.slot(key))
     }
 
     /// Returns the known record of a namespace.
@@ -67,8 +78,8 @@ impl RedisInner {
     /// Returns the command that reads the value of a key, at most one byte more than a value may
     /// have. A longer reply would delay all other commands of the connection.
     pub(super) fn get(&self, slot: &KeySlot) -> Cmd {
-        let mut command = redis::cmd("GETRANGE");
-        command.arg(&slot.name).arg(0).arg(self.most_bytes(slot));
+        let mut command = Cmd::with_capacity(4, slot.name.len() + 32);
+        command.arg("GETRANGE").arg(&slot.name).arg(0).arg(self.most_bytes(slot));
         command
     }
 
@@ -80,14 +91,29 @@ impl RedisInner {
         reply: RedisResult<Value>,
     ) -> Result<Option<Entry>, StoreError> {
         match reply {
-            Ok(Value::BulkString(value)) => Ok(self.opened(slot, value)),
+            Ok(Value::BulkString(value)) => Ok(self.opened(slot, value.into())),
             Ok(_) => Ok(None),
             Err(error) if is_wrong_type(&error) => Ok(None),
             Err(error) => Err(store_error(error)),
         }
     }
 
-    fn opened(&self, slot: &KeySlot, value: Vec<u8>) -> Option<Entry> {
+    /// Decodes the value of a recent entry. A value whose bytes have not changed is not decoded again.
+    pub(super) fn opened_again(
+        &self,
+        recent: &RecentEntry,
+        value: Bytes,
+        offset: WallOffset,
+    ) -> Option<Entry> {
+        if let Some(entry) = recent.find(&value, offset) {
+            return Some(entry);
+        }
+        let entry = self.opened(&recent.slot, value.clone())?;
+        self.recent.keep(recent, value, &entry, offset);
+        Some(entry)
+    }
+
+    fn opened(&self, slot: &KeySlot, value: Bytes) -> Option<Entry> {
         let is_whole = value.len() as u64 <= self.most_bytes(slot);
         if is_whole { self.format.open(slot, value) } else { None }
     }
@@ -113,7 +139,7 @@ impl RedisInner {
             return Ok(true);
         };
         let start = value[..value.len().min(slot.start.len() + READ_BY_SCRIPTS)].to_vec();
-        if self.opened(slot, value).is_some() {
+        if self.opened(slot, value.into()).is_some() {
             return Ok(false);
         }
         let call = self.call(&REMOVE_UNREADABLE, slot, [start]);

@@ -69,6 +69,21 @@ impl Link {
         StoreFuture::new(WithinRuntime { runtime: Arc::clone(&self.runtime), work })
     }
 
+    /// Returns the time limit of an operation.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns `true` if one server runs all commands.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.connection, ServerConnection::Primary(_))
+    }
+
+    /// Runs a task in the runtime of the connection. After that runtime has shut down, drops the task.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.handle.spawn(task);
+    }
+
     /// Sends a command and returns its reply.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         let reply = match &self.connection {

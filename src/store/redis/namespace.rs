@@ -1,8 +1,8 @@
 //! The copies of the records of namespaces in this process.
 
 use super::confirmation::ConfirmationRounds;
-use crate::store::StoreErrorKind;
 use crate::store::record::Record;
+use crate::store::{Generation, StoreErrorKind};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use quick_cache::sync::Cache as Quick;
@@ -42,6 +42,11 @@ impl NamespaceRecord {
 
     pub(super) fn known(&self) -> Option<Arc<Record>> {
         lock(&self.known).clone()
+    }
+
+    /// Returns the generation of the newest known record.
+    pub(super) fn known_generation(&self) -> Option<Generation> {
+        lock(&self.known).as_ref().map(|known| known.generation())
     }
 
     /// Returns `true` if the newest known record has the incarnation of a record.

@@ -8,7 +8,8 @@ use super::script::{COMPARE_AND_SET, INCREMENT, ScriptCall};
 use super::value::KeySlot;
 use crate::entry::{Entry, Generation};
 use crate::store::{InitialCounter, StoreError, StoreErrorKind};
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most attempts to replace a value that cannot be decoded.
@@ -44,38 +45,51 @@ impl RedisInner {
     /// generation if it is older than the known one, or of another incarnation.
     pub(super) async fn get_at(
         &self,
-        namespace: &NamespaceRecord,
+        namespace: &Arc<NamespaceRecord>,
         slots: &[KeySlot],
     ) -> Result<(Vec<Option<Entry>>, Option<Generation>), StoreError> {
+        let commands = slots.iter().map(|slot| self.get(slot)).collect();
+        let reads = self.send_reads(commands, std::slice::from_ref(namespace)).await.map_err(store_error)?;
+        let found = slots.iter().zip(reads.values).map(|(slot, value)| self.found(slot, value));
+        Ok((found.collect::<Result<_, _>>()?, reads.generations.into_iter().next().flatten()))
+    }
+
+    /// Sends reads of entries, and then reads the generations of namespaces, in one round trip.
+    pub(super) async fn send_reads(
+        &self,
+        mut commands: Vec<Cmd>,
+        namespaces: &[Arc<NamespaceRecord>],
+    ) -> RedisResult<ReadReplies> {
+        let count = commands.len();
         // Read before the request. An older generation in the reply shows that the record went
         // back.
-        let known = namespace.known().map(|known| known.generation());
-        let mut head = redis::cmd("HGET");
-        head.arg(&namespace.key).arg("g");
-        // A single server runs the commands in order, so the generation is not older than an entry.
-        let renews = known.is_some() && namespace.begin_renewal(Duration::from_millis(self.record_ttl()));
-        let renewal = renews.then(|| self.renewal(namespace));
-        let commands = slots.iter().map(|slot| self.get(slot)).chain([head]).chain(renewal).collect();
-        let mut replies = self.link.send_all(commands).await.map_err(store_error)?;
-        if renews {
-            // If this renewal failed, the next one comes long before the record expires.
-            drop(replies.pop());
-        }
-        let read = match replies.pop() {
-            Some(Ok(Value::BulkString(head))) => record_reply::generation(&head),
-            _ => None,
+        let known: Vec<_> = namespaces.iter().map(|namespace| namespace.known_generation()).collect();
+        // A single server runs the commands in order, so the generations are not older than an entry.
+        commands.extend(namespaces.iter().map(|namespace| {
+            let mut head = redis::cmd("HGET");
+            head.arg(&namespace.key).arg("g");
+            head
+        }));
+        // If a renewal fails, the next one comes long before the record expires. So its reply does not
+        // count.
+        let ttl = Duration::from_millis(self.record_ttl());
+        let is_due = |(namespace, known): &(&Arc<NamespaceRecord>, &Option<_>)| {
+            known.is_some() && namespace.begin_renewal(ttl)
         };
-        if replies.len() != slots.len() {
-            return Err(unexpected_reply());
+        let due = namespaces.iter().zip(&known).filter(is_due);
+        commands.extend(due.map(|(namespace, _)| self.renewal(namespace)));
+        let sent = commands.len();
+        let mut values = self.link.send_all(commands).await?;
+        if values.len() != sent {
+            return Err(RedisError::from((ErrorKind::UnexpectedReturnType, "unexpected number of replies")));
         }
-        let found = slots.iter().zip(replies).map(|(slot, reply)| self.found(slot, reply));
-        let follows = |read: &Generation| {
-            known.is_none_or(|known| {
-                let is_later = read.counter() > known.counter();
-                *read == known || read.incarnation() == known.incarnation() && is_later
-            })
-        };
-        Ok((found.collect::<Result<_, _>>()?, read.filter(follows)))
+        values.truncate(count + namespaces.len());
+        let heads = values.split_off(count);
+        let generations = heads.into_iter().zip(known).map(|(head, known)| {
+            let Ok(Value::BulkString(head)) = head else { return None };
+            record_reply::generation(&head).filter(|read| follows(*read, known))
+        });
+        Ok(ReadReplies { values, generations: generations.collect() })
     }
 
     /// Stores several entries. If the server refuses a put, removes the old entry.
@@ -200,6 +214,23 @@ impl RedisInner {
         }
         Err(StoreError::new(StoreErrorKind::Contended))
     }
+}
+
+/// The replies to reads that were sent together.
+pub(super) struct ReadReplies {
+    /// The values of the entries, in the order of the reads.
+    pub(super) values: Vec<RedisResult<Value>>,
+    /// The generations of the namespaces. `None` if the server has none, or has one that is behind the
+    /// known one.
+    pub(super) generations: Vec<Option<Generation>>,
+}
+
+/// Returns `true` if a generation is the known one, or a later one of the same incarnation.
+fn follows(read: Generation, known: Option<Generation>) -> bool {
+    known.is_none_or(|known| {
+        let is_later = read.counter() > known.counter();
+        read == known || read.incarnation() == known.incarnation() && is_later
+    })
 }
 
 /// The time to live of an entry that replaces another one.

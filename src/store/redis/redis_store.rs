@@ -17,9 +17,9 @@ use std::time::Duration;
 ///
 /// A hit takes one round trip: the entry and the generation of its namespace are read together. Each
 /// process keeps a copy of the invalidations, and reads only the new ones after the generation has
-/// changed. A look-up of values takes one round trip, too, and two more after a clear. See the
-/// [module docs](super::super) for the rules of all stores, and
-/// [several machines](crate::docs::several_machines) for the first steps.
+/// changed. Concurrent look-ups share pipelines, except in a cluster. A look-up of values takes one
+/// round trip, too, and two more after a clear. See the [module docs](super::super) for the rules of
+/// all stores, and [several machines](crate::docs::several_machines) for the first steps.
 ///
 /// # What the server keeps
 /// - Each entry is one string under the SHA-256 of its key. The string contains the key in full, and
@@ -70,6 +70,7 @@ use std::time::Duration;
 ///
 /// # Cancel safety
 /// The command of a dropped operation may or may not take effect. The connection stays usable.
+/// A look-up that is dropped does not delay the others in its pipeline.
 ///
 /// # Example
 /// ```no_run
@@ -89,20 +90,17 @@ pub struct RedisStore(pub(super) Arc<RedisInner>);
 
 impl Store for RedisStore {
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
-        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        let (inner, recent) = (Arc::clone(&self.0), self.0.recent(key));
         self.0.link.run(async move {
-            let reply = inner.link.send(&inner.get(&slot)).await;
-            inner.found(&slot, reply)
+            let (found, _) = inner.read(&recent, None).await?;
+            Ok(found)
         })
     }
 
     fn get_at(&self, namespace: &str, key: KeyRef<'_>) -> StoreFuture<(Option<Entry>, Option<Generation>)> {
-        let (inner, slot) = (Arc::clone(&self.0), self.0.slot(key));
+        let (inner, recent) = (Arc::clone(&self.0), self.0.recent(key));
         let namespace = self.0.namespace(namespace);
-        self.0.link.run(async move {
-            let (found, read) = inner.get_at(&namespace, std::slice::from_ref(&slot)).await?;
-            Ok((found.into_iter().next().flatten(), read))
-        })
+        self.0.link.run(async move { inner.read(&recent, Some(&namespace)).await })
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {

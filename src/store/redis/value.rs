@@ -27,6 +27,11 @@ pub(super) struct KeySlot {
 }
 
 impl KeySlot {
+    /// Returns the key of the store.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.start[START.len() + size_of::<u32>()..]
+    }
+
     /// Creates the slot of a key. Its name in the server is a digest of the key, and its values
     /// start with the key in full.
     pub(super) fn new(prefix: &str, key: KeyRef<'_>) -> Self {
@@ -99,8 +104,7 @@ impl ValueFormat {
     }
 
     /// Decodes the value of a key. Returns `None` if it is not a valid value of this key.
-    pub(super) fn open(&self, slot: &KeySlot, value: Vec<u8>) -> Option<Entry> {
-        let mut value = Bytes::from(value);
+    pub(super) fn open(&self, slot: &KeySlot, mut value: Bytes) -> Option<Entry> {
         if !value.starts_with(&slot.start) {
             return None;
         }
@@ -168,12 +172,26 @@ mod tests {
             let entry = response(body);
             let value = format.seal(&slot, &entry);
             let received = value.as_ptr_range();
-            let opened = format.open(&slot, value).expect("an entry");
+            let opened = format.open(&slot, value.into()).expect("an entry");
             let Entry(EntryKind::Response(response)) = &opened else { panic!("another kind") };
             assert!(received.contains(&response.body().as_ptr()));
             assert!(received.contains(&response.headers()[CONTENT_TYPE].as_bytes().as_ptr()));
             assert_eq!(opened, entry);
         }
+    }
+
+    /// The history of this process may contradict the history from which the entry comes.
+    #[test]
+    fn opened_response_is_valid_at_no_generation_before_its_first_check() {
+        let (format, slot) = (format(), KeySlot::new("p", KeyRef::new(b"key")));
+        let value = format.seal(&slot, &response(b"x"));
+        let Some(Entry(EntryKind::Response(opened))) = format.open(&slot, value.into()) else {
+            panic!("no response")
+        };
+        let own = opened.head().generation;
+        assert!(!opened.was_valid_at(own));
+        opened.note_valid_at(own);
+        assert!(opened.was_valid_at(own) && !opened.was_valid_at(Generation::new(1, 3)));
     }
 
     /// The server compares the stamp of the entry that another process has decoded.
@@ -182,7 +200,7 @@ mod tests {
         let (format, slot) = (format(), KeySlot::new("p", KeyRef::new(b"key")));
         for entry in [response(b"x"), Entry::raw("v"), Entry::counter(-7)] {
             let value = format.seal(&slot, &entry);
-            let opened = format.open(&slot, value.clone()).expect("an entry");
+            let opened = format.open(&slot, value.clone().into()).expect("an entry");
             assert!(value[slot.start.len()..].starts_with(&format.stamp(&opened)));
         }
     }
@@ -194,7 +212,7 @@ mod tests {
         for slot in &slots {
             for entry in [response(b"x"), Entry::counter(1)] {
                 let value = format.seal(slot, &entry);
-                let found = slots.iter().filter(|slot| format.open(slot, value.clone()).is_some());
+                let found = slots.iter().filter(|slot| format.open(slot, value.clone().into()).is_some());
                 assert_eq!(found.count(), 1);
             }
         }

@@ -13,6 +13,7 @@ mod memory_limits;
 mod messages;
 mod network;
 mod permissions;
+mod read_batches;
 mod round_trips;
 mod runtimes;
 mod sentinels;
