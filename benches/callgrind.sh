@@ -58,4 +58,7 @@ if [ "$features" = redis ]; then
     get=$(each redis-get)
     hit=$(each redis-hit)
     printf 'GET in Redis    %18d\nhit in Redis    %18d\n' "$get" "$hit"
+    get=$(each redis-gets)
+    hit=$(each redis-hits)
+    printf 'GET, 64 at once %18d\nhit, 64 at once %18d\n' "$get" "$hit"
 fi

@@ -58,7 +58,7 @@ fn print_redis(request: &Request<Body>) {
     let cache = runtime.block_on(cache(&server));
     let site = runtime.block_on(site(&cache));
     let client = runtime.block_on(Client::connect(&server));
-    print_counts("GET", || measure(|| runtime.block_on(client.get())));
+    print_counts("GET", || measure(|| runtime.block_on(client.get(0))));
     print_counts("hit in Redis, 2 KiB", || {
         let (site, request) = (site.clone(), request.clone());
         measure(|| runtime.block_on(hit(site, request)))

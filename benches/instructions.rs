@@ -20,7 +20,11 @@ use tower_response_cache::MemoryStore;
 
 const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|hit-quiet|304|bypass|miss|no-store|\
                      no-store-first TIMES\n\
-                     and with the feature redis: redis-get|redis-hit";
+                     and with the feature redis: redis-get|redis-hit|redis-gets|redis-hits";
+
+/// The concurrent tasks of `redis-gets` and `redis-hits`.
+#[cfg(feature = "redis")]
+const TASKS: usize = 64;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -84,6 +88,9 @@ fn main() {
         }
         #[cfg(feature = "redis")]
         "redis-get" | "redis-hit" => repeat_redis(times, &request, operation == "redis-hit"),
+        // The same, by concurrent tasks.
+        #[cfg(feature = "redis")]
+        "redis-gets" | "redis-hits" => repeat_concurrently(times, &request, operation == "redis-hits"),
         _ => panic!("{USAGE}"),
     }
 }
@@ -102,9 +109,38 @@ fn repeat_redis(times: u64, request: &Request<Body>, hits: bool) {
         runtime.block_on(async {
             match hits {
                 true => hit(site.clone(), request).await,
-                false => client.get().await,
+                false => client.get(0).await,
             }
         });
+    });
+}
+
+/// Reads responses from Redis as [`repeat_redis`] does, by concurrent tasks. Each task reads a page of
+/// its own.
+#[cfg(feature = "redis")]
+fn repeat_concurrently(times: u64, request: &Request<Body>, hits: bool) {
+    use support::redis::{Client, Server, cache, hit, runtime, site};
+    use tower::ServiceExt;
+
+    let Some(server) = Server::start() else { return };
+    runtime().block_on(async {
+        let cache = cache(&server).await;
+        let site = site(&cache).await;
+        let pages: Vec<_> = (0..TASKS).map(|task| with_uri(request, &uri(task))).collect();
+        for page in &pages {
+            let _ = site.clone().oneshot(page.clone()).await;
+        }
+        cache.shutdown().await;
+        let client = Client::connect(&server).await;
+        let each = pages.iter().enumerate().map(async |(task, page)| {
+            for _ in 0..times / TASKS as u64 {
+                match hits {
+                    true => hit(site.clone(), black_box(page.clone())).await,
+                    false => client.get(task).await,
+                }
+            }
+        });
+        futures::future::join_all(each).await;
     });
 }
 

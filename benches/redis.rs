@@ -8,7 +8,7 @@
 //! ratios are the medians of the ratios in each round.
 //!
 //! ```text
-//! cargo bench --bench redis --features redis    # about 30 seconds
+//! cargo bench --bench redis --features redis    # about a minute
 //! ```
 //!
 //! `counts.rs` counts the allocations, and `instructions.rs` the instructions.
@@ -20,13 +20,15 @@ use http::Request;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use support::redis::{Client, Server, cache, hit, runtime, site};
-use support::{Answer, Body};
-use tower::Service;
+use support::{Answer, Body, uri, with_uri};
+use tower::{Service, ServiceExt};
 use tower_response_cache::Cache;
 
 /// The number of operations of each side in one round.
 const OPERATIONS: usize = 4096;
 const ROUNDS: usize = 41;
+/// The number of pages of a site with many pages.
+const PAGES: usize = 512;
 /// The number of keys of one `get_many`.
 const MANY: usize = 100;
 
@@ -38,14 +40,23 @@ fn main() {
         let client = Client::connect(&server).await;
         eprintln!("{:34} {:>12} {:>12} {:>6}", "operations a second", "GET", "hit", "ratio");
         for tasks in [1, 16, 64] {
-            compare_hits(tasks, &client, &site).await;
+            compare_hits(tasks, &[support::request()], &client, &site).await;
+        }
+        let pages: Vec<_> = (0..PAGES).map(|page| with_uri(&support::request(), &uri(page))).collect();
+        for page in &pages {
+            let _ = site.clone().oneshot(page.clone()).await;
+        }
+        cache.shutdown().await;
+        let client = Client::connect(&server).await;
+        for tasks in [1, 16, 64] {
+            compare_hits(tasks, &pages, &client, &site).await;
         }
         compare_many(&cache).await;
     });
 }
 
-/// Prints the throughput of `GET` and of hits, by a number of concurrent tasks.
-async fn compare_hits<S>(tasks: usize, client: &Client, site: &S)
+/// Prints the throughput of `GET` and of hits on some pages, by a number of concurrent tasks.
+async fn compare_hits<S>(tasks: usize, pages: &[Request<Body>], client: &Client, site: &S)
 where
     S: Service<Request<Body>, Response: Answer, Error = Infallible> + Clone,
 {
@@ -53,17 +64,18 @@ where
     for round in 0..=ROUNDS {
         let gets = async {
             let start = Instant::now();
-            let each = (0..tasks).map(async |_| {
-                for _ in 0..OPERATIONS / tasks {
-                    client.get().await;
+            let each = (0..tasks).map(async |task| {
+                for number in 0..OPERATIONS / tasks {
+                    client.get(number * tasks + task).await;
                 }
             });
             join_all(each).await;
             start.elapsed()
         };
         let hits = async {
-            let requests = vec![support::request(); OPERATIONS / tasks];
-            let all = vec![requests; tasks];
+            let page = |number: usize| pages[number % pages.len()].clone();
+            let requests = |task| (0..OPERATIONS / tasks).map(move |number| page(number * tasks + task));
+            let all: Vec<Vec<_>> = (0..tasks).map(|task| requests(task).collect()).collect();
             let start = Instant::now();
             let each = all.into_iter().map(async |requests| {
                 for request in requests {
@@ -79,7 +91,7 @@ where
             rounds.push(pair);
         }
     }
-    print(&format!("{tasks} concurrent"), OPERATIONS, &rounds);
+    print(&format!("{tasks} concurrent, pages: {}", pages.len()), OPERATIONS, &rounds);
 }
 
 /// Prints the throughput of single look-ups of values, and of look-ups of many at once.

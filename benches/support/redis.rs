@@ -1,15 +1,16 @@
 //! A Redis server on a free port of the loopback interface, and a site whose cache is in it.
 
-use super::{Answer, Body, SMALL, floor, request, response};
-use http::Request;
+use super::{Answer, Body, SMALL, request, response};
+use http::{Request, Response};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Value};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::store::RedisStore;
 use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
@@ -64,26 +65,27 @@ impl Drop for Server {
     }
 }
 
-/// A connection of the Redis client without a cache, and the command that reads the stored
-/// response.
+/// A connection of the Redis client without a cache, and the commands that read the stored
+/// responses.
 pub(crate) struct Client {
     connection: MultiplexedConnection,
-    get: Cmd,
+    gets: Vec<Cmd>,
 }
 
 impl Client {
-    /// Connects to a server that has one entry.
+    /// Connects to a server that has entries.
     pub(crate) async fn connect(server: &Server) -> Self {
         let client = redis::Client::open(server.url()).expect("a URL");
         let mut connection = client.get_multiplexed_async_connection().await.expect("connected");
         let keys: Vec<Vec<u8>> = Cmd::keys("trc:e:*").query_async(&mut connection).await.expect("the keys");
-        let [key] = &*keys else { panic!("one entry") };
-        Self { connection, get: Cmd::get(key) }
+        assert!(!keys.is_empty(), "a response is stored");
+        Self { connection, gets: keys.iter().map(Cmd::get).collect() }
     }
 
-    /// Reads the bytes of the stored response.
-    pub(crate) async fn get(&self) {
-        let reply = self.connection.clone().req_packed_command(&self.get).await;
+    /// Reads the bytes of one of the stored responses.
+    pub(crate) async fn get(&self, number: usize) {
+        let get = &self.gets[number % self.gets.len()];
+        let reply = self.connection.clone().req_packed_command(get).await;
         assert!(matches!(reply, Ok(Value::BulkString(_))), "the entry is present");
     }
 }
@@ -106,7 +108,13 @@ pub(crate) async fn site(
     cache: &Cache,
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible> + Clone + use<> {
     let policy = Policy::app().default_ttl(Duration::from_secs(600)).build().expect("a policy");
-    let service = SiteCacheLayer::new(cache).policy(policy).layer(floor(response(SMALL)));
+    // The service is never called by a hit, but cloned.
+    let response = Arc::new(response(SMALL));
+    let inner = service_fn(move |_: Request<Body>| {
+        let response = Response::clone(&response);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let service = SiteCacheLayer::new(cache).policy(policy).layer(inner);
     let _ = service.clone().oneshot(request()).await;
     cache.shutdown().await;
     hit(service.clone(), request()).await;
