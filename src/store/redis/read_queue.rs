@@ -153,7 +153,7 @@ impl ReadQueue {
     }
 
     /// Takes the reads of the next batch for a task. Returns `None` if no read waits: the task is then
-    /// over. `is_starting` tells whether the task has taken no batch yet.
+    /// over. `is_starting` is `true` if the task has taken no batch yet.
     ///
     /// The batch is empty if the callers have left, or have waited longer than the limit.
     pub(super) fn take(&self, limit: Duration, is_starting: bool) -> Option<ReadBatch> {
