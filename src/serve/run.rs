@@ -10,6 +10,7 @@ use super::nesting::mark_request;
 use super::refuse::{refuse, refuse_loop};
 use super::request::{Arrival, CarriedFields, KeyedInputs, RequestState};
 use super::respond::{Answered, Hit, OutgoingHead};
+use crate::body::ResponseBody;
 use crate::cache::AnswerDependencies;
 use crate::error::BoxError;
 use crate::key::CacheKey;
@@ -82,8 +83,7 @@ where
             Lookup::Hit(stored) => {
                 let (now, key) = (config.cache.clock().now(), key.as_ref());
                 let hit = Hit::new(&config, stored, (&head).into(), facts, now, None, key.as_bytes());
-                hit.pass_on();
-                return (Ok(hit.response()), AnswerDependencies::none_added());
+                return (Ok(answer_of(&hit)), AnswerDependencies::none_added());
             }
             found => found,
         };
@@ -91,6 +91,14 @@ where
         // Boxed, so that the future of a hit is small.
         Box::pin(collapse_and_run(state, inner, found, head, body)).await
     })
+}
+
+/// Passes the dependencies of a hit on, and builds its response. Not inlined, so that the code of the
+/// response is in the future of local hits alone.
+#[inline(never)]
+fn answer_of<B>(hit: &Hit) -> Response<ResponseBody<B>> {
+    hit.pass_on();
+    hit.response()
 }
 
 /// Collapses a request that was looked up, and carries out the resulting action.
