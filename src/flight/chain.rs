@@ -32,12 +32,29 @@ const MAX_COMPUTATIONS: usize = 3;
 pub(crate) struct Chain {
     parent: Option<Arc<Self>>,
     key: CacheKey,
-    /// A digest of the fields of a request; `None` for a computation and a [`root`](Self::root).
-    fields: Option<u64>,
+    fields: FieldDigest,
     /// The leaders for which descendants of this request or computation wait. Its descendants are
     /// those that it has started, directly or indirectly. Dropping a [`Wait`] removes its leader
     /// from this list.
     waits: Mutex<Vec<Weak<Self>>>,
+}
+
+/// The digest of the fields of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FieldDigest {
+    /// A computation or a [`root`](Chain::root) has no fields.
+    None,
+    /// A request without a parent cannot be a loop, so its digest is not computed. Its fields count
+    /// as equal to those of any other request.
+    NotComputed,
+    Digest(u64),
+}
+
+impl FieldDigest {
+    /// Returns `true` if an ancestor may have the same fields.
+    fn may_equal(self, ancestor: Self) -> bool {
+        self == ancestor || (self != Self::None && ancestor == Self::NotComputed)
+    }
 }
 
 /// The registered wait of a follower for a leader. The search for cycles sees the wait until this
@@ -60,23 +77,31 @@ impl Chain {
     /// on this thread.
     #[cfg(test)]
     pub(crate) fn request(key: CacheKey, fields: u64) -> Arc<Self> {
-        Self::request_of(Self::current(), key, fields)
+        Self::request_of(Self::current(), key, || fields)
     }
 
-    /// Creates a request for a key, with a digest of its fields and with a parent.
-    pub(crate) fn request_of(parent: Option<Arc<Self>>, key: CacheKey, fields: u64) -> Arc<Self> {
-        Arc::new(Self { parent, key, fields: Some(fields), waits: Mutex::default() })
+    /// Creates a request for a key, with a parent. `fields` computes a digest of its fields.
+    pub(crate) fn request_of(
+        parent: Option<Arc<Self>>,
+        key: CacheKey,
+        fields: impl FnOnce() -> u64,
+    ) -> Arc<Self> {
+        let fields = match parent.is_some() {
+            true => FieldDigest::Digest(fields()),
+            false => FieldDigest::NotComputed,
+        };
+        Arc::new(Self { parent, key, fields, waits: Mutex::default() })
     }
 
     /// Creates a computation of a value. Its parent is the chain that runs on this thread.
     pub(crate) fn computation(key: CacheKey) -> Arc<Self> {
-        Arc::new(Self { parent: Self::current(), key, fields: None, waits: Mutex::default() })
+        Arc::new(Self { parent: Self::current(), key, fields: FieldDigest::None, waits: Mutex::default() })
     }
 
     /// Creates the request of a background refresh. It has no parent, because the refresh outlives
     /// the request that runs on this thread.
     pub(crate) fn root(key: CacheKey) -> Arc<Self> {
-        Arc::new(Self { parent: None, key, fields: None, waits: Mutex::default() })
+        Arc::new(Self { parent: None, key, fields: FieldDigest::None, waits: Mutex::default() })
     }
 
     /// Returns the chain that runs on this thread.
@@ -103,11 +128,11 @@ impl Chain {
         let (mut same_key, mut identical) = (0, 0);
         for other in self.ancestors().filter(|other| other.key == self.key) {
             same_key += 1;
-            identical += usize::from(other.fields == self.fields);
+            identical += usize::from(self.fields.may_equal(other.fields));
         }
         match self.fields {
-            Some(_) => identical > MAX_IDENTICAL || same_key > MAX_SAME_KEY,
-            None => identical > MAX_COMPUTATIONS,
+            FieldDigest::None => identical > MAX_COMPUTATIONS,
+            _ => identical > MAX_IDENTICAL || same_key > MAX_SAME_KEY,
         }
     }
 

@@ -21,9 +21,12 @@ pub(super) fn chain_of(
     key: CacheKey,
     headers: &HeaderMap,
 ) -> Arc<Chain> {
-    let fields = headers.iter().map(|(name, value)| line_hash(name, value));
-    // The sum does not depend on the order of the lines. The address of the configuration tells
-    // layers with the same keys apart.
-    let layer = std::ptr::from_ref(config).addr() as u64;
-    Chain::request_of(parent, key, fields.fold(layer, u64::wrapping_add))
+    let digest = || {
+        let fields = headers.iter().map(|(name, value)| line_hash(name, value));
+        // The sum does not depend on the order of the lines. The address of the configuration tells
+        // layers with the same keys apart.
+        let layer = std::ptr::from_ref(config).addr() as u64;
+        fields.fold(layer, u64::wrapping_add)
+    };
+    Chain::request_of(parent, key, digest)
 }
