@@ -29,23 +29,23 @@ pub(super) fn mark_request(
     identified: bool,
     target: Option<&Arc<LazyTargetNames>>,
 ) {
-    let mut mark = match request.get::<OuterContext>() {
-        None => OuterContext {
-            layers: Arc::clone(config.own_ids()),
-            initial_extensions: OuterContext::copy_extensions(request),
-            ..OuterContext::default()
-        },
-        Some(outer) => {
-            let layers = match &*outer.layers {
+    let mark = request.get_mut::<OuterContext>();
+    let mark = match mark {
+        Some(mark) => {
+            mark.layers = match &*mark.layers {
                 [] => Arc::clone(config.own_ids()),
                 layers => layers.iter().copied().chain([*config.id()]).collect(),
             };
-            OuterContext { layers, ..outer.clone() }
+            mark
+        }
+        None => {
+            let layers = Arc::clone(config.own_ids());
+            let mark = OuterContext { layers, ..OuterContext::outermost(request) };
+            request.get_or_insert_with(|| mark)
         }
     };
     mark.identified |= identified;
     if let Some(target) = target {
         mark.target = Some(Arc::clone(target));
     }
-    request.insert(mark);
 }
