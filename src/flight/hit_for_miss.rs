@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) enum HitForMissReason {
     /// The last response could not be shared.
     Uncacheable,
+    /// The `Cache-Control` of the last response forbade storing it in a shared cache.
+    Forbidden,
     /// An inner cache layer handles requests for the key, so this layer does not.
     HandledByInner,
 }

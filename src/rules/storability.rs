@@ -63,10 +63,8 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     // These statuses concern one request only, not the resource.
     let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
     let never = status.is_informational() || of_one_request || (!is_rfc9111 && status.as_u16() == 405);
-    // RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
-    // `must-understand`. `Policy::app` always obeys `no-store`.
     let must_understand = directives.must_understand && !is_understood(status);
-    let no_store = directives.no_store && !(is_rfc9111 && directives.permits.must_understand);
+    let no_store = has_no_store(directives, is_rfc9111);
     // RFC 9111 section 3.5: a response to a request with `Authorization` needs a directive that
     // permits sharing it.
     let private = directives.private == Qualified::All;
@@ -90,6 +88,14 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
         Some((_, why)) => Err(*why),
         None => declared_length(headers).map(drop),
     }
+}
+
+/// Returns `true` if `no-store` applies to a response.
+///
+/// RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
+/// `must-understand`. `Policy::app` always obeys `no-store`.
+pub(crate) fn has_no_store(directives: &ResponseDirectives, is_rfc9111: bool) -> bool {
+    directives.no_store && !(is_rfc9111 && directives.permits.must_understand)
 }
 
 /// Returns `true` if this cache knows the caching requirements of a status (RFC 9111 section 3).

@@ -33,6 +33,8 @@ pub(in crate::serve) struct Missed {
     pub(in crate::serve) parts: Vec<Option<String>>,
     /// The result of the look-up, if it was complete without waiting.
     pub(in crate::serve) lookup: Option<Lookup>,
+    /// `true` if the last response for the key forbade storing.
+    pub(in crate::serve) is_forbidden: bool,
 }
 
 /// A request to forward at once.
@@ -141,14 +143,14 @@ pub(super) fn classify<B: Body>(
     let mut facts = inspected.facts;
     facts.needs_current |= config.is_dry_run();
     if !config.cache.is_local() || facts.needs_current {
-        return Decision::Miss(Missed { facts, parts: inspected.parts, lookup: None });
+        return Decision::Miss(Missed { facts, parts: inspected.parts, lookup: None, is_forbidden: false });
     }
     let now = config.cache.clock().now();
     let reuse = Reuse { config, request: request.headers, facts, now, read: None, is_read_only: false };
     match plain_hit(reuse, buf.key()) {
         Some(stored) if reuse.needs_early_refresh(&stored) => {
             let lookup = Some(Lookup::Stale { stored, variant: None });
-            Decision::Miss(Missed { facts, parts: inspected.parts, lookup })
+            Decision::Miss(Missed { facts, parts: inspected.parts, lookup, is_forbidden: false })
         }
         Some(stored) => {
             facts.matches_etag = inspected.if_none_match.is_some_and(|tag| stored.matches_etag(tag));
@@ -174,7 +176,10 @@ fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<Strin
             Some(HitForMissReason::HandledByInner) => {
                 Decision::stripped(Reason::bypass(Detail::HandledByInner), facts, parts)
             }
-            _ => Decision::Miss(Missed { facts, parts, lookup }),
+            known => {
+                let is_forbidden = known == Some(HitForMissReason::Forbidden);
+                Decision::Miss(Missed { facts, parts, lookup, is_forbidden })
+            }
         },
     }
 }

@@ -2,6 +2,7 @@
 
 use super::changes::invalidation_on_success;
 use super::config::LayerConfig;
+use super::hit_for_miss::UnstoredCall;
 use super::respond::{Answered, Hit, OutgoingHead, receive};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, DependencyGuard, PendingRead, Tracker, is_tracked};
@@ -23,12 +24,13 @@ type WaitingAnswer<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 pin_project! {
     /// The response future of [`ResponseCache`](crate::response_cache::ResponseCache).
     ///
-    /// It is in one of three states; only `Slow` is boxed:
+    /// It is in one of four states; only `Slow` is boxed:
     ///
     /// ```text
-    /// call ─┬─ Hit      a stored response, ready at the first poll
-    ///       ├─ Forward  a call of the service for a request without a key
-    ///       └─ Slow     a miss, an unsafe method, a stripped or refused request
+    /// call ─┬─ Hit       a stored response, ready at the first poll
+    ///       ├─ Forward   a call of the service for a request without a key
+    ///       ├─ Unstored  a call of the service for a key whose last response forbade storing
+    ///       └─ Slow      a miss, an unsafe method, a stripped or refused request
     /// ```
     ///
     /// # Cancel safety
@@ -62,6 +64,14 @@ pin_project! {
             outgoing: OutgoingHead,
             config: Arc<LayerConfig>,
         },
+        Unstored {
+            // Declared before the call, and so dropped before the call: dropping the call first would
+            // refuse the admissions that inner layers hold.
+            position: LayerPosition,
+            #[pin]
+            call: Oneshot<S, Request<ReqBody>>,
+            unstored: Option<UnstoredCall>,
+        },
         Slow { waiting: WaitingAnswer<B, S::Error> },
     }
 }
@@ -86,6 +96,16 @@ where
         Self { state: State::Forward { call, outgoing, config }, caller }
     }
 
+    #[inline]
+    pub(in crate::serve) fn unstored(
+        call: Oneshot<S, Request<ReqBody>>,
+        position: LayerPosition,
+        unstored: UnstoredCall,
+    ) -> Self {
+        let caller = CallerTracking::current();
+        Self { state: State::Unstored { position, call, unstored: Some(unstored) }, caller }
+    }
+
     pub(in crate::serve) fn slow(
         future: impl Future<Output = Answered<B, S::Error>> + Send + 'static,
     ) -> Self {
@@ -96,6 +116,7 @@ where
 impl<S, ReqBody, B> Future for ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body,
 {
     type Output = Result<Response<ResponseBody<B>>, S::Error>;
 
@@ -172,6 +193,28 @@ where
     (answer.map(|response| response.map(|body| body.in_chain(&chain))), dependencies_of_answer(is_recorded))
 }
 
+/// Polls a call for a key whose last response forbade storing. Not inlined, so that a hit needs no
+/// stack space for it.
+#[inline(never)]
+fn poll_unstored<S, ReqBody, B>(
+    position: &mut LayerPosition,
+    call: Pin<&mut Oneshot<S, Request<ReqBody>>>,
+    unstored: &mut Option<UnstoredCall>,
+    cx: &mut task::Context<'_>,
+) -> Poll<Result<Response<ResponseBody<B>>, S::Error>>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body,
+{
+    // Without `unstored`, the future was polled again after its completion.
+    let Some(chain) = unstored.as_ref().map(UnstoredCall::chain) else { return Poll::Pending };
+    let answer = ready!(chain.enter(|| call.poll(cx)));
+    let Some(unstored) = unstored.take() else { return Poll::Pending };
+    let answer = answer.map(|response| unstored.process_response(response));
+    position.refuse_rest();
+    Poll::Ready(answer)
+}
+
 #[inline]
 fn poll_answer<S, ReqBody, B>(
     state: Pin<&mut State<S, ReqBody, B>>,
@@ -179,6 +222,7 @@ fn poll_answer<S, ReqBody, B>(
 ) -> Poll<Result<Response<ResponseBody<B>>, S::Error>>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body,
 {
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
@@ -191,6 +235,9 @@ where
         Projected::Forward { call, outgoing, config } => {
             let answer = ready!(call.poll(cx)).map(|response| process_response(response, outgoing, config));
             (answer, AnswerDependencies::none_added())
+        }
+        Projected::Unstored { position, call, unstored } => {
+            (ready!(poll_unstored(position, call, unstored, cx)), AnswerDependencies::Unknown)
         }
         Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),
     };
@@ -206,6 +253,7 @@ where
         f.write_str(match &self.state {
             State::Hit { .. } => "ResponseFuture::Hit",
             State::Forward { .. } => "ResponseFuture::Forward",
+            State::Unstored { .. } => "ResponseFuture::Unstored",
             State::Slow { .. } => "ResponseFuture::Slow",
         })
     }

@@ -7,6 +7,7 @@
 //!   ├─ Forward (bypass, missed HEAD, handled by an inner layer) ──► service ──► future
 //!   ├─ Unsafe ──► write ──► service, invalidate, perhaps store ──► respond
 //!   └─ Miss
+//!        ├─ the last response forbade storing ──► hit_for_miss ──► service ──► future
 //!        │ collapse: look up, join the flight of the key, wait, look up again
 //!        ├─ Answer, Read ─────────────────────────────────► respond
 //!        ├─ Refresh ──► respond with a stale response, fetch in the background
@@ -59,8 +60,10 @@
 //! | `fetch` | forwarding a request whose response may be stored |
 //! | `collapse` | one fetch for concurrent misses |
 //! | `write` | unsafe methods |
+//! | `classify` | the first decision on a request |
+//! | `hit_for_miss` | requests for keys whose last response forbade storing |
 //! | `future` | the response future |
-//! | `classify`, `refuse`, `run`, `service` | the path of a request through these modules |
+//! | `refuse`, `run`, `service` | the path of a request through these modules |
 //! | `explain` | the decisions on a request, without carrying them out |
 
 mod admission;
@@ -72,6 +75,7 @@ mod deadline;
 mod explain;
 mod fetch;
 mod future;
+mod hit_for_miss;
 mod keyed_fields;
 mod lookup;
 mod nesting;

@@ -4,6 +4,7 @@ use super::classify::{Decision, Forward, Missed, classify};
 use super::collapse::collapse;
 use super::config::{LayerConfig, Level, may_store_per_identity};
 use super::future::{ResponseFuture, pass_on};
+use super::hit_for_miss::{UnstoredCall, unstored_reason};
 use super::nesting::mark_request;
 use super::refuse::{excludes_every_layer, refuse, refuse_loop};
 use super::request::{
@@ -226,7 +227,10 @@ impl<S> ResponseCache<S> {
         if !self.config.cache.is_local() && missed.lookup.is_none() && !missed.facts.needs_current {
             return look_up_and_run(Arc::clone(&self.config), key, missed, self.inner.clone(), request);
         }
-        let Missed { facts, parts, lookup } = missed;
+        if let Some(reason) = unstored_reason(&self.config, &missed, (&request).into()) {
+            return self.forward_unstored(request, key, &missed, reason);
+        }
+        let Missed { facts, parts, lookup, .. } = missed;
         let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();
         // Over a local store, the first poll decides most actions, without a boxed future. If the
@@ -245,6 +249,27 @@ impl<S> ResponseCache<S> {
             let answer = run(state, inner, action, Request::from_parts(parts, body)).await;
             (answer, AnswerDependencies::none_added())
         })
+    }
+
+    /// Forwards a request for a key whose last response forbade storing.
+    #[inline(never)]
+    fn forward_unstored<ReqBody, B>(
+        &self,
+        mut request: Request<ReqBody>,
+        key: CacheKey,
+        missed: &Missed,
+        reason: Reason,
+    ) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>> + Clone,
+    {
+        let (config, facts) = (&self.config, missed.facts);
+        match UnstoredCall::prepare(config, key, facts, &missed.parts, reason, &mut request) {
+            Ok((position, call)) => {
+                ResponseFuture::unstored(self.inner.clone().oneshot(request), position, call)
+            }
+            Err(shown) => refuse_loop(config, shown, facts, &request),
+        }
     }
 
     /// Forwards a request without a look-up. Answers `only-if-cached` with 504 if no inner layer

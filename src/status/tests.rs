@@ -128,6 +128,7 @@ pub(super) fn all() -> Vec<Detail> {
         EventStream,
         Head,
         Hint,
+        HitForMiss,
         Mismatch,
         MustUnderstand,
         NoCache,
@@ -159,10 +160,10 @@ pub(super) fn all() -> Vec<Detail> {
         | SameName | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached
         | Precondition | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore
         | InvalidationQueued | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding
-        | ContentLength | Cors | CutShort | Dependencies | EventStream | Head | Hint | Mismatch
-        | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | NoRoom | Partial
-        | Predicate | Private | SetCookie | Status | Superseded | Tags | TooLarge | Trailers | Unkeyed
-        | Variants | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | ContentLength | Cors | CutShort | Dependencies | EventStream | Head | Hint | HitForMiss
+        | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | NoRoom
+        | Partial | Predicate | Private | SetCookie | Status | Superseded | Tags | TooLarge | Trailers
+        | Unkeyed | Variants | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -62,13 +62,14 @@ const SERVE: &[(&str, u8)] = &[
     ("fetch", 8),
     ("collapse", 9),
     ("write", 10),
-    ("future", 11),
-    ("classify", 12),
-    ("explain", 13),
-    ("refuse", 13),
-    ("run", 14),
-    ("service", 15),
-    ("mod", 16),
+    ("classify", 11),
+    ("hit_for_miss", 12),
+    ("future", 13),
+    ("explain", 14),
+    ("refuse", 14),
+    ("run", 15),
+    ("service", 16),
+    ("mod", 17),
 ];
 
 fn module_rank(name: &str) -> Option<(&'static str, u8)> {

@@ -7,7 +7,7 @@ use crate::rules::by_length::is_listed;
 /// does not identify a visitor.
 ///
 /// Response fields are listed, too, since their names also occur in requests.
-#[inline]
+#[inline(always)]
 pub(crate) fn is_harmless(name: &str) -> bool {
     let is_listed = is_listed! { name,
         2: "te";

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 /// Measures how long a fetch takes. Without the feature `metrics`, it measures nothing.
 #[derive(Debug)]
-pub(super) struct FetchTimer {
+pub(in crate::serve) struct FetchTimer {
     #[cfg(feature = "metrics")]
     began: Instant,
 }
 
 impl FetchTimer {
-    pub(super) fn start() -> Self {
+    pub(in crate::serve) fn start() -> Self {
         Self {
             #[cfg(feature = "metrics")]
             began: Instant::now(),
@@ -24,7 +24,7 @@ impl FetchTimer {
         not(feature = "metrics"),
         expect(unused, clippy::unused_self, reason = "only metrics need the duration")
     )]
-    pub(super) fn record(self, config: &LayerConfig) {
+    pub(in crate::serve) fn record(self, config: &LayerConfig) {
         #[cfg(feature = "metrics")]
         config.cache.record_fetch(config.counters(), self.began.elapsed());
     }

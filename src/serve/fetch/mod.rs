@@ -38,7 +38,7 @@ pub(super) use background::{Refresh, unstored_action};
 use bytes::Bytes;
 use conditions::into_not_modified;
 pub(super) use detached::run_detached;
-use fetch_timer::FetchTimer;
+pub(super) use fetch_timer::FetchTimer;
 pub(super) use forwarded_request::ForwardedRequest;
 use head_update::HeadTarget;
 use http::header::ETAG;

@@ -208,7 +208,11 @@ impl Fetch {
             && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
             && applies_to_resource(head.status)
         {
-            hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
+            let reason = match why {
+                Detail::NoStore | Detail::Private => HitForMissReason::Forbidden,
+                _ => HitForMissReason::Uncacheable,
+            };
+            hit_for_miss.remember(key, reason, now);
         }
         if let Some(leader) = self.plan.leader {
             leader.end_unshared();

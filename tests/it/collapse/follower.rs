@@ -125,7 +125,7 @@ async fn a_storable_response_is_stored_despite_hit_for_miss() {
     let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         let lines: &[_] =
-            if call == 1 { &[("cache-control", "private")] } else { &[("cache-control", "max-age=60")] };
+            if call == 1 { &[("set-cookie", "sid=1")] } else { &[("cache-control", "max-age=60")] };
         drop(request);
         Ok(numbered(lines, call))
     });

@@ -4,6 +4,7 @@ mod arriving;
 mod budget;
 mod failures;
 mod follower;
+mod forbidden_keys;
 mod leader;
 mod loops;
 mod readers;

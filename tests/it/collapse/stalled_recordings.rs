@@ -70,7 +70,7 @@ impl Setup {
             }
             if is_new && !self.collapses {
                 // The key becomes hit-for-miss: later requests do not collapse.
-                response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
+                response.headers_mut().insert("set-cookie", "sid=1".parse().expect("a value"));
             }
             async move { Ok::<_, Infallible>(response) }
         });

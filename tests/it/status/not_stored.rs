@@ -106,6 +106,14 @@ pub(crate) async fn not_stored_for_other_reasons() -> Statuses {
         assert_eq!(statuses.last(), Some(&expected));
     }
 
+    let (stack, _) = site(policy(), |_, call| {
+        let value = if call == 1 { "no-store" } else { "max-age=60" };
+        numbered(&[("cache-control", value)], call)
+    });
+    status_of(&stack, get("/")).await;
+    statuses.push(status_of(&stack, get("/")).await);
+    assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=hit-for-miss");
+
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
     let table: [(Lines, &str); 3] = [
         (&[("etag", "\"b\"")], "mismatch"),
