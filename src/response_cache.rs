@@ -44,4 +44,6 @@
 pub use crate::body::ResponseBody;
 pub use crate::layer::{RouteCacheLayer, SiteCacheLayer};
 pub use crate::marks::response_marks::Identified;
+#[cfg(feature = "compression")]
+pub use crate::policy::response_encoder::ResponseEncoder;
 pub use crate::serve::{ResponseCache, ResponseFuture};

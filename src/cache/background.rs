@@ -7,6 +7,7 @@
 //! - A confirmation is a refresh that sends only keyed fields. It runs if the response to a visitor
 //!   should replace a stored response, but is not stored. It shows whether an unkeyed field of the
 //!   visitor's request was the cause.
+//! - An encoding makes an encoded variant of a stored response on a blocking thread.
 //! - A background write changes a store outside the process.
 //!
 //! A field of a request is keyed if it is part of the key or nominated by `Vary`. All other fields
@@ -28,6 +29,9 @@ const MAX_DRAINS: u32 = 64;
 
 /// The most detached fetches at a time. Further fetches run in the task of their request.
 const MAX_DETACHED: u32 = 1024;
+
+/// The most encoded variants that are made at a time. Each takes a thread, and one core.
+const MAX_ENCODINGS: u32 = 2;
 
 /// The most background writes that a shutdown waits for.
 const MAX_WRITES: u32 = 1 << 20;
@@ -95,6 +99,7 @@ pub(super) struct Background {
     refreshes: Arc<Semaphore>,
     detached: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    encodings: Arc<Semaphore>,
     /// Counts the work that holds a permit, and the work of [`begin_work`](Self::begin_work).
     work: Arc<WorkCounter>,
     /// The number of permits in `refreshes`.
@@ -120,6 +125,7 @@ impl Background {
             refreshes: Arc::new(Semaphore::new(max_refreshes as usize)),
             detached: Arc::new(Semaphore::new(MAX_DETACHED as usize)),
             writes: Arc::new(Semaphore::new(MAX_WRITES as usize)),
+            encodings: Arc::new(Semaphore::new(MAX_ENCODINGS as usize)),
             work: Arc::default(),
             max_refreshes,
             recent_failures: HitForMiss::default(),
@@ -143,6 +149,12 @@ impl Background {
     /// takes all permits.
     pub(super) fn detach_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.detached)
+    }
+
+    /// Returns a permit to make an encoded variant, or `None` if [`MAX_ENCODINGS`] are in use. A
+    /// shutdown takes all permits.
+    pub(super) fn encoding_permit(&self) -> Option<WorkPermit> {
+        self.permit_of(&self.encodings)
     }
 
     /// Counts a background write until the returned permit is dropped.
@@ -248,6 +260,7 @@ impl Background {
             (&self.detached, MAX_DETACHED),
             (&self.refreshes, self.max_refreshes),
             (&self.drains, MAX_DRAINS),
+            (&self.encodings, MAX_ENCODINGS),
         ];
         let mut held = Vec::new();
         for (permits, most) in all {

@@ -51,6 +51,12 @@ impl Cache {
         self.0.background.drain_permit()
     }
 
+    /// Returns a permit to make an encoded variant. Returns `None` after a shutdown, or if enough
+    /// variants are being made.
+    pub(crate) fn encoding_permit(&self) -> Option<WorkPermit> {
+        self.0.background.encoding_permit()
+    }
+
     /// Returns a permit for a background refresh, or `None` if no refresh of the key may start now.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())

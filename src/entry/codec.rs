@@ -264,6 +264,8 @@ impl Wire for Head {
             hinted_windows,
             cost,
             requires_coding,
+            // Only a store inside the process keeps encoded variants.
+            is_encodable: _,
             rewritten,
         } = self;
         parts.status.write(to);

@@ -45,6 +45,9 @@ pub(crate) struct Head {
     /// `true` if only requests that accept the content coding of the response may receive it,
     /// because neither `Vary` nor the key covers `Accept-Encoding`.
     pub(crate) requires_coding: bool,
+    /// `true` if encoded variants of the response may be made. Not part of the bytes of the entry:
+    /// only a store inside the process keeps encoded variants.
+    pub(crate) is_encodable: bool,
     /// The original lines of the header fields that are rewritten for clients; `None` if the head
     /// is not rewritten.
     pub(crate) rewritten: Option<Box<RewrittenHeaders>>,
@@ -74,6 +77,7 @@ impl Head {
             hinted_windows: StaleOverrides::default(),
             cost: Duration::ZERO,
             requires_coding: false,
+            is_encodable: false,
             rewritten: None,
         }
     }

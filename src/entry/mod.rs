@@ -4,6 +4,8 @@ mod age;
 mod client_head;
 mod codec;
 mod dependencies;
+mod encoded_variants;
+mod encoding_progress;
 mod form;
 mod generation;
 mod head;
@@ -20,6 +22,8 @@ mod weight;
 mod wire;
 
 pub(crate) use dependencies::Dependencies;
+pub(crate) use encoded_variants::EncodedVariant;
+pub(crate) use encoding_progress::EncodingClaim;
 pub use generation::Generation;
 pub(crate) use head::Head;
 pub(crate) use nominated::{NominatedField, SecretFields, VariantSelection};

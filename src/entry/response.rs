@@ -1,12 +1,14 @@
 //! A stored response, with everything precomputed that a hit needs.
 
 use super::age::age_value;
+use super::encoded_variants::{EncodedVariant, EncodedVariants};
 use super::head::Head;
 use super::last_valid_generation::LastValidGeneration;
 use super::packing::{pack, unshared_name, without_spare_room};
 use super::use_flag::UseFlag;
 use super::{Dependencies, Generation, VariantSelection, weight};
 use crate::clock::{Clock, Moment};
+use crate::rules::accept_encoding::Coding;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::stale::Windows;
@@ -36,8 +38,11 @@ pub(crate) struct StoredResponse {
     /// a validator keeps this head.
     not_modified: OnceLock<Box<Parts>>,
     use_flag: UseFlag,
+    /// Present if encoded variants of the response may be made.
+    encoded: Option<Box<EncodedVariants>>,
 }
 
+/// Encoded variants do not count: they are made from the head and the body.
 impl PartialEq for StoredResponse {
     fn eq(&self, other: &Self) -> bool {
         self.head == other.head && self.body == other.body
@@ -46,11 +51,12 @@ impl PartialEq for StoredResponse {
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        let head_weight = head_weight(&head);
+        let encoded = head.is_encodable.then(Box::<EncodedVariants>::default);
+        let head_weight = head_weight(&head) + encoded.as_ref().map_or(0, |encoded| encoded.weight());
         let etag = valid_etag(&head.parts.headers);
         let last_valid = LastValidGeneration::new(&head);
         let (not_modified, use_flag) = (OnceLock::new(), UseFlag::default());
-        Self { head, body, head_weight, etag, not_modified, last_valid, use_flag }
+        Self { head, body, head_weight, etag, not_modified, last_valid, use_flag, encoded }
     }
 
     /// Creates a response from outside the process. It counts as valid at no generation, not even at its
@@ -97,7 +103,7 @@ impl StoredResponse {
         // If the header section is full, the response gets no tag.
         let _ = headers.try_insert(ETAG, tag.to_value());
         self.head.parts.headers = pack(&headers, HeaderName::clone, &self.head.first_field());
-        self.head_weight = head_weight(&self.head);
+        self.head_weight = self.weight_without_body();
         self.etag = valid_etag(&self.head.parts.headers);
     }
 
@@ -128,7 +134,44 @@ impl StoredResponse {
         head.fresh_until = head.fresh_until.min(now);
         head.generation = generation;
         head.dependencies.iter_mut().for_each(|dependency| dependency.since = generation);
-        self.successor(head, self.body.clone())
+        let stale = self.successor(head, self.body.clone());
+        stale.with_encoded(self.encoded.as_ref().map(|encoded| Box::new(encoded.restarted())))
+    }
+
+    /// Sets the encoded variants of a response with the same fields and body.
+    fn with_encoded(mut self, encoded: Option<Box<EncodedVariants>>) -> Self {
+        self.encoded = encoded;
+        self.head_weight = self.weight_without_body();
+        self
+    }
+
+    /// Returns the encoded variants, if the response may have any.
+    #[inline]
+    pub(crate) fn encoded(&self) -> Option<&EncodedVariants> {
+        self.encoded.as_deref()
+    }
+
+    /// Returns a copy with one more encoded variant. `headers` are the fields of the encoded
+    /// response, and `body` its content.
+    ///
+    /// Returns `None` if the response has no encoded variants, or if its header section is full.
+    pub(crate) fn with_variant(&self, coding: Coding, headers: HeaderMap, body: Bytes) -> Option<Self> {
+        let variant = EncodedVariant::new(&self.head.parts, coding, headers, body, &self.head.first_field())?;
+        let mut encoded = self.encoded.clone()?;
+        encoded.insert(coding, variant);
+        Some(self.clone().with_encoded(Some(encoded)))
+    }
+
+    /// Returns the head of an encoded variant to send, like [`parts_at`](Self::parts_at).
+    #[inline]
+    pub(crate) fn variant_parts_at(&self, variant: &EncodedVariant, now: Moment, clock: &Clock) -> Parts {
+        let mut parts = variant.parts.clone();
+        self.set_age(&mut parts, now, clock);
+        parts
+    }
+
+    fn weight_without_body(&self) -> u64 {
+        head_weight(&self.head) + self.encoded.as_ref().map_or(0, |encoded| encoded.weight())
     }
 
     /// Adds dependencies. The response then stays fresh only as long as all of its dependencies.
@@ -141,7 +184,7 @@ impl StoredResponse {
         self.head.fresh_until = self.head.fresh_until.min(all.fresh_until());
         let is_fit = all.is_trackable_in(self.head.generation);
         self.head.dependencies = all.values.into();
-        self.head_weight = head_weight(&self.head);
+        self.head_weight = self.weight_without_body();
         self.last_valid = LastValidGeneration::new(&self.head);
         is_fit
     }
@@ -297,9 +340,10 @@ impl StoredResponse {
 
     /// Returns a copy with separate reference counts. The bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
-        let mut head = self.head.clone();
-        head.parts.headers = pack(&self.head.parts.headers, unshared_name, &head.first_field());
-        self.successor(head, Bytes::from_owner(self.body.clone()))
+        let (mut head, first) = (self.head.clone(), self.head.first_field());
+        head.parts.headers = pack(&self.head.parts.headers, unshared_name, &first);
+        let encoded = self.encoded.as_ref().map(|encoded| Box::new(encoded.replica(&first)));
+        self.successor(head, Bytes::from_owner(self.body.clone())).with_encoded(encoded)
     }
 }
 

@@ -44,6 +44,6 @@ impl Options {
             None => None,
         };
         let exists = etag.is_some() || last_modified.is_some();
-        Validators { etag, last_modified, exists }
+        Validators { etag, last_modified, base: None, exists }
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::cache::Cache;
 use crate::policy::Policy;
+#[cfg(feature = "compression")]
+use crate::policy::ResponseEncoder;
 use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
@@ -28,7 +30,8 @@ use tower::Layer;
 /// - **A layer that removes credentials** from requests hides from this layer that pages differ by
 ///   user. If it is outside this layer, set [`vary_by_identity`], or place an
 ///   [`AnonymousOnlyLayer`] outside the layer that removes credentials.
-/// - **Compression** belongs outside. If it is inside, the cache stores one variant for each
+/// - **Compression** belongs outside, or into this layer (`encode`, with feature `compression`). If it
+///   is inside, the cache stores one variant for each
 ///   encoding, because compressed responses have `Vary: Accept-Encoding`.
 ///
 /// # Nested cache layers
@@ -150,6 +153,38 @@ impl SiteCacheLayer {
     /// its configuration.
     pub fn enabled(self, on: bool) -> Self {
         Self(self.0.enabled(on))
+    }
+
+    /// Sends stored responses in the content codings of a [`CompressionLayer`] of tower-http.
+    ///
+    /// The handler runs once for all codings. The layer makes each coding of a stored response once,
+    /// from the stored bytes, and keeps it with the response. A hit in a coding then costs about as
+    /// much as a plain hit. See [the guide](crate::docs::compression) for tags, ranges and `Vary`,
+    /// and [`ResponseEncoder`] for the options.
+    ///
+    /// The option replaces a `CompressionLayer` outside this one for stored responses. Responses that
+    /// are not stored are not encoded: keep the outer layer for them. It leaves encoded responses
+    /// unchanged.
+    ///
+    /// # Caveats
+    /// The option has no effect over a store outside the process. It needs a tokio runtime.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_http::compression::CompressionLayer;
+    /// use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
+    ///
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
+    /// let layer = SiteCacheLayer::new(&cache).encode(CompressionLayer::new());
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// [`CompressionLayer`]: tower_http::compression::CompressionLayer
+    #[cfg(feature = "compression")]
+    #[doc(alias = "compression")]
+    #[doc(alias = "gzip")]
+    pub fn encode(self, encoder: impl Into<ResponseEncoder>) -> Self {
+        Self(self.0.with_encoder(Some(Arc::new(encoder.into()))))
     }
 }
 

@@ -92,11 +92,15 @@ mod predicates;
 mod preset;
 mod refresh;
 pub(crate) mod request_fields;
+#[cfg(feature = "compression")]
+pub(crate) mod response_encoder;
 mod sharing;
 mod table;
 mod tags;
 mod ttl;
 mod unknown_inputs;
+#[cfg(not(feature = "compression"))]
+mod without_encoder;
 mod writes;
 
 pub use crate::rules::groups::TagField;
@@ -107,6 +111,10 @@ pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;
 pub use options::Policy;
 pub(crate) use options::{KnownExtension, Sharing};
+#[cfg(feature = "compression")]
+pub(crate) use response_encoder::ResponseEncoder;
 pub use table::PolicyTable;
 pub(crate) use table::PolicyTableEntry;
 pub use ttl::Ttl;
+#[cfg(not(feature = "compression"))]
+pub(crate) use without_encoder::NoEncoder as ResponseEncoder;

@@ -7,13 +7,13 @@ use http::{HeaderMap, HeaderName};
 
 /// One element of `Accept`, `Accept-Language` or `Accept-Encoding`: its range, and its weight in
 /// thousandths.
-struct Preference<'a> {
-    range: &'a [u8],
-    weight: u16,
+pub(super) struct Preference<'a> {
+    pub(super) range: &'a [u8],
+    pub(super) weight: u16,
 }
 
 /// Reads all lines of a field. Malformed elements are ignored.
-fn preferences<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Preference<'a>> {
+pub(super) fn preferences<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Preference<'a>> {
     let elements = field_elements(headers, name);
     elements.filter_map(preference).collect()
 }
@@ -53,7 +53,7 @@ fn thousandths(value: &[u8]) -> Option<u16> {
 ///
 /// `matches` returns `None` for a range that does not match, and otherwise how specific the range
 /// is.
-fn weight_of(
+pub(super) fn weight_of(
     alternative: &str,
     preferences: &[Preference<'_>],
     matches: fn(&[u8], &str) -> Option<usize>,
@@ -155,7 +155,7 @@ pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize>
     first_of_highest_rank(ranked)
 }
 
-fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {
+pub(super) fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {
     match range {
         b"*" => Some(0),
         _ => canonical_coding(range).eq_ignore_ascii_case(canonical_coding(coding.as_bytes())).then_some(1),

@@ -1,5 +1,6 @@
 //! Entity tags and their comparison (RFC 9110 section 8.8.3).
 
+use super::accept_encoding::Coding;
 use super::patch::set_field;
 use bytes::Bytes;
 use http::header::ETAG;
@@ -50,9 +51,31 @@ impl EntityTag {
     /// Creates a strong tag from the first 128 bits of a SHA-256, which are enough to avoid
     /// collisions.
     fn from_digest(digest: &[u8; 32]) -> Self {
-        let hex = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let hex = hex.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
-        Self { weak: false, opaque: hex.collect() }
+        Self { weak: false, opaque: hex(&digest[..16]).collect() }
+    }
+
+    /// Returns the tag of an encoded variant of the representation with this tag. The tag of a
+    /// variant is this tag, the name of the coding, and a digest of the encoded bytes.
+    ///
+    /// The digest tells apart the bytes of two encoders. The tag is strong if this tag is.
+    pub(crate) fn of_variant(&self, coding: Coding, encoded: &[u8]) -> Self {
+        let mut opaque = [&self.opaque[..], b".", coding.name().as_bytes(), b"."].concat();
+        opaque.extend(hex(&Sha256::digest(encoded)[..VARIANT_DIGEST_BYTES]));
+        Self { weak: self.weak, opaque: opaque.into() }
+    }
+
+    /// Returns `true` if this tag is one of an encoded variant of the representation `base`, in any
+    /// coding and of any encoder.
+    pub(crate) fn is_of_variant(&self, base: &Self) -> bool {
+        let Some(suffix) = self.opaque.strip_prefix(&base.opaque[..]) else { return false };
+        Coding::ALL.into_iter().any(|coding| {
+            let rest = suffix.strip_prefix(b".").and_then(|rest| rest.strip_prefix(coding.name().as_bytes()));
+            let digest = rest.and_then(|rest| rest.strip_prefix(b"."));
+            digest.is_some_and(|digest| {
+                digest.len() == 2 * VARIANT_DIGEST_BYTES
+                    && digest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            })
+        })
     }
 
     /// Creates a tag from a SHA-256 of the body.
@@ -147,6 +170,15 @@ impl std::fmt::Display for EntityTag {
     }
 }
 
+/// The bytes of the digest in the tag of an encoded variant.
+const VARIANT_DIGEST_BYTES: usize = 4;
+
+/// Returns the lowercase hexadecimal digits of bytes.
+fn hex(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8))
+}
+
 /// Returns `true` for `etagc`, the characters between the quotes of a tag.
 fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
@@ -231,7 +263,7 @@ pub(crate) fn single(value: &[u8]) -> Option<EntityTag> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{EntityTag, TagList, single};
+    use super::{Coding, EntityTag, TagList, single};
     use http::header::IF_NONE_MATCH;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -289,6 +321,22 @@ mod tests {
         assert_eq!((hashed.to_string().len(), hashed.is_weak()), (34, false));
         assert_ne!(hashed, EntityTag::strong("three words"));
         assert_eq!(EntityTag::weak("v1").to_string(), "W/\"v1\"");
+    }
+
+    /// RFC 9110 section 8.8.3: codings of one representation have different strong tags.
+    #[test]
+    fn tag_of_a_variant_has_the_base_the_coding_and_a_digest() {
+        let base = EntityTag::strong("v1");
+        let tag = base.of_variant(Coding::Brotli, b"encoded");
+        assert_eq!(tag.to_string(), "\"v1.br.766adc67\"");
+        assert_ne!(tag, base.of_variant(Coding::Brotli, b"encoded by another encoder"));
+        assert!(EntityTag::weak("v1").of_variant(Coding::Gzip, b"").is_weak());
+        assert!(tag.is_of_variant(&base) && tag.weakened().is_of_variant(&base));
+        for other in ["v1", "v1.br", "v1.br.1234567", "v1.br.123456789", "v1.br.1234567X", "v1.xz.12345678"] {
+            assert!(!EntityTag::strong(other).is_of_variant(&base), "{other}");
+        }
+        assert!(!EntityTag::strong("v2.br.12345678").is_of_variant(&base));
+        assert!(!EntityTag::strong("v1.br.12345678.br.12345678").is_of_variant(&base));
     }
 
     proptest! {

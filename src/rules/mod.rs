@@ -5,6 +5,7 @@
 //! multipart response is random.
 
 pub(crate) mod accept;
+pub(crate) mod accept_encoding;
 pub(crate) mod by_length;
 pub(crate) mod cache_control;
 pub(crate) mod client;

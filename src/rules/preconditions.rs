@@ -15,6 +15,10 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Validators {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) last_modified: Option<SystemTime>,
+    /// The tag of the representation without a coding, if the representation has encoded variants.
+    /// `If-None-Match` compares with this tag and the tags of all variants: a client that has any of
+    /// them has the current representation.
+    pub(crate) base: Option<EntityTag>,
     /// Whether a current representation exists.
     pub(crate) exists: bool,
 }
@@ -26,8 +30,19 @@ impl Validators {
             FieldDate::At(date) => Some(date),
             FieldDate::Absent | FieldDate::Invalid => None,
         };
-        Self { etag: EntityTag::of_response(headers), last_modified, exists: true }
+        Self { etag: EntityTag::of_response(headers), last_modified, base: None, exists: true }
     }
+}
+
+/// Returns the first tag in `If-None-Match` that is the tag `base` or the tag of one of its encoded
+/// variants.
+pub(crate) fn matched_tag(request: &HeaderMap, base: &EntityTag) -> Option<EntityTag> {
+    let TagList::Tags(tags) = TagList::from_headers(request, &IF_NONE_MATCH) else { return None };
+    tags.into_iter().find(|tag| is_of_representation(tag, base))
+}
+
+fn is_of_representation(tag: &EntityTag, base: &EntityTag) -> bool {
+    tag.weak_eq(base) || tag.is_of_variant(base)
 }
 
 /// Returns `true` if a response has a valid validator (RFC 9111 section 4.3.1).
@@ -78,7 +93,10 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
             _ => false,
         },
         TagList::Any => current.exists,
-        TagList::Tags(tags) => tag_is(&tags, EntityTag::weak_eq),
+        TagList::Tags(tags) => match &current.base {
+            Some(base) => tags.iter().any(|tag| is_of_representation(tag, base)),
+            None => tag_is(&tags, EntityTag::weak_eq),
+        },
     };
     match (has_copy, reads) {
         (false, _) => Evaluation::Proceed,
@@ -106,15 +124,25 @@ pub(crate) fn if_modified_since_matches_date(request: &HeaderMap, stored: &Heade
 /// With `strong_dates`, a date can be a strong validator. If an outer layer may change the bytes,
 /// `strong_dates` must be `false`: a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
+    !request.contains_key(IF_RANGE)
+        || range_applies_to(request, &Validators::of_response(response), response, strong_dates)
+}
+
+/// Returns the same as [`range_applies`] for a response whose validators are `current`.
+pub(crate) fn range_applies_to(
+    request: &HeaderMap,
+    current: &Validators,
+    response: &HeaderMap,
+    strong_dates: bool,
+) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());
     let Some(condition) = condition else { return true };
     if more.is_some() {
         return false;
     }
-    let current = Validators::of_response(response);
     if let Some(tag) = single(condition.as_bytes()) {
-        return current.etag.is_some_and(|own| own.strong_eq(&tag));
+        return current.etag.as_ref().is_some_and(|own| own.strong_eq(&tag));
     }
     let (Some(date), Some(modified)) = (parse(condition.as_bytes()), current.last_modified) else {
         return false;
@@ -287,6 +315,34 @@ mod tests {
         }
         for dropped in ["content-type", "content-length", "content-encoding", "content-language", "x-other"] {
             assert!(!belongs_in_304(&name(dropped)), "{dropped}");
+        }
+    }
+
+    /// RFC 9110 sections 13.1.1 and 13.1.2: the client that has a variant has the current
+    /// representation. `If-Match` protects the selected bytes.
+    #[test]
+    fn if_none_match_compares_by_the_base_and_if_match_by_the_whole_tag() {
+        let tag = |text: &str| super::single(text.as_bytes());
+        let of = Validators {
+            etag: tag("\"a.br.00000000\""),
+            base: tag("\"a\""),
+            exists: true,
+            ..Validators::default()
+        };
+        let table: [(Lines<'_>, Evaluation); 10] = [
+            (&[("if-none-match", "\"a\"")], NotModified),
+            (&[("if-none-match", "W/\"a\"")], NotModified),
+            (&[("if-none-match", "\"a.br.00000000\"")], NotModified),
+            (&[("if-none-match", "W/\"b\", \"a.gzip.12345678\"")], NotModified),
+            (&[("if-none-match", "*")], NotModified),
+            (&[("if-none-match", "\"a.br\"")], Proceed),
+            (&[("if-none-match", "\"b.br.00000000\"")], Proceed),
+            (&[("if-match", "\"a.br.00000000\"")], Proceed),
+            (&[("if-match", "\"a.br.12345678\"")], Failed),
+            (&[("if-match", "\"a\"")], Failed),
+        ];
+        for (request, expected) in table {
+            assert_eq!(evaluate(&Method::GET, &headers(request), &of), expected, "{request:?}");
         }
     }
 

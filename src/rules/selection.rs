@@ -3,6 +3,7 @@
 
 use super::preconditions::{
     Evaluation, Validators, evaluate, has_preconditions, if_modified_since_matches_date, range_applies,
+    range_applies_to,
 };
 use super::range::{Ranges, ranges};
 use http::header::RANGE;
@@ -34,18 +35,50 @@ pub(crate) fn select(
     length: Option<u64>,
     strong_dates: bool,
 ) -> Selection {
-    if has_preconditions(request) {
-        match evaluate(method, request, &Validators::of_response(response)) {
-            Evaluation::Proceed => {}
-            Evaluation::NotModified => return Selection::NotModified,
-            Evaluation::Failed => return Selection::Failed,
-        }
+    if has_preconditions(request)
+        && let Some(selection) = by_preconditions(method, request, &Validators::of_response(response))
+    {
+        return selection;
     }
     // RFC 9110 section 14.2: `Range` is defined only for GET.
     let ranged = *method == Method::GET && request.contains_key(RANGE);
     let Some(length) = length.filter(|_| ranged && range_applies(request, response, strong_dates)) else {
         return Selection::Whole;
     };
+    by_ranges(request, length)
+}
+
+/// Selects the answer from a response that may have encoded variants. `current` has the validators
+/// of the selected variant, and the tag of the representation as its `base`.
+///
+/// A date in `If-Range` is never a strong validator: all variants have the same date.
+pub(crate) fn select_variant(
+    method: &Method,
+    request: &HeaderMap,
+    current: &Validators,
+    response: &HeaderMap,
+    length: Option<u64>,
+) -> Selection {
+    if let Some(selection) = by_preconditions(method, request, current) {
+        return selection;
+    }
+    let ranged = *method == Method::GET && request.contains_key(RANGE);
+    match length.filter(|_| ranged && range_applies_to(request, current, response, false)) {
+        Some(length) => by_ranges(request, length),
+        None => Selection::Whole,
+    }
+}
+
+/// Returns the answer if the preconditions decide on it.
+fn by_preconditions(method: &Method, request: &HeaderMap, current: &Validators) -> Option<Selection> {
+    match evaluate(method, request, current) {
+        Evaluation::Proceed => None,
+        Evaluation::NotModified => Some(Selection::NotModified),
+        Evaluation::Failed => Some(Selection::Failed),
+    }
+}
+
+fn by_ranges(request: &HeaderMap, length: u64) -> Selection {
     match ranges(request, length) {
         Ranges::Whole => Selection::Whole,
         Ranges::Parts(parts) => Selection::Parts(parts),

@@ -17,6 +17,11 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Digests of the content of one message. They do not apply to a part of the content.
 pub(crate) const CONTENT_DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
 
+/// Digests of a content or a representation (RFC 9530 sections 2 and 3, RFC 3230, RFC 1864). Each
+/// content coding has others.
+pub(crate) const DIGESTS: [HeaderName; 4] =
+    [CONTENT_DIGEST, CONTENT_MD5, HeaderName::from_static("repr-digest"), HeaderName::from_static("digest")];
+
 /// Fields that describe the bytes of the body. The stored body stays, so a 304 does not replace
 /// these fields (RFC 9530 sections 2 and 3, RFC 3230).
 const BODY_FIELDS: [HeaderName; 6] = [

@@ -6,7 +6,7 @@ use crate::entry::{SecretFields, VariantSelection};
 use crate::key::{KeyBuf, ValueDigests};
 use crate::marks::{LAYER_ID_LENGTH, LayerId};
 use crate::policy::request_fields::{PersonalRule, is_secret};
-use crate::policy::{Policy, PolicyTable, PolicyTableEntry, Sharing, Ttl};
+use crate::policy::{Policy, PolicyTable, PolicyTableEntry, ResponseEncoder, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
 use crate::status::Detail;
 use http::HeaderName;
@@ -55,7 +55,12 @@ pub(crate) struct LayerConfig {
     /// layer has marked the request. It has one item, the ID of this layer.
     own_ids: Arc<[LayerId]>,
     /// The keyed request fields, if clients get them in `Vary`.
-    pub(in crate::serve) keyed_fields: Option<KeyedFields>,
+    keyed_fields: Option<KeyedFields>,
+    /// The encoder of stored responses, if the layer has one and the store keeps encoded variants.
+    encoder: Option<Arc<ResponseEncoder>>,
+    /// The field names that clients get in the `Vary` of a response with encoded variants: the keyed
+    /// fields and `Accept-Encoding`.
+    negotiated_fields: Option<KeyedFields>,
     /// The rule that recognizes responses for one visitor by their fields.
     pub(in crate::serve) personal: PersonalRule,
     /// How requests select variants.
@@ -187,6 +192,8 @@ impl LayerConfig {
             id,
             own_ids,
             keyed_fields,
+            encoder: None,
+            negotiated_fields: None,
             personal,
             selection,
             digests,
@@ -253,9 +260,25 @@ impl LayerConfig {
         &self.selection
     }
 
-    /// Returns the names of the keyed request fields, if clients get them in `Vary`.
-    pub(in crate::serve) fn emitted(&self) -> &[String] {
-        self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
+    /// Returns the request fields that clients get in the `Vary` of a response, if there are any.
+    /// `is_encodable` is `true` for a response that may have encoded variants.
+    #[inline]
+    pub(in crate::serve) fn vary_fields(&self, is_encodable: bool) -> Option<&KeyedFields> {
+        if is_encodable && self.negotiated_fields.is_some() {
+            return self.negotiated_fields.as_ref();
+        }
+        self.keyed_fields.as_ref()
+    }
+
+    /// Returns the names of [`vary_fields`](Self::vary_fields).
+    pub(in crate::serve) fn emitted(&self, is_encodable: bool) -> &[String] {
+        self.vary_fields(is_encodable).map(KeyedFields::names).unwrap_or_default()
+    }
+
+    /// Returns the encoder of stored responses.
+    #[inline]
+    pub(in crate::serve) fn encoder(&self) -> Option<&Arc<ResponseEncoder>> {
+        self.encoder.as_ref()
     }
 
     /// Returns the name of the layer in statistics, explanations and policy tables.
@@ -293,7 +316,19 @@ impl LayerConfig {
 
     /// Returns the configuration with another policy.
     pub(crate) fn with_policy(self: Arc<Self>, policy: Policy) -> Arc<Self> {
-        Self::new(self.cache.clone(), policy, self.level).enabled(self.is_enabled)
+        Self::new(self.cache.clone(), policy, self.level)
+            .enabled(self.is_enabled)
+            .with_encoder(self.encoder.clone())
+    }
+
+    /// Returns the configuration with an encoder of stored responses. A store outside the process
+    /// does not keep encoded variants, so the encoder has no effect over it.
+    pub(crate) fn with_encoder(self: Arc<Self>, encoder: Option<Arc<ResponseEncoder>>) -> Arc<Self> {
+        let encoder = encoder.filter(|_| self.cache.is_local());
+        let negotiated_fields =
+            encoder.as_ref().map(|_| KeyedFields::with_accept_encoding(self.keyed_fields.as_ref()));
+        let config = Arc::unwrap_or_clone(self);
+        Self { encoder, negotiated_fields, switched: Arc::default(), ..config }.registered()
     }
 
     /// Returns the configuration with the layer enabled or disabled.

@@ -6,7 +6,7 @@
 
 use crate::policy::Policy;
 use crate::rules::patch::{patch_vary, without_duplicates};
-use http::header::VARY;
+use http::header::{ACCEPT_ENCODING, VARY};
 use http::{HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 
@@ -24,6 +24,13 @@ impl KeyedFields {
         names.sort_unstable();
         names.dedup();
         (policy.emit_vary && !names.is_empty()).then(|| Self(names.into()))
+    }
+
+    /// Returns the names for responses with encoded variants: the names that a policy emits, and
+    /// `Accept-Encoding`.
+    pub(in crate::serve) fn with_accept_encoding(keyed: Option<&Self>) -> Self {
+        let names = keyed.map(Self::names).unwrap_or_default().iter().cloned();
+        Self(without_duplicates(names.chain([ACCEPT_ENCODING.as_str().to_owned()])).into())
     }
 
     pub(in crate::serve) fn names(&self) -> &[String] {

@@ -54,6 +54,7 @@
 //! | `nesting` | the marks of outer layers on requests |
 //! | `request` | the inspected request, its key, the fields that the handler sees |
 //! | `lookup` | may this stored response be used now? |
+//! | `encode` | encoded variants: which one answers, and when it is made |
 //! | `respond` | response heads, `Cache-Status`, admissions that wait for outer layers |
 //! | `admission` | may this response be stored, and for how long? |
 //! | `changes` | invalidations that a response requests or a write requires |
@@ -72,6 +73,7 @@ mod classify;
 mod collapse;
 mod config;
 mod deadline;
+mod encode;
 mod explain;
 mod fetch;
 mod future;

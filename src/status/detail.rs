@@ -1,5 +1,6 @@
 //! The values of `detail` in `Cache-Status`.
 
+use crate::rules::accept_encoding::Coding;
 use std::fmt;
 
 /// The value of `detail`: why a request was not answered from the cache, why its response was not
@@ -38,7 +39,11 @@ pub(crate) enum Detail {
     RequestMinFresh,
     RequestNoCache,
     RequestNoStore,
-    // The outcome of the forwarded request, or a stale hit.
+    // The outcome of the forwarded request, or a hit.
+    EncodedBr,
+    EncodedDeflate,
+    EncodedGzip,
+    EncodedZstd,
     InvalidationQueued,
     OriginTimeout,
     Revalidated,
@@ -133,6 +138,10 @@ words! {
     RequestMinFresh => "request-min-fresh",
     RequestNoCache => "request-no-cache",
     RequestNoStore => "request-no-store",
+    EncodedBr => "encoded-br",
+    EncodedDeflate => "encoded-deflate",
+    EncodedGzip => "encoded-gzip",
+    EncodedZstd => "encoded-zstd",
     InvalidationQueued => "invalidation-queued",
     OriginTimeout => "origin-timeout",
     Revalidated => "revalidated",
@@ -198,6 +207,18 @@ impl Detail {
     /// writer was first, the URL had too many variants, or the cache was disabled.
     pub(crate) const fn is_transient(self) -> bool {
         matches!(self, Self::Disabled | Self::Superseded | Self::Variants)
+    }
+}
+
+/// The detail of a hit that sends an encoded variant.
+impl From<Coding> for Detail {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Brotli => Self::EncodedBr,
+            Coding::Deflate => Self::EncodedDeflate,
+            Coding::Gzip => Self::EncodedGzip,
+            Coding::Zstd => Self::EncodedZstd,
+        }
     }
 }
 

@@ -115,6 +115,10 @@ pub(super) fn all() -> Vec<Detail> {
         RequestMinFresh,
         RequestNoCache,
         RequestNoStore,
+        EncodedBr,
+        EncodedDeflate,
+        EncodedGzip,
+        EncodedZstd,
         InvalidationQueued,
         OriginTimeout,
         Revalidated,
@@ -158,12 +162,13 @@ pub(super) fn all() -> Vec<Detail> {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
         | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | Disabled | DryRun
         | SameName | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached
-        | Precondition | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore
-        | InvalidationQueued | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding
-        | ContentLength | Cors | CutShort | Dependencies | EventStream | Head | Hint | HitForMiss
-        | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | NoRoom
-        | Partial | Predicate | Private | SetCookie | Status | Superseded | Tags | TooLarge | Trailers
-        | Unkeyed | Variants | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | Precondition | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore | EncodedBr
+        | EncodedDeflate | EncodedGzip | EncodedZstd | InvalidationQueued | OriginTimeout | Revalidated
+        | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort | Dependencies
+        | EventStream | Head | Hint | HitForMiss | Mismatch | MustUnderstand | NoCache | NoLifetime
+        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status
+        | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential
+        | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -56,6 +56,7 @@ const SERVE: &[(&str, u8)] = &[
     ("nesting", 2),
     ("request", 3),
     ("lookup", 4),
+    ("encode", 4),
     ("respond", 5),
     ("admission", 6),
     ("changes", 7),

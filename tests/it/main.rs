@@ -4,6 +4,7 @@
 //! | Behavior | Module | Command |
 //! |---|---|---|
 //! | Request collapsing: leaders, followers, streamed bodies, requests that need themselves | `collapse` | `cargo test --test it -- collapse::` |
+//! | Encoded variants of stored responses: codings, tags, ranges, invalidation | `compression` | `cargo test --test it --features compression -- compression::` |
 //! | Preconditions: on a hit, in `PreconditionLayer`, and in `ConditionalGetLayer` | `conditional` | `cargo test --test it -- conditional::` |
 //! | Freshness lifetimes, directives, clocks, hints, stale responses, background refresh, warm-up | `freshness` | `cargo test --test it -- freshness::` |
 //! | Invalidation by scope, by writes, by purge requests; soft invalidation; generations | `invalidation` | `cargo test --test it -- invalidation::` |
@@ -24,6 +25,8 @@
 
 mod architecture;
 mod collapse;
+#[cfg(feature = "compression")]
+mod compression;
 mod conditional;
 mod freshness;
 mod invalidation;

@@ -23,6 +23,7 @@ use crate::rules::storability::{SET_COOKIE2, Storability, declared_length, stora
 use crate::rules::strip::fields_not_stored;
 use crate::rules::vary::Vary;
 use crate::serve::config::LayerConfig;
+use crate::serve::encode::is_encodable;
 use crate::serve::lookup::{requires_coding, retention};
 use crate::serve::request::reaches_handler;
 use crate::serve::respond::client_cache_control;
@@ -111,8 +112,9 @@ impl<'a> Candidate<'a> {
         let declared = declared_length(&self.response.headers).map_err(Detail::from)?;
         let tags = tags(&self.config.policy, &self.response.headers, self.hints)?;
         let mut head = self.head(self.stored_headers(&tags), &selecting, &freshness, &tags);
+        head.is_encodable = is_encodable(self.config, self.exchange.facts, self.response, declared);
         let client_control = client_cache_control(&self.config.policy, self.hints, self.exchange.facts);
-        head.rewrite_for_clients(client_control, self.config.emitted());
+        head.rewrite_for_clients(client_control, self.config.emitted(head.is_encodable));
         let retention = retention(&self.config.policy, &head);
         let stored = StoredResponse::new(head, Bytes::new());
         let limit = self.limit(&stored, declared)?;

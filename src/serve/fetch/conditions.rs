@@ -5,10 +5,10 @@ use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::preconditions::not_modified;
-use crate::rules::selection::{Selection, select};
+use crate::rules::patch::set_field;
+use crate::rules::preconditions::{Evaluation, Validators, evaluate, matched_tag, not_modified};
 use bytes::Bytes;
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
@@ -43,18 +43,23 @@ pub(super) fn set_conditions(stale: &StoredResponse, request: &mut HeaderMap) {
 
 /// Replaces a 200 by a 304 if the client's copy is current (RFC 9110 section 15.4.5).
 ///
-/// The recording of the body continues in the background. If there is no tokio runtime or no free
+/// If `is_encodable`, the client may have an encoded variant, and the 304 has the tag that the client
+/// sent. The recording of the body continues in the background. If there is no tokio runtime or no free
 /// drain permit, the client gets the complete response instead.
 pub(super) fn into_not_modified<B>(
     response: Response<ResponseBody<B>>,
     conditions: &HeaderMap,
+    is_encodable: bool,
 ) -> Response<ResponseBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let base = EntityTag::of_response(response.headers()).filter(|_| is_encodable);
+    let named = base.as_ref().and_then(|base| matched_tag(conditions, base));
+    let current = Validators { base, ..Validators::of_response(response.headers()) };
     let has_it = response.status() == StatusCode::OK
-        && select(&Method::GET, conditions, response.headers(), None, true) == Selection::NotModified;
+        && evaluate(&Method::GET, conditions, &current) == Evaluation::NotModified;
     if !has_it {
         return response;
     }
@@ -63,6 +68,9 @@ where
         Ok(()) => {
             parts.status = StatusCode::NOT_MODIFIED;
             parts.headers = not_modified(&parts.headers);
+            if let Some(tag) = named {
+                set_field(&mut parts.headers, &ETAG, tag.to_value());
+            }
             Response::from_parts(parts, ResponseBody::absent())
         }
         Err(body) => Response::from_parts(parts, body),
@@ -173,7 +181,7 @@ mod tests {
             let mut response = Response::new(body);
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             *response.headers_mut() = headers(lines);
-            let response = into_not_modified(response, &headers(conditions));
+            let response = into_not_modified(response, &headers(conditions), false);
             assert_eq!(response.status().as_u16(), expected, "{lines:?} {conditions:?}");
             let is_304 = expected == 304;
             assert_eq!(response.body().is_end_stream(), is_304, "{lines:?} {conditions:?}");

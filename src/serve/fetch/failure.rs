@@ -78,6 +78,7 @@ impl Fetch {
         let status = failure.map_or(status, |failure| status.with_response_code(failure));
         let now = self.state.config.cache.clock().now();
         let shared = Arc::clone(&stale);
+        let outgoing = forwarded.outgoing.clone().encodable(&self.state.config, stale.head().is_encodable);
         let hit = Hit::after_fetch(
             &self.state.config,
             stale,
@@ -86,12 +87,12 @@ impl Fetch {
             self.state.facts,
             now,
         );
-        let mut response = hit.with_keyed_fields(forwarded.outgoing.keyed_fields_for_outer()).response();
+        let mut response = hit.with_keyed_fields(outgoing.keyed_fields_for_outer()).response();
         response.extensions_mut().extend(marks);
         if let Some(leader) = self.plan.leader {
             leader.end_stored(shared);
         }
-        forwarded.outgoing.clone().with_status(status).without_rewrites().apply(&mut response);
+        outgoing.with_status(status).without_rewrites().apply(&mut response);
         response
     }
 

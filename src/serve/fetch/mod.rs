@@ -151,7 +151,7 @@ impl Fetch {
         }
         let conditions = forwarded.conditions.take();
         let outdated = self.take_outdated(response.status());
-        let Received { mut response, tag, inherited, forecast, report } =
+        let Received { mut response, tag, is_tag_weak, is_encodable, inherited, forecast, report } =
             self.receive(response, forwarded, outdated, tracker);
         // Records the part of the body that is ready, so that a slow client does not delay the
         // store.
@@ -167,12 +167,13 @@ impl Fetch {
         let inherited = inherited.with(ahead);
         if let Some(tag) = tag.get() {
             // If the header map is full, `ETag` is left out.
-            let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
+            let sent = if is_tag_weak { tag.clone().weakened() } else { tag.clone() };
+            let _ = response.headers_mut().try_insert(ETAG, sent.to_value());
         }
         // Followers read the rest of the body while it arrives.
         let response = response.map(ResponseBody::share);
         let response = match conditions {
-            Some(conditions) => into_not_modified(response, &conditions),
+            Some(conditions) => into_not_modified(response, &conditions, is_encodable),
             None => response,
         };
         (Ok(response), inherited)

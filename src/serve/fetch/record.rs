@@ -11,7 +11,7 @@ use crate::entry::Dependencies;
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{HandledByInner, LayerPosition};
-use crate::rules::entity_tag::EntityTag;
+use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::serve::admission::{Admission, admit, body_fits};
 use crate::serve::request::RequestState;
 use crate::serve::respond::{AnswerReport, Forecast, OutgoingHead};
@@ -27,6 +27,10 @@ pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
     /// The entity tag that is computed from the body. Present once the body is complete.
     pub(in crate::serve) tag: GeneratedTag,
+    /// Whether this client gets the tag as a weak one.
+    pub(in crate::serve) is_tag_weak: bool,
+    /// Whether encoded variants of the response may be made.
+    pub(in crate::serve) is_encodable: bool,
     /// The dependencies that a page inherits if it includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
     /// Present if the response is recorded: the forecast of its `Cache-Status`, and the status that
@@ -116,10 +120,16 @@ impl Fetch {
         self.state.config.note_not_stored(why);
         self.end_unshared(&head, handled_by_inner, why);
         let response = Response::from_parts(head, body);
-        (
-            outgoing,
-            Received { response, tag: GeneratedTag::default(), inherited, forecast: None, report: None },
-        )
+        let received = Received {
+            response,
+            tag: GeneratedTag::default(),
+            is_tag_weak: false,
+            is_encodable: false,
+            inherited,
+            forecast: None,
+            report: None,
+        };
+        (outgoing, received)
     }
 
     /// Returns an admitted response whose body is recorded while it streams, and its outgoing head.
@@ -145,7 +155,13 @@ impl Fetch {
         };
         let tags = config.policy.etags || client_control.max_age.is_some();
         let tags = tags && !response.headers().contains_key(ETAG);
-        let comparison = tags.then(|| config.policy.comparison());
+        // The tag of an encoded variant differs from that of the plain response. So the tag names
+        // exact bytes.
+        let is_encodable = response.head().is_encodable;
+        let comparison = tags.then(|| match is_encodable {
+            true => Comparison::Strong,
+            false => config.policy.comparison(),
+        });
         // A response that is stale on arrival gets no new followers. The policy decides whether the
         // current followers receive it.
         if !response.is_fresh(response.head().response_time)
@@ -180,10 +196,12 @@ impl Fetch {
         let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
         let tag = recorder.tag();
         let response = held.map(|()| ResponseBody::recording(body, recorder));
-        let mut outgoing = outgoing.stored(client_control).with_status(status);
+        let mut outgoing =
+            outgoing.stored(client_control).encodable(&config, is_encodable).with_status(status);
         let forecast = Some((forecast, written_status));
         let report = outgoing.take_report();
-        (outgoing, Received { response, tag, inherited, forecast, report })
+        let is_tag_weak = outgoing.weakens_tags();
+        (outgoing, Received { response, tag, is_tag_weak, is_encodable, inherited, forecast, report })
     }
 
     /// Releases the followers of a response that is not shared. After a server error, the flight

@@ -72,6 +72,7 @@ impl Fetch {
         };
         let ForwardedRequest { headers: request, version, outgoing, mut position, .. } = forwarded;
         let inherited = AnswerDependencies::from(&*stored).with(reads);
+        let outgoing = outgoing.encodable(&config, stored.head().is_encodable);
         let hit = Hit::after_fetch(&config, stored, version, &request, facts, now);
         let mut response = hit.with_keyed_fields(outgoing.keyed_fields_for_outer()).response();
         if let Some(held) = held {

@@ -71,7 +71,8 @@ impl Variants<'_> {
                 let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
                 let headers =
                     headers_for_storage(&headers, &fields_not_stored(&headers, &directives, shares));
-                let new = variant.freshened(headers, like, until, windows, self.config.emitted());
+                let new =
+                    variant.freshened(headers, like, until, windows, self.config.emitted(head.is_encodable));
                 let (before, new) =
                     (Entry(EntryKind::Response(variant)), Entry(EntryKind::Response(Arc::new(new))));
                 let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));

@@ -7,15 +7,19 @@ use crate::cache::{HITS_PER_SAMPLE, HitKind, inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
-use crate::key::RequestHead;
+use crate::key::{KeyRef, RequestHead};
 use crate::marks::{HandledByInner, has_outer_cache_layer};
 use crate::policy::Policy;
-use crate::rules::selection::{Selection, select, select_stored};
+use crate::rules::entity_tag::EntityTag;
+use crate::rules::preconditions::{Validators, if_modified_since_matches_date, matched_tag};
+use crate::rules::selection::{Selection, select, select_stored, select_variant};
 use crate::serve::config::LayerConfig;
+use crate::serve::encode::{Representation, choose, count_request};
 use crate::serve::keyed_fields::{KeyedFields, emit_to_outer};
 use crate::serve::request::{RequestFacts, public_uri, shown_key};
 use crate::status::{CacheStatus, Reason, WantsStatus};
-use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version};
+use http::header::ETAG;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
 /// An answer from the cache, before [`response`](Self::response) builds its response.
@@ -26,8 +30,12 @@ pub(in crate::serve) struct Hit {
     clock: Clock,
     version: Version,
     head: bool,
-    /// The part of the stored response that is sent.
+    /// The representation that is selected: the plain response or an encoded variant.
+    representation: Representation,
+    /// The part of the representation that is sent.
     selection: Selection,
+    /// The entity tag of a 304, if it is not the one of the stored response.
+    tag_of_304: Option<Box<HeaderValue>>,
     /// The reason why the request would have been forwarded without collapsing. Present only if the
     /// request was a follower.
     collapsed: Option<Reason>,
@@ -58,11 +66,21 @@ impl Hit {
         collapsed: Option<Reason>,
         key: &[u8],
     ) -> Self {
-        let selection = Self::select(&config.policy, facts, request.method, request.headers, &stored);
+        let (representation, wanted) = choose(config, &stored, request.headers, facts);
+        let (selection, tag_of_304) =
+            Self::select(&config.policy, facts, request.method, request.headers, &stored, representation);
         let bytes = match &selection {
-            Selection::Whole if !facts.head => stored.body().len(),
+            Selection::Whole if !facts.head => match representation.variant(&stored) {
+                Some(variant) => variant.body().len(),
+                None => stored.body().len(),
+            },
             selection => selected_length(selection),
         };
+        if let Some(coding) = wanted
+            && stored.is_fresh(now)
+        {
+            count_request(config, &stored, coding, KeyRef::new(key), request.headers);
+        }
         let kind = match collapsed {
             Some(_) => HitKind::Collapsed,
             None if stored.is_fresh(now) => HitKind::Fresh,
@@ -73,18 +91,22 @@ impl Hit {
             config.cache.path_table().count_sampled_hit(public_uri(request).path());
         }
         let marks_handled = has_outer_cache_layer(request.extensions);
+        let keyed_fields =
+            if marks_handled { config.vary_fields(stored.head().is_encodable).cloned() } else { None };
         let hit = Self {
             stored,
             now,
             clock: config.cache.clock().clone(),
             version: request.version,
             head: facts.head,
+            representation,
             selection,
+            tag_of_304,
             collapsed,
             emits_status: config.policy.cache_status,
             adds_status: adds_status(&config.policy, request.extensions),
             marks_handled,
-            keyed_fields: config.keyed_fields.clone().filter(|_| marks_handled),
+            keyed_fields,
             key: shown_key(config, request, key),
         };
         #[cfg(feature = "tracing")]
@@ -106,14 +128,18 @@ impl Hit {
     ) -> Self {
         // RFC 9110 section 14.2: `Range` is defined for GET only.
         let method = if facts.head { Method::HEAD } else { Method::GET };
-        let selection = Self::select(&config.policy, facts, &method, request, &stored);
+        let (representation, _) = choose(config, &stored, request, facts);
+        let (selection, tag_of_304) =
+            Self::select(&config.policy, facts, &method, request, &stored, representation);
         Self {
             stored,
             now,
             clock: config.cache.clock().clone(),
             version,
             head: facts.head,
+            representation,
             selection,
+            tag_of_304,
             collapsed: None,
             emits_status: false,
             adds_status: false,
@@ -124,7 +150,8 @@ impl Hit {
     }
 
     /// Returns what answers a request for a stored response: the whole response, some of its bytes,
-    /// a 304, a 412 or a 416 (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2).
+    /// a 304, a 412 or a 416 (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2). Also returns the
+    /// entity tag of a 304, if it is not the one of the stored response.
     #[inline]
     fn select(
         policy: &Policy,
@@ -132,17 +159,21 @@ impl Hit {
         method: &Method,
         request: &HeaderMap,
         stored: &StoredResponse,
-    ) -> Selection {
+        representation: Representation,
+    ) -> (Selection, Option<Box<HeaderValue>>) {
         if !facts.selects() || !stored.status().is_success() {
-            return Selection::Whole;
+            return (Selection::Whole, None);
         }
         // The common case, which needs no parsing of tags.
         if facts.matches_etag && !facts.conditional {
-            return Selection::NotModified;
+            return (Selection::NotModified, None);
+        }
+        if representation != Representation::Sole {
+            return select_representation(policy, method, request, stored, representation);
         }
         let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
         let select = if policy.compares_dates() { select_stored } else { select };
-        select(method, request, stored.headers(), length, policy.resumes_by_date())
+        (select(method, request, stored.headers(), length, policy.resumes_by_date()), None)
     }
 
     /// Sets the keyed fields that an outer cache layer emits.
@@ -164,6 +195,7 @@ impl Hit {
     pub(in crate::serve) fn response<B>(&self) -> Response<ResponseBody<B>> {
         let (stored, now, clock) = (&*self.stored, self.now, &self.clock);
         let mut response = match &self.selection {
+            _ if self.representation != Representation::Sole => self.response_in_representation(),
             Selection::Whole if self.head => {
                 Response::from_parts(stored.parts_for_head(now, clock), ResponseBody::default())
             }
@@ -182,6 +214,35 @@ impl Hit {
         response
     }
 
+    /// Builds the response from the selected representation. Not inlined, so that a plain hit stays
+    /// small.
+    #[inline(never)]
+    fn response_in_representation<B>(&self) -> Response<ResponseBody<B>> {
+        let (stored, now, clock) = (&*self.stored, self.now, &self.clock);
+        if self.selection == Selection::NotModified {
+            let mut parts = stored.not_modified_at(now, clock);
+            if let Some(tag) = &self.tag_of_304 {
+                // If the header map is full, the field is left out.
+                let _ = parts.headers.try_insert(ETAG, HeaderValue::clone(tag));
+            }
+            return Response::from_parts(parts, ResponseBody::absent());
+        }
+        let (mut parts, body) = match self.representation.variant(stored) {
+            Some(variant) => (stored.variant_parts_at(variant, now, clock), variant.body()),
+            None if self.head && self.selection == Selection::Whole => {
+                (stored.parts_for_head(now, clock), stored.body())
+            }
+            None => (stored.parts_at(now, clock), stored.body()),
+        };
+        if self.representation == Representation::WeakPlain {
+            EntityTag::weaken(&mut parts.headers);
+        }
+        match &self.selection {
+            Selection::Whole if self.head => Response::from_parts(parts, ResponseBody::default()),
+            selection => ResponseBody::selected(selection, parts, body.clone()),
+        }
+    }
+
     /// Builds a response whose body is still arriving. If the client gets a 304, the reader is
     /// dropped, since a 304 has no body.
     pub(in crate::serve) fn response_with_reader<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
@@ -195,6 +256,11 @@ impl Hit {
     fn status(&self) -> CacheStatus {
         let (stored, now) = (&*self.stored, self.now);
         let fresh_until = stored.head().fresh_until;
+        if let (Representation::Encoded(coding), None, true) =
+            (self.representation, self.collapsed, stored.is_fresh(now))
+        {
+            return CacheStatus::hit(fresh_until.since(now)).detail(coding);
+        }
         match self.collapsed {
             Some(reason) => with_ttl(CacheStatus::forward(reason).collapsed(true), fresh_until, now),
             None if stored.is_fresh(now) => CacheStatus::hit(fresh_until.since(now)),
@@ -220,6 +286,39 @@ impl Hit {
             response.extensions_mut().insert(HandledByInner);
         }
     }
+}
+
+/// Returns what answers a request for a stored response that may have encoded variants, and the
+/// entity tag of a 304.
+fn select_representation(
+    policy: &Policy,
+    method: &Method,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    representation: Representation,
+) -> (Selection, Option<Box<HeaderValue>>) {
+    let (headers, body, is_ranged) = match representation.variant(stored) {
+        Some(variant) => (variant.headers(), variant.body(), variant.is_ranged()),
+        None => (stored.headers(), stored.body(), true),
+    };
+    let base = EntityTag::of_response(stored.headers());
+    let mut current = Validators { base: base.clone(), ..Validators::of_response(headers) };
+    if representation == Representation::WeakPlain {
+        current.etag = current.etag.map(EntityTag::weakened);
+    }
+    let length = (stored.status() == StatusCode::OK && is_ranged).then_some(body.len() as u64);
+    let mut selection = select_variant(method, request, &current, headers, length);
+    let is_answered = matches!(selection, Selection::NotModified | Selection::Failed);
+    if !is_answered && policy.compares_dates() && if_modified_since_matches_date(request, headers) {
+        selection = Selection::NotModified;
+    }
+    if selection != Selection::NotModified {
+        return (selection, None);
+    }
+    // The client keeps the copy that it named, so the 304 has the tag of that copy: by RFC 9111
+    // section 4.3.4, another strong tag would not freshen it.
+    let named = base.and_then(|base| matched_tag(request, &base));
+    (selection, named.or(current.etag).map(|tag| Box::new(tag.to_value())))
 }
 
 /// Returns the bytes of the ranges that a response gets.

@@ -11,9 +11,11 @@ use crate::policy::{CacheHints, Policy};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, ClientCacheControl};
 use crate::rules::date;
+use crate::rules::entity_tag::EntityTag;
 use crate::rules::freshness::{ExplicitLifetime, explicit_lifetime};
 use crate::rules::groups::TagFields;
 use crate::serve::config::LayerConfig;
+use crate::serve::encode::accepts_offered;
 use crate::serve::keyed_fields::{KeyedFields, emit};
 use crate::serve::request::RequestFacts;
 use crate::status::{CacheStatus, Detail};
@@ -42,6 +44,10 @@ pub(in crate::serve) struct OutgoingHead {
     is_outermost: bool,
     /// The keyed fields, if this layer emits them in `Vary`.
     keyed_fields: Option<KeyedFields>,
+    /// Whether the request accepts a coding that the layer offers.
+    accepts_offered: bool,
+    /// Whether encoded variants of the response may be made.
+    is_encodable: bool,
     /// Whether an outer cache layer has the same ID as this one. That layer emits the keyed fields.
     is_left_to_outer: bool,
     /// Whether `Cache-Control` and the tags are rewritten for clients, as in stored responses.
@@ -83,7 +89,9 @@ impl OutgoingHead {
             key: None,
             marks_handled: has_outer_cache_layer(extensions),
             is_outermost: is_outermost(extensions),
-            keyed_fields: config.keyed_fields.clone(),
+            keyed_fields: config.vary_fields(false).cloned(),
+            accepts_offered: accepts_offered(config, request.headers),
+            is_encodable: false,
             is_left_to_outer: false,
             rewrites_fields: true,
             client_control: ClientCacheControl {
@@ -114,6 +122,19 @@ impl OutgoingHead {
     /// Sets the `Cache-Control` that clients get with the stored response.
     pub(in crate::serve) fn stored(self, client_control: ClientCacheControl) -> Self {
         Self { client_control, is_stored: true, ..self }
+    }
+
+    /// Sets whether encoded variants of the response may be made. If so, clients get
+    /// `Accept-Encoding` in `Vary`.
+    pub(in crate::serve) fn encodable(self, config: &LayerConfig, is_encodable: bool) -> Self {
+        let keyed_fields = config.vary_fields(is_encodable).cloned();
+        Self { is_encodable, keyed_fields, ..self }
+    }
+
+    /// Returns `true` if the client gets weak tags: it accepts a coding in which the response may be
+    /// encoded later, also by an outer layer.
+    pub(in crate::serve) fn weakens_tags(&self) -> bool {
+        self.is_encodable && self.accepts_offered
     }
 
     /// Returns the `max-age` for clients, or `None` if the layer sets none.
@@ -232,6 +253,9 @@ impl OutgoingHead {
                 &self.clock,
             );
             self.write_tags(response);
+            if self.weakens_tags() {
+                EntityTag::weaken(response.headers_mut());
+            }
         }
         if !self.is_left_to_outer && (self.keyed_fields.is_some() || !response.extensions().is_empty()) {
             emit(response, self.keyed_fields.as_ref(), self.marks_handled);

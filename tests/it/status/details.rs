@@ -350,7 +350,9 @@ fn explained(kind: &str) -> BTreeSet<String> {
     let tables = text.split("\n\n").filter(|table| table.starts_with(&format!("| `{kind}`")));
     let rows = tables.flat_map(|table| table.lines().skip(2));
     let cells = rows.map(|row| row.split('|').nth(1).expect("a cell"));
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    let words = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    // The tests in `compression::codings` cover the words of encoded variants.
+    words.filter(|word| !word.starts_with("encoded-")).map(str::to_owned).collect()
 }
 
 #[tokio::test(start_paused = true)]
