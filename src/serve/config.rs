@@ -327,7 +327,12 @@ impl LayerConfig {
         let encoder = encoder.filter(|_| self.cache.is_local());
         let negotiated_fields =
             encoder.as_ref().map(|_| KeyedFields::with_accept_encoding(self.keyed_fields.as_ref()));
-        let config = Arc::unwrap_or_clone(self);
+        let mut config = Arc::unwrap_or_clone(self);
+        // A layer without an encoder promises no strong tags, so the two share no entries.
+        if encoder.is_some() != config.encoder.is_some() {
+            config.id[0] ^= 1;
+            config.own_ids = Arc::new([config.id]);
+        }
         Self { encoder, negotiated_fields, switched: Arc::default(), ..config }.registered()
     }
 

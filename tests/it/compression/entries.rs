@@ -143,6 +143,24 @@ async fn entry_that_has_no_room_for_a_variant_stays_plain() {
     assert_eq!(calls.count(), 1, "the entry stays");
 }
 
+/// The layer without `encode` may stand inside a compression layer, so its tags must stay weak.
+#[tokio::test]
+async fn layer_without_the_option_shares_no_entries() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| html(call));
+    let stacks = [true, false].map(|encodes| {
+        let layer = SiteCacheLayer::new(&cache);
+        let layer = if encodes { layer.encode(CompressionLayer::new()) } else { layer };
+        layer.policy(policy().etags(true).build().expect("a policy")).layer(inner.clone())
+    });
+    for (at, stack) in stacks.iter().enumerate() {
+        send(stack, get("/")).await;
+        let answer = send(stack, get("/")).await;
+        assert_eq!((answer.is_hit(), calls.count()), (true, at + 1));
+        assert_eq!(answer.header("etag").expect("a tag").starts_with("W/"), at == 1);
+    }
+}
+
 #[tokio::test]
 async fn remote_store_keeps_only_plain_responses() {
     let cache = Cache::new(Faulty::new(memory_store(32 << 20), Fault::Slow));
