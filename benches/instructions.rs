@@ -20,7 +20,7 @@ use tower_response_cache::MemoryStore;
 
 const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|hit-quiet|304|bypass|miss|no-store|\
                      no-store-first TIMES\n\
-                     and with the feature redis: redis-get|redis-hit|redis-gets|redis-hits";
+                     and with the feature compression: hit-encoded|hit-offered, with redis: redis-get|redis-hit|redis-gets|redis-hits";
 
 /// The concurrent tasks of `redis-gets` and `redis-hits`.
 #[cfg(feature = "redis")]
@@ -50,6 +50,19 @@ fn main() {
         "hit-quiet" => {
             let mut service = support::warm_without_extension(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
+        }
+        // A hit on an encoded variant, and a plain hit of the same page and layer.
+        #[cfg(feature = "compression")]
+        "hit-encoded" => {
+            let mut service = support::compression::warm_encoded(&request, support::response(SMALL));
+            repeat(times, &request, |request| run(&mut service, request));
+        }
+        #[cfg(feature = "compression")]
+        "hit-offered" => {
+            let mut service = support::compression::warm_encoded(&request, support::response(SMALL));
+            let mut plain = request.clone();
+            plain.headers_mut().insert("accept-encoding", http::HeaderValue::from_static("identity"));
+            repeat(times, &plain, |request| run(&mut service, request));
         }
         // Requests with `If-None-Match`.
         "none-conditional" => repeat(times, &support::conditional(&request), drop),

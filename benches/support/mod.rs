@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+#[cfg(feature = "compression")]
+pub(crate) mod compression;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 

@@ -151,3 +151,60 @@ proptest! {
         runtime.block_on(run(steps, tagged))?;
     }
 }
+
+/// Returns the number of the page that an answer decodes to.
+async fn number_of_page(answer: &Answer) -> usize {
+    let page = decoded(answer).await;
+    let page = std::str::from_utf8(&page).expect("text");
+    let number = page.trim_start_matches("page ").split(':').next().expect("a number");
+    let number = number.parse().expect("a number");
+    assert_eq!(page, text(number), "the page is whole");
+    number
+}
+
+/// Encodings, invalidations and requests race on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_client_gets_a_page_older_than_its_invalidation() {
+    const CLIENTS: usize = 4;
+    const REQUESTS: usize = 250;
+    const PAGES: usize = 60;
+    let cache = memory();
+    let [version, published, sent] = [1, 1, 0].map(|number| Arc::new(AtomicUsize::new(number)));
+    let current = Arc::clone(&version);
+    let inner = origin(move |_, _| html(current.load(Ordering::SeqCst))).0;
+    let encoder = ResponseEncoder::new(CompressionLayer::new()).after_requests(1);
+    let stack = encoding_by(&cache, policy().etags(true), encoder, inner);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (stack, published, sent) = (stack.clone(), Arc::clone(&published), Arc::clone(&sent));
+            tokio::spawn(async move {
+                for request in 0..REQUESTS {
+                    let codings = ACCEPTED[(client * 3 + request) % ACCEPTED.len()];
+                    let least = published.load(Ordering::SeqCst);
+                    let answer = send(&stack, accepting("/", codings)).await;
+                    if let Some(coding) = answer.header("content-encoding") {
+                        assert!(asked(codings, coding), "{codings} got {coding}");
+                    }
+                    let number = number_of_page(&answer).await;
+                    assert!(number >= least, "page {number} after {least} was published");
+                    sent.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for number in 2..=PAGES {
+        while sent.load(Ordering::SeqCst) < CLIENTS * REQUESTS * number / (PAGES + 10) {
+            assert!(!clients.iter().all(tokio::task::JoinHandle::is_finished), "the clients go on");
+            tokio::task::yield_now().await;
+        }
+        version.store(number, Ordering::SeqCst);
+        let _ = cache.invalidate(Invalidation::path("/")).await;
+        published.store(number, Ordering::SeqCst);
+    }
+    for client in clients {
+        client.await.expect("no panic");
+    }
+    cache.wait_idle().await;
+    assert_eq!(number_of_page(&encoded(&cache, &stack, "br").await).await, PAGES);
+}
