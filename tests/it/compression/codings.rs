@@ -4,6 +4,8 @@ use super::*;
 use tower_http::CompressionLevel;
 use tower_http::compression::predicate::SizeAbove;
 
+type Lines = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn one_handler_call_serves_all_codings() {
     let cache = memory();
@@ -129,7 +131,7 @@ async fn responses_that_must_not_be_encoded_stay_plain() {
     .take(4000)
     .collect();
     let page = text(1);
-    let table: [(&[(&str, &str)], &[u8]); 8] = [
+    let table: [(Lines, &[u8]); 8] = [
         (&[("content-type", "image/png")], page.as_bytes()),
         (&[("content-type", "text/event-stream"), ("cache-control", "max-age=60")], page.as_bytes()),
         (&[("content-type", "application/grpc")], page.as_bytes()),
