@@ -20,7 +20,7 @@ use crate::flight::{HitForMiss, HitForMissReason, WorkCounter, WorkGuard, WorkPe
 use crate::key::KeyRef;
 use crate::waker_relay::relay_waker;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -32,6 +32,8 @@ const MAX_DETACHED: u32 = 1024;
 
 /// The most encoded variants that are made at a time. Each takes a thread, and one core.
 const MAX_ENCODINGS: u32 = 2;
+/// The most responses that wait for an eager encoder.
+const MAX_WAITING_ENCODINGS: u32 = 1024;
 
 /// The most background writes that a shutdown waits for.
 const MAX_WRITES: u32 = 1 << 20;
@@ -100,6 +102,9 @@ pub(super) struct Background {
     detached: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     encodings: Arc<Semaphore>,
+    waiting_encodings: Arc<Semaphore>,
+    /// `true` once a shutdown has begun. The responses that wait are then not encoded.
+    is_shutting_down: AtomicBool,
     /// Counts the work that holds a permit, and the work of [`begin_work`](Self::begin_work).
     work: Arc<WorkCounter>,
     /// The number of permits in `refreshes`.
@@ -126,6 +131,8 @@ impl Background {
             detached: Arc::new(Semaphore::new(MAX_DETACHED as usize)),
             writes: Arc::new(Semaphore::new(MAX_WRITES as usize)),
             encodings: Arc::new(Semaphore::new(MAX_ENCODINGS as usize)),
+            waiting_encodings: Arc::new(Semaphore::new(MAX_WAITING_ENCODINGS as usize)),
+            is_shutting_down: AtomicBool::new(false),
             work: Arc::default(),
             max_refreshes,
             recent_failures: HitForMiss::default(),
@@ -155,6 +162,19 @@ impl Background {
     /// shutdown takes all permits.
     pub(super) fn encoding_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.encodings)
+    }
+
+    /// Returns a place among the responses that wait for an eager encoder, or `None` if all
+    /// [`MAX_WAITING_ENCODINGS`] places are in use. A shutdown takes all places.
+    pub(super) fn place_for_encoding(&self) -> Option<WorkPermit> {
+        self.permit_of(&self.waiting_encodings)
+    }
+
+    /// Waits for a permit to make encoded variants. Returns `None` once a shutdown has begun.
+    pub(super) async fn wait_for_encoding(&self) -> Option<WorkPermit> {
+        let permit = Arc::clone(&self.encodings).acquire_owned().await.ok()?;
+        let may_begin = !self.is_shutting_down.load(Ordering::Relaxed);
+        may_begin.then(|| WorkPermit::new(Some(permit), &self.work))
     }
 
     /// Counts a background write until the returned permit is dropped.
@@ -256,10 +276,12 @@ impl Background {
 
     /// Waits for the work that holds a permit. Afterwards, only writes get a permit.
     pub(super) async fn shut_down(&self) {
+        self.is_shutting_down.store(true, Ordering::Relaxed);
         let all = [
             (&self.detached, MAX_DETACHED),
             (&self.refreshes, self.max_refreshes),
             (&self.drains, MAX_DRAINS),
+            (&self.waiting_encodings, MAX_WAITING_ENCODINGS),
             (&self.encodings, MAX_ENCODINGS),
         ];
         let mut held = Vec::new();

@@ -57,6 +57,17 @@ impl Cache {
         self.0.background.encoding_permit()
     }
 
+    /// Returns a place among the responses that wait for an eager encoder. Returns `None` after a
+    /// shutdown, or if too many responses wait.
+    pub(crate) fn place_for_encoding(&self) -> Option<WorkPermit> {
+        self.0.background.place_for_encoding()
+    }
+
+    /// Waits for a permit to make encoded variants. Returns `None` once a shutdown has begun.
+    pub(crate) async fn wait_for_encoding(&self) -> Option<WorkPermit> {
+        self.0.background.wait_for_encoding().await
+    }
+
     /// Returns a permit for a background refresh, or `None` if no refresh of the key may start now.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())

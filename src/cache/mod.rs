@@ -87,7 +87,7 @@ pub(crate) use outdated_response::{OutdatedResponse, UnstoredAction};
 pub(crate) use stats::Mistake;
 pub use stats::{CacheStats, LayerStats, PathStats};
 pub(crate) use stats::{HITS_PER_SAMPLE, HitKind, LayerCounters, LayerIdentity, PathTable, StoreReport};
-pub(crate) use storing::{PendingStore, RefreshOutcome};
+pub(crate) use storing::{AfterStore, PendingStore, RefreshOutcome};
 pub(crate) use tracking::{
     AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,
 };

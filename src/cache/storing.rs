@@ -14,6 +14,7 @@ use crate::status::Detail;
 use crate::store::Validity;
 use bytes::Bytes;
 use http::HeaderMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,8 +54,28 @@ pub(crate) struct PendingStore {
     pub(crate) refresh_outcome: Option<RefreshOutcome>,
     /// The earliest expiry of the dependencies that the service had read when it returned the head.
     pub(crate) head_fresh_until: Moment,
+    /// Runs once the response is stored.
+    pub(crate) after_store: Option<AfterStore>,
     /// The end of the freshness lifetime, if dependencies of the body reduced the lifetime.
     shortened_lifetime: Option<Moment>,
+}
+
+/// Work that begins when a response is stored. It gets the response and the key under which the
+/// response is stored: the key of the URL or of the variant.
+pub(crate) struct AfterStore(Box<StoredWork>);
+
+type StoredWork = dyn FnOnce(&StoredResponse, CacheKey) + Send + Sync;
+
+impl AfterStore {
+    pub(crate) fn new(work: impl FnOnce(&StoredResponse, CacheKey) + Send + Sync + 'static) -> Self {
+        Self(Box::new(work))
+    }
+}
+
+impl fmt::Debug for AfterStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AfterStore")
+    }
 }
 
 /// A flag that is set when a background refresh leads to a new response or removes the old one. If
@@ -94,6 +115,7 @@ impl PendingStore {
             outdated: None,
             refresh_outcome: None,
             head_fresh_until: Moment::NEVER,
+            after_store: None,
             shortened_lifetime: None,
         }
     }
@@ -192,6 +214,7 @@ impl PendingStore {
             retention,
             report,
             shortened_lifetime,
+            after_store,
             ..
         } = self;
         let now = cache.clock().now();
@@ -240,6 +263,9 @@ impl PendingStore {
         }
         report.count_stored();
         event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
+        if let Some(AfterStore(work)) = after_store {
+            work(&response, outcome_key.unwrap_or(key));
+        }
         (response, true)
     }
 }

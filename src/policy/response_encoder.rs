@@ -27,7 +27,8 @@ use tower_http::compression::{Compression, CompressionBody, CompressionLayer, Pr
 ///
 /// # Rules
 /// 1. A coding is made after a request for it has found the stored response: by default, the second
-///    such request starts the work. Until the work is done, requests receive the plain response.
+///    such request starts the work. Until the work is done, requests receive the plain response. An
+///    [eager](Self::eager) encoder starts when the response is stored.
 /// 2. The work runs on the blocking threads of tokio, a few responses at a time. The bodies count
 ///    toward [`recording_bytes`](crate::cache::CacheBuilder::recording_bytes).
 /// 3. Not encoded are: responses that the predicate of the layer rejects, responses below
@@ -61,6 +62,7 @@ pub struct ResponseEncoder {
     offered: CodingSet,
     qualities: [Option<CompressionLevel>; Coding::COUNT],
     after_requests: u32,
+    is_eager: bool,
     min_bytes: u64,
     encodes_per_identity: bool,
 }
@@ -80,6 +82,7 @@ impl ResponseEncoder {
             layer: Arc::new(layer),
             qualities: [None; Coding::COUNT],
             after_requests: 2,
+            is_eager: false,
             min_bytes: DEFAULT_MIN_BYTES,
             encodes_per_identity: false,
         }
@@ -92,6 +95,16 @@ impl ResponseEncoder {
     /// further request needs.
     pub fn after_requests(mut self, requests: u32) -> Self {
         self.after_requests = requests;
+        self
+    }
+
+    /// Sets whether all codings of a response are made as soon as the response is stored, without a
+    /// request for them: e.g. for pages that [`Cache::warm`](crate::Cache::warm) stores. Off by default.
+    ///
+    /// Codings that are not made then, e.g. because too much other work is in progress, are made after
+    /// [`after_requests`](Self::after_requests) requests.
+    pub fn eager(mut self, on: bool) -> Self {
+        self.is_eager = on;
         self
     }
 
@@ -148,6 +161,10 @@ impl ResponseEncoder {
         self.after_requests.max(1)
     }
 
+    pub(crate) fn is_eager(&self) -> bool {
+        self.is_eager
+    }
+
     pub(crate) fn encodes_per_identity(&self) -> bool {
         self.encodes_per_identity
     }
@@ -193,6 +210,7 @@ impl fmt::Debug for ResponseEncoder {
             .field("offered", &self.offered)
             .field("qualities", &self.qualities)
             .field("after_requests", &self.after_requests)
+            .field("is_eager", &self.is_eager)
             .field("min_bytes", &self.min_bytes)
             .field("encodes_per_identity", &self.encodes_per_identity)
             .finish_non_exhaustive()

@@ -18,6 +18,10 @@ impl NoEncoder {
         match *self {}
     }
 
+    pub(crate) fn is_eager(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn encodes_per_identity(&self) -> bool {
         match *self {}
     }

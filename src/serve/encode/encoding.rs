@@ -1,7 +1,7 @@
 //! Making an encoded variant: on a blocking thread, once for each stored response and coding.
 
 use super::forbids_transforms;
-use crate::cache::{Cache, Reservation};
+use crate::cache::{AfterStore, Cache, Reservation};
 use crate::entry::{EncodingClaim, Entry, EntryKind, StoredResponse, body_for_storage};
 use crate::flight::WorkPermit;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -27,9 +27,11 @@ struct EncodingWork {
     /// How long the response is retained once it is stale.
     retention: Duration,
     claim: EncodingClaim,
-    _permit: WorkPermit,
-    _reservation: Reservation,
+    _resources: EncodingResources,
 }
+
+/// The permit of the work, and its share of the recording budget.
+type EncodingResources = (Arc<WorkPermit>, Reservation);
 
 /// Counts a request for a coding that a stored response does not have. Starts to make that coding if
 /// the request completes the number of requests that the encoder requires. `key` is the key of the
@@ -51,9 +53,9 @@ pub(in crate::serve) fn count_request(
     let cache = &config.cache;
     let mut reservation = cache.reservation();
     let has_room = reservation.grow(stored.body().len() as u64);
-    let resources = has_room.then(|| cache.encoding_permit()).flatten();
+    let permit = has_room.then(|| cache.encoding_permit()).flatten();
     let (Some(permit), Some(key), Ok(runtime)) =
-        (resources, entry_key(config, stored, key, request), Handle::try_current())
+        (permit, entry_key(config, stored, key, request), Handle::try_current())
     else {
         claim.release();
         return;
@@ -62,13 +64,55 @@ pub(in crate::serve) fn count_request(
         cache: cache.clone(),
         encoder: Arc::clone(encoder),
         key,
-        retention: config.policy.retention(stored.head().is_revalidatable(), stored.head().windows.longest()),
+        retention: retention(config, stored),
         claim,
-        _permit: permit,
-        _reservation: reservation,
+        _resources: (Arc::new(permit), reservation),
     };
     let blocking = runtime.clone();
     drop(runtime.spawn_blocking(move || work.run(&blocking)));
+}
+
+/// Returns the work that makes all codings of a response once it is stored, if the encoder is eager.
+pub(in crate::serve) fn eager_encoding(config: &Arc<LayerConfig>, is_encodable: bool) -> Option<AfterStore> {
+    let is_eager = is_encodable && config.encoder().is_some_and(|encoder| encoder.is_eager());
+    let config = is_eager.then(|| Arc::clone(config))?;
+    Some(AfterStore::new(move |stored, key| encode_all(&config, stored, key)))
+}
+
+/// Makes all codings of a response that has just been stored under `key`, one after the other. Does
+/// nothing without a tokio runtime, or if too many responses wait.
+#[cold]
+fn encode_all(config: &Arc<LayerConfig>, stored: &StoredResponse, key: CacheKey) {
+    let (Some(encoded), Some(encoder)) = (stored.encoded(), config.encoder()) else { return };
+    let length = stored.body().len() as u64;
+    let (Ok(runtime), true) = (Handle::try_current(), encoder.encodes_length(length)) else { return };
+    let Some(place) = config.cache.place_for_encoding() else { return };
+    let (config, progress) = (Arc::clone(config), Arc::clone(encoded.progress()));
+    let (encoder, retention, blocking) = (Arc::clone(encoder), retention(&config, stored), runtime.clone());
+    runtime.spawn(async move {
+        let Some(permit) = config.cache.wait_for_encoding().await else { return };
+        let work = move || {
+            let (_place, permit) = (place, Arc::new(permit));
+            let offered = Coding::ALL.into_iter().filter(|coding| encoder.offered().contains(*coding));
+            for claim in offered.filter_map(|coding| progress.claim(coding, 1)) {
+                let mut reservation = config.cache.reservation();
+                if !reservation.grow(length) {
+                    claim.release();
+                    return;
+                }
+                let (cache, encoder, key) = (config.cache.clone(), Arc::clone(&encoder), key.clone());
+                let _resources = (Arc::clone(&permit), reservation);
+                EncodingWork { cache, encoder, key, retention, claim, _resources }.run(&blocking);
+            }
+        };
+        // If the runtime shuts down, the work is dropped.
+        drop(Handle::current().spawn_blocking(work));
+    });
+}
+
+/// Returns how long a stored response is retained once it is stale.
+fn retention(config: &LayerConfig, stored: &StoredResponse) -> Duration {
+    config.policy.retention(stored.head().is_revalidatable(), stored.head().windows.longest())
 }
 
 /// Returns the key under which the response is stored: the key of the URL or of a variant.

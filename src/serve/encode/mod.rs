@@ -17,7 +17,7 @@ use crate::entry::{EncodedVariant, StoredResponse};
 use crate::rules::accept_encoding::Coding;
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
 use accepted::accepted_codings;
-pub(super) use encoding::count_request;
+pub(super) use encoding::{count_request, eager_encoding};
 use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use http::{HeaderMap, response};
 

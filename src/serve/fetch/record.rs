@@ -13,6 +13,7 @@ use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{HandledByInner, LayerPosition};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::serve::admission::{Admission, admit, body_fits};
+use crate::serve::encode::eager_encoding;
 use crate::serve::request::RequestState;
 use crate::serve::respond::{AnswerReport, Forecast, OutgoingHead};
 use crate::status::{CacheStatus, Detail, ForwardReason};
@@ -192,6 +193,7 @@ impl Fetch {
             PendingStore::new(key, response, request, selection, max_variants, retention, report);
         (pending_store.outdated, pending_store.refresh_outcome) = (outdated, self.background);
         pending_store.head_fresh_until = head_fresh_until;
+        pending_store.after_store = eager_encoding(&config, is_encodable);
         let commit = Commit { cache: config.cache.clone(), pending_store, leader: self.plan.leader, verdict };
         let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
         let tag = recorder.tag();
@@ -199,8 +201,7 @@ impl Fetch {
         let mut outgoing =
             outgoing.stored(client_control).encodable(&config, is_encodable).with_status(status);
         let forecast = Some((forecast, written_status));
-        let report = outgoing.take_report();
-        let is_tag_weak = outgoing.weakens_tags();
+        let (report, is_tag_weak) = (outgoing.take_report(), outgoing.weakens_tags());
         (outgoing, Received { response, tag, is_tag_weak, is_encodable, inherited, forecast, report })
     }
 

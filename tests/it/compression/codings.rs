@@ -53,6 +53,44 @@ async fn number_of_requests_before_encoding_is_an_option() {
 }
 
 /// RFC 9110 section 12.5.3.
+/// The warmed requests accept no coding.
+#[tokio::test]
+async fn eager_encoder_makes_all_codings_of_warmed_pages() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| html(call));
+    let encoder = ResponseEncoder::new(CompressionLayer::new()).eager(true);
+    let stack = encoding_by(&cache, policy(), encoder, inner);
+    let paths: Vec<_> = (0..20).map(|page| format!("/{page}")).collect();
+    let uris = paths.iter().map(|path| path.parse().expect("a URI"));
+    cache.warm_as(stack.clone(), uris).await;
+    cache.wait_idle().await;
+    for path in &paths {
+        for coding in CODINGS {
+            let answer = send(&stack, accepting(path, coding)).await;
+            assert_eq!(answer.header("content-encoding"), Some(coding), "{path}");
+        }
+    }
+    assert_eq!(calls.count(), paths.len());
+}
+
+#[tokio::test]
+async fn eager_encoder_makes_the_codings_of_each_variant() {
+    let cache = memory();
+    let answer = |_: &Request<Body>, call| {
+        let mut response = html(call);
+        response.headers_mut().insert("vary", "accept-language".parse().expect("a value"));
+        response
+    };
+    let encoder = ResponseEncoder::new(CompressionLayer::new()).eager(true);
+    let stack = encoding_by(&cache, policy(), encoder, origin(answer).0);
+    for language in ["de", "fr"] {
+        let request = || get_with("/", &[("accept-language", language), ("accept-encoding", "br")]);
+        assert_eq!(send(&stack, request()).await.header("content-encoding"), None);
+        cache.wait_idle().await;
+        assert_eq!(send(&stack, request()).await.header("content-encoding"), Some("br"), "{language}");
+    }
+}
+
 #[tokio::test]
 async fn weights_select_the_coding() {
     let cache = memory();

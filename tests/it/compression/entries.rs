@@ -293,3 +293,30 @@ async fn panic_of_the_encoder_leaves_the_plain_response() {
     }
     assert_eq!(panics.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_eager_encodings_that_have_not_begun() {
+    let cache = memory();
+    let (gate, has_begun, go_on) = Gate::new();
+    let encoder = ResponseEncoder::new(CompressionLayer::new().compress_when(gate)).eager(true);
+    let stack = encoding_by(&cache, policy(), encoder, origin(|_, call| html(call)).0);
+    for page in 0..10 {
+        send(&stack, get(&format!("/{page}"))).await;
+    }
+    // Two encodings run at a time.
+    for _ in 0..2 {
+        while has_begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut shutdown = std::pin::pin!(cache.shutdown());
+    assert!(futures::poll!(&mut shutdown).is_pending());
+    drop(go_on);
+    shutdown.await;
+    let mut encoded = 0;
+    for page in 0..10 {
+        let answer = send(&stack, accepting(&format!("/{page}"), "gzip")).await;
+        encoded += usize::from(answer.header("content-encoding").is_some());
+    }
+    assert_eq!(encoded, 2);
+}
