@@ -70,15 +70,10 @@ where
     let arrival = Arrival::now(&config);
     let (head, body) = request.into_parts();
     ResponseFuture::slow(async move {
-        let (facts, headers) = (missed.facts, &head.headers);
-        let reuse = Reuse {
-            config: &config,
-            request: headers,
-            facts,
-            now: arrival.began,
-            read: None,
-            is_read_only: false,
-        };
+        let (facts, request) = (missed.facts, &head.headers);
+        // The future may be polled long after the request arrived.
+        let now = config.cache.clock().now();
+        let reuse = Reuse { config: &config, request, facts, now, read: None, is_read_only: false };
         let found = match lookup(reuse, key.as_ref()).await {
             Lookup::Hit(stored) => {
                 let (now, key) = (config.cache.clock().now(), key.as_ref());

@@ -1,7 +1,8 @@
 //! Hits over every kind of store get the same answers.
 
-use crate::support::stacks::{ALL, S, layered, settle};
+use crate::support::stacks::{ALL, S, StoreSetup, layered, settle};
 use crate::support::*;
+use tower::Service;
 use tower_response_cache::Cache;
 
 const TAG: &str = "\"a\"";
@@ -53,4 +54,18 @@ async fn stale_hit_is_refreshed_in_the_background() {
         assert!(cache.invalidate("/").await.is_delivered());
         assert!(!send(&stack, get("/")).await.is_hit(), "{setup:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn remote_hit_is_judged_when_it_is_polled() {
+    let (cache, manual) = StoreSetup::Remote.cache(0);
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let stack = layered(&cache, policy(), inner);
+    send(&stack, get("/")).await;
+    settle().await;
+    let mut service = stack.clone();
+    let response = service.call(get("/"));
+    manual.advance(61 * S);
+    let answer = read(response.await.expect("infallible")).await;
+    assert_eq!((answer.text(), answer.is_hit(), calls.count()), ("2", false, 2));
 }
