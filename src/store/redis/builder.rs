@@ -157,7 +157,8 @@ impl RedisStoreBuilder {
 
     /// Sets the longest time of a connection attempt and of each command, at least 1 ms.
     ///
-    /// An operation may send several commands one after the other, for example to replace the lost
+    /// A look-up may also wait this long for the look-ups before it. An operation may send several
+    /// commands one after the other, for example to replace the lost
     /// invalidations of a namespace. A connection attempt to a cluster has two steps. Each has half of
     /// this time.
     ///

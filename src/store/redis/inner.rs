@@ -109,7 +109,10 @@ impl RedisInner {
             return Some(entry);
         }
         let entry = self.opened(&recent.slot, value.clone())?;
-        self.recent.keep(recent, value, &entry, offset);
+        // The entry was decoded by the present offset.
+        if self.format.clock.wall_offset() == offset {
+            self.recent.keep(recent, value, &entry, offset);
+        }
         Some(entry)
     }
 

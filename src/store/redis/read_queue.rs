@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 /// The queue of the reads that wait for a batch. All handles of a store share it.
 ///
 /// ```text
-/// read ─┬─ no read in progress ──> sent by its caller alone
+/// read ─┬─ no read in progress, ─> sent by its caller alone
+///       │  or a large value
 ///       ├─ otherwise ────────────> queue ──> a task sends a batch, and hands out the replies
 ///       └─ the queue is full ────> sent by its caller alone
 /// ```
@@ -93,8 +94,9 @@ pub(super) enum ReadTurn<'a> {
 /// A guard of the one read that its caller sends alone.
 pub(super) struct LoneRead<'a>(&'a ReadQueue);
 
-/// The most reads in the queue. The callers of further reads send them alone.
-const MOST_WAITING: usize = 4096;
+/// The most reads in the queue, in batches. The callers of further reads send them alone, so no read
+/// waits for more round trips than a few.
+const MOST_WAITING_BATCHES: usize = 4;
 /// The most tasks, and thus batches in flight.
 const MOST_TASKS: usize = 2;
 /// The most entries that a batch reads.
@@ -133,7 +135,8 @@ impl ReadQueue {
             state.is_one_alone = true;
             return ReadTurn::Alone(Some(LoneRead(self)));
         }
-        if state.waiting.len() >= MOST_WAITING {
+        // The replies of a batch are handed out together, so a large value would delay the others.
+        if recent.is_large || state.waiting.len() >= MOST_WAITING_BATCHES * self.most_entries() {
             return ReadTurn::Alone(None);
         }
         let (reply, receiver) = oneshot::channel();
@@ -283,7 +286,8 @@ mod tests {
     fn tasks_and_the_queue_are_bounded() {
         let queue = ReadQueue::new();
         let _alone = queue.enter(&recent(0), None);
-        let reads: Vec<_> = (0..MOST_WAITING).map(|number| queued(&queue, number)).collect();
+        let reads: Vec<_> =
+            (0..MOST_WAITING_BATCHES * MOST_ENTRIES).map(|number| queued(&queue, number)).collect();
         assert_eq!(reads.iter().filter(|(needs_task, _)| *needs_task).count(), MOST_TASKS);
         assert!(matches!(queue.enter(&recent(0), None), ReadTurn::Alone(None)));
         let batch = queue.take(LIMIT, true).expect("a batch");
@@ -309,6 +313,28 @@ mod tests {
         assert_eq!(queue.take(LIMIT, true).expect("a batch").entries.len(), 1);
         (0..200).for_each(|_| queue.note_bytes(1, 100));
         assert_eq!(queue.take(LIMIT, false).expect("a batch").entries.len(), MOST_ENTRIES - 1);
+    }
+
+    #[test]
+    fn large_value_is_read_alone() {
+        let queue = ReadQueue::new();
+        let _alone = queue.enter(&recent(0), None);
+        let (recents, offset) = (RecentEntries::new(), crate::clock::Clock::system().wall_offset());
+        let get = || recents.get(KeyRef::new(b"k"), || KeySlot::new("p", KeyRef::new(b"k")));
+        for (length, is_alone) in [(1 << 20, true), (100, false), (70 << 10, true)] {
+            recents.keep(&get(), vec![0; length].into(), &crate::entry::Entry::raw("v"), offset);
+            let turn = queue.enter(&get(), None);
+            assert_eq!(matches!(turn, ReadTurn::Alone(None)), is_alone, "{length}");
+        }
+    }
+
+    #[test]
+    fn few_long_values_wait() {
+        let queue = ReadQueue::new();
+        let _alone = queue.enter(&recent(0), None);
+        (0..50).for_each(|_| queue.note_bytes(1, 8 << 20));
+        let _replies: Vec<_> = (0..MOST_WAITING_BATCHES).map(|number| queued(&queue, number)).collect();
+        assert!(matches!(queue.enter(&recent(9), None), ReadTurn::Alone(None)));
     }
 
     #[test]

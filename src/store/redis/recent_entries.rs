@@ -19,6 +19,8 @@ pub(super) struct RecentEntry {
     pub(super) slot: KeySlot,
     /// The hash of the key in this process.
     hash: u64,
+    /// Whether the last value was so large that it is read alone.
+    pub(super) is_large: bool,
     decoded: Option<DecodedValue>,
 }
 
@@ -37,6 +39,8 @@ struct RecentWeight;
 const CAPACITY: u64 = 8 << 20;
 /// The most bytes of a value whose entry is kept.
 const LARGEST_VALUE: usize = 32 << 10;
+/// The most bytes of a value that is read together with others.
+const LARGEST_BATCHED: usize = 64 << 10;
 /// The bytes of a decoded entry besides its value and its key.
 const DECODED: usize = 2 << 10;
 
@@ -56,20 +60,22 @@ impl RecentEntries {
     /// Returns the recent entry of a key. `slot` creates its slot if the key is not recent.
     pub(super) fn get(&self, key: KeyRef<'_>, slot: impl FnOnce() -> KeySlot) -> Arc<RecentEntry> {
         self.0.get(&key).unwrap_or_else(|| {
-            Arc::new(RecentEntry { slot: slot(), hash: key.process_hash(), decoded: None })
+            Arc::new(RecentEntry { slot: slot(), hash: key.process_hash(), is_large: false, decoded: None })
         })
     }
 
-    /// Keeps an entry that was just decoded.
+    /// Keeps an entry that was just decoded. Of a long value, keeps only whether it is large.
     pub(super) fn keep(&self, recent: &RecentEntry, value: Bytes, entry: &Entry, offset: WallOffset) {
+        let is_large = value.len() > LARGEST_BATCHED;
         // A counter changes often, and is decoded quickly.
-        if value.len() > LARGEST_VALUE || matches!(entry.0, EntryKind::Counter(_)) {
+        let is_kept = value.len() <= LARGEST_VALUE && !matches!(entry.0, EntryKind::Counter(_));
+        if !is_kept && is_large == recent.is_large {
             return;
         }
         let (slot, hash) = (recent.slot.clone(), recent.hash);
-        let decoded = Some(DecodedValue { value, entry: entry.clone(), offset });
+        let decoded = is_kept.then(|| DecodedValue { value, entry: entry.clone(), offset });
         let key = KeyRef::new(slot.key()).to_key();
-        self.0.insert(key, Arc::new(RecentEntry { slot, hash, decoded }));
+        self.0.insert(key, Arc::new(RecentEntry { slot, hash, is_large, decoded }));
     }
 }
 

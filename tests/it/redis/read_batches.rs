@@ -167,7 +167,7 @@ async fn batches_in_flight_are_bounded() {
         let server = Server::start(&program, &[]);
         let forwarder = Forwarder::start(server.port(), 0);
         let store = over(&forwarder, Duration::from_secs(20)).await;
-        let names = names(1000);
+        let names = names(200);
         fill(&store, &names).await;
         server.signal("STOP");
         let before = forwarder.sent.load(Ordering::SeqCst);
@@ -187,11 +187,25 @@ async fn batches_in_flight_are_bounded() {
 }
 
 #[tokio::test]
+async fn reads_beyond_the_queue_are_answered_too() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let store = RedisStore::builder(server.url()).timeout(LIMIT).build().await.expect("connected");
+        let names = names(2000);
+        fill(&store, &names).await;
+        let found = join_all(names.iter().map(|name| store.get(KeyRef::new(name)))).await;
+        for (name, found) in names.iter().zip(found) {
+            assert_eq!(found.expect("read"), Some(entry(name)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn callers_whose_limit_has_passed_leave_the_queue() {
     for program in programs() {
         let server = Server::start(&program, &[]);
         let store = RedisStore::builder(server.url()).timeout(LIMIT).build().await.expect("connected");
-        let names = names(500);
+        let names = names(200);
         fill(&store, &names).await;
         server.signal("STOP");
         let limit = Duration::from_millis(50);
