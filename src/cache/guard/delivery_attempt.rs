@@ -4,7 +4,7 @@ use super::delivery_claim::TaskNumber;
 use super::store_guard::{GuardedOperation, StoreGuard};
 use super::undelivered::Batch;
 use crate::cache::values::{Name, value_key};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind, Scope};
 use crate::error::StoreError;
 use crate::key::{CacheKey, KeyRef};
 use crate::store::{StoreFuture, Strength};
@@ -27,18 +27,30 @@ impl DeliveryAttempt<'_> {
     /// Sends the whole batch. An outage ends the attempt. After another error, the attempt sends the
     /// rest of the batch, and returns the first such error.
     pub(super) async fn run(&self) -> Result<(), StoreError> {
-        let Batch { generations, hard, soft, .. } = self.batch;
-        let mut refusal = None;
-        for (scopes, strength) in [(hard, Strength::Hard), (soft, Strength::Soft)] {
-            for scopes in scopes.chunks(CHUNK) {
-                let advanced = self.timed(generations.advance(scopes, strength)).await;
-                refusal = refusal.or(refusal_of(advanced)?);
-            }
-        }
-        if !self.batch.values.is_empty() {
+        let Batch { hard, soft, values, .. } = self.batch;
+        let mut refusal = self.advance(hard, Strength::Hard).await?;
+        refusal = refusal.or(self.advance(soft, Strength::Soft).await?);
+        if !values.is_empty() {
             refusal = refusal.or(self.remove_values().await?);
+            // Before the removal, another process may have made a page from the old value, after the
+            // first advance.
+            let scopes: Vec<_> = values.iter().map(|value| Scope::value(value.as_bytes())).collect();
+            refusal = refusal.or(self.advance(&scopes, Strength::Hard).await?);
         }
         refusal.map_or(Ok(()), Err)
+    }
+
+    /// Invalidates scopes. Returns the first refusal: an error that is not an outage.
+    ///
+    /// # Errors
+    /// Returns the first outage.
+    async fn advance(&self, scopes: &[Scope], strength: Strength) -> Result<Option<StoreError>, StoreError> {
+        let mut refusal = None;
+        for scopes in scopes.chunks(CHUNK) {
+            let advanced = self.timed(self.batch.generations.advance(scopes, strength)).await;
+            refusal = refusal.or(refusal_of(advanced)?);
+        }
+        Ok(refusal)
     }
 
     /// Removes the values from the store. Returns the first refusal: an error that is not an outage.

@@ -1,6 +1,7 @@
 //! Failed writes and failed removals of values.
 
 use super::*;
+use futures::FutureExt;
 use tower_response_cache::error::StoreErrorKind;
 
 const FAULTS: [Fault; 4] = [Fault::Error, Fault::ErrorAfter, Fault::Hang, Fault::HangAfter];
@@ -197,4 +198,41 @@ async fn computation_is_not_stored_while_its_removal_is_queued() {
     one.recover().await;
     assert_eq!(other.value().await, None);
     assert_eq!((computed(4).await.expect("computed"), computed(5).await.expect("computed")), (4, 4));
+}
+
+/// Another process reads the old value until the removal takes effect, and makes pages from it.
+#[tokio::test(start_paused = true)]
+async fn page_made_during_the_delivery_of_a_removal_is_not_served_after_it() {
+    for is_slow in [Operation::Lookup, Operation::Write, Operation::Invalidation] {
+        for has_generations in [false, true] {
+            let shared = memory_store(8 << 20);
+            let [store, other] = [(); 2].map(|()| FaultyStore::new(shared.clone()));
+            let (store, other) = match has_generations {
+                true => (store, other),
+                false => (store.without_generations(), other.without_generations()),
+            };
+            let faults = other.faults();
+            let (one, other) = (Cache::new(store), Cache::new(other));
+            let read =
+                |cache: Cache| async move { format!("{:?}", cache.get::<i64>("k").await.expect("no fault")) };
+            let (pages, _) = page(&one, read);
+            one.set("k", &1, MINUTE).await.expect("no fault");
+            faults.set(Operation::Write, Fault::Error);
+            other.set("k", &2, MINUTE).await.expect_err("a fault");
+            faults.clear();
+            faults.set(is_slow, Fault::Delay { before: 20 * MS, after: 20 * MS });
+            let mut paths = Vec::new();
+            while other.undelivered() > 0 {
+                paths.push(format!("/{}", paths.len()));
+                send(&pages, get(paths.last().expect("a path"))).await;
+                sleep(MS).await;
+                let _ = other.get::<i64>("another").now_or_never();
+                assert!(paths.len() < 5000, "it is never delivered");
+            }
+            for path in paths {
+                let answer = send(&pages, get(&path)).await;
+                assert_eq!(answer.text(), "None", "{path}, {is_slow:?}, {has_generations}");
+            }
+        }
+    }
 }
