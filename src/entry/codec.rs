@@ -299,7 +299,8 @@ impl Wire for Head {
         head.hinted_ttl = Wire::read(from)?;
         head.windows = Wire::read(from)?;
         head.hinted_windows = Wire::read(from)?;
-        head.cost = Wire::read(from)?;
+        // Nor a cost over this limit. It would distort the statistics and the early refresh.
+        head.cost = Duration::read(from).filter(|cost| *cost <= MAX_LIFETIME)?;
         head.requires_coding = Wire::read(from)?;
         let rewritten: Option<Box<RewrittenHeaders>> = Wire::read(from)?;
         head.rewritten = rewritten
@@ -421,7 +422,7 @@ mod tests {
             (scopes, dependencies) in scopes_and_dependencies(),
             generation in generation(),
             (response_time, fresh_until) in (moment(start), moment(start)),
-            (age, cost) in (0..=MAX_LIFETIME.as_secs(), duration()),
+            (age, cost) in (0..=MAX_LIFETIME.as_secs(), 0..=MAX_LIFETIME.as_secs()),
             hinted in proptest::option::of(duration()),
             (while_revalidate, if_error) in (duration(), duration()),
             (wanted, other) in (proptest::option::of(duration()), proptest::option::of(duration())),
@@ -432,7 +433,7 @@ mod tests {
             let mut head = Head::new(status, headers, generation, response_time);
             head.nominated = nominated.iter().map(|name| NominatedField::from_request(name, &request, &selection())).collect();
             (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
-            (head.corrected_initial_age, head.cost, head.hinted_ttl) = (Duration::from_secs(age), cost, hinted);
+            (head.corrected_initial_age, head.cost, head.hinted_ttl) = (Duration::from_secs(age), Duration::from_secs(cost), hinted);
             head.windows = Windows { while_revalidate, if_error };
             head.hinted_windows = StaleOverrides { while_revalidate: wanted, if_error: other };
             head.rewrite_for_clients(client_control, &[]);
