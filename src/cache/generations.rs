@@ -104,17 +104,24 @@ impl Cache {
     /// Over a store inside the process, the invalidation takes effect at once. Otherwise a new task
     /// runs it, and a failure queues the invalidation.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
+        self.note_invalidation(&what, &what.scopes());
+        self.invalidate_again_later(&what)
+    }
+
+    /// Returns the same as [`invalidate_later`](Self::invalidate_later), for an invalidation that is
+    /// counted already.
+    pub(crate) fn invalidate_again_later(&self, what: &Invalidation) -> bool {
+        let (scopes, strength) = (what.scopes(), what.strength());
         if self.is_local() {
-            let is_delivered = pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
+            let is_delivered =
+                pin!(self.advance(scopes, strength)).now_or_never() == Some(Delivery::Delivered);
             if !is_delivered {
                 self.count_failed_invalidation();
             }
             return is_delivered;
         }
-        let scopes = what.scopes();
-        self.note_invalidation(&what, &scopes);
         // If the task is dropped, `unconfirmed` is dropped with it and queues the invalidation.
-        let unconfirmed = self.unconfirmed(scopes, what.strength());
+        let unconfirmed = self.unconfirmed(scopes, strength);
         let cache = self.clone();
         self.spawn_or_run_invalidation(async move {
             if unconfirmed.advance().await == Delivery::Queued {

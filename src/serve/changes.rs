@@ -18,11 +18,13 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 pub(in crate::serve) struct WriteInvalidations<'a> {
     cache: &'a Cache,
     pending: Vec<Invalidation>,
+    /// Whether the last pending invalidation has begun, and so is counted.
+    has_begun: bool,
 }
 
 impl<'a> WriteInvalidations<'a> {
     pub(in crate::serve) fn new(cache: &'a Cache, what: Invalidation) -> Self {
-        Self { cache, pending: vec![what] }
+        Self { cache, pending: vec![what], has_begun: false }
     }
 
     /// Replaces the pending invalidations. Call this when the response shows the outcome of the
@@ -43,7 +45,9 @@ impl<'a> WriteInvalidations<'a> {
         let (mut steps, mut all) = (0, Delivery::Delivered);
         while let Some(what) = self.pending.last().cloned() {
             steps += u64::from(!what.is_empty());
+            self.has_begun = true;
             let delivery = self.cache.invalidate(what).await;
+            self.has_begun = false;
             self.pending.pop();
             if delivery == Delivery::Queued {
                 self.cache.count_failed_invalidation();
@@ -56,6 +60,11 @@ impl<'a> WriteInvalidations<'a> {
 
 impl Drop for WriteInvalidations<'_> {
     fn drop(&mut self) {
+        if self.has_begun
+            && let Some(what) = self.pending.pop()
+        {
+            self.cache.invalidate_again_later(&what);
+        }
         for what in self.pending.drain(..) {
             self.cache.invalidate_later(what);
         }
