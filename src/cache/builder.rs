@@ -52,6 +52,8 @@ pub struct CacheBuilder {
 const DEFAULT_RECORDING: u64 = 64 << 20;
 const DEFAULT_MAX_REFRESHES: u32 = 64;
 const DEFAULT_MAX_FLIGHTS: usize = 100_000;
+/// The most paths that [`CacheBuilder::top_paths`] counts.
+const MAX_TOP_PATHS: usize = 100_000;
 const DEFAULT_VALUE_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_LIMITS: StoreLimits = StoreLimits {
     lookup: Duration::from_millis(50),
@@ -218,7 +220,8 @@ impl CacheBuilder {
     }
 
     /// Sets how many paths [`Cache::stats`] counts for its [top
-    /// paths](crate::cache::CacheStats::paths). The default is zero: no path is counted.
+    /// paths](crate::cache::CacheStats::paths), at most 100,000. The default is zero: no path is
+    /// counted.
     ///
     /// The cache knows at most twice as many paths, or four if that is more. A path has at most 512
     /// bytes. A forwarded request takes a lock for a moment to count its path. Of 128 hits, one
@@ -237,7 +240,7 @@ impl CacheBuilder {
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn top_paths(mut self, number: usize) -> Self {
-        self.top_paths = number;
+        self.top_paths = number.min(MAX_TOP_PATHS);
         self
     }
 

@@ -86,7 +86,7 @@ pub(crate) use outdated_response::{OutdatedResponse, UnstoredAction};
 #[cfg(feature = "tracing")]
 pub(crate) use stats::Mistake;
 pub use stats::{CacheStats, LayerStats, PathStats};
-pub(crate) use stats::{HITS_PER_SAMPLE, HitKind, LayerCounters, LayerIdentity, PathTable, StoreReport};
+pub(crate) use stats::{HitKind, LayerCounters, LayerIdentity, PathTable, StoreReport, is_sampled};
 pub(crate) use storing::{AfterStore, PendingStore, RefreshOutcome};
 pub(crate) use tracking::{
     AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,

@@ -24,7 +24,7 @@ pub(crate) use layer_counters::Mistake;
 pub(crate) use layer_counters::{HitKind, LayerCounters};
 pub(crate) use layer_names::LayerIdentity;
 pub use layer_stats::LayerStats;
-pub(crate) use path_stats::HITS_PER_SAMPLE;
 pub use path_stats::PathStats;
+pub(crate) use path_stats::is_sampled;
 pub(crate) use path_table::PathTable;
 pub(crate) use store_report::StoreReport;

@@ -48,7 +48,7 @@ impl PathTable {
         });
     }
 
-    /// Counts a hit that stands for [`HITS_PER_SAMPLE`](super::HITS_PER_SAMPLE) hits.
+    /// Counts a hit that stands for [`HITS_PER_SAMPLE`](super::path_stats::HITS_PER_SAMPLE) hits.
     pub(crate) fn count_sampled_hit(&self, path: &str) {
         self.count(path, |counts| counts.sampled_hits += 1);
     }
