@@ -47,7 +47,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `axum` | yes | keys nested routers by their public URI (axum's `OriginalUri`) and, if it differs, by the URI that the handler sees; handlers return [`CacheHints`], [`Identified`] and [`InvalidateOnSuccess`](invalidation::InvalidateOnSuccess), and take [`Cache`] as an argument, if the router's state is or contains one (`with_state(cache)`; axum's derive of `FromRef` needs its feature `macros`) |
-//! | `tracing` | no | one `DEBUG` event for each [answered request](docs::observability#events), and events for stores, values and invalidations; `WARN` events for invalidations that fail, for circuits of stores, for mistakes in the order and options of layers, and for weak tags that fail `If-Match`; spans for work in separate tasks |
+//! | `tracing` | no | one `DEBUG` event for each [answered request](docs::observability#events), and events for stores, values and invalidations; `INFO` events for circuits of stores; `WARN` events for invalidations that fail, for mistakes in the order and options of layers, and for weak tags that fail `If-Match`; spans for work in separate tasks |
 //! | `metrics` | no | `Cache::publish_metrics`, which hands the [statistics](docs::observability#metrics) to the recorder of the crate `metrics`, for Prometheus and others |
 //! | `tower-http` | no | [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http |
 //! | `inspector` | no | `InspectorService`, a [page and JSON](docs::inspector) that show a cache to its operators |

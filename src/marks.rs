@@ -15,6 +15,6 @@ pub(crate) use held_admissions::HeldAdmissions;
 pub(crate) use layer_position::LayerPosition;
 pub(crate) use outer_context::{LAYER_ID_LENGTH, LayerId, OuterContext, has_outer_cache_layer, is_outermost};
 pub(crate) use response_marks::Identified;
-pub(crate) use response_marks::{FromIdentified, HandledByInner, restrictions};
+pub(crate) use response_marks::{FromIdentified, HandledByInner, is_handled_by_inner, restrictions};
 pub(crate) use target_names::{LazyTargetNames, TargetNames};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};

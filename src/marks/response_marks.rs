@@ -1,12 +1,18 @@
 //! Marks on a response.
 
 use crate::policy::CacheHints;
-use http::Extensions;
+use http::{Extensions, Response};
 
 /// A mark on a response: an inner cache layer handled the request. Outer cache layers must not
 /// store or share the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandledByInner;
+
+/// Returns `true` if an inner cache layer has handled the request of a response.
+#[inline]
+pub(crate) fn is_handled_by_inner<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<HandledByInner>().is_some()
+}
 
 /// A mark on a response for layers that write `Cache-Control`: an inner cache layer identified the
 /// visitor.

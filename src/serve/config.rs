@@ -47,7 +47,8 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
     pub(in crate::serve) policy: Policy,
     pub(in crate::serve) level: Level,
-    /// The name of the layer if its policy sets no name.
+    /// The name of the layer if its policy sets no name: `site` or `route`. An entry in the policy
+    /// table changes `level`, but not this name.
     default_name: &'static str,
     /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
@@ -234,22 +235,20 @@ impl LayerConfig {
     pub(in crate::serve) fn note_not_stored(&self, why: Detail) {
         event!(detail = %why, "not stored");
         self.counters().count_not_stored(why);
-        #[cfg(feature = "tracing")]
-        if why == Detail::NoLifetime {
-            self.warn_without_ttl();
-        }
     }
 
-    /// Warns, once, if a site-wide cache stores nothing because it has no TTL.
+    /// Warns, once, if a site-wide cache stores nothing because it has no TTL. Call it for each response
+    /// that is not stored.
     #[cfg(feature = "tracing")]
-    fn warn_without_ttl(&self) {
+    pub(in crate::serve) fn warn_without_ttl(&self, why: Detail, status: http::StatusCode) {
         let counters = self.counters();
         let has_no_ttl = matches!(self.level, Level::Site) && self.policy.default_ttl == Ttl::Default;
-        if has_no_ttl && counters.stores_nothing_without_ttl() {
+        // `default_ttl` applies only to status 200.
+        let needs_ttl = has_no_ttl && (why, status) == (Detail::NoLifetime, http::StatusCode::OK);
+        if needs_ttl && counters.stores_nothing_without_ttl() {
             warning!(
                 layer = counters.name(),
-                "none of the first 1,000 responses was stored: they have no lifetime, and the policy has no \
-                 `default_ttl`"
+                "1,000 responses had no lifetime, and none was stored: the policy has no `default_ttl`"
             );
         }
     }
@@ -290,6 +289,12 @@ impl LayerConfig {
     #[inline]
     pub(in crate::serve) fn is_dry_run(&self) -> bool {
         self.is_dry_run
+    }
+
+    /// Returns `true` for a `RouteCacheLayer`.
+    #[cfg(feature = "tracing")]
+    pub(in crate::serve) fn is_route_layer(&self) -> bool {
+        self.default_name == Level::Route(Ttl::Default).name()
     }
 
     /// Returns the number of the entry in the policy table that led to this configuration.

@@ -3,6 +3,7 @@
 use super::classify::{Decision, examine, forwards_missed_head};
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup};
+use super::refuse::refuses_bypass;
 use super::request::{InspectedRequest, identified_by, key_inputs, public_uri, short_digest};
 use crate::cache::{Cache, Explanation, LastRecording, StoredSummary, StoredVariant};
 use crate::clock::Moment;
@@ -88,7 +89,10 @@ async fn explain(config: &LayerConfig, request: RequestHead<'_>) -> Explanation 
         };
         explanation.identified_by =
             reason.detail.map_or_else(Vec::new, |why| identified_by(&config.policy, request, why));
-        explanation.forwarded(reason);
+        match refuses_bypass(config, request, reason.detail) {
+            true => explanation.refused(),
+            false => explanation.forwarded(reason),
+        }
         return explanation;
     }
     explanation.key = key_inputs(config, request, &inspected);
@@ -130,12 +134,16 @@ impl Explanation {
             }
             Lookup::Stale { stored, .. } => self.hit(&stored, now),
             Lookup::Miss { .. } | Lookup::Bypass(_) if is_refused => {
-                self.status = CacheStatus::refused(Detail::OnlyIfCached);
-                self.detail = Some(Detail::OnlyIfCached);
+                self.refused();
             }
             Lookup::Miss { reason, .. } => self.forwarded(reason),
             Lookup::Bypass(why) => self.forwarded(Reason::bypass(why)),
         }
+    }
+
+    fn refused(&mut self) {
+        let why = Detail::OnlyIfCached;
+        (self.status, self.detail) = (CacheStatus::refused(why), Some(why));
     }
 
     fn forwarded(&mut self, reason: Reason) {

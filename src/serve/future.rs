@@ -149,6 +149,7 @@ fn process_response<B>(
     outgoing: &mut OutgoingHead,
     config: &LayerConfig,
 ) -> Response<ResponseBody<B>> {
+    outgoing.note_answer();
     let mut response = response.map(ResponseBody::forwarded);
     receive(&mut response, &config.policy.credentials);
     if let Some(what) = invalidation_on_success(&response)

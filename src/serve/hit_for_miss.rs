@@ -95,7 +95,7 @@ impl UnstoredCall {
     /// Turns the response of the service into the response for the client.
     pub(super) fn process_response<B: Body>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
         let Self { config, key, chain, status, mut outgoing, timer } = self;
-        timer.record(&config);
+        outgoing.note_answer();
         receive(&mut response, &config.policy.credentials);
         if let Some(what) = invalidation_on_success(&response)
             && !config.cache.invalidate_later(what)
@@ -117,7 +117,10 @@ impl UnstoredCall {
                 Detail::HitForMiss
             }
         };
-        config.note_not_stored(why);
+        if !handled_by_inner {
+            timer.record(&config);
+            config.note_not_stored(why);
+        }
         let mut outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(status.detail(why));
         let body = ResponseBody::forwarded(body).in_chain(&chain);
         let mut response = Response::from_parts(head, body);

@@ -5,21 +5,18 @@ use super::future::ResponseFuture;
 use super::request::RequestFacts;
 use super::respond::{OutgoingHead, empty, loop_head};
 use crate::cache::AnswerDependencies;
+use crate::key::RequestHead;
 use crate::status::{CacheStatus, Detail};
-use http::{Request, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 use std::sync::Arc;
 use tower::Service;
 
-/// Returns `true` if the reason for this layer's bypass holds for every cache layer. After any
-/// other bypass, an inner layer may still answer.
-pub(super) fn excludes_every_layer(bypass: Option<Detail>) -> bool {
-    use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
-    bypass.is_some_and(|why| {
-        matches!(
-            why,
-            Body | Expect | Forwarded | Host | KeyLength | MethodOverride | RequestNoStore | Upgrade
-        )
-    })
+/// Returns `true` if a request that bypasses this layer for a reason is answered with 504: it has
+/// `only-if-cached`, and no inner layer may answer either.
+pub(super) fn refuses_bypass(config: &LayerConfig, request: RequestHead<'_>, bypass: Option<Detail>) -> bool {
+    bypass.is_some_and(Detail::excludes_every_layer)
+        && matches!(*request.method, Method::GET | Method::HEAD)
+        && config.policy.wants_only_if_cached(request.headers)
 }
 
 /// Answers 504 to a request with `only-if-cached` (RFC 9111 section 5.2.1.7).

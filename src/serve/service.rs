@@ -6,7 +6,7 @@ use super::config::{LayerConfig, Level, may_store_per_identity};
 use super::future::{ResponseFuture, pass_on};
 use super::hit_for_miss::{UnstoredCall, unstored_reason};
 use super::nesting::mark_request;
-use super::refuse::{excludes_every_layer, refuse, refuse_loop};
+use super::refuse::{refuse, refuse_loop, refuses_bypass};
 use super::request::{
     KeyedInputs, RequestFacts, RequestState, chain, identifies, public_uri, shown_key, target_names,
 };
@@ -22,7 +22,7 @@ use crate::policy::Ttl;
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -294,10 +294,7 @@ impl<S> ResponseCache<S> {
         if !forward.marks_response {
             outgoing.leave_to_outer();
         }
-        if excludes_every_layer(forward.bypass.detail)
-            && matches!(*head.method, Method::GET | Method::HEAD)
-            && config.policy.wants_only_if_cached(head.headers)
-        {
+        if refuses_bypass(config, head, forward.bypass.detail) {
             return refuse(request.version(), outgoing);
         }
         if forward.marks_request {

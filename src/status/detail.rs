@@ -67,6 +67,7 @@ pub(crate) enum Detail {
     Nonce,
     NotFresh,
     NoRoom,
+    NotAdmitted,
     Partial,
     Predicate,
     Private,
@@ -164,6 +165,7 @@ words! {
     Nonce => "nonce",
     NotFresh => "not-fresh",
     NoRoom => "no-room",
+    NotAdmitted => "not-admitted",
     Partial => "partial",
     Predicate => "predicate",
     Private => "private",
@@ -203,6 +205,16 @@ impl Detail {
 }
 
 impl Detail {
+    /// Returns `true` if this reason of a bypass holds for every cache layer. After any other bypass,
+    /// an inner layer may still answer.
+    pub(crate) const fn excludes_every_layer(self) -> bool {
+        use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
+        matches!(
+            self,
+            Body | Expect | Forwarded | Host | KeyLength | MethodOverride | RequestNoStore | Upgrade
+        )
+    }
+
     /// Returns `true` if the reason does not predict the outcome of the next recording: another
     /// writer was first, the URL had too many variants, or the cache was disabled.
     pub(crate) const fn is_transient(self) -> bool {

@@ -295,9 +295,17 @@ impl CacheStatus {
         self.detail
     }
 
-    /// Returns `true` if this status reports that an inner cache layer handled the request.
-    pub(crate) fn reports_inner_layer(&self) -> bool {
-        self.detail == Some(Detail::HandledByInner)
+    /// Returns `true` if this layer has left the request to inner cache layers: one of them has handled
+    /// it, or the reason of the bypass holds for this layer alone.
+    pub(crate) fn leaves_to_inner_layers(&self) -> bool {
+        let is_bypass = self.outcome == StatusOutcome::Forward(ForwardReason::Bypass);
+        self.detail
+            .is_some_and(|why| why == Detail::HandledByInner || (is_bypass && !why.excludes_every_layer()))
+    }
+
+    /// Returns the status with the detail `invalidation-queued`, if an invalidation is queued.
+    pub(crate) fn with_queued_invalidation(self, is_queued: bool) -> Self {
+        if is_queued { self.detail(Detail::InvalidationQueued) } else { self }
     }
 
     /// Appends this status behind the members of inner caches (RFC 9211 section 2).

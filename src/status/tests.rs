@@ -141,6 +141,7 @@ pub(super) fn all() -> Vec<Detail> {
         Nonce,
         NotFresh,
         NoRoom,
+        NotAdmitted,
         Partial,
         Predicate,
         Private,
@@ -166,9 +167,9 @@ pub(super) fn all() -> Vec<Detail> {
         | EncodedDeflate | EncodedGzip | EncodedZstd | InvalidationQueued | OriginTimeout | Revalidated
         | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort | Dependencies
         | EventStream | Head | Hint | HitForMiss | Mismatch | MustUnderstand | NoCache | NoLifetime
-        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status
-        | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential
-        | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | NoStore | Nonce | NotFresh | NoRoom | NotAdmitted | Partial | Predicate | Private | SetCookie
+        | Status | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny
+        | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -3,9 +3,9 @@
 use super::sharded_counters::ShardedCounters;
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use std::sync::Arc;
-#[cfg(feature = "tracing")]
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+#[cfg(feature = "tracing")]
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// The counters with a fixed meaning. A variant is the index of its counter. A hit changes only the
@@ -37,6 +37,9 @@ pub(super) const BYPASSES: usize = Counter::FailedStores as usize + 1;
 pub(super) const NOT_STORED: usize = BYPASSES + Detail::WORDS.len();
 pub(super) const COUNTERS: usize = NOT_STORED + Detail::WORDS.len();
 
+/// The most handler time that one hit can save.
+const LONGEST_SAVED: Duration = Duration::from_secs(3600);
+
 /// The kind of a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HitKind {
@@ -56,20 +59,19 @@ pub(crate) enum Mistake {
     UnseenCookies,
 }
 
-/// The number of requests after which [`LayerCounters::stores_nothing_without_ttl`] reports layers
-/// that have stored no response.
+/// The number of responses without a lifetime after which
+/// [`LayerCounters::stores_nothing_without_ttl`] reports layers that have stored no response.
 #[cfg(feature = "tracing")]
-const REQUESTS_BEFORE_WARNING: u64 = 1000;
+const RESPONSES_BEFORE_WARNING: u64 = 1000;
 
 /// The counters of all layers with one name.
 #[derive(Debug)]
 pub(crate) struct LayerCounters {
     name: Arc<str>,
     counters: ShardedCounters<COUNTERS>,
-    /// Whether the answer of [`stores_nothing_without_ttl`](Self::stores_nothing_without_ttl) is
-    /// final: the layers have stored a response, or have had 1,000 requests.
+    /// The number of calls of [`stores_nothing_without_ttl`](Self::stores_nothing_without_ttl).
     #[cfg(feature = "tracing")]
-    has_checked_ttl: AtomicBool,
+    without_lifetime: AtomicU64,
     /// Whether each kind of [`Mistake`] was reported.
     #[cfg(feature = "tracing")]
     mistakes: [AtomicBool; 2],
@@ -81,7 +83,7 @@ impl LayerCounters {
             name: name.into(),
             counters: ShardedCounters::new(),
             #[cfg(feature = "tracing")]
-            has_checked_ttl: AtomicBool::new(false),
+            without_lifetime: AtomicU64::new(0),
             #[cfg(feature = "tracing")]
             mistakes: Default::default(),
         }
@@ -119,7 +121,9 @@ impl LayerCounters {
             own[Counter::BytesServed as usize].fetch_add(bytes as u64, Ordering::Relaxed);
         }
         if !saved.is_zero() {
-            let millis = saved.as_secs().wrapping_mul(1000).wrapping_add(u64::from(saved.subsec_millis()));
+            // The cost of an entry in a store outside the process may be wrong.
+            let saved = saved.min(LONGEST_SAVED);
+            let millis = saved.as_secs() * 1000 + u64::from(saved.subsec_millis());
             own[Counter::SavedMillis as usize].fetch_add(millis, Ordering::Relaxed);
         }
         before
@@ -184,29 +188,14 @@ impl LayerCounters {
         !was_reported.load(Ordering::Relaxed) && !was_reported.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns `true`, once, if these layers have stored none of the responses to their first 1,000
-    /// requests. Call it for a response without a freshness lifetime, in a layer without a TTL.
+    /// Returns `true`, once, if these layers have had 1,000 responses without a freshness lifetime, but
+    /// neither a hit nor a stored response. Call it for each such response with status 200, in a layer
+    /// without a TTL.
     #[cfg(feature = "tracing")]
     pub(crate) fn stores_nothing_without_ttl(&self) -> bool {
-        if self.has_checked_ttl.load(Ordering::Relaxed) {
-            return false;
-        }
-        let not_requests = [
-            Counter::BytesServed,
-            Counter::SavedMillis,
-            Counter::Invalidated,
-            Counter::Revalidated,
-            Counter::StaleOnErrors,
-            Counter::Stored,
-            Counter::FailedStores,
-        ];
-        let sums = self.sums();
-        let others: u64 = not_requests.iter().map(|counter| sums[*counter as usize]).sum();
-        let requests = sums[..NOT_STORED].iter().sum::<u64>() - others;
-        let stored = sums[Counter::Stored as usize];
-        if stored == 0 && requests < REQUESTS_BEFORE_WARNING {
-            return false;
-        }
-        !self.has_checked_ttl.swap(true, Ordering::Relaxed) && stored == 0
+        use Counter::{CollapsedHits, FreshHits, StaleHits, Stored};
+        let is_last = self.without_lifetime.fetch_add(1, Ordering::Relaxed) + 1 == RESPONSES_BEFORE_WARNING;
+        let is_unused = |counter: Counter| self.counters.sum(counter as usize) == 0;
+        is_last && [FreshHits, StaleHits, CollapsedHits, Stored].into_iter().all(is_unused)
     }
 }

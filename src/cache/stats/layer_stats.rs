@@ -80,8 +80,8 @@ impl LayerStats {
 
     /// Returns the number of requests that the layers have answered.
     ///
-    /// A request whose future is dropped before its answer, or whose service fails with an error,
-    /// is not answered.
+    /// A forwarded request whose future is dropped before its answer, or whose service fails with an
+    /// error, is not answered. A hit counts when the service is called.
     #[must_use]
     pub fn requests(&self) -> u64 {
         let writes = self.forwards(ForwardReason::Method);

@@ -34,17 +34,24 @@ impl StoreReport {
         self.counters.count_stored();
     }
 
-    /// Counts a response that is not stored.
-    pub(crate) fn count_not_stored(&self, why: Detail) {
-        self.counters.count_not_stored(why);
-        self.set(NOT_STORED, REPORTED);
+    /// Counts a response that is not stored. Only the first reason counts. Returns `true` if this is the
+    /// first.
+    pub(crate) fn count_not_stored(&self, why: Detail) -> bool {
+        let is_first = self.set(NOT_STORED, REPORTED);
+        if is_first {
+            self.counters.count_not_stored(why);
+        }
+        is_first
     }
 
-    /// Sets a flag. The call that sets the second of the two flags counts a failed store.
-    fn set(&self, flag: u8, other: u8) {
+    /// Sets a flag. Returns `true` if this call has set it. The call that sets the second of the two
+    /// flags counts a failed store.
+    fn set(&self, flag: u8, other: u8) -> bool {
         let before = self.flags.fetch_or(flag, Ordering::Relaxed);
-        if before & flag == 0 && before & other != 0 {
+        let is_set = before & flag == 0;
+        if is_set && before & other != 0 {
             self.counters.count_failed_store();
         }
+        is_set
     }
 }

@@ -131,6 +131,9 @@ impl<'a> Collapse<'a> {
                 LookupOutcome::Done(Action::Refuse)
             }
             Lookup::Bypass(why) => LookupOutcome::Done(Action::bypass(why)),
+            Lookup::Miss { .. } if is_handled_by_inner(state) => {
+                LookupOutcome::Done(Action::bypass(Detail::HandledByInner))
+            }
             // The response to a HEAD has no body to store, so the request leads no flight.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
                 let stored = StoredEntry::found(stale, variant, state);

@@ -25,6 +25,7 @@ impl Fetch {
             return None;
         }
         let (state, status) = (&self.state, response.status());
+        let forecast = statuses.as_ref().map(|(_, stored)| stored.clone());
         let held_status = statuses.map(|(held, stored)| {
             // The status of a revalidation already has the code of the 304.
             let held = held.forward_status().map_or_else(|| held.with_response_code(status), |_| held);
@@ -43,6 +44,9 @@ impl Fetch {
                 Verdict::Refused => Outcome::Unshared,
                 Verdict::Abandoned => Outcome::Abandoned,
             };
+            if verdict == Verdict::Refused {
+                forecast.iter().for_each(Forecast::note_refused);
+            }
             if verdict == Verdict::Refused && is_for_other_requests && applies_to_resource(status) {
                 cache.hit_for_miss().remember(
                     key.as_ref(),

@@ -33,7 +33,7 @@ use super::respond::{Answered, correct_status, receive};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Delivery, Tracker};
 use crate::error::BoxError;
-use crate::marks::LayerPosition;
+use crate::marks::{LayerPosition, is_handled_by_inner};
 pub(super) use background::{Refresh, unstored_action};
 use bytes::Bytes;
 use conditions::into_not_modified;
@@ -85,7 +85,11 @@ impl Fetch {
                 })
             })
         };
-        timer.record(&self.state.config);
+        forwarded.outgoing.note_answer();
+        // A fetch of an inner layer is measured there.
+        if !answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(is_handled_by_inner)) {
+            timer.record(&self.state.config);
+        }
         let recorded = |tracker: &Tracker| AnswerDependencies::none_added().with(tracker.peek());
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_on_failure(&forwarded).await {
@@ -161,7 +165,7 @@ impl Fetch {
             let forecast = forecast.after_read_ahead(ahead.clone(), has_ended);
             let status = correct_status(&mut response, written_status, forecast);
             if let Some(report) = report {
-                report.send(status);
+                report.send(status, false);
             }
         }
         let inherited = inherited.with(ahead);

@@ -7,12 +7,14 @@ use crate::cache::{
     AnswerDependencies, OutdatedResponse, PendingStore, RefreshOutcome, StoreReport, Tracker, is_tracked,
 };
 use crate::clock::Moment;
-use crate::entry::Dependencies;
+use crate::entry::{Dependencies, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{HandledByInner, LayerPosition};
+use crate::rules::client::ClientCacheControl;
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::serve::admission::{Admission, admit, body_fits};
+use crate::serve::config::LayerConfig;
 use crate::serve::encode::eager_encoding;
 use crate::serve::request::RequestState;
 use crate::serve::respond::{AnswerReport, Forecast, OutgoingHead};
@@ -47,7 +49,7 @@ impl<B> Received<B> {
     pub(in crate::serve) fn into_answer(self) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         if let (Some(report), Some((forecast, status))) = (self.report, self.forecast) {
             forecast.note_reported(status);
-            report.send(status.with_response_code(self.response.status()));
+            report.send(status.with_response_code(self.response.status()), false);
         }
         (self.response, self.inherited)
     }
@@ -116,9 +118,14 @@ impl Fetch {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
         let inherited = self.unstored_dependencies(&head, handled_by_inner).with(tracker.peek());
-        let outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(self.status.detail(why));
+        let outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(self.unstored_status(why));
         let body = ResponseBody::forwarded(body).in_chain(&self.state.chain);
-        self.state.config.note_not_stored(why);
+        // The inner layer has counted whether it stores the response.
+        if !handled_by_inner {
+            self.state.config.note_not_stored(why);
+            #[cfg(feature = "tracing")]
+            self.state.config.warn_without_ttl(why, head.status);
+        }
         self.end_unshared(&head, handled_by_inner, why);
         let response = Response::from_parts(head, body);
         let received = Received {
@@ -131,6 +138,15 @@ impl Fetch {
             report: None,
         };
         (outgoing, received)
+    }
+
+    /// Returns the status of a response that is not stored. A bypass keeps its own reason, e.g. in a dry
+    /// run.
+    fn unstored_status(&self, why: Detail) -> CacheStatus {
+        match self.plan.reason.forward {
+            ForwardReason::Bypass => self.status,
+            _ => self.status.detail(why),
+        }
     }
 
     /// Returns an admitted response whose body is recorded while it streams, and its outgoing head.
@@ -154,15 +170,8 @@ impl Fetch {
             true => AnswerDependencies::from(&*response).with(tracker.peek()),
             false => AnswerDependencies::Unknown,
         };
-        let tags = config.policy.etags || client_control.max_age.is_some();
-        let tags = tags && !response.headers().contains_key(ETAG);
-        // The tag of an encoded variant differs from that of the plain response. So the tag names
-        // exact bytes.
         let is_encodable = response.head().is_encodable;
-        let comparison = tags.then(|| match is_encodable {
-            true => Comparison::Strong,
-            false => config.policy.comparison(),
-        });
+        let comparison = generated_tag(&config, &response, client_control);
         // A response that is stale on arrival gets no new followers. The policy decides whether the
         // current followers receive it.
         if !response.is_fresh(response.head().response_time)
@@ -180,12 +189,13 @@ impl Fetch {
             &forwarded.headers,
             reads,
             report.clone(),
-        );
-        let written_status = forecast.status();
+        )
+        .with_queued_invalidation(forwarded.outgoing.is_invalidation_queued());
+        let (written_status, held_status) = (forecast.status(), forecast.held_status());
         let mut held = Response::from_parts(head, ());
-        let verdict = self.hold(&forwarded, &mut held, Some((self.status, forecast.clone())));
+        let verdict = self.hold(&forwarded, &mut held, Some((held_status, forecast.clone())));
         // The status does not report the response as stored until an outer layer admits it.
-        let status = if verdict.is_some() { self.status } else { written_status };
+        let status = if verdict.is_some() { held_status } else { written_status };
         let ForwardedRequest { headers: request, outgoing, .. } = forwarded;
         let (key, selection) = (self.state.key, Arc::clone(config.selection()));
         let max_variants = config.policy.max_variants;
@@ -237,6 +247,22 @@ impl Fetch {
             leader.end_unshared();
         }
     }
+}
+
+/// Returns whether a response gets a weak or a strong generated tag, or `None` if it gets none.
+fn generated_tag(
+    config: &LayerConfig,
+    response: &StoredResponse,
+    client_control: ClientCacheControl,
+) -> Option<Comparison> {
+    let makes_tags = config.policy.etags || client_control.max_age.is_some();
+    // The tag of an encoded variant differs from that of the plain response. So the tag names exact
+    // bytes.
+    let comparison = || match response.head().is_encodable {
+        true => Comparison::Strong,
+        false => config.policy.comparison(),
+    };
+    (makes_tags && !response.headers().contains_key(ETAG)).then(comparison)
 }
 
 /// Stops new requests from joining the flight of a response that is stale on arrival, for example

@@ -10,7 +10,8 @@ use crate::key::RequestHead;
 use crate::serve::config::LayerConfig;
 use crate::serve::request::public_uri;
 use crate::status::{CacheStatus, ForwardReason};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Reports a request that is not answered from the cache, once its status is final. The answer to a
 /// background refresh is not reported: no request gets it.
@@ -24,11 +25,14 @@ pub(in crate::serve) struct AnswerReport {
     event: Option<Arc<AnswerEvent>>,
 }
 
-/// The path of a forwarded request, and the time at which it is forwarded.
+/// The path of a forwarded request, and the time that its handler takes.
 #[derive(Debug)]
 struct ForwardedPath {
     path: String,
+    /// The time at which the request is forwarded.
     began: Moment,
+    /// The time until the service has answered.
+    took: OnceLock<Duration>,
     clock: Clock,
     table: Arc<PathTable>,
 }
@@ -37,13 +41,20 @@ impl ForwardedPath {
     #[cold]
     fn new(config: &LayerConfig, request: RequestHead<'_>) -> Arc<Self> {
         let (path, clock) = (public_uri(request).path().to_owned(), config.cache.clock().clone());
-        Arc::new(Self { path, began: clock.now(), clock, table: Arc::clone(config.cache.path_table()) })
+        let (table, took) = (Arc::clone(config.cache.path_table()), OnceLock::new());
+        Arc::new(Self { path, began: clock.now(), took, clock, table })
     }
 
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.began)
+    }
+
+    /// Counts a request that the handler has answered, and not the cache itself.
     fn count(&self, status: CacheStatus) {
         use ForwardReason::{Bypass, Method};
-        let is_miss = status.forward_reason().is_some_and(|reason| !matches!(reason, Bypass | Method));
-        self.table.count_forwarded(&self.path, is_miss, self.clock.now().since(self.began));
+        let Some(reason) = status.forward_reason() else { return };
+        let took = self.took.get().copied().unwrap_or_else(|| self.elapsed());
+        self.table.count_forwarded(&self.path, !matches!(reason, Bypass | Method), took);
     }
 }
 
@@ -61,10 +72,21 @@ impl AnswerReport {
         }
     }
 
-    /// Counts the answer, and emits its event.
-    pub(in crate::serve) fn send(&self, status: CacheStatus) {
-        self.counters.count_answer(status);
+    /// Notes that the service has answered.
+    #[inline]
+    pub(in crate::serve) fn note_answer(&self) {
         if let Some(path) = &self.path {
+            let _ = path.took.set(path.elapsed());
+        }
+    }
+
+    /// Counts the answer, and emits its event. An inner cache layer that has handled the request has
+    /// counted its path.
+    pub(in crate::serve) fn send(&self, status: CacheStatus, handled_by_inner: bool) {
+        self.counters.count_answer(status);
+        if let Some(path) = &self.path
+            && !handled_by_inner
+        {
             path.count(status);
         }
         #[cfg(feature = "tracing")]

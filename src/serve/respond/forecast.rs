@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::entry::{Dependencies, Head};
 use crate::key::CacheKey;
 use crate::serve::request::RequestState;
-use crate::status::CacheStatus;
+use crate::status::{CacheStatus, Detail};
 use http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub(in crate::serve) struct Forecast {
     report: StoreReport,
     /// The dependencies of the response so far.
     reads: Option<Dependencies>,
+    /// Whether an invalidation by the response is queued.
+    is_invalidation_queued: bool,
     /// Whether the recording has ended. Always `false` over a remote store, because the write to
     /// the store has not ended then.
     has_ended: bool,
@@ -56,8 +58,14 @@ impl Forecast {
             emits_status: state.config.policy.cache_status,
             report,
             reads,
+            is_invalidation_queued: false,
             has_ended: false,
         }
+    }
+
+    /// Returns the forecast with the detail `invalidation-queued`, if an invalidation is queued.
+    pub(in crate::serve) fn with_queued_invalidation(self, is_queued: bool) -> Self {
+        Self { is_invalidation_queued: is_queued, ..self }
     }
 
     /// Returns the forecast for a recording that has ended. Over a remote store, the forecast does
@@ -78,6 +86,21 @@ impl Forecast {
     /// Returns the expected status: `stored` with the TTL, or the reason why the last recording of
     /// the key was not stored.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
+        self.outcome().with_queued_invalidation(self.is_invalidation_queued)
+    }
+
+    /// Returns the status until an outer layer admits the response. It states if the last response was not
+    /// admitted.
+    pub(in crate::serve) fn held_status(&self) -> CacheStatus {
+        let last = self.cache.last_recordings().get(self.key.as_ref(), self.cache.clock().now());
+        let status = match last {
+            Some(LastRecording::NotStored(why @ Detail::NotAdmitted)) => self.status.detail(why),
+            _ => self.status,
+        };
+        status.with_queued_invalidation(self.is_invalidation_queued)
+    }
+
+    fn outcome(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until =
             self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::fresh_until));
@@ -116,6 +139,25 @@ impl Forecast {
             before.replace(response, by, self.shown_key.as_deref(), self.emits_status);
         }
         self.note_reported(by);
+    }
+
+    /// Counts the response as not stored, unless another reason has been counted. Returns `true` if this
+    /// reason is the first.
+    pub(in crate::serve) fn note_not_stored(&self, why: Detail) -> bool {
+        let is_first = self.report.count_not_stored(why);
+        if is_first {
+            event!(detail = %why, "not stored");
+        }
+        is_first
+    }
+
+    /// Notes that the admission was refused. If no layer has given a reason, the response did not reach
+    /// the outermost layer with its extensions. The next miss of the key then reports `not-admitted`.
+    pub(in crate::serve) fn note_refused(&self) {
+        if self.note_not_stored(Detail::NotAdmitted) {
+            let recording = LastRecording::NotStored(Detail::NotAdmitted);
+            self.cache.last_recordings().remember(self.key.as_ref(), recording, self.cache.clock().now());
+        }
     }
 
     /// Notes whether the final status reports the response as stored.

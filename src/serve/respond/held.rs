@@ -128,6 +128,14 @@ impl HeldAdmission {
         varies.then_some(Detail::VaryOnCredential)
     }
 
+    /// Counts the response as not stored.
+    fn note_refusal(&self, why: Detail) {
+        match &self.status {
+            Some(status) => drop(status.stored.note_not_stored(why)),
+            None => self.config.note_not_stored(why),
+        }
+    }
+
     /// Replaces the `Cache-Status` that was written before the verdict by the final one.
     fn replace_status<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
         let Some(HeldStatus { held, stored }) = &self.status else { return };
@@ -149,7 +157,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     let is_declared = |name: &HeaderName| response.headers().contains_key(name);
     let declared = credentials.iter().any(is_declared).then_some(Detail::Credentials);
     let Some(why) = held.refusal(response).or(declared) else { return };
-    held.config.note_not_stored(why);
+    held.note_refusal(why);
     if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
         held.replace_status(response, Some(why));
         held.decider.decide(Verdict::Refused);

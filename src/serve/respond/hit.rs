@@ -3,7 +3,7 @@
 #[cfg(feature = "tracing")]
 use super::answer_event::AnswerEvent;
 use crate::body::ResponseBody;
-use crate::cache::{HITS_PER_SAMPLE, HitKind, inherit_response, is_tracked};
+use crate::cache::{HitKind, inherit_response, is_sampled, is_tracked};
 use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
@@ -87,7 +87,7 @@ impl Hit {
             None => HitKind::Stale,
         };
         let before = config.counters().count_hit(kind, bytes, stored.head().cost);
-        if (before + 1).is_multiple_of(HITS_PER_SAMPLE) && config.cache.path_table().is_on() {
+        if is_sampled(before) && config.cache.path_table().is_on() {
             config.cache.path_table().count_sampled_hit(public_uri(request).path());
         }
         let marks_handled = has_outer_cache_layer(request.extensions);

@@ -3,7 +3,7 @@
 use crate::cache::Mistake;
 use crate::key::RequestHead;
 use crate::marks::is_outermost;
-use crate::serve::config::{LayerConfig, Level};
+use crate::serve::config::LayerConfig;
 use crate::status::{CacheStatus, Detail, ForwardReason};
 
 /// Warns if the reason of a bypass shows a mistake. Each mistake is reported once for all layers
@@ -21,7 +21,7 @@ pub(super) fn warn_of_mistakes(config: &LayerConfig, request: RequestHead<'_>, s
             );
         }
         Some(Detail::Cookie)
-            if matches!(config.level, Level::Route(_))
+            if config.is_route_layer()
                 && config.policy.cookies.is_default()
                 && is_outermost(request.extensions)
                 && counters.is_first(Mistake::UnseenCookies) =>

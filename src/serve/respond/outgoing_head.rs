@@ -5,7 +5,9 @@ use super::held::send;
 use super::hit::adds_status;
 use crate::clock::Clock;
 use crate::key::RequestHead;
-use crate::marks::{FromIdentified, HandledByInner, has_outer_cache_layer, is_outermost};
+use crate::marks::{
+    FromIdentified, HandledByInner, has_outer_cache_layer, is_handled_by_inner, is_outermost,
+};
 use crate::policy::request_fields::PersonalRule;
 use crate::policy::{CacheHints, Policy};
 use crate::rules::cache_control::ResponseDirectives;
@@ -18,7 +20,7 @@ use crate::serve::config::LayerConfig;
 use crate::serve::encode::accepts_offered;
 use crate::serve::keyed_fields::{KeyedFields, emit};
 use crate::serve::request::RequestFacts;
-use crate::status::{CacheStatus, Detail};
+use crate::status::CacheStatus;
 use http::header::DATE;
 use http::{HeaderMap, Response};
 use std::sync::Arc;
@@ -175,8 +177,7 @@ impl OutgoingHead {
     /// A field that an inner layer has written stays: the inner layer may know more tags.
     fn write_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tag_fields_emitted else { return };
-        let handled_by_inner =
-            self.handled_by_inner || response.extensions().get::<HandledByInner>().is_some();
+        let handled_by_inner = self.handled_by_inner || is_handled_by_inner(response);
         // Tags that can't be read are not written.
         let mut tags = self.tag_fields_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
@@ -191,6 +192,14 @@ impl OutgoingHead {
     /// one.
     pub(in crate::serve) fn keyed_fields_for_outer(&self) -> Option<KeyedFields> {
         self.keyed_fields.clone().filter(|_| self.marks_handled)
+    }
+
+    /// Notes that the service has answered. Call this before any other work on the response.
+    #[inline]
+    pub(in crate::serve) fn note_answer(&self) {
+        if let Some(report) = &self.report {
+            report.note_answer();
+        }
     }
 
     /// Takes the report. The caller sends it once the status is final, or drops it if the response
@@ -221,18 +230,19 @@ impl OutgoingHead {
         self.apply(response);
     }
 
+    /// Returns whether an invalidation by the request or the response is queued.
+    pub(in crate::serve) fn is_invalidation_queued(&self) -> bool {
+        self.is_invalidation_queued
+    }
+
     /// Adds the status to `Cache-Status` and to the extensions, if the policy enables them.
-    fn add_status<B>(&self, response: &mut Response<B>) {
-        let status = match self.is_invalidation_queued {
-            true => self.status.detail(Detail::InvalidationQueued),
-            false => self.status,
-        };
+    fn add_status<B>(&self, status: CacheStatus, response: &mut Response<B>) {
         if self.emits_status {
             status.write(response.headers_mut(), self.key.as_deref());
         }
-        // An inner layer's status is more specific than `detail=inner-layer`.
+        // The status of an inner layer is more specific if this layer has left the request to it.
         let keeps_inner =
-            || status.reports_inner_layer() && response.extensions().get::<CacheStatus>().is_some();
+            || status.leaves_to_inner_layers() && response.extensions().get::<CacheStatus>().is_some();
         if self.adds_status && !keeps_inner() {
             response.extensions_mut().insert(status);
         }
@@ -240,6 +250,8 @@ impl OutgoingHead {
 
     /// Applies the changes to a response.
     pub(in crate::serve) fn apply<B>(&self, response: &mut Response<B>) {
+        let status = self.status.with_queued_invalidation(self.is_invalidation_queued);
+        let handled_by_inner = self.handled_by_inner || is_handled_by_inner(response);
         if self.rewrites_fields {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
@@ -260,9 +272,9 @@ impl OutgoingHead {
         if !self.is_left_to_outer && (self.keyed_fields.is_some() || !response.extensions().is_empty()) {
             emit(response, self.keyed_fields.as_ref(), self.marks_handled);
         }
-        self.add_status(response);
+        self.add_status(status, response);
         if let Some(report) = &self.report {
-            report.send(self.status);
+            report.send(status, handled_by_inner);
         }
         if self.marks_handled {
             response.extensions_mut().insert(HandledByInner);

@@ -64,8 +64,7 @@ where
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         return (Err(error), AnswerDependencies::none_added());
     }
-    let mut changed = WriteInvalidations::new(&config.cache, written.target());
-    let call = inner.call(request);
+    let (mut changed, call) = (WriteInvalidations::new(&config.cache, written.target()), inner.call(request));
     let answer = match &mut post {
         Some(post) => post.track(call).await,
         None => call.await,
@@ -74,6 +73,7 @@ where
         Ok(response) => response,
         Err(error) => return (Err(error), AnswerDependencies::none_added()),
     };
+    outgoing.note_answer();
     receive(&mut response, &config.policy.credentials);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.

@@ -1,6 +1,7 @@
 //! Events of the feature `tracing`: one for each answered request, and warnings of mistakes.
 
 use crate::status::events::{listen, recorded_events};
+use crate::support::rfc9111::with_status;
 use crate::support::*;
 use http::{Request, Response};
 use std::time::Duration;
@@ -162,7 +163,7 @@ async fn site_without_ttl_that_stores_nothing_is_warned_of_once() {
     listen();
     let cache = memory();
     let stack = SiteCacheLayer::new(&cache).layer(origin(plain).0);
-    for (numbers, expected) in [(0..1000, 0), (1000..1001, 1), (1001..1500, 1)] {
+    for (numbers, expected) in [(0..999, 0), (999..1000, 1), (1000..1500, 1)] {
         send_all(&stack, numbers.map(|number| get(&format!("/{number}")))).await;
         assert_eq!(warnings().len(), expected, "{:?}", warnings());
     }
@@ -178,6 +179,42 @@ async fn site_without_ttl_that_stores_nothing_is_warned_of_once() {
     );
     send_all(&stack, (0..1500).map(|number| get(&format!("/{number}")))).await;
     assert_eq!(warnings(), [""; 0], "one response was stored");
+}
+
+/// Redirects, bypasses and writes have no lifetime either, and another process may have stored the pages.
+#[tokio::test]
+async fn site_without_ttl_is_not_warned_of_for_other_requests() {
+    listen();
+    let cache = memory();
+    let stack = SiteCacheLayer::new(&cache).layer(
+        origin(|request, call| match request.uri().path() {
+            "/stored" => numbered(&[("cache-control", "max-age=60")], call),
+            "/redirect" => with_status(302, numbered(&[("location", "/")], call)),
+            _ => numbered(&[], call),
+        })
+        .0,
+    );
+    let cookie = || get_with("/", &[("cookie", "sid=1")]);
+    for _ in 0..500 {
+        send_all(&stack, [get("/redirect"), cookie(), request("POST", "/", &[]), get("/")]).await;
+    }
+    assert_eq!(warnings(), [""; 0]);
+    let other = SiteCacheLayer::new(&cache).layer(origin(plain).0);
+    send_all(&stack, [get("/stored")]).await;
+    send_all(&other, [get("/stored")]).await;
+    send_all(&stack, (0..600).map(|_| get("/"))).await;
+    assert_eq!(warnings(), [""; 0], "one response was stored");
+}
+
+#[tokio::test]
+async fn entry_with_a_ttl_does_not_make_a_site_layer_look_like_a_route() {
+    listen();
+    let cache = memory();
+    let stack = SiteCacheLayer::new(&cache).layer(origin(plain).0);
+    let table = serde_json::from_str(r#"{ "entries": [{ "layer": "site", "ttl": 60 }] }"#);
+    cache.set_policy_table(table.expect("a table")).expect("known layers");
+    send_all(&stack, [get_with("/", &[("cookie", "sid=1")])]).await;
+    assert_eq!(warnings(), [""; 0]);
 }
 
 #[tokio::test]

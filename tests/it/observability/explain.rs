@@ -262,6 +262,16 @@ async fn explained_only_if_cached_equals_the_decision_on_a_request() {
     }
 }
 
+#[tokio::test]
+async fn explained_refusal_of_a_bypass_equals_the_decision_on_a_request() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let stack = layered(&cache, Policy::rfc9111().cache_status(true), inner);
+    let only = || get_with("/", &[("cache-control", "only-if-cached, no-store")]);
+    assert_eq!(words(&explain(&cache, &only()).await).1, Some("only-if-cached"));
+    assert_eq!((send(&stack, only()).await.status.as_u16(), calls.count()), (504, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn reason_of_the_last_unstored_response_is_remembered() {
     let cache = memory();

@@ -101,6 +101,24 @@ async fn dry_run_decides_and_reports_but_serves_nothing() {
     assert_eq!(send(&stack, get("/")).await.text(), "5", "the last stored response");
 }
 
+#[tokio::test]
+async fn dry_run_keeps_its_word_if_the_response_is_not_stored() {
+    let (cache, manual) = timed();
+    let (inner, _) = origin(|_, call| match call {
+        1 => numbered(&[], call),
+        _ => numbered(&[("cache-control", "private")], call),
+    });
+    let stack = layered(&cache, policy().stale_while_revalidate(MINUTE), inner);
+    set(&cache, r#"{ "dry_run": true }"#);
+    send(&stack, get("/")).await;
+    manual.advance(70 * S);
+    assert_eq!(outcome(&send(&stack, get("/")).await), "fwd=bypass; fwd-status=200; detail=dry-run");
+    let stats = cache.stats();
+    let site = &stats.layers()[0];
+    assert_eq!(site.bypasses_by_detail().collect::<Vec<_>>(), [("dry-run", 1)]);
+    assert_eq!(site.not_stored_by_detail().collect::<Vec<_>>(), [("private", 1)]);
+}
+
 /// A remote store answers later, so the layer decides on its hits at another place.
 #[tokio::test(start_paused = true)]
 async fn dry_run_and_switch_hold_over_every_kind_of_store() {

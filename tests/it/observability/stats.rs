@@ -1,9 +1,12 @@
 //! `Cache::stats`: each request and each response is counted once, by its outcome.
 
 use crate::support::faulty::{Fault, Faulty};
+use crate::support::stacks::{ALL, settle};
 use crate::support::*;
 use futures::{StreamExt, stream};
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
@@ -182,6 +185,61 @@ async fn layers_are_counted_by_name_and_nested_ones_each() {
     assert_eq!(words(site.bypasses_by_detail()), [("inner-layer", 1)]);
 }
 
+/// Over a remote store, the outer layer looks up each request before it leaves the request to the inner
+/// layer.
+#[tokio::test(start_paused = true)]
+async fn request_of_an_inner_layer_is_no_miss_of_the_outer_one() {
+    for setup in ALL {
+        let (cache, _) = setup.cache(0);
+        let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(plain).0);
+        let stack = SiteCacheLayer::new(&cache).layer(route);
+        for _ in 0..5 {
+            read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+            settle().await;
+        }
+        let (route, site) = (layer(&cache, "route"), layer(&cache, "site"));
+        assert_eq!((route.fresh_hits(), route.misses(), route.stored()), (4, 1, 1), "{setup:?}");
+        assert_eq!((site.misses(), site.not_stored()), (1, 0), "{setup:?}");
+        assert_eq!(words(site.bypasses_by_detail()), [("inner-layer", 4)], "{setup:?}");
+    }
+}
+
+#[tokio::test]
+async fn response_that_does_not_reach_the_outer_layer_is_counted() {
+    let cache = memory();
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(plain).0);
+    let rebuilt = route.map_response(|response| {
+        let (parts, body) = response.into_parts();
+        let mut new = Response::new(body);
+        *new.headers_mut() = parts.headers;
+        new
+    });
+    let stack = SiteCacheLayer::new(&cache).layer(rebuilt);
+    for _ in 0..2 {
+        read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    }
+    let route = layer(&cache, "route");
+    assert_eq!((route.misses(), route.stored(), route.failed_stores()), (2, 0, 0));
+    assert_eq!(words(route.not_stored_by_detail()), [("not-admitted", 2)]);
+}
+
+/// The page is refused by the outer layer, and its body is cut short.
+#[tokio::test]
+async fn unstored_response_is_counted_once_by_its_first_reason() {
+    let cache = memory();
+    let body = || StreamBody::new(futures::stream::pending::<Result<Frame<bytes::Bytes>, Infallible>>());
+    let inner =
+        tower::service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(Response::new(body())) });
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let with_cookie = route.map_response(|mut response| {
+        response.headers_mut().insert("set-cookie", "sid=1".parse().expect("a value"));
+        response
+    });
+    let stack = SiteCacheLayer::new(&cache).layer(with_cookie);
+    drop(stack.oneshot(get("/")).await.expect("infallible"));
+    assert_eq!(words(layer(&cache, "route").not_stored_by_detail()), [("set-cookie", 1)]);
+}
+
 #[tokio::test]
 async fn store_totals_count_evictions_and_expirations() {
     let (cache, manual) = timed();
@@ -336,4 +394,28 @@ async fn top_paths_count_misses_handler_time_and_hits() {
     paths.sort_unstable();
     assert_eq!(paths, [("/a", 3, 3, 3 * S, 256), ("/b", 0, 2, 2 * S, 0)]);
     assert!(memory().stats().paths().is_empty());
+}
+
+/// The paths of a cache belong to all its layers.
+#[tokio::test]
+async fn nested_layers_count_a_path_once() {
+    let cache = Cache::builder(memory_store(32 << 20)).top_paths(10).build().expect("valid");
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(plain).0);
+    let site = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().build().expect("a policy")).layer(route);
+    let only = || get_with("/absent", &[("cache-control", "only-if-cached")]);
+    for request in [get("/a"), get("/a"), get("/a"), only()] {
+        read(site.clone().oneshot(request).await.expect("infallible")).await;
+    }
+    let stats = cache.stats();
+    let paths: Vec<_> =
+        stats.paths().iter().map(|path| (path.path(), path.misses(), path.forwarded())).collect();
+    assert_eq!(paths, [("/a", 1, 1)]);
+}
+
+#[tokio::test]
+async fn number_of_top_paths_is_limited() {
+    let cache = Cache::builder(memory_store(1 << 20)).top_paths(usize::MAX).build().expect("valid");
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(origin(plain).0);
+    read(stack.oneshot(get("/")).await.expect("infallible")).await;
+    assert_eq!(cache.stats().paths().len(), 1);
 }

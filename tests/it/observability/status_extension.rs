@@ -88,6 +88,19 @@ async fn nested_layers_leave_the_status_of_the_deciding_layer() {
     assert!(hit.starts_with("hit; ttl="), "{hit}");
 }
 
+#[tokio::test]
+async fn layer_that_is_off_leaves_the_status_of_an_inner_hit() {
+    let cache: Cache = memory();
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(plain).0);
+    let stack = SiteCacheLayer::new(&cache).enabled(false).layer(route);
+    logged(&stack, get("/")).await.expect("a status");
+    let hit = logged(&stack, get("/")).await.expect("a status");
+    assert!(hit.starts_with("hit; ttl="), "{hit}");
+    // The inner layer bypasses requests with a body.
+    let body = || Request::get("/").header("content-length", "1").body(Body::from("x")).expect("a request");
+    assert_eq!(logged(&stack, body()).await.as_deref(), Some("fwd=bypass; fwd-status=200; detail=body"));
+}
+
 /// When the outer layer admits the response, it changes the extension to `stored`. It leaves the
 /// `Cache-Status` field of an upstream cache with the same name unchanged.
 #[tokio::test]

@@ -114,6 +114,19 @@ pub(crate) async fn not_stored_for_other_reasons() -> Statuses {
     statuses.push(status_of(&stack, get("/")).await);
     assert_eq!(statuses.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=hit-for-miss");
 
+    let route = route_over(&memory(), MINUTE, origin(|_, call| numbered(&[], call)).0);
+    let rebuilt = route.map_response(|response| {
+        let (parts, body) = response.into_parts();
+        let mut new = Response::new(body);
+        *new.headers_mut() = parts.headers;
+        new
+    });
+    let stack = AnonymousOnlyLayer::new().layer(rebuilt);
+    send(&stack, get("/")).await;
+    let answer = send(&stack, get("/")).await;
+    assert_eq!(answer.detail(), Some("not-admitted"));
+    statuses.push(answer.header("cache-status").expect("a status").to_owned());
+
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
     let table: [(Lines, &str); 3] = [
         (&[("etag", "\"b\"")], "mismatch"),

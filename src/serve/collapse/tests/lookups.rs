@@ -38,7 +38,7 @@ async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
     assert_eq!(Follower::with(rfc(), RequestFacts::default(), only_if_cached).round(missed()).await, "lead");
     let now = by_rfc.cache().clock().now();
     by_rfc.cache().hit_for_miss().remember(key().as_ref(), HitForMissReason::HandledByInner, now);
-    assert_eq!(by_rfc.round(missed()).await, "fetch alone");
+    assert_eq!(by_rfc.round(missed()).await, "inner-layer");
     assert_eq!(by_rfc.round(failed()).await, "store-failed");
 }
 
