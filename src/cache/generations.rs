@@ -103,9 +103,9 @@ impl Cache {
     ///
     /// Over a store inside the process, the invalidation takes effect at once. Otherwise a new task
     /// runs it, and a failure queues the invalidation.
-    pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
-        self.note_invalidation(&what, &what.scopes());
-        self.invalidate_again_later(&what)
+    pub(crate) fn invalidate_later(&self, what: &Invalidation) -> bool {
+        self.note_invalidation(what, &what.scopes());
+        self.invalidate_again_later(what)
     }
 
     /// Returns the same as [`invalidate_later`](Self::invalidate_later), for an invalidation that is

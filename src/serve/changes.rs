@@ -66,7 +66,7 @@ impl Drop for WriteInvalidations<'_> {
             self.cache.invalidate_again_later(&what);
         }
         for what in self.pending.drain(..) {
-            self.cache.invalidate_later(what);
+            self.cache.invalidate_later(&what);
         }
     }
 }

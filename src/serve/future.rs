@@ -153,7 +153,7 @@ fn process_response<B>(
     let mut response = response.map(ResponseBody::forwarded);
     receive(&mut response, &config.policy.credentials);
     if let Some(what) = invalidation_on_success(&response)
-        && !config.cache.invalidate_later(what)
+        && !config.cache.invalidate_later(&what)
     {
         outgoing.mark_invalidation_queued();
     }

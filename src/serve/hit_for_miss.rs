@@ -98,7 +98,7 @@ impl UnstoredCall {
         outgoing.note_answer();
         receive(&mut response, &config.policy.credentials);
         if let Some(what) = invalidation_on_success(&response)
-            && !config.cache.invalidate_later(what)
+            && !config.cache.invalidate_later(&what)
         {
             outgoing.mark_invalidation_queued();
         }
