@@ -135,6 +135,7 @@ impl CacheStats {
 
     /// Returns the number of invalidations. It counts calls of [`Cache::invalidate`] and of
     /// [`Cache::clear`] and its variants, and invalidations by writes, handlers and purge requests.
+    /// Of nested layers, each invalidates after a write, and each of these invalidations counts.
     /// [`LayerStats::invalidated`] counts their effects.
     #[must_use]
     pub fn invalidations(&self) -> u64 {
