@@ -8,7 +8,7 @@ use crate::status::ForwardReason;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// The time that the numbers cover at most, if there are samples.
+/// The longest period that the numbers of the page cover.
 const HOUR: Duration = Duration::from_secs(3600);
 /// The shortest time between two samples.
 const INTERVAL: Duration = Duration::from_secs(60);
