@@ -54,6 +54,7 @@
 //! | `testing` | no | the module `testing`: a cache on a manual clock, assertions on responses, and the contract kit for implementors of [`Store`] |
 //! | `redis` | no | `RedisStore`, a store in Redis or Valkey that several processes share |
 //! | `redis-rustls` | no | connections of `RedisStore` over TLS (`rediss://`), by rustls |
+//! | `redis-zstd` | no | `RedisStoreBuilder::compress_above`: large entries are compressed with zstd in the server |
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer must be enabled
 //! for the time limits. Outside of a runtime, there are no time limits.

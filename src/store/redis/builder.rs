@@ -3,6 +3,7 @@
 use super::confirmation::Confirmation;
 use super::connect::{Connector, Topology, connect_error};
 use super::eviction::UnsuitablePolicy;
+use super::frame_compression::FrameCompression;
 use super::inner::RedisInner;
 use super::link::Link;
 use super::namespace::NamespaceRecords;
@@ -53,6 +54,7 @@ pub struct RedisStoreBuilder {
     timeout: Duration,
     max_ttl: Duration,
     largest_entry: u64,
+    compression: FrameCompression,
     clock: Clock,
     secrets: Vec<Vec<u8>>,
     credentials: Option<(String, String)>,
@@ -130,6 +132,7 @@ impl RedisStoreBuilder {
             timeout: DEFAULT_TIMEOUT,
             max_ttl: DEFAULT_MAX_TTL,
             largest_entry: DEFAULT_LARGEST_ENTRY,
+            compression: FrameCompression::default(),
             clock: Clock::system(),
             secrets: Vec::new(),
             credentials: None,
@@ -220,6 +223,34 @@ impl RedisStoreBuilder {
     /// remove entries, or undo invalidations. It cannot invent an entry, or move one to another key.
     pub fn authenticate(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.secrets.push(secret.into());
+        self
+    }
+
+    /// Compresses entries of more than `bytes` with zstd in the server, up to 1 MiB. By default, no
+    /// entry is compressed.
+    ///
+    /// Pages of text then take a quarter of the memory and of the network traffic, or less. A write takes
+    /// about 0.1 ms of a core more for each 100 KiB, and a hit takes 0.04 ms more if this process has not
+    /// decoded the page lately. An entry that compression makes smaller by less than an eighth is stored
+    /// plain.
+    ///
+    /// Processes with and without the option can share a server, if all have the feature `redis-zstd`:
+    /// a process without the feature treats compressed entries as absent. The limit of
+    /// [`largest_entry`](Self::largest_entry) applies to the entry before its compression.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use tower_response_cache::store::RedisStore;
+    ///
+    /// # async fn example() -> Result<(), tower_response_cache::error::ConnectError> {
+    /// let store = RedisStore::builder("redis://127.0.0.1:6379").compress_above(4096).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "redis-zstd")]
+    #[doc(alias = "zstd")]
+    pub fn compress_above(mut self, bytes: u64) -> Self {
+        self.compression = FrameCompression { above: Some(bytes) };
         self
     }
 
@@ -346,7 +377,7 @@ impl RedisStoreBuilder {
         Ok(RedisStore(Arc::new(RedisInner {
             link,
             confirmation,
-            format: ValueFormat { clock: self.clock, secrets },
+            format: ValueFormat { clock: self.clock, secrets, compression: self.compression },
             prefix: self.prefix,
             max_ttl: self.max_ttl,
             largest_entry: self.largest_entry,
@@ -412,6 +443,7 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("timeout", &self.timeout)
             .field("max_ttl", &self.max_ttl)
             .field("largest_entry", &self.largest_entry)
+            .field("compression", &self.compression)
             .field("secrets", &self.secrets.len())
             .field("confirm_by", &self.replicas)
             .finish_non_exhaustive()

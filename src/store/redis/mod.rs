@@ -6,6 +6,7 @@ mod confirmation;
 mod connect;
 mod error_message;
 mod eviction;
+mod frame_compression;
 mod generations;
 mod inner;
 mod link;

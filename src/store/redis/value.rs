@@ -6,8 +6,10 @@
 //! "r1" | length of the key (4) | key | "n" | decimal number                a counter
 //! ```
 //!
-//! The scripts of the server read these fields, too. The stamp is a digest of the frame.
+//! The scripts of the server read these fields, too. The stamp is a digest of the plain frame. The
+//! frame may be [compressed](super::frame_compression).
 
+use super::frame_compression::{FrameCompression, expand};
 use crate::clock::Clock;
 use crate::entry::{Entry, EntryKind};
 use crate::key::KeyRef;
@@ -61,6 +63,7 @@ pub(super) struct ValueFormat {
     pub(super) clock: Clock,
     /// The keys for authentication. The first key signs entries, and all keys verify them.
     pub(super) secrets: Vec<Hmac<Sha256>>,
+    pub(super) compression: FrameCompression,
 }
 
 impl ValueFormat {
@@ -80,10 +83,12 @@ impl ValueFormat {
             return [&slot.start, &b"n"[..], number.to_string().as_bytes()].concat();
         }
         let frame = entry.encode(&self.clock);
+        let stamp = Sha256::digest(&frame);
+        let frame = self.compression.compress(frame);
         let mut value = Vec::with_capacity(slot.start.len() + 1 + STAMP + frame.len() + MAC);
         value.extend_from_slice(&slot.start);
         value.push(self.kind());
-        value.extend_from_slice(&Sha256::digest(&frame)[..STAMP]);
+        value.extend_from_slice(&stamp[..STAMP]);
         value.extend_from_slice(&frame);
         if let Some(secret) = self.secrets.first() {
             let mac = mac(secret, slot, &value).finalize().into_bytes();
@@ -120,7 +125,7 @@ impl ValueFormat {
                 self.verify(slot, &mut value)?;
                 let frame = value.len().checked_sub(content + STAMP)?;
                 let frame = value.split_off(value.len() - frame);
-                Entry::decode_slices(frame, &self.clock)
+                Entry::decode_slices(expand(frame)?, &self.clock)
             }
             _ => None,
         }
@@ -154,7 +159,7 @@ mod tests {
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
     fn format() -> ValueFormat {
-        ValueFormat { clock: Clock::system(), secrets: Vec::new() }
+        ValueFormat { clock: Clock::system(), secrets: Vec::new(), compression: FrameCompression::default() }
     }
 
     fn response(body: &'static [u8]) -> Entry {
@@ -202,6 +207,22 @@ mod tests {
             let value = format.seal(&slot, &entry);
             let opened = format.open(&slot, value.clone().into()).expect("an entry");
             assert!(value[slot.start.len()..].starts_with(&format.stamp(&opened)));
+        }
+    }
+
+    /// Compressors of other versions write other bytes.
+    #[cfg(feature = "redis-zstd")]
+    #[test]
+    fn compression_changes_neither_the_entry_nor_its_stamp() {
+        let (mut format, slot) = (format(), KeySlot::new("p", KeyRef::new(b"key")));
+        let entry = response(&[b'x'; 4096]);
+        let (plain, stamp) = (format.seal(&slot, &entry), format.stamp(&entry));
+        format.compression.above = Some(1000);
+        let compressed = format.seal(&slot, &entry);
+        assert!(compressed.len() < plain.len() / 4 && format.stamp(&entry) == stamp);
+        assert!(compressed[slot.start.len()..].starts_with(&stamp));
+        for value in [plain, compressed] {
+            assert_eq!(format.open(&slot, value.into()), Some(entry.clone()));
         }
     }
 

@@ -1,13 +1,14 @@
 //! The contract of stores, over real servers.
 
-use crate::support::servers::{Direct, Server, programs};
+use crate::support::servers::{Direct, Reply, Server, programs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower_response_cache::Store;
 use tower_response_cache::store::contract::Contract;
 use tower_response_cache::store::{
-    Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, RedisStore, StoreFuture,
+    Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, RedisStore, RedisStoreBuilder,
+    StoreFuture,
 };
 
 /// Several processes on one server. They take turns: each operation runs in the next process.
@@ -130,6 +131,49 @@ async fn authenticated_store_keeps_the_contract() {
         let server = Server::start(&program, &[]);
         let builder = RedisStore::builder(server.url()).authenticate(*b"a secret of 24 bytes ...");
         verify(&server, builder.build().await.expect("connected")).await;
+    }
+}
+
+/// A few bytes suffice, so that the small entries of the contract are compressed.
+#[tokio::test]
+async fn compressing_store_keeps_the_contract() {
+    for program in programs() {
+        for secret in [None, Some(*b"a secret of 24 bytes ...")] {
+            let server = Server::start(&program, &[]);
+            let builder = RedisStore::builder(server.url()).compress_above(0);
+            let builder = secret.into_iter().fold(builder, RedisStoreBuilder::authenticate);
+            verify(&server, builder.build().await.expect("connected")).await;
+        }
+    }
+}
+
+/// Both processes share entries, and replace them by compare-and-set.
+#[tokio::test]
+async fn processes_with_and_without_compression_share_entries() {
+    for program in programs() {
+        let server = Server::start(&program, &[]);
+        let builder = || RedisStore::builder(server.url());
+        let plain = builder().build().await.expect("connected");
+        let compressing = builder().compress_above(1000).build().await.expect("connected");
+        let (key, ttl) = (KeyRef::new(b"k"), Some(Duration::from_secs(60)));
+        let page = |word: &str| Entry::raw(word.repeat(2000));
+        let mut direct = server.direct();
+        let mut length = || {
+            let name = direct.keys().into_iter().find(|name| name.starts_with(b"trc:e:")).expect("an entry");
+            match direct.send(&[b"STRLEN", &name]) {
+                Reply::Number(length) => length,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(compressing.put(key, page("a"), ttl, PutMode::Always).await.expect("put"));
+        assert!(length() < 500);
+        assert_eq!(plain.get(key).await.expect("get"), Some(page("a")));
+        assert!(plain.compare_and_set(key, Some(&page("a")), page("b"), ttl).await.expect("set"));
+        assert!(length() > 2000);
+        assert!(compressing.compare_and_set(key, Some(&page("b")), page("c"), ttl).await.expect("set"));
+        assert!(length() < 500);
+        assert!(!plain.put(key, page("d"), ttl, PutMode::IfAbsent).await.expect("put"));
+        assert_eq!(plain.get(key).await.expect("get"), Some(page("c")));
     }
 }
 
