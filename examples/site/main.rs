@@ -228,6 +228,8 @@ fn operator_routes(cache: &Cache, purge_secret: Option<String>) -> Result<Router
     {
         routes = routes.merge(prometheus::route(cache)?);
     }
+    #[cfg(not(all(feature = "inspector", feature = "metrics")))]
+    println!("With `--features inspector,metrics`, the shop also serves /_cache and /metrics.");
     Ok(routes)
 }
 
